@@ -1,0 +1,74 @@
+// Package source is what a protected thing looks like to the backup engine: something that can be frozen, listed in
+// order and read. Drivers are the subpackages s3 and dir (and later ebs, ec2); sourcetest holds them to this contract.
+//
+// A source is read only: nothing in these interfaces can change or delete what is protected, and a driver must not send
+// a request that could.
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// Source is something that can be protected.
+type Source interface {
+	// Kind is "s3" or "dir", written into the recovery point.
+	Kind() string
+	// Freeze begins one reading of the source. What the source can truly freeze (a versioned bucket by version ID) it
+	// does; what it cannot (an unversioned bucket, a live directory) it detects changes in, see Open.
+	Freeze(ctx context.Context) (View, error)
+}
+
+// View is one reading of a source. It is safe for concurrent use, except that each Entries sequence belongs to one
+// goroutine.
+type View interface {
+	// Entries lists what is there in order of (key bytes, oldest version first), each with its listing fields only,
+	// from the first key >= from up to but not including to ("" : no end). Memory does not grow with the number of
+	// entries. What the listing itself cannot read (a directory without permission) is an entry with Missing set. An
+	// error ends the sequence: the listing is not whole and the point cannot be complete.
+	Entries(ctx context.Context, from, to string) iter.Seq2[*format.Entry, error]
+	// Open reads n bytes of e's content from off (n < 0: to the end) and, when off is 0, completes *e before it returns
+	// with what a read reveals: headers, metadata, tags (unless they are known well enough), checksums, xattrs. It pins
+	// what was listed (version ID, ETag, or ctime and inode). A whole read is checked against the source's own checksum
+	// and e.Size: the stream then ends in an error instead of io.EOF. Errors are those below; any other is a failure of
+	// the source as a whole. Only entries with content (objects and files) are opened; for the others Complete.
+	Open(ctx context.Context, e *format.Entry, off, n int64) (io.ReadCloser, error)
+	// Complete fills in what Open would, without reading content: for entries that have none (dirs, symlinks), and for
+	// unchanged objects whose tags are due to be read again.
+	Complete(ctx context.Context, e *format.Entry) error
+	// Close releases what the view holds.
+	Close() error
+}
+
+// Errors of Open, Complete and of the streams Open gives. They concern one entry; the engine goes on with the others.
+var (
+	// ErrChanged: the entry is no longer what was listed (412, another ctime). List that key again and try again.
+	ErrChanged = errors.New("changed while it was read")
+	// ErrGone: it was deleted after it was listed. List that key again: if it is not there, it is not in the point.
+	ErrGone = errors.New("deleted while it was read")
+	// ErrCorrupt: the source's own checksum or size does not match the bytes it delivered, repeatedly.
+	ErrCorrupt = errors.New("source delivered bytes that do not match its own checksum")
+)
+
+// Unreadable is an entry that is there and cannot be read now: access denied, archived, encrypted with a customer's key,
+// an I/O error of the disk. It is recorded in the point, which becomes incomplete.
+type Unreadable struct {
+	Key      string
+	Reason   string // short, stable, for people and scripts: "access denied", "archived (GLACIER)"
+	Accepted bool   // recorded without making the point incomplete (archived: record)
+	Err      error
+}
+
+func (u *Unreadable) Error() string {
+	if u.Err == nil {
+		return fmt.Sprintf("cannot read %q: %s", u.Key, u.Reason)
+	}
+	return fmt.Sprintf("cannot read %q: %s: %v", u.Key, u.Reason, u.Err)
+}
+
+func (u *Unreadable) Unwrap() error { return u.Err }

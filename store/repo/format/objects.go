@@ -1,0 +1,83 @@
+package format
+
+// Descriptor says what a repository is. It is plain and signed: a line of JSON, then a line {"signature":BASE64} over
+// the first line including its newline (attest.Descriptor). The first is signed by its own SigningKey, a later one by
+// the key before; the one with Number 0 that the vault has had longest is the repository's, and the SHA-256 of its bytes
+// is the fingerprint that `init` prints.
+type Descriptor struct {
+	Format     string     `json:"format"`
+	Kind       string     `json:"kind"` // "descriptor"
+	Repository Hash       `json:"repository"`
+	Number     int        `json:"number"`
+	Previous   Hash       `json:"previous,omitzero"` // SHA-256 of the descriptor before; absent in the first
+	Created    Time       `json:"created"`
+	Class      string     `json:"class"`        // "hybrid" or "x25519"
+	Recipients []string   `json:"recipients"`   // restore keys' public halves
+	Metadata   string     `json:"metadata"`     // the host key's metadata recipient
+	SigningKey []byte     `json:"signing_key"`  // Ed25519 public key, 32 bytes
+	HostKey    string     `json:"host_key"`     // name of the sealed copy, keys/..
+	HostKeyLen int64      `json:"host_key_len"` // its size
+	Parameters Parameters `json:"parameters"`
+}
+
+// Parameters fix what the writer may not change without losing deduplication.
+type Parameters struct {
+	Chunker  string `json:"chunker"` // "fastcdc-v1.0.0"
+	MinChunk int    `json:"min_chunk"`
+	AvgChunk int    `json:"avg_chunk"`
+	MaxChunk int    `json:"max_chunk"`
+	LeafKeys int    `json:"leaf_keys"` // average entries of a leaf page; the hard cap is four times that
+	Fanout   int    `json:"fanout"`    // average lines of an inner page; the hard cap is four times that
+}
+
+// DefaultParameters are what `init` writes.
+func DefaultParameters() Parameters {
+	return Parameters{
+		Chunker: "fastcdc-v1.0.0", MinChunk: 256 << 10, AvgChunk: 1 << 20, MaxChunk: 4 << 20,
+		LeafKeys: 64, Fanout: 128,
+	}
+}
+
+// Status of a recovery point.
+const (
+	StatusComplete   = "complete"
+	StatusIncomplete = "incomplete"
+)
+
+// Commit is a recovery point's commit object: one line of JSON ending in a newline. Its SHA-256 is the point's ID. It is
+// stored under PointName, whose signature (attest.Point over PointMessage) vouches for it, so junk under points/ is
+// rejected from its name alone. It is the same in every vault.
+type Commit struct {
+	Format       string   `json:"format"`
+	Kind         string   `json:"kind"` // "point"
+	Repository   Hash     `json:"repository"`
+	Descriptor   Hash     `json:"descriptor"` // the newest descriptor when it was written
+	Source       string   `json:"source"`
+	SourceKind   string   `json:"source_kind"` // "s3", "dir", ..
+	TakenAt      Time     `json:"taken_at"`    // when the source was frozen, vault's clock
+	SignedAt     Time     `json:"signed_at"`   // when this was signed, vault's clock, whole seconds; the time in the name
+	RetainUntil  Time     `json:"retain_until"`
+	Mode         string   `json:"mode,omitempty"` // lock mode asked for
+	Slots        []string `json:"slots,omitempty"`
+	Status       string   `json:"status"`
+	Entries      int64    `json:"entries"`
+	Bytes        int64    `json:"bytes"`
+	Missing      int64    `json:"missing,omitempty"` // entries whose content could not be read
+	Added        int64    `json:"added"`
+	Changed      int64    `json:"changed"`
+	Deleted      int64    `json:"deleted"`
+	Manifest     PageRef  `json:"manifest"`
+	Needs        PageRef  `json:"needs"`
+	Predecessors []Hash   `json:"predecessors,omitempty"` // IDs of the points this one follows, sorted
+}
+
+// SegmentHeader is the first line of an index segment or a placements object; the last line is {"signature":BASE64} over
+// all lines before it, newlines included.
+type SegmentHeader struct {
+	Format     string `json:"format"`
+	Kind       string `json:"kind"` // "index" or "placements"
+	Repository Hash   `json:"repository"`
+	Vault      string `json:"vault,omitempty"` // placements: the vault's name when written
+	Written    Time   `json:"written"`
+	Lines      int    `json:"lines"` // between header and signature
+}
