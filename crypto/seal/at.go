@@ -1,0 +1,68 @@
+package seal
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/holdfast-backup/holdfast/crypto/keys"
+)
+
+// OpenAt opens an age file of size bytes at random. Opening it costs the one or two reads of [Header]; each ReadAt of the
+// result costs one read of src over the whole range it needs, or none where the chunk is still at hand from the read before.
+// The result is safe for concurrent use if src is.
+//
+// Errors, here and from ReadAt: [ErrNoKey], [ErrDamaged], or what src gave, wrapped; io.EOF at the end.
+func OpenAt(src io.ReaderAt, size int64, ids ...keys.Identity) (ra io.ReaderAt, plainSize int64, err error) {
+	o, err := Header(src, size, ids...)
+	if err != nil {
+		return nil, 0, err
+	}
+	return &readerAt{o, src}, o.plain, nil
+}
+
+type readerAt struct {
+	o   *Opened
+	src io.ReaderAt
+}
+
+func (r *readerAt) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, fmt.Errorf("%w: offset %d", ErrRange, off)
+	}
+	if off >= r.o.plain {
+		if len(p) == 0 {
+			return 0, nil
+		}
+		return 0, io.EOF
+	}
+	whole := p[:min(int64(len(p)), r.o.plain-off)]
+	start, n := r.o.Fetch(off, int64(len(whole)))
+	ahead := &coalesced{src: r.src, end: start + n}
+	if err := r.o.DecryptFrom(whole, ahead, 0, off); err != nil {
+		return 0, err
+	}
+	if len(whole) < len(p) {
+		return len(whole), io.EOF
+	}
+	return len(whole), nil
+}
+
+// coalesced turns the chunk-by-chunk reads of one range into one read of src: the first chunk that is asked for brings the
+// rest up to end with it. For one goroutine.
+type coalesced struct {
+	src io.ReaderAt
+	end int64  // where the range ends in the file
+	off int64  // where buf starts in the file
+	buf []byte // nil until the first read
+}
+
+func (c *coalesced) ReadAt(p []byte, off int64) (int, error) {
+	if c.buf == nil {
+		buf := make([]byte, max(c.end-off, int64(len(p))))
+		if err := readAll(c.src, buf, off); err != nil {
+			return 0, err
+		}
+		c.buf, c.off = buf, off
+	}
+	return endOf(c.buf, p, off-c.off)
+}
