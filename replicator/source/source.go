@@ -35,14 +35,27 @@ type View interface {
 	// Open reads n bytes of e's content from off (n < 0: to the end) and, when off is 0, completes *e before it returns
 	// with what a read reveals: headers, metadata, tags (unless they are known well enough), checksums, xattrs. It pins
 	// what was listed (version ID, ETag, or ctime and inode). A whole read is checked against the source's own checksum
-	// and e.Size: the stream then ends in an error instead of io.EOF. Errors are those below; any other is a failure of
-	// the source as a whole. Only entries with content (objects and files) are opened; for the others Complete.
+	// and e.Size: the stream then ends in an error instead of io.EOF, and its last bytes are withheld, so that a reader
+	// who asks for exactly e.Size bytes sees it too. Errors are those below; any other is a failure of the source as a
+	// whole. Only entries with content (objects and files) are opened; for the others Complete. Neither Open nor Complete
+	// touches a field that the listing set.
 	Open(ctx context.Context, e *format.Entry, off, n int64) (io.ReadCloser, error)
 	// Complete fills in what Open would, without reading content: for entries that have none (dirs, symlinks), and for
 	// unchanged objects whose tags are due to be read again.
 	Complete(ctx context.Context, e *format.Entry) error
 	// Close releases what the view holds.
 	Close() error
+}
+
+// Range is a stretch of an entry's content.
+type Range struct{ Off, Len int64 }
+
+// Holes is what a View may implement beside: where the data of e is, in ascending order, without overlap. Everything
+// between is a hole and reads as zeros. A source that cannot tell gives one range, or none for an empty file. The pin is
+// that of Open, with the same errors. It costs a request (an open of the file): ask for large entries only, and read
+// the ranges by Open with off and n.
+type Holes interface {
+	Data(ctx context.Context, e *format.Entry) iter.Seq2[Range, error]
 }
 
 // Errors of Open, Complete and of the streams Open gives. They concern one entry; the engine goes on with the others.

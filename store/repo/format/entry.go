@@ -19,8 +19,9 @@ const (
 // StorageClass and, for files, File without xattrs). A read completes it. The writer keeps the listing fields exactly as
 // listed, because the digest of an unchanged stretch is computed from them (see AppendListing).
 //
-// In JSON, Key stands in "key", or in "key_b64" (standard base64) where it is not valid UTF-8; Metadata, Tags and Target
-// likewise ("metadata_b64": values that are not UTF-8).
+// In JSON, text that is not valid UTF-8 (Key, header values, File.Target, ..) stands in a member with "_b64" behind its
+// name, in base64; pairs of Metadata, Tags and Checksums that are not stand in such a member too, name and value both in
+// base64. Members that are zero are left out, except key and size. Only objects and files have a Size.
 type Entry struct {
 	Kind         Kind
 	Key          string // raw bytes
@@ -51,6 +52,7 @@ type Entry struct {
 	Extents []Extent // instead of Chunks for more than MaxEntryChunks of them
 
 	Missing string // why the content could not be read; then SHA256, Chunks and Extents are unset and the point is incomplete
+	Recheck bool   // the content may have changed unnoticed right after it was read: read it again whatever the listing says
 }
 
 // File is what a file system knows beside content.
@@ -122,8 +124,8 @@ type PageRef struct {
 }
 
 // Need is one line of a needs list: a stored object the point depends on. Lines are sorted by Name.
-// Living is how many of its payload bytes the point refers to, counted once per reference (see Chunk.Share), so it can
-// exceed Size where content repeats; for objects that are needed whole it is Size.
+// Living is how many of its payload bytes the point refers to, counted once per reference (see Chunk.Share; for a page its
+// frame's length), so it can exceed Size where content repeats; for objects that are needed whole it is Size.
 type Need struct {
 	Name   string `json:"name"`
 	Size   int64  `json:"size"`

@@ -1,0 +1,200 @@
+package backup
+
+import (
+	"context"
+	"crypto/sha256"
+	"io"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// assemble takes the tasks in key order, brings small content into frames that neighbours share, and hands the entries
+// on to the manifest.
+func (e *engine) assemble(ctx context.Context) error {
+	defer close(e.pipe.manifest)
+	a := &assembler{engine: e, cutter: &cutter{p: e.params}}
+	for {
+		t, ok, err := receive(ctx, e.pipe.seq)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		if err := a.take(ctx, t); err != nil {
+			return err
+		}
+	}
+	// Every task is fetched, so every large object's frames are on their way too.
+	if err := a.endFrame(ctx); err != nil {
+		return err
+	}
+	close(e.pipe.frames)
+	return nil
+}
+
+type assembler struct {
+	*engine
+	cutter *cutter // for small objects above the least chunk size
+	open   *frame
+}
+
+func (a *assembler) take(ctx context.Context, t *task) error {
+	if t.fetched != nil {
+		if _, _, err := receive(ctx, t.fetched); err != nil {
+			return err
+		}
+		err := a.frameContent(ctx, t)
+		a.budget.release(t)
+		if err != nil {
+			return err
+		}
+	}
+	a.pipe.waiting.Add(t.weight())
+	if err := send(ctx, a.pipe.manifest, t); err != nil {
+		return err
+	}
+	return a.relieve(ctx)
+}
+
+// weight is about what a task takes in the manifest's queue.
+func (t *task) weight() int64 {
+	if t.entry == nil {
+		return 512
+	}
+	return int64(512 + 4*len(t.entry.Key) + 96*len(t.pieces) + 200*len(t.entry.Chunks))
+}
+
+// frameContent brings a small object's content into the open frame, or finds it stored already.
+func (a *assembler) frameContent(ctx context.Context, t *task) error {
+	if len(t.data) == 0 {
+		t.data = nil
+		return nil
+	}
+	data := t.data
+	t.data = nil
+	if len(data) <= a.params.MinChunk {
+		return a.addChunk(ctx, t, data, t.entry.SHA256)
+	}
+	return a.cutter.cut(&sliceReader{data}, func(chunk []byte) error {
+		return a.addChunk(ctx, t, chunk, sha256.Sum256(chunk))
+	})
+}
+
+func (a *assembler) addChunk(ctx context.Context, t *task, chunk []byte, sum format.Hash) error {
+	if a.open == nil {
+		a.open = newFrame()
+	}
+	p, fresh, err := a.dedup.find(ctx, sum, int64(len(chunk)), a.open)
+	if err != nil {
+		return err
+	}
+	t.pieces = append(t.pieces, p)
+	if !fresh {
+		return nil
+	}
+	if err := a.addTo(ctx, a.open, p.spot, chunk); err != nil {
+		return err
+	}
+	if len(a.open.plain) >= frameTarget {
+		return a.endFrame(ctx)
+	}
+	return nil
+}
+
+func (a *assembler) endFrame(ctx context.Context) error {
+	f := a.open
+	if f == nil || len(f.spots) == 0 {
+		return nil
+	}
+	a.open = nil
+	return send(ctx, a.pipe.frames, f)
+}
+
+// relieve waits, when too many entries wait for the names of packs, until enough of them have one: packs are then closed
+// early.
+func (a *assembler) relieve(ctx context.Context) error {
+	if a.pipe.waiting.Load() < waitingMax {
+		return nil
+	}
+	if err := a.endFrame(ctx); err != nil {
+		return err
+	}
+	a.pipe.pressed.Store(true)
+	poke(a.pipe.press)
+	for a.pipe.waiting.Load() > waitingMax/2 {
+		if _, _, err := receive(ctx, a.pipe.relieved); err != nil {
+			return err
+		}
+	}
+	a.pipe.pressed.Store(false)
+	return nil
+}
+
+// poke says "look again" without waiting for anyone to do so.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// sliceReader reads a slice; unlike bytes.Reader it has nothing that a chunker could take a short cut through.
+type sliceReader struct{ b []byte }
+
+func (s *sliceReader) Read(p []byte) (int, error) {
+	n := copy(p, s.b)
+	s.b = s.b[n:]
+	if n == 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// newFrame makes a frame without a buffer: it takes one with its first chunk.
+func newFrame() *frame { return &frame{sealed: make(chan struct{})} }
+
+// addTo appends a chunk to a frame. The first one takes a buffer, which is the right to have one more frame on its way.
+func (e *engine) addTo(ctx context.Context, f *frame, s *spot, chunk []byte) error {
+	if len(f.spots) == 0 {
+		buf, _, err := receive(ctx, e.pipe.frameBufs)
+		if err != nil {
+			return err
+		}
+		f.plain = buf[:0]
+	}
+	s.at = int64(len(f.plain))
+	f.plain = append(f.plain, chunk...)
+	f.spots = append(f.spots, s)
+	return nil
+}
+
+// startCompressors compresses frames, one goroutine a processor, and closes the packer's queue behind the last.
+func (e *engine) startCompressors(ctx context.Context, g *errgroup.Group) {
+	inner, ctx := errgroup.WithContext(ctx)
+	for range compressors() {
+		inner.Go(func() error {
+			for {
+				f, ok, err := receive(ctx, e.pipe.frames)
+				if err != nil || !ok {
+					return err
+				}
+				buf := e.pipe.packedBufs.Get().(*[]byte)
+				f.at.Plain = int64(len(f.plain))
+				f.packed = e.s.Encoder().Frame((*buf)[:0], f.plain)
+				e.pipe.frameBufs <- f.plain // there is always room for what was taken
+				f.plain = nil
+				if err := send(ctx, e.pipe.packed, f); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	g.Go(func() error {
+		err := inner.Wait()
+		close(e.pipe.packed)
+		return err
+	})
+}

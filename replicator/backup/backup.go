@@ -1,0 +1,320 @@
+// Package backup makes recovery points: it lists a source, compares the listing with the last point's manifest, reads
+// what changed, cuts, deduplicates, compresses and seals it into packs, and commits a point when everything it needs is
+// stored and locked.
+//
+// The stages run side by side with bounded queues between them:
+//
+//	plan -> fetch (many) -> assemble -> compress (per core) -> pack -> upload (few)
+//	                            \-> manifest (in key order, waits for packs to have names)
+//
+// Memory is set by Options.Memory, not by the number or size of objects. Nothing here can delete or rewrite anything in
+// a vault; a crash at any moment leaves either the whole point or none, and what was stored is found by the next run.
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-backup/holdfast/replicator/retain"
+	"github.com/holdfast-backup/holdfast/replicator/source"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/tree"
+)
+
+// Options say what to back up, where to, and with how much.
+type Options struct {
+	Source     source.Source
+	Name       string // the source's name in the repository
+	Session    *repo.Session
+	Retention  retain.Policy
+	TagsMaxAge time.Duration // how old read tags may be: 0 always read again, negative never read
+	Memory     int64         // bytes, default 256 MiB
+	Fetchers   int           // small objects read at once, default 32
+	DryRun     bool          // list and compare only
+	Progress   *Progress     // may be nil
+	Missing    func(key, reason string)
+	Now        func() time.Time // the local clock, default time.Now
+}
+
+// Progress is filled in while a run goes on; it may be read at any time.
+type Progress struct {
+	Listed    atomic.Int64 // entries listed
+	Pending   atomic.Int64 // bytes planned to be read so far
+	BytesRead atomic.Int64 // bytes of content read from the source
+	Done      atomic.Int64 // entries in the manifest so far
+	Stored    atomic.Int64 // bytes of packs stored
+}
+
+// Result is what a run made of one source.
+type Result struct {
+	Point       format.Hash // zero for a dry run, or where no vault took it
+	Status      string      // format.StatusComplete or StatusIncomplete
+	Entries     int64
+	Bytes       int64
+	Added       int64
+	Changed     int64
+	Deleted     int64
+	Missing     int64
+	BytesRead   int64 // for a dry run: that would be read
+	TakenAt     time.Time
+	RetainUntil time.Time
+	Vaults      []repo.VaultResult // what this run did in each vault, and its error
+}
+
+const (
+	smallMax    = 1 << 20  // objects up to this size are read whole, in listing order
+	frameTarget = 1 << 20  // plain bytes of a frame that small neighbours share
+	packTarget  = 32 << 20 // a pack closes before it would grow beyond this
+	packChunks  = 32_768   // or at so many chunks
+	waitingMax  = 8 << 20  // or when so many bytes of manifest entries wait for its name
+	extentRange = 1 << 30  // content bytes an extent page covers
+	readTries   = 4        // of an entry that keeps changing
+	flushEvery  = 2 * time.Minute
+	flushBytes  = 1 << 30
+)
+
+// Run makes one recovery point. A source that could not be read whole gives an incomplete point and no error; a source
+// that could not be listed, or vaults that all failed, give an error and no point.
+func Run(ctx context.Context, o Options) (*Result, error) {
+	e, err := newEngine(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer e.close()
+	if o.DryRun {
+		return e.dryRun(ctx)
+	}
+	if err := e.readSource(ctx); err != nil {
+		return nil, fmt.Errorf("source %s: %w", o.Name, err)
+	}
+	return e.finish(ctx)
+}
+
+// engine is one run of one source.
+type engine struct {
+	o        Options
+	s        *repo.Session
+	view     source.View
+	params   format.Parameters
+	cut      tree.Cut
+	takenAt  time.Time
+	decision retain.Decision
+	before   []repo.VaultResult
+
+	parent       *format.Commit // the point this one follows; nil for the first
+	parentReader *repo.Reader
+	predecessors []format.Hash
+
+	stats  stats
+	dedup  *dedup
+	needs  *tally
+	sink   *lockedSink
+	tree   *tree.Builder
+	known  *knownPages
+	budget budget
+	pipe   *pipe
+	index  indexBuffer
+}
+
+// stats are counted by several stages.
+type stats struct {
+	entries, bytes, added, changed, deleted, missing, read, wouldRead atomic.Int64
+}
+
+func newEngine(ctx context.Context, o Options) (_ *engine, err error) {
+	if o.Memory <= 0 {
+		o.Memory = 256 << 20
+	}
+	if o.Fetchers <= 0 {
+		o.Fetchers = 32
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Progress == nil {
+		o.Progress = &Progress{}
+	}
+	if o.Missing == nil {
+		o.Missing = func(string, string) {}
+	}
+	e := &engine{o: o, s: o.Session, params: o.Session.Repository().Now().Parameters, before: o.Session.Vaults()}
+	e.cut = tree.NewCut(e.s.ChunkKey(), e.params)
+	e.takenAt = e.s.Now()
+	earlier, err := e.findParent(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e.decision = retain.Decide(o.Retention, e.takenAt, earlier)
+	if err := e.s.Begin(e.decision.RetainUntil); err != nil {
+		return nil, err
+	}
+	e.dedup = newDedup(e.s)
+	e.known = newKnownPages()
+	e.budget = newBudget(o.Memory)
+	e.sink = &lockedSink{sink: e.s.MetaSink()}
+	if e.needs, err = newTally(e.s.Cache(), "needs"); err != nil {
+		return nil, err
+	}
+	e.tree = tree.NewBuilder(e.sink, e.cut, e.known.find, e.needs.usesPage)
+	if e.view, err = o.Source.Freeze(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("source %s: %w", o.Name, err), e.needs.close())
+	}
+	return e, nil
+}
+
+func (e *engine) close() {
+	// Reading is over and nothing hangs on these any more: an error here could only hide the run's own.
+	_ = e.view.Close()
+	_ = e.needs.close()
+}
+
+// findParent picks the newest point of this source in any vault to compare with, and gives what retention needs to know
+// of the earlier ones.
+func (e *engine) findParent(ctx context.Context) ([]retain.Earlier, error) {
+	heads, err := e.s.Points(ctx, e.o.Name)
+	if err != nil {
+		return nil, err
+	}
+	var earlier []retain.Earlier
+	for _, h := range heads.Points {
+		earlier = append(earlier, retain.Earlier{SignedAt: h.Commit.SignedAt.Time, Complete: h.Commit.Status == format.StatusComplete, Slots: h.Commit.Slots})
+	}
+	if n := len(heads.Points); n > 0 {
+		e.parent, e.parentReader = heads.Points[n-1].Commit, heads.Points[n-1].Reader
+	}
+	e.predecessors = heads.Newest
+	return earlier, nil
+}
+
+// readSource runs the stages until every entry is in the manifest and every pack is stored.
+func (e *engine) readSource(ctx context.Context) error {
+	g, gctx := errgroup.WithContext(ctx)
+	e.pipe = newPipe(e.budget)
+	e.index.start(e.o.Now())
+	g.Go(func() error { return e.plan(gctx) })
+	for range e.o.Fetchers {
+		g.Go(func() error { return e.fetchSmall(gctx) })
+	}
+	for range e.budget.large {
+		g.Go(func() error { return e.fetchLarge(gctx) })
+	}
+	g.Go(func() error { return e.assemble(gctx) })
+	e.startCompressors(gctx, g)
+	g.Go(func() error { return e.packFrames(gctx) })
+	for range e.budget.uploads {
+		g.Go(func() error { return e.upload(gctx) })
+	}
+	g.Go(func() error { return e.writeManifest(gctx) })
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return e.index.flush(ctx, e.s)
+}
+
+// finish writes the tree's top, the needs list, secures every object, and commits.
+func (e *engine) finish(ctx context.Context) (*Result, error) {
+	root, err := e.tree.Root(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.sink.Seal(ctx); err != nil {
+		return nil, err
+	}
+	needsRoot, err := e.writeNeeds(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.s.SecureSegments(ctx); err != nil {
+		return nil, err
+	}
+	c := &format.Commit{
+		Source: e.o.Name, SourceKind: e.o.Source.Kind(),
+		TakenAt: format.At(e.takenAt), RetainUntil: format.At(e.decision.RetainUntil.Truncate(time.Second)),
+		Status: format.StatusComplete, Entries: e.stats.entries.Load(), Bytes: e.stats.bytes.Load(), Missing: e.stats.missing.Load(),
+		Added: e.stats.added.Load(), Changed: e.stats.changed.Load(), Deleted: e.stats.deleted.Load(),
+		Manifest: root, Needs: needsRoot, Predecessors: e.predecessors, Slots: e.decision.Slots,
+	}
+	if c.Missing > 0 {
+		c.Status, c.Slots = format.StatusIncomplete, nil
+	}
+	id, err := e.s.Commit(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return e.result(id, c.Status), nil
+}
+
+func (e *engine) result(id format.Hash, status string) *Result {
+	return &Result{
+		Point: id, Status: status, Entries: e.stats.entries.Load(), Bytes: e.stats.bytes.Load(),
+		Added: e.stats.added.Load(), Changed: e.stats.changed.Load(), Deleted: e.stats.deleted.Load(), Missing: e.stats.missing.Load(),
+		BytesRead: e.stats.read.Load(), TakenAt: e.takenAt, RetainUntil: e.decision.RetainUntil, Vaults: e.vaultsSince(),
+	}
+}
+
+// vaultsSince is what this run did in each vault, without what the session did before.
+func (e *engine) vaultsSince() []repo.VaultResult {
+	now := e.s.Vaults()
+	for i := range now {
+		j := slices.IndexFunc(e.before, func(v repo.VaultResult) bool { return v.Vault == now[i].Vault })
+		if j >= 0 {
+			now[i].Calls = now[i].Calls.Minus(e.before[j].Calls)
+		}
+	}
+	return now
+}
+
+// dryRun lists and compares, reading no content and storing nothing.
+func (e *engine) dryRun(ctx context.Context) (*Result, error) {
+	e.pipe = newPipe(e.budget)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return e.plan(ctx) })
+	g.Go(func() error { return drain(ctx, e.pipe.small, func(t *task) { e.weigh(t) }) })
+	g.Go(func() error { return drain(ctx, e.pipe.large, func(t *task) { e.weigh(t) }) })
+	g.Go(func() error {
+		return drain(ctx, e.pipe.seq, func(t *task) {
+			switch {
+			case t.reuse != nil:
+				e.stats.entries.Add(t.reuse.Entries)
+				e.stats.bytes.Add(t.reuse.Bytes)
+			case t.entry != nil:
+				e.stats.entries.Add(1)
+				e.stats.bytes.Add(t.entry.Size)
+			}
+		})
+	})
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("source %s: %w", e.o.Name, err)
+	}
+	e.stats.read.Store(e.stats.wouldRead.Load())
+	return e.result(format.Hash{}, format.StatusComplete), nil
+}
+
+// weigh counts what a dry run would read, and gives its memory back.
+func (e *engine) weigh(t *task) {
+	if t.content() {
+		e.stats.wouldRead.Add(t.entry.Size)
+	}
+	e.budget.release(t)
+}
+
+func drain(ctx context.Context, c <-chan *task, visit func(*task)) error {
+	for {
+		select {
+		case t, ok := <-c:
+			if !ok {
+				return nil
+			}
+			visit(t)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,283 @@
+package backup_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"testing"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/replicator/backup"
+	"github.com/holdfast-backup/holdfast/replicator/retain"
+	"github.com/holdfast-backup/holdfast/replicator/source"
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/memstore"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/tree"
+)
+
+// rig is a repository in memory with everything a run needs.
+type rig struct {
+	t       *testing.T
+	clock   time.Time
+	restore keys.Identity
+	host    *keys.HostKey
+	vaults  []*repo.Vault
+	stores  []*memstore.Store
+	cache   string
+	source  source.Source
+	memory  int64
+	tags    time.Duration
+}
+
+func (r *rig) now() time.Time { return r.clock }
+
+func newRig(t *testing.T, vaults int) *rig {
+	t.Helper()
+	r := &rig{t: t, clock: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), cache: t.TempDir(), memory: 64 << 20, tags: -1}
+	var err error
+	if r.restore, err = keys.GenerateIdentity(keys.X25519); err != nil {
+		t.Fatal(err)
+	}
+	if r.host, err = keys.GenerateHostKey(keys.X25519); err != nil {
+		t.Fatal(err)
+	}
+	for i := range vaults {
+		r.addVault(fmt.Sprintf("vault%d", i))
+	}
+	r.init()
+	return r
+}
+
+func (r *rig) addVault(name string) {
+	s := memstore.New(memstore.Options{Now: r.now})
+	r.stores = append(r.stores, s)
+	r.vaults = append(r.vaults, &repo.Vault{
+		Name: name, Read: s, Write: s, Lock: s, Inspect: s,
+		Locking: repo.Locking{Mode: store.Compliance, Slack: 10 * 24 * time.Hour, Ceiling: 400 * 24 * time.Hour},
+	})
+}
+
+func (r *rig) init() {
+	r.t.Helper()
+	if _, err := repo.Init(r.t.Context(), repo.InitOptions{
+		Vaults: r.vaults, HostKey: r.host, Recipients: []keys.Recipient{r.restore.Recipient()}, Need: 35 * 24 * time.Hour, Now: r.now,
+	}); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) session(ctx context.Context) (*repo.Session, error) {
+	return repo.OpenSession(ctx, repo.SessionOptions{
+		Vaults: r.vaults, HostKey: r.host, Now: r.now,
+		Cache:  func(format.Hash) (*cache.Cache, error) { return cache.Open(r.cache, cache.Options{Memory: 16 << 20}) },
+		Report: func(f repo.Finding) { r.t.Log(f) },
+	})
+}
+
+func (r *rig) try(ctx context.Context) (*backup.Result, error) {
+	s, err := r.session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			r.t.Error(err)
+		}
+	}()
+	day, err := retain.Parse("35d")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return backup.Run(ctx, backup.Options{
+		Source: r.source, Name: "uploads", Session: s, Retention: retain.Policy{Daily: day}, TagsMaxAge: r.tags, Memory: r.memory, Now: r.now,
+	})
+}
+
+func (r *rig) run() *backup.Result {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
+	defer cancel()
+	res, err := r.try(ctx)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, v := range res.Vaults {
+		r.t.Logf("%s: %+v %v", v.Vault, v.Calls, v.Err)
+	}
+	return res
+}
+
+// contents reads a whole point back with nothing but the restore key and one vault.
+func (r *rig) contents(vault int, id format.Hash) map[string][]byte {
+	r.t.Helper()
+	ctx := r.t.Context()
+	in := r.stores[vault]
+	rp, err := repo.Find(ctx, in, "", nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	points, err := rp.Points(ctx, in, "", nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	reader, err := repo.NewReader(rp, in, []keys.Identity{r.restore}, nil, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, p := range points {
+		if p.ID != id {
+			continue
+		}
+		c, err := rp.Commit(ctx, in, p, nil)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		r.checkNeeds(reader, c, in)
+		return readPoint(r.t, reader, c)
+	}
+	r.t.Fatalf("vault %d has no point %s", vault, id)
+	return nil
+}
+
+func readPoint(t *testing.T, reader *repo.Reader, c *format.Commit) map[string][]byte {
+	t.Helper()
+	ctx := t.Context()
+	out := map[string][]byte{}
+	type frameAt struct {
+		pack   format.Hash
+		offset int64
+	}
+	frames := map[frameAt][]byte{}
+	var entries, size int64
+	for e, err := range tree.Entries(ctx, reader.Page, c.Manifest, "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries++
+		size += e.Size
+		if e.Missing != "" {
+			continue
+		}
+		var body []byte
+		for _, ch := range chunksOf(t, reader, e) {
+			if ch.Hole {
+				body = append(body, make([]byte, ch.Size)...)
+				continue
+			}
+			at := frameAt{ch.Pack, ch.Frame.Offset}
+			if _, ok := frames[at]; !ok {
+				err := reader.Frames(ctx, format.PackName(ch.Pack), []format.Frame{ch.Frame}, func(_ int, plain []byte) error {
+					frames[at] = bytes.Clone(plain)
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			body = append(body, frames[at][ch.At:ch.At+ch.Size]...)
+		}
+		if sha256.Sum256(body) != e.SHA256 {
+			t.Fatalf("%q does not have its hash", e.Key)
+		}
+		out[e.Key] = body
+	}
+	if entries != c.Entries || size != c.Bytes {
+		t.Fatalf("point says %d entries, %d bytes; found %d, %d", c.Entries, c.Bytes, entries, size)
+	}
+	return out
+}
+
+func chunksOf(t *testing.T, reader *repo.Reader, e *format.Entry) []format.Chunk {
+	t.Helper()
+	chunks := e.Chunks
+	for _, x := range e.Extents {
+		page, err := reader.Extent(t.Context(), x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line, err := range format.PageLines(page) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := format.ParseChunk(line)
+			if err != nil {
+				t.Fatal(err)
+			}
+			chunks = append(chunks, c)
+		}
+	}
+	return chunks
+}
+
+// checkNeeds holds the needs list against a full walk of the manifest, and every object's lock against the point's.
+func (r *rig) checkNeeds(reader *repo.Reader, c *format.Commit, in *memstore.Store) {
+	t := r.t
+	t.Helper()
+	ctx := t.Context()
+	want := map[string]int64{}
+	use := func(ref format.PageRef) { want[ref.Object] += ref.Frame.Length }
+	for leaf, err := range tree.Leaves(ctx, reader.Page, c.Manifest, "", use) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		use(leaf)
+		for e, err := range tree.LeafEntries(ctx, reader.Page, leaf) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, x := range e.Extents {
+				want[x.Object] += x.Frame.Length
+			}
+			for _, ch := range chunksOf(t, reader, e) {
+				if !ch.Hole {
+					want[format.PackName(ch.Pack)] += ch.Share()
+				}
+			}
+		}
+	}
+	for _, n := range reader.Repository().Standing() {
+		want[n.Name] = n.Living
+	}
+	got := map[string]int64{}
+	held := map[string]bool{}
+	for n, err := range tree.Needs(ctx, reader.Page, c.Needs, func(ref format.PageRef) { held[ref.Object] = true }) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[n.Name] = n.Living
+		held[n.Name] = true
+		if info, _, err := in.Stat(ctx, store.Ref{Name: n.Name}); err != nil || info.Size != n.Size {
+			t.Errorf("%s: %d bytes in the list, %d in the vault, %v", n.Name, n.Size, info.Size, err)
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("needs list:\n got %v\nwant %v", got, want)
+	}
+	for name := range held {
+		if _, lock, err := in.Stat(ctx, store.Ref{Name: name}); err != nil || lock.Until.Before(c.RetainUntil.Time) {
+			t.Errorf("%s is locked until %s, the point until %s (%v)", name, lock.Until, c.RetainUntil, err)
+		}
+	}
+}
+
+func equal(t *testing.T, got, want map[string][]byte) {
+	t.Helper()
+	for k, v := range want {
+		if g, ok := got[k]; !ok {
+			t.Errorf("%q is missing", k)
+		} else if !bytes.Equal(g, v) {
+			t.Errorf("%q differs: %d bytes instead of %d", k, len(g), len(v))
+		}
+	}
+	for k := range got {
+		if _, ok := want[k]; !ok {
+			t.Errorf("%q should not be there", k)
+		}
+	}
+}

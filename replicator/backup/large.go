@@ -1,0 +1,220 @@
+package backup
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+
+	chunkers "github.com/PlakarKorp/go-cdc-chunkers"
+	_ "github.com/PlakarKorp/go-cdc-chunkers/chunkers/fastcdc" // registers the algorithm the descriptor names
+
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/tree"
+)
+
+// extent is one range of a very large object: a page written already, or pieces that will become one.
+type extent struct {
+	ref    format.Extent
+	slot   *tree.Slot // where the page is going to be; nil: ref is whole
+	pieces []piece
+}
+
+// cutter finds chunk boundaries by content. It belongs to one goroutine and keeps one buffer.
+type cutter struct {
+	p   format.Parameters
+	buf []byte
+}
+
+// chunker starts cutting r. Boundaries are part of the format.
+func (c *cutter) chunker(r io.Reader) (*chunkers.Chunker, error) {
+	if c.buf == nil {
+		c.buf = make([]byte, 2*c.p.MaxChunk)
+	}
+	return chunkers.NewChunkerBuffer(c.p.Chunker, r, &chunkers.ChunkerOpts{MinSize: c.p.MinChunk, NormalSize: c.p.AvgChunk, MaxSize: c.p.MaxChunk}, c.buf)
+}
+
+// cut gives visit each chunk of r; the bytes are valid during the call.
+func (c *cutter) cut(r io.Reader, visit func(chunk []byte) error) error {
+	ch, err := c.chunker(r)
+	if err != nil {
+		return fmt.Errorf("cut content: %w", err)
+	}
+	for {
+		chunk, err := ch.Next()
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if len(chunk) > 0 {
+			if err := visit(chunk); err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			return nil
+		}
+	}
+}
+
+// fetchLarge streams objects too large to be held, cutting as it goes.
+func (e *engine) fetchLarge(ctx context.Context) error {
+	c := &cutter{p: e.params}
+	for {
+		t, ok, err := receive(ctx, e.pipe.large)
+		if err != nil || !ok {
+			return err
+		}
+		if err := e.attempt(ctx, t, func() error { return e.readStream(ctx, t, c) }); err != nil {
+			return err
+		}
+		close(t.fetched)
+	}
+}
+
+// readStream reads one large object: every chunk is looked up, and new ones go into frames of their own.
+func (e *engine) readStream(ctx context.Context, t *task, c *cutter) error {
+	body, err := e.view.Open(ctx, t.entry, 0, -1)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	whole := sha256.New()
+	l := &layout{e: e, t: t}
+	var total int64
+	err = c.cut(body, func(chunk []byte) error {
+		e.count(len(chunk))
+		whole.Write(chunk)
+		total += int64(len(chunk))
+		p, err := e.place(ctx, chunk)
+		if err != nil {
+			return err
+		}
+		return l.add(ctx, p, int64(len(chunk)))
+	})
+	if err != nil {
+		return err
+	}
+	if total != t.entry.Size {
+		return shortRead(io.ErrUnexpectedEOF)
+	}
+	l.end()
+	whole.Sum(t.entry.SHA256[:0])
+	return nil
+}
+
+// place finds a chunk or sends it off in a frame of its own.
+func (e *engine) place(ctx context.Context, chunk []byte) (piece, error) {
+	if len(chunk) >= e.params.MinChunk && allZero(chunk) {
+		return piece{known: format.Chunk{Hole: true, Size: int64(len(chunk))}}, nil
+	}
+	f := newFrame()
+	p, fresh, err := e.dedup.find(ctx, sha256.Sum256(chunk), int64(len(chunk)), f)
+	if err != nil || !fresh {
+		return p, err
+	}
+	if err := e.addTo(ctx, f, p.spot, chunk); err != nil {
+		return p, err
+	}
+	return p, send(ctx, e.pipe.frames, f)
+}
+
+// layout collects a large object's pieces. Beyond the number that may stand in the entry it turns full ranges of 1 GiB
+// into extent pages as soon as their packs have names, so that memory does not grow with size.
+type layout struct {
+	e    *engine
+	t    *task
+	from int64 // where the pieces at hand begin
+	size int64 // of the pieces at hand
+}
+
+func (l *layout) add(ctx context.Context, p piece, size int64) error {
+	l.t.pieces = append(l.t.pieces, p)
+	l.size += size
+	if l.from+l.size < (l.from/extentRange+1)*extentRange || len(l.t.pieces) <= format.MaxEntryChunks && len(l.t.extents) == 0 {
+		return nil
+	}
+	l.endRange()
+	for i := range l.t.extents[:len(l.t.extents)-1] {
+		x := &l.t.extents[i]
+		if !x.named() {
+			// Waiting here could be for something that waits for this very object: ask for the pack to be closed, and
+			// look again at the next range.
+			poke(l.e.pipe.press)
+			continue
+		}
+		if err := l.e.writeExtent(ctx, l.t.old, x); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *layout) endRange() {
+	l.t.extents = append(l.t.extents, extent{ref: format.Extent{From: l.from, Size: l.size}, pieces: l.t.pieces})
+	l.from, l.size, l.t.pieces = l.from+l.size, 0, nil
+}
+
+// end brings the rest into its final form: extents if there are any, else pieces that stand in the entry unless they are
+// too many.
+func (l *layout) end() {
+	if l.size > 0 && (len(l.t.extents) > 0 || len(l.t.pieces) > format.MaxEntryChunks) {
+		l.endRange()
+	}
+}
+
+// named reports whether every piece has a place already.
+func (x *extent) named() bool {
+	for _, p := range x.pieces {
+		if p.spot != nil {
+			select {
+			case <-p.spot.frame.sealed:
+			default:
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// writeExtent turns the pieces of a range into an extent page, waiting for their packs to have names. A page the parent
+// has already is used again.
+func (e *engine) writeExtent(ctx context.Context, old *format.Entry, x *extent) error {
+	if x.pieces == nil {
+		return nil
+	}
+	var page []byte
+	for _, p := range x.pieces {
+		if err := p.wait(ctx); err != nil {
+			return err
+		}
+		c := p.chunk()
+		var err error
+		if page, err = c.AppendLine(page); err != nil {
+			return err
+		}
+		if err := e.needs.usesChunk(c); err != nil {
+			return err
+		}
+	}
+	x.pieces = nil
+	x.ref.Sum = sha256.Sum256(page)
+	if o, ok := oldExtent(old, x.ref); ok {
+		x.ref.Object, x.ref.Frame = o.Object, o.Frame
+		return e.needs.add(o.Object, o.Frame.Length)
+	}
+	var err error
+	x.slot, err = e.sink.Page(ctx, page)
+	return err
+}
+
+func oldExtent(old *format.Entry, x format.Extent) (format.Extent, bool) {
+	if old != nil {
+		for _, o := range old.Extents {
+			if o.From == x.From && o.Size == x.Size && o.Sum == x.Sum {
+				return o, true
+			}
+		}
+	}
+	return format.Extent{}, false
+}

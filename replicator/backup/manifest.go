@@ -1,0 +1,216 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/tree"
+)
+
+// lockedSink lets the manifest and the readers of very large objects share one object being filled.
+type lockedSink struct {
+	mu   sync.Mutex
+	sink *repo.Sink
+}
+
+func (l *lockedSink) Page(ctx context.Context, plain []byte) (*tree.Slot, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sink.Page(ctx, plain)
+}
+
+func (l *lockedSink) Seal(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sink.Seal(ctx)
+}
+
+// writeManifest turns the tasks into leaf pages, in key order.
+func (e *engine) writeManifest(ctx context.Context) error {
+	m := &manifest{engine: e}
+	wrote := false
+	for {
+		t, ok, err := receive(ctx, e.pipe.manifest)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		wrote = true
+		weight := t.weight()
+		if err := m.take(ctx, t); err != nil {
+			return err
+		}
+		if left := e.pipe.waiting.Add(-weight); e.pipe.pressed.Load() && left <= waitingMax/2 {
+			poke(e.pipe.relieved)
+		}
+	}
+	if !wrote {
+		return e.tree.Leaf(ctx, format.PageRef{}, nil) // an empty source has one empty page
+	}
+	return m.endPage(ctx, "")
+}
+
+// manifest is the leaf page being written.
+type manifest struct {
+	*engine
+	lines  []byte
+	ref    format.PageRef
+	unsure bool // something on the page was not read as listed: no digest
+}
+
+func (m *manifest) take(ctx context.Context, t *task) error {
+	switch {
+	case t.reuse != nil:
+		m.stats.entries.Add(t.reuse.Entries)
+		m.stats.bytes.Add(t.reuse.Bytes)
+		m.stats.missing.Add(t.reuse.Missing)
+		m.o.Progress.Done.Add(t.reuse.Entries)
+		return m.tree.Reuse(ctx, *t.reuse)
+	case t.cut:
+		return m.endPage(ctx, t.sum)
+	}
+	m.unsure = m.unsure || t.unsure
+	if t.dropped {
+		return nil
+	}
+	if err := m.resolve(ctx, t); err != nil {
+		return err
+	}
+	return m.add(ctx, t)
+}
+
+// resolve fills in where an entry's content is.
+func (m *manifest) resolve(ctx context.Context, t *task) error {
+	for _, p := range t.pieces {
+		if err := p.wait(ctx); err != nil {
+			return err
+		}
+		c := p.chunk()
+		if err := m.needs.usesChunk(c); err != nil {
+			return err
+		}
+		t.entry.Chunks = append(t.entry.Chunks, c)
+	}
+	unnamed := false
+	for i := range t.extents {
+		x := &t.extents[i]
+		if err := m.writeExtent(ctx, t.old, x); err != nil {
+			return err
+		}
+		unnamed = unnamed || x.slot != nil && x.slot.Object == ""
+	}
+	if unnamed {
+		if err := m.sink.Seal(ctx); err != nil {
+			return err
+		}
+	}
+	for _, x := range t.extents {
+		if x.slot != nil {
+			x.ref.Object, x.ref.Frame = x.slot.Object, x.slot.Frame
+			if err := m.needs.add(x.ref.Object, x.ref.Frame.Length); err != nil {
+				return err
+			}
+		}
+		t.entry.Extents = append(t.entry.Extents, x.ref)
+	}
+	return nil
+}
+
+// add appends an entry to the page.
+func (m *manifest) add(ctx context.Context, t *task) error {
+	n := t.entry
+	lines, err := n.AppendLine(m.lines)
+	if err != nil {
+		return fmt.Errorf("entry %q: %w", n.Key, err)
+	}
+	m.lines = lines
+	if m.ref.Entries == 0 {
+		m.ref.First = n.Key
+	}
+	m.ref.Entries++
+	m.ref.Bytes += n.Size
+	if n.TagsRead != 0 && (m.ref.TagsRead == 0 || n.TagsRead < m.ref.TagsRead) {
+		m.ref.TagsRead = n.TagsRead
+	}
+	m.count(t)
+	if len(m.lines) >= tree.MaxLeafBytes {
+		m.unsure = true // the listing's digest is of more than this page
+		if err := m.endPage(ctx, ""); err != nil {
+			return err
+		}
+		m.unsure = true
+	}
+	return nil
+}
+
+func (m *manifest) count(t *task) {
+	m.stats.entries.Add(1)
+	m.stats.bytes.Add(t.entry.Size)
+	m.o.Progress.Done.Add(1)
+	if t.entry.Missing == "" {
+		return
+	}
+	if !t.accepted {
+		m.ref.Missing++
+		m.stats.missing.Add(1)
+		m.unsure = true
+	}
+	m.o.Missing(t.entry.Key, t.entry.Missing)
+}
+
+// endPage closes the leaf page being written.
+func (m *manifest) endPage(ctx context.Context, digest string) error {
+	ref, lines := m.ref, m.lines
+	if !m.unsure {
+		ref.Digest = digest
+	}
+	m.ref, m.lines, m.unsure = format.PageRef{}, m.lines[:0], false
+	if ref.Entries == 0 {
+		return nil
+	}
+	return m.tree.Leaf(ctx, ref, lines)
+}
+
+// knownPages remembers the parent's pages that were looked at last, so that a page which comes out the same is referred
+// to instead of written again. Both trees are walked in the same order, so a window is enough.
+type knownPages struct {
+	mu    sync.Mutex
+	at    map[pageKey]format.PageRef
+	order []pageKey
+}
+
+type pageKey struct {
+	level int
+	first string
+}
+
+// maxKnown is how many pages are remembered.
+const maxKnown = 8192
+
+func newKnownPages() *knownPages { return &knownPages{at: map[pageKey]format.PageRef{}} }
+
+func (k *knownPages) add(ref format.PageRef) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	key := pageKey{ref.Level, ref.First}
+	if _, ok := k.at[key]; !ok {
+		if len(k.order) >= maxKnown {
+			delete(k.at, k.order[0])
+			k.order = k.order[1:]
+		}
+		k.order = append(k.order, key)
+	}
+	k.at[key] = ref
+}
+
+func (k *knownPages) find(level int, first string, sum format.Hash) (format.PageRef, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	ref, ok := k.at[pageKey{level, first}]
+	return ref, ok && ref.Sum == sum
+}

@@ -1,0 +1,270 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/tree"
+)
+
+// tally adds up how much of which stored object the new point uses beyond what its parent did. It is kept on disk.
+type tally struct {
+	mu  sync.Mutex
+	c   *cache.Counter
+	err error // the first failure of a call that could not return one
+}
+
+func newTally(c *cache.Cache, name string) (*tally, error) {
+	counter, err := c.Counter(name)
+	if err != nil {
+		return nil, err
+	}
+	return &tally{c: counter}, nil
+}
+
+func (n *tally) close() error { return n.c.Close() }
+
+func (n *tally) add(object string, delta int64) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.err == nil {
+		n.err = n.c.Add(object, delta)
+	}
+	return n.err
+}
+
+func (n *tally) usesChunk(c format.Chunk) error {
+	if c.Hole {
+		return nil
+	}
+	return n.add(format.PackName(c.Pack), c.Share())
+}
+
+// usesPage and dropsPage are called for every page of the new tree and of the parent's. Their errors come out of all.
+func (n *tally) usesPage(ref format.PageRef)  { _ = n.add(ref.Object, ref.Frame.Length) }
+func (n *tally) dropsPage(ref format.PageRef) { _ = n.add(ref.Object, -ref.Frame.Length) }
+
+// dropsEntry takes away what an entry of the parent used.
+func (n *tally) dropsEntry(ctx context.Context, e *format.Entry, r *repo.Reader) error {
+	for _, c := range e.Chunks {
+		if !c.Hole {
+			if err := n.add(format.PackName(c.Pack), -c.Share()); err != nil {
+				return err
+			}
+		}
+	}
+	for _, x := range e.Extents {
+		page, err := r.Extent(ctx, x)
+		if err != nil {
+			return fmt.Errorf("read where %q was: %w", e.Key, err)
+		}
+		for line, err := range format.PageLines(page) {
+			var c format.Chunk
+			if err == nil {
+				c, err = format.ParseChunk(line)
+			}
+			if err != nil {
+				return fmt.Errorf("read where %q was: %w", e.Key, err)
+			}
+			if !c.Hole {
+				if err := n.add(format.PackName(c.Pack), -c.Share()); err != nil {
+					return err
+				}
+			}
+		}
+		if err := n.add(x.Object, -x.Frame.Length); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// all gives the sums by name.
+func (n *tally) all() iter.Seq2[cache.Item, error] {
+	return func(yield func(cache.Item, error) bool) {
+		n.mu.Lock()
+		err := n.err
+		n.mu.Unlock()
+		if err != nil {
+			yield(cache.Item{}, err)
+			return
+		}
+		n.c.All()(yield)
+	}
+}
+
+// writeNeeds merges the parent's needs list with the tally, writes the new list, and secures every object on it, the
+// list's own objects included, in every vault.
+func (e *engine) writeNeeds(ctx context.Context) (format.PageRef, error) {
+	known := newKnownPages()
+	pages := map[string]bool{} // objects the list itself is in
+	sink := e.s.NeedsSink()
+	cut := tree.NewCut([32]byte{}, e.params)
+	b := tree.NewBuilder(sink, cut, known.find, func(ref format.PageRef) { pages[ref.Object] = true })
+	w := &needsWriter{b: b, cut: cut}
+	err := e.s.Secure(ctx, func(yield func(format.Need, error) bool) {
+		for n, err := range e.mergedNeeds(ctx, known) {
+			if err == nil {
+				err = w.add(ctx, n)
+			}
+			if !yield(n, err) || err != nil {
+				return
+			}
+		}
+	})
+	if err != nil {
+		return format.PageRef{}, fmt.Errorf("secure what the point needs: %w", err)
+	}
+	if err := w.end(ctx); err != nil {
+		return format.PageRef{}, err
+	}
+	root, err := b.Root(ctx)
+	if err != nil {
+		return root, err
+	}
+	if err := sink.Seal(ctx); err != nil {
+		return root, err
+	}
+	pages[root.Object] = true
+	return root, e.s.Secure(ctx, func(yield func(format.Need, error) bool) {
+		for name := range pages {
+			if !yield(format.Need{Name: name, Size: -1}, nil) {
+				return
+			}
+		}
+	})
+}
+
+// mergedNeeds gives the new point's needs in order of name.
+func (e *engine) mergedNeeds(ctx context.Context, known *knownPages) iter.Seq2[format.Need, error] {
+	return func(yield func(format.Need, error) bool) {
+		next, stop := iter.Pull2(e.changes())
+		defer stop()
+		item, err, more := next()
+		give := func(name string, size, living int64) bool {
+			if living <= 0 {
+				return true
+			}
+			return yield(format.Need{Name: name, Size: size, Living: living}, nil)
+		}
+		upTo := func(name string) bool { // changes of objects the parent did not need
+			for more && err == nil && (name == "" || item.Name < name) {
+				if !give(item.Name, item.Size, item.Living) {
+					return false
+				}
+				item, err, more = next()
+			}
+			return true
+		}
+		for old, oerr := range e.oldNeeds(ctx, known) {
+			if oerr != nil {
+				yield(format.Need{}, oerr)
+				return
+			}
+			if !upTo(old.Name) {
+				return
+			}
+			if more && err == nil && item.Name == old.Name {
+				if !isStanding(old.Name) {
+					old.Living += item.Living
+				}
+				item, err, more = next()
+			}
+			if !give(old.Name, old.Size, old.Living) {
+				return
+			}
+		}
+		if err == nil && !upTo("") {
+			return
+		}
+		if err != nil {
+			yield(format.Need{}, err)
+		}
+	}
+}
+
+func (e *engine) oldNeeds(ctx context.Context, known *knownPages) iter.Seq2[format.Need, error] {
+	if e.parent == nil {
+		return func(func(format.Need, error) bool) {}
+	}
+	return tree.Needs(ctx, e.parentReader.Page, e.parent.Needs, known.add)
+}
+
+// changes gives the tally and the objects every point needs, by name, with sizes.
+func (e *engine) changes() iter.Seq2[format.Need, error] {
+	return func(yield func(format.Need, error) bool) {
+		standing := e.s.Repository().Standing()
+		slices.SortFunc(standing, func(a, b format.Need) int { return strings.Compare(a.Name, b.Name) })
+		for item, err := range e.needs.all() {
+			if err != nil {
+				yield(format.Need{}, err)
+				return
+			}
+			for len(standing) > 0 && standing[0].Name < item.Key {
+				if !yield(standing[0], nil) {
+					return
+				}
+				standing = standing[1:]
+			}
+			if item.Sum == 0 {
+				continue
+			}
+			size, ok, err := e.s.Size(item.Key)
+			if err == nil && !ok && item.Sum > 0 {
+				err = fmt.Errorf("%s: its size is not known here", item.Key)
+			}
+			if !yield(format.Need{Name: item.Key, Size: size, Living: item.Sum}, err) || err != nil {
+				return
+			}
+		}
+		for _, n := range standing {
+			if !yield(n, nil) {
+				return
+			}
+		}
+	}
+}
+
+func isStanding(name string) bool {
+	return strings.HasPrefix(name, format.PrefixDescriptors) || strings.HasPrefix(name, format.PrefixKeys)
+}
+
+// needsWriter writes the list's leaf pages.
+type needsWriter struct {
+	b     *tree.Builder
+	cut   tree.Cut
+	lines []byte
+	ref   format.PageRef
+}
+
+func (w *needsWriter) add(ctx context.Context, n format.Need) error {
+	if w.cut.LeafBefore(n.Name, false, int(w.ref.Entries), len(w.lines)) {
+		if err := w.end(ctx); err != nil {
+			return err
+		}
+	}
+	if w.ref.Entries == 0 {
+		w.ref.First = n.Name
+	}
+	w.ref.Entries++
+	w.ref.Bytes += n.Size
+	var err error
+	w.lines, err = n.AppendLine(w.lines)
+	return err
+}
+
+func (w *needsWriter) end(ctx context.Context) error {
+	if w.ref.Entries == 0 {
+		return nil
+	}
+	ref, lines := w.ref, w.lines
+	w.ref, w.lines = format.PageRef{}, w.lines[:0]
+	return w.b.Leaf(ctx, ref, lines)
+}

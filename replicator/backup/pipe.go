@@ -1,0 +1,180 @@
+package backup
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// task is one step of the manifest, in key order: an entry, a leaf page that is used again, or the end of a leaf page.
+type task struct {
+	reuse *format.PageRef // a leaf of the parent's manifest, unchanged
+	cut   bool            // the leaf page ends here ..
+	sum   string          // .. with this digest, unless something in it could not be read as listed
+
+	entry   *format.Entry
+	old     *format.Entry // the parent's, if it has one
+	action  action
+	held    int64         // bytes of the small budget
+	fetched chan struct{} // closed when the fields below are final; nil where nothing is fetched
+
+	data     []byte   // a small object's content
+	pieces   []piece  // a large object's, or what became of data
+	extents  []extent // a very large object's earlier ranges
+	dropped  bool     // it is gone: not in the point
+	unsure   bool     // read, but not as listed: the page gets no digest
+	accepted bool     // unreadable, and recorded without making the point incomplete
+}
+
+type action int
+
+const (
+	carry    action = iota // exactly as in the parent
+	read                   // read the content
+	complete               // no content to read: metadata only
+)
+
+func (t *task) content() bool { return t.action == read }
+
+// piece is where one chunk of an entry is: stored already, or on its way.
+type piece struct {
+	known format.Chunk
+	spot  *spot // nil: known
+}
+
+// spot is where a new chunk is going to be.
+type spot struct {
+	frame *frame
+	at    int64
+	size  int64
+	sum   format.Hash
+	id    format.Hash
+}
+
+// frame is one frame on its way into a pack.
+type frame struct {
+	plain  []byte // in a buffer of the frame pool
+	packed []byte
+	spots  []*spot
+	sealed chan struct{} // closed when pack and at are set
+	pack   format.Hash
+	at     format.Frame
+}
+
+// chunk gives the reference, once the frame is sealed.
+func (p piece) chunk() format.Chunk {
+	if p.spot == nil {
+		return p.known
+	}
+	f := p.spot.frame
+	return format.Chunk{Pack: f.pack, Frame: f.at, At: p.spot.at, Size: p.spot.size, Sum: p.spot.sum}
+}
+
+// wait blocks until the piece has a place.
+func (p piece) wait(ctx context.Context) error {
+	if p.spot == nil {
+		return nil
+	}
+	select {
+	case <-p.spot.frame.sealed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// budget divides the memory: about two fifths for packs being filled and sent, an eighth for small objects read ahead,
+// an eighth for frames, the rest for readers of large objects, the cache, buffers of connections and the collector.
+type budget struct {
+	packs   int // buffers of packTarget
+	uploads int
+	large   int // readers of large objects, each with a cutting buffer of 8 MiB
+	frames  int // frames between cutting and packing, at most 4 MiB each
+	small   *semaphore.Weighted
+	most    int64 // of small
+}
+
+func newBudget(memory int64) budget {
+	b := budget{
+		packs: int(min(max(memory*2/5/packTarget, 2), 8)),
+		large: int(min(max(memory/(80<<20), 1), 8)),
+		most:  min(max(memory/8, 2*smallMax), 256<<20),
+	}
+	b.uploads = b.packs - 1
+	b.frames = int(min(max(memory/8/(4<<20), 3), 32))
+	b.small = semaphore.NewWeighted(b.most)
+	return b
+}
+
+func (b budget) release(t *task) {
+	if t.held > 0 {
+		b.small.Release(t.held)
+		t.held = 0
+	}
+}
+
+// pipe are the queues between the stages.
+type pipe struct {
+	seq      chan *task  // every task, in order: plan -> assemble
+	small    chan *task  // plan -> fetchSmall
+	large    chan *task  // plan -> fetchLarge
+	frames   chan *frame // assemble, fetchLarge -> compress
+	packed   chan *frame // compress -> packFrames
+	uploads  chan *upload
+	manifest chan *task // assemble -> writeManifest
+
+	frameBufs  chan []byte // plain buffers; taking one is the right to have a frame on its way
+	packedBufs *sync.Pool
+	packBufs   chan []byte
+
+	waiting  atomic.Int64  // bytes of entries that wait in manifest
+	pressed  atomic.Bool   // too many wait: packs are closed early
+	press    chan struct{} // look at pressed
+	relieved chan struct{} // pressed was taken back
+}
+
+func newPipe(b budget) *pipe {
+	p := &pipe{
+		seq: make(chan *task, 4096), small: make(chan *task, 4096), large: make(chan *task, 256),
+		frames: make(chan *frame, b.frames), packed: make(chan *frame, 2), uploads: make(chan *upload),
+		manifest:  make(chan *task, 65_536),
+		frameBufs: make(chan []byte, b.frames), packBufs: make(chan []byte, b.packs),
+		packedBufs: &sync.Pool{New: func() any { return new([]byte) }},
+		press:      make(chan struct{}, 1), relieved: make(chan struct{}, 1),
+	}
+	for range b.frames {
+		p.frameBufs <- nil
+	}
+	for range b.packs {
+		p.packBufs <- nil
+	}
+	return p
+}
+
+// compressors is one per processor.
+func compressors() int { return runtime.GOMAXPROCS(0) }
+
+// send gives v to c unless the run ends first.
+func send[T any](ctx context.Context, c chan<- T, v T) error {
+	select {
+	case c <- v:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// receive takes from c; ok is false when it is closed.
+func receive[T any](ctx context.Context, c <-chan T) (v T, ok bool, err error) {
+	select {
+	case v, ok = <-c:
+		return v, ok, nil
+	case <-ctx.Done():
+		return v, false, ctx.Err()
+	}
+}

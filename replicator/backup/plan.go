@@ -1,0 +1,294 @@
+package backup
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/tree"
+)
+
+// racyFor is how recent a change must be for a page to carry no digest: the listing may not tell the next change from it.
+const racyFor = 2 * time.Second
+
+// plan lists the source in order, cuts the listing where manifest pages are cut, and compares each page with the
+// parent's: as a whole by its digest, else entry by entry.
+func (e *engine) plan(ctx context.Context) error {
+	defer close(e.pipe.seq)
+	defer close(e.pipe.small)
+	defer close(e.pipe.large)
+	p := e.newPlanner(ctx)
+	defer p.old.Close()
+	last := ""
+	for entry, err := range e.view.Entries(ctx, "", "") {
+		if err != nil {
+			return fmt.Errorf("list: %w", err)
+		}
+		if e.cut.LeafBefore(entry.Key, entry.Key == last, len(p.page), 0) {
+			if err := p.endPage(ctx); err != nil {
+				return err
+			}
+		}
+		last = entry.Key
+		p.page = append(p.page, entry)
+		e.o.Progress.Listed.Add(1)
+	}
+	if err := p.endPage(ctx); err != nil {
+		return err
+	}
+	return p.dropRest(ctx)
+}
+
+// planner holds one page of the listing beside the parent's manifest.
+type planner struct {
+	*engine
+	old     *tree.Cursor
+	page    []*format.Entry
+	scratch []byte
+	buf     []byte
+}
+
+func (e *engine) newPlanner(ctx context.Context) *planner {
+	p := &planner{engine: e}
+	if e.parent == nil {
+		p.old = tree.NewCursor(ctx, nil, nil, nil, nil)
+		return p
+	}
+	gone := func(ref format.PageRef) {
+		e.known.add(ref)
+		e.needs.dropsPage(ref)
+	}
+	p.old = tree.NewCursor(ctx, e.parentReader.Page, &e.parent.Manifest, gone, gone)
+	return p
+}
+
+// endPage decides what becomes of the page that was listed.
+func (p *planner) endPage(ctx context.Context) error {
+	if len(p.page) == 0 {
+		return nil
+	}
+	defer func() { p.page = p.page[:0] }()
+	if err := p.dropBefore(ctx, p.page[0].Key); err != nil {
+		return err
+	}
+	digest := p.digest()
+	leaf, err := p.old.Leaf()
+	if err != nil {
+		return p.oldError(err)
+	}
+	if leaf != nil && leaf.First == p.page[0].Key && leaf.Digest != "" && leaf.Digest == digest && p.tagsFresh(leaf.TagsRead) {
+		ref := *leaf
+		p.old.Skip()
+		p.known.add(ref)
+		p.needs.dropsPage(ref)
+		return send(ctx, p.pipe.seq, &task{reuse: &ref})
+	}
+	for _, entry := range p.page {
+		t, err := p.compare(ctx, entry)
+		if err != nil {
+			return err
+		}
+		if err := p.dispatch(ctx, t); err != nil {
+			return err
+		}
+	}
+	if p.racy() {
+		digest = ""
+	}
+	return send(ctx, p.pipe.seq, &task{cut: true, sum: digest})
+}
+
+// digest is what the listing says of the page.
+func (p *planner) digest() string {
+	h := sha256.New()
+	for _, entry := range p.page {
+		p.scratch = entry.AppendListing(p.scratch[:0])
+		h.Write(p.scratch)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// racy reports whether something on the page changed so recently that the next change might look the same.
+func (p *planner) racy() bool {
+	edge := p.o.Now().Add(-racyFor)
+	for _, entry := range p.page {
+		if changedAt(entry).After(edge) {
+			return true
+		}
+	}
+	return false
+}
+
+func changedAt(e *format.Entry) time.Time {
+	t := e.Modified.Time
+	if e.File != nil && e.File.Changed.After(t) {
+		t = e.File.Changed.Time
+	}
+	return t
+}
+
+// tagsFresh reports whether tags read at that time (unix seconds, the oldest of a page; 0: none there) are new enough.
+func (p *planner) tagsFresh(at int64) bool {
+	if p.o.TagsMaxAge < 0 || at == 0 {
+		return true
+	}
+	return p.o.TagsMaxAge > 0 && time.Unix(at, 0).Add(p.o.TagsMaxAge).After(p.o.Now())
+}
+
+// compare holds one listed entry against the parent's.
+func (p *planner) compare(ctx context.Context, entry *format.Entry) (*task, error) {
+	t := &task{entry: entry}
+	for {
+		old, err := p.old.Peek()
+		if err != nil {
+			return nil, p.oldError(err)
+		}
+		if old == nil || old.Key > entry.Key {
+			p.stats.added.Add(1)
+			t.action = actionFor(entry)
+			return t, nil
+		}
+		p.old.Take()
+		if old.Key == entry.Key && old.Version == entry.Version {
+			t.old = old
+			return t, p.judge(ctx, t)
+		}
+		// An earlier key, or a version of this key that is there no more: new versions only come behind the old ones.
+		if err := p.drop(ctx, old); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// judge decides whether an entry the parent has too must be read again.
+func (p *planner) judge(ctx context.Context, t *task) error {
+	old, entry := t.old, t.entry
+	again := old.Recheck || old.Missing != "" || entry.Missing != ""
+	if !again && p.same(old, entry) {
+		if p.tagsFresh(old.TagsRead) || actionFor(entry) != read {
+			t.action, t.entry = carry, old
+			return nil
+		}
+		// Unchanged, but its tags are due: they change without a trace in listings.
+		t.action = complete
+		withContentOf(entry, old)
+		return nil
+	}
+	t.action = actionFor(entry)
+	if !again && sameButClass(old, entry) {
+		t.action = carry // moved to another storage class: the content is what it was
+		class := entry.StorageClass
+		*entry = *old
+		entry.StorageClass = class
+		return nil
+	}
+	if old.Missing == "" || !p.same(old, entry) {
+		p.stats.changed.Add(1)
+	}
+	return p.needs.dropsEntry(ctx, old, p.parentReader)
+}
+
+// same reports whether the listing says the same of both.
+func (p *planner) same(a, b *format.Entry) bool {
+	p.scratch, p.buf = a.AppendListing(p.scratch[:0]), b.AppendListing(p.buf[:0])
+	return string(p.scratch) == string(p.buf)
+}
+
+// sameButClass reports whether only the storage class differs.
+func sameButClass(a, b *format.Entry) bool {
+	return a.File == nil && b.File == nil && a.Kind == b.Kind && a.ETag != "" && a.ETag == b.ETag &&
+		a.Size == b.Size && a.Modified.Equal(b.Modified.Time) && a.Version == b.Version
+}
+
+// withContentOf gives a listed entry everything the parent knows of it; Complete then reads what changes silently.
+func withContentOf(entry, old *format.Entry) { *entry = *old }
+
+// actionFor says what a new or changed entry needs.
+func actionFor(entry *format.Entry) action {
+	switch {
+	case entry.Missing != "":
+		return carry // the listing itself could not see it
+	case entry.Kind == format.KindObject, entry.Kind == format.KindFile:
+		return read
+	case entry.Kind == format.KindMarker:
+		return carry
+	}
+	return complete
+}
+
+// dropBefore counts the parent's entries before key as deleted, without opening a leaf that may be used again.
+func (p *planner) dropBefore(ctx context.Context, key string) error {
+	for {
+		leaf, err := p.old.Leaf()
+		if err != nil {
+			return p.oldError(err)
+		}
+		if leaf != nil && leaf.First >= key {
+			return nil
+		}
+		old, err := p.old.Peek()
+		if err != nil {
+			return p.oldError(err)
+		}
+		if old == nil || old.Key >= key {
+			return nil
+		}
+		p.old.Take()
+		if err := p.drop(ctx, old); err != nil {
+			return err
+		}
+	}
+}
+
+// dropRest counts whatever the parent has left.
+func (p *planner) dropRest(ctx context.Context) error {
+	for {
+		old, err := p.old.Peek()
+		if err != nil {
+			return p.oldError(err)
+		}
+		if old == nil {
+			return nil
+		}
+		p.old.Take()
+		if err := p.drop(ctx, old); err != nil {
+			return err
+		}
+	}
+}
+
+func (p *planner) drop(ctx context.Context, old *format.Entry) error {
+	p.stats.deleted.Add(1)
+	return p.needs.dropsEntry(ctx, old, p.parentReader)
+}
+
+func (p *planner) oldError(err error) error {
+	return fmt.Errorf("read the manifest of the last point; `holdfast verify` tells more: %w", err)
+}
+
+// dispatch sends a task to whoever reads it and into the sequence. Memory for a small object is taken here, in order, so
+// that the one the assembler waits for always has its own.
+func (p *planner) dispatch(ctx context.Context, t *task) error {
+	queue := p.pipe.small
+	switch {
+	case t.action == carry:
+		return send(ctx, p.pipe.seq, t)
+	case t.action == read && t.entry.Size > smallMax:
+		queue = p.pipe.large
+		p.o.Progress.Pending.Add(t.entry.Size)
+	case t.action == read:
+		p.o.Progress.Pending.Add(t.entry.Size)
+		t.held = max(t.entry.Size, 1024)
+		if err := p.budget.small.Acquire(ctx, t.held); err != nil {
+			return err
+		}
+	}
+	t.fetched = make(chan struct{})
+	if err := send(ctx, queue, t); err != nil {
+		return err
+	}
+	return send(ctx, p.pipe.seq, t)
+}

@@ -1,0 +1,117 @@
+// Package retain decides, when a recovery point is written, how long it is kept: grandfather-father-son without ever
+// deleting anything.
+//
+// A point that is the first complete one of its day, week, month or year fills that slot and is locked for the slot's
+// span; afterwards nothing about it changes. The package is arithmetic: it reads no clock and touches no vault, it must
+// never shorten what was decided, and all of it is in UTC, so that no time zone or daylight-saving rule can move a slot.
+package retain
+
+import (
+	"fmt"
+	"time"
+)
+
+// Policy says how long the points that fill each kind of slot are kept. A zero span turns the kind off.
+type Policy struct {
+	Daily   Span
+	Weekly  Span
+	Monthly Span
+	Yearly  Span
+}
+
+// Earlier is what Decide needs to know of a point of the same source that exists already.
+type Earlier struct {
+	SignedAt time.Time
+	Complete bool
+	Slots    []string // as Decide gave them when it was written
+}
+
+// Decision is what becomes of a new point.
+type Decision struct {
+	RetainUntil time.Time // UTC
+	Slots       []string  // the slots it fills if it turns out complete, shortest period first
+}
+
+// Decide gives the retention of a point taken at at, after the earlier ones of the same source, in any order.
+//
+// A slot is named by its period, such as "daily-2026-11-23", "weekly-2026-w48" (ISO week), "monthly-2026-11",
+// "yearly-2026", so that a run that ends after midnight still fills the day it began in. It is open unless a complete
+// earlier point filled it: an incomplete point keeps the lock it was given and leaves its slots open. The point is kept
+// as long as the longest-lasting slot it fills asks; one that fills none is kept for the shortest span that is not zero.
+// A policy of zeros keeps nothing: RetainUntil is at.
+func Decide(p Policy, at time.Time, earlier []Earlier) Decision {
+	at = at.UTC()
+	filled := make(map[string]bool)
+	for _, e := range earlier {
+		if !e.Complete {
+			continue
+		}
+		for _, s := range e.Slots {
+			filled[s] = true
+		}
+	}
+	d := Decision{RetainUntil: at}
+	for _, k := range kinds(p) {
+		if k.span.IsZero() {
+			continue
+		}
+		if name := k.slot(at); !filled[name] {
+			d.Slots = append(d.Slots, name)
+			d.RetainUntil = later(d.RetainUntil, k.span.AddTo(at))
+		}
+	}
+	if len(d.Slots) == 0 {
+		d.RetainUntil = shortest(p, at)
+	}
+	return d
+}
+
+// Longest is the longest that any point taken at at can be kept.
+func Longest(p Policy, at time.Time) time.Duration {
+	end := at.UTC()
+	for _, k := range kinds(p) {
+		end = later(end, k.span.AddTo(at))
+	}
+	return end.Sub(at)
+}
+
+func shortest(p Policy, at time.Time) time.Time {
+	var end time.Time
+	for _, k := range kinds(p) {
+		if k.span.IsZero() {
+			continue
+		}
+		if t := k.span.AddTo(at); end.IsZero() || t.Before(end) {
+			end = t
+		}
+	}
+	if end.IsZero() {
+		return at
+	}
+	return end
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// kind is one kind of slot.
+type kind struct {
+	span Span
+	slot func(time.Time) string // the name of the slot that t falls into
+}
+
+func kinds(p Policy) [4]kind {
+	return [4]kind{
+		{p.Daily, func(t time.Time) string { return t.Format("daily-2006-01-02") }},
+		{p.Weekly, func(t time.Time) string {
+			y, w := t.ISOWeek()
+			return fmt.Sprintf("weekly-%04d-w%02d", y, w)
+		}},
+		{p.Monthly, func(t time.Time) string { return t.Format("monthly-2006-01") }},
+		{p.Yearly, func(t time.Time) string { return t.Format("yearly-2006") }},
+	}
+}

@@ -1,0 +1,164 @@
+package s3source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/holdfast-backup/holdfast/replicator/source"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// complete fills in what the answer to a GET reveals. Listing fields stay as they are.
+func (v *view) complete(ctx context.Context, e *format.Entry, out *s3.GetObjectOutput) error {
+	e.ContentType = str(out.ContentType)
+	e.ContentEncoding = withoutChunked(str(out.ContentEncoding))
+	e.ContentLanguage = str(out.ContentLanguage)
+	e.ContentDisposition = str(out.ContentDisposition)
+	e.CacheControl = str(out.CacheControl)
+	e.Expires = str(out.ExpiresString)
+	e.WebsiteRedirect = str(out.WebsiteRedirectLocation)
+	e.Metadata = nil
+	if len(out.Metadata) > 0 {
+		e.Metadata = out.Metadata
+	}
+	e.MissingMeta = 0
+	if out.MissingMeta != nil {
+		e.MissingMeta = *out.MissingMeta
+	}
+	e.Checksums, e.ChecksumType = checksums(out), ""
+	if e.Checksums != nil {
+		e.ChecksumType = string(out.ChecksumType)
+	}
+	if v.s.o.SkipTags {
+		return nil
+	}
+	count := int32(-1)
+	if out.TagCount != nil {
+		count = *out.TagCount
+	}
+	var server string
+	if resp, ok := awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response); ok {
+		server = resp.Header.Get("Server")
+	}
+	if v.noTags(count, server) {
+		e.Tags, e.TagsRead = nil, v.s.o.Now().Unix()
+		return nil
+	}
+	return v.readTags(ctx, e, count)
+}
+
+// withoutChunked drops "aws-chunked", which says how an upload was sent and nothing of the content.
+func withoutChunked(s string) string {
+	if !strings.Contains(s, "aws-chunked") {
+		return s
+	}
+	var kept []string
+	for part := range strings.SplitSeq(s, ",") {
+		if part = strings.TrimSpace(part); part != "aws-chunked" && part != "" {
+			kept = append(kept, part)
+		}
+	}
+	return strings.Join(kept, ",")
+}
+
+// serverFacts is what a view has learned of its server.
+type serverFacts struct {
+	counts bool // a GET carried x-amz-tagging-count: the server sends it
+	hides  bool // an object had tags and its GET carried no count: the server, or the grant, leaves it out
+	asked  bool // GetObjectTagging was answered: the credentials may read tags
+	none   bool // the server knows no tags
+	bad    map[string]int
+}
+
+// noTags reports whether an object whose GET carried this tag count (-1: none) certainly has no tags, so that they need
+// not be asked for. The header is left out where there are no tags, but also by servers that do not know it and for
+// credentials that may not read tags. So its absence counts only once the view has seen it, or, at servers known to
+// send it, once the right to read tags is proved.
+func (v *view) noTags(count int32, server string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	k := &v.known
+	if count >= 0 {
+		k.counts = true
+		return count == 0
+	}
+	if k.none {
+		return true
+	}
+	if k.hides {
+		return false
+	}
+	return k.counts || (k.asked && (server == "AmazonS3" || server == "MinIO"))
+}
+
+// readTags asks for the tags of e; count is what its GET said, -1 if nothing.
+func (v *view) readTags(ctx context.Context, e *format.Entry, count int32) error {
+	in := &s3.GetObjectTaggingInput{Bucket: &v.s.o.Bucket, Key: &e.Key, RequestPayer: v.s.payer()}
+	if v.s.all() {
+		in.VersionId = optional(e.Version)
+	}
+	out, err := v.s.client.GetObjectTagging(ctx, in)
+	if err != nil {
+		return v.tagError(ctx, e, err)
+	}
+	var tags map[string]string
+	for _, t := range out.TagSet {
+		if tags == nil {
+			tags = make(map[string]string, len(out.TagSet))
+		}
+		tags[str(t.Key)] = str(t.Value)
+	}
+	v.mu.Lock()
+	v.known.asked = true
+	if len(tags) > 0 && count == -1 {
+		v.known.hides = true
+	}
+	v.mu.Unlock()
+	e.Tags, e.TagsRead = tags, v.s.o.Now().Unix()
+	return nil
+}
+
+// tagError tells a server without tags from tags that may not be read.
+func (v *view) tagError(ctx context.Context, e *format.Entry, err error) error {
+	a := answerOf(err)
+	if a.status == http.StatusNotImplemented || a.code == "NotImplemented" {
+		v.mu.Lock()
+		v.known.none = true
+		v.mu.Unlock()
+		e.Tags, e.TagsRead = nil, v.s.o.Now().Unix()
+		return nil
+	}
+	if a.code == "NoSuchTagSet" || a.code == "NoSuchTagSetError" {
+		e.Tags, e.TagsRead = nil, v.s.o.Now().Unix()
+		return nil
+	}
+	mapped := v.objectError(ctx, "read the tags of", e, err)
+	var u *source.Unreadable
+	if errors.As(mapped, &u) && u.Reason == "access denied" {
+		right := "s3:GetObjectTagging"
+		if v.s.all() {
+			right = "s3:GetObjectVersionTagging"
+		}
+		u.Reason = "access to its tags denied"
+		u.Err = fmt.Errorf("%w; grant %s or set tags: never", err, right)
+	}
+	return mapped
+}
+
+// Complete implements source.View: of an object only its tags can change without a trace in a listing.
+func (v *view) Complete(ctx context.Context, e *format.Entry) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if e.Kind != format.KindObject || v.s.o.SkipTags {
+		return nil
+	}
+	return v.readTags(ctx, e, 0)
+}

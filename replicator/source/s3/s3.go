@@ -1,0 +1,259 @@
+// Package s3source is a bucket as a source, at AWS or any server that speaks S3.
+//
+// The key of an entry is the object's whole key in the bucket, prefix included, so that a restore is exact. With
+// versions "current" an object is pinned by the ETag of its listing (listings of current objects carry no version IDs),
+// with "all" by its version ID; then versions that were written after Freeze are left out and every key's versions come
+// oldest first, delete markers among them. Every whole read is checked against the source's own checksum where that is
+// one of the whole object, and streams that break off are taken up again where they broke, under the same pin.
+//
+// The package sends GET and HEAD and nothing else: its transport refuses any other method. Memory is bounded by one page
+// of a listing for every Entries sequence and one small object for every Open.
+package s3source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/holdfast-backup/holdfast/replicator/glob"
+	"github.com/holdfast-backup/holdfast/replicator/source"
+	"github.com/holdfast-backup/holdfast/store"
+)
+
+// Options says what is protected and how it is reached.
+type Options struct {
+	Bucket      string
+	Prefix      string // only keys that begin with exactly this; give it with its "/" if a folder is meant
+	Endpoint    string // URL; empty: AWS
+	Region      string // default us-east-1
+	PathStyle   bool
+	Credentials store.CredentialsFunc // nil: unsigned requests, for public buckets
+
+	Versions     string        // "current" (default) or "all"
+	Exclude      []string      // globs against the whole key
+	SkipTags     bool          // policy "never": tags are not read, TagsRead stays 0
+	Archived     string        // "record" (default) or "fail"
+	RequestPayer bool          // agree to pay, on every request
+	SkipMD5      bool          // do not check an MD5 ETag where it is the only checksum: saves CPU, loses the end-to-end check
+	Connections  int           // kept open at most; default 32
+	MaxBackoff   time.Duration // longest wait between tries; default 20 s
+	IdleTimeout  time.Duration // a response or stream without a byte for so long is tried again; default 60 s
+
+	Transport http.RoundTripper // default: one made for many connections
+	Now       func() time.Time  // default time.Now
+}
+
+// attempts is how often one request is tried; resumes is how often in a row a stream is taken up without a byte gained.
+const (
+	attempts = 8
+	resumes  = 5
+)
+
+// Source is one bucket, or the part of it under a prefix.
+type Source struct {
+	o       Options
+	name    string // s3://bucket/prefix, for messages
+	exclude glob.Set
+	client  *s3.Client
+	idle    *http.Transport // our own, to be drained; nil if injected
+}
+
+// New checks the options; nothing is sent until Freeze.
+func New(o Options) (*Source, error) {
+	if o.Bucket == "" {
+		return nil, errors.New("s3 source: no bucket given")
+	}
+	if o.Versions == "" {
+		o.Versions = "current"
+	}
+	if o.Archived == "" {
+		o.Archived = "record"
+	}
+	if o.Versions != "current" && o.Versions != "all" {
+		return nil, fmt.Errorf("s3 source %s: versions is %q; use current or all", o.Bucket, o.Versions)
+	}
+	if o.Archived != "record" && o.Archived != "fail" {
+		return nil, fmt.Errorf("s3 source %s: archived is %q; use record or fail", o.Bucket, o.Archived)
+	}
+	if o.Region == "" {
+		o.Region = "us-east-1"
+	}
+	o.Connections = orDefault(o.Connections, 32)
+	o.MaxBackoff = orDefault(o.MaxBackoff, 20*time.Second)
+	o.IdleTimeout = orDefault(o.IdleTimeout, time.Minute)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	set, err := glob.ParseSet(o.Exclude)
+	if err != nil {
+		return nil, fmt.Errorf("s3 source %s: exclude: %w", o.Bucket, err)
+	}
+	s := &Source{o: o, exclude: set, name: "s3://" + o.Bucket}
+	if o.Prefix != "" {
+		s.name += "/" + o.Prefix
+	}
+	s.connect()
+	return s, nil
+}
+
+func orDefault[T int | time.Duration](v, d T) T {
+	if v <= 0 {
+		return d
+	}
+	return v
+}
+
+// connect makes the client. It is built from options alone, not from the SDK's configuration loader, so no environment
+// variable (AWS_CA_BUNDLE, AWS_ENDPOINT_URL, ...) changes where requests go or how.
+func (s *Source) connect() {
+	o := s.o
+	rt := o.Transport
+	if rt == nil {
+		s.idle = newTransport(o)
+		rt = s.idle
+	}
+	opts := s3.Options{
+		Region:       o.Region,
+		UsePathStyle: o.PathStyle,
+		Credentials:  aws.AnonymousCredentials{},
+		HTTPClient: &http.Client{
+			Transport:     readOnly{rt},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		Retryer: retry.NewStandard(func(r *retry.StandardOptions) {
+			r.MaxAttempts = attempts
+			r.MaxBackoff = o.MaxBackoff
+			r.RateLimiter = ratelimit.None
+		}),
+		RetryMaxAttempts: attempts,
+		// Checksums are checked here, over resumed streams too, so the SDK need not.
+		ResponseChecksumValidation:                aws.ResponseChecksumValidationWhenRequired,
+		RequestChecksumCalculation:                aws.RequestChecksumCalculationWhenRequired,
+		DisableLogOutputChecksumValidationSkipped: true,
+		DisableS3ExpressSessionAuth:               aws.Bool(true),
+	}
+	if o.Endpoint != "" {
+		opts.BaseEndpoint = aws.String(o.Endpoint)
+	}
+	if o.Credentials != nil {
+		opts.Credentials = aws.NewCredentialsCache(provider{o.Credentials}, func(c *aws.CredentialsCacheOptions) {
+			c.ExpiryWindow = 5 * time.Minute
+		})
+	}
+	s.client = s3.New(opts)
+}
+
+// newTransport is the standard transport, for many connections to one host and bodies that are passed on as they are.
+func newTransport(o Options) *http.Transport {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   15 * time.Second,
+		ResponseHeaderTimeout: o.IdleTimeout,
+		ExpectContinueTimeout: time.Second,
+		MaxIdleConns:          o.Connections,
+		MaxIdleConnsPerHost:   o.Connections,
+		IdleConnTimeout:       30 * time.Second,
+		DisableCompression:    true,
+		ReadBufferSize:        32 << 10,
+	}
+}
+
+// readOnly lets nothing through that could change a source.
+type readOnly struct{ next http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (r readOnly) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Method != http.MethodGet && req.Method != http.MethodHead {
+		return nil, fmt.Errorf("refused to send %s to a source: sources are only read", req.Method)
+	}
+	return r.next.RoundTrip(req)
+}
+
+// provider gives the SDK our credentials.
+type provider struct{ get store.CredentialsFunc }
+
+// Retrieve implements aws.CredentialsProvider.
+func (p provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	c, err := p.get(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return aws.Credentials{}, err
+		}
+		return aws.Credentials{}, fmt.Errorf("%w: %w", store.ErrCredentials, err)
+	}
+	return aws.Credentials{
+		AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken,
+		CanExpire: !c.Expires.IsZero(), Expires: c.Expires, Source: "holdfast",
+	}, nil
+}
+
+// Kind is "s3".
+func (s *Source) Kind() string { return "s3" }
+
+// all reports whether every version is read.
+func (s *Source) all() bool { return s.o.Versions == "all" }
+
+func (s *Source) payer() types.RequestPayer {
+	if s.o.RequestPayer {
+		return types.RequestPayerRequester
+	}
+	return ""
+}
+
+// Freeze asks for one page of one entry: it proves that the bucket can be listed and reads the server's clock.
+func (s *Source) Freeze(ctx context.Context) (source.View, error) {
+	v := &view{s: s, known: serverFacts{bad: map[string]int{}}}
+	p, err := v.page(ctx, cursor{limit: 1})
+	if err != nil {
+		v.drain()
+		return nil, err
+	}
+	v.frozen, v.frozenAt = p.date, time.Now()
+	return v, nil
+}
+
+// view is one reading of the bucket.
+type view struct {
+	s        *Source
+	frozen   time.Time // the server's clock at Freeze, to the second; zero if it sent none
+	frozenAt time.Time // the local, monotonic clock then
+
+	mu    sync.Mutex
+	known serverFacts
+}
+
+// Close gives up idle connections.
+func (v *view) Close() error {
+	v.drain()
+	return nil
+}
+
+func (v *view) drain() {
+	if v.s.idle != nil {
+		v.s.idle.CloseIdleConnections()
+	}
+}
+
+// tooNew reports whether a version was written after Freeze, and so is not of this view. One from further ahead than
+// time has passed has a time that means nothing and is kept: leaving it out would leave it out for ever.
+func (v *view) tooNew(modified time.Time) bool {
+	if v.frozen.IsZero() {
+		return false
+	}
+	latest := v.frozen.Add(time.Since(v.frozenAt) + time.Minute)
+	return modified.Truncate(time.Second).After(v.frozen) && modified.Before(latest)
+}
+
+func unquote(etag string) string { return strings.Trim(strings.TrimPrefix(etag, "W/"), `"`) }

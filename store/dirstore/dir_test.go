@@ -1,0 +1,289 @@
+package dirstore_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/dirstore"
+)
+
+func put(s *dirstore.Store, name string, b []byte, r store.Retention) error {
+	_, err := s.Put(context.Background(), name, bytes.NewReader(b), int64(len(b)), store.PutOptions{SHA256: sha256.Sum256(b), Retention: r})
+	return err
+}
+
+func open(t *testing.T, dir string, o dirstore.Options) *dirstore.Store {
+	t.Helper()
+	s, err := dirstore.Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// files lists every file below dir, the store's own too.
+func files(t *testing.T, dir string) []string {
+	t.Helper()
+	var out []string
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			rel, rerr := filepath.Rel(dir, p)
+			out = append(out, rel)
+			err = rerr
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestPlainCopy: a directory of files that some tool copied is a vault, without a word of ours in it and read-only too.
+func TestPlainCopy(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "packs", "ab"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "packs", "ab", "x.age"), []byte("sealed"), 0o400); err != nil {
+		t.Fatal(err)
+	}
+	for _, ro := range []bool{false, true} {
+		s := open(t, dir, dirstore.Options{ReadOnly: ro})
+		info, lock, err := s.Stat(t.Context(), store.Ref{Name: "packs/ab/x.age"})
+		if err != nil || info.Size != 6 || lock != (store.Retention{}) {
+			t.Errorf("%+v %+v %v", info, lock, err)
+		}
+		n := 0
+		for info, err := range s.Versions(t.Context(), "") {
+			if n++; err != nil || info.Name != "packs/ab/x.age" {
+				t.Errorf("%+v, %v", info, err)
+			}
+		}
+		if n != 1 {
+			t.Errorf("%d entries", n)
+		}
+		if f, err := s.Inspect(t.Context()); err != nil || f.Immutable || f.ObjectLock {
+			t.Errorf("%+v, %v", f, err)
+		}
+	}
+	s := open(t, dir, dirstore.Options{ReadOnly: true})
+	if err := put(s, "new", []byte("x"), store.Retention{}); !errors.Is(err, store.ErrDenied) {
+		t.Errorf("put into a read-only vault: %v", err)
+	}
+	if got := files(t, dir); len(got) != 1 {
+		t.Errorf("reading left %q", got)
+	}
+	if _, err := dirstore.Open(filepath.Join(dir, "none"), dirstore.Options{ReadOnly: true}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing directory: %v", err)
+	}
+}
+
+// TestLinks: no symbolic link, wherever it points, is followed for reading, writing or listing.
+func TestLinks(t *testing.T) {
+	dir, outside := t.TempDir(), t.TempDir()
+	s := open(t, dir, dirstore.Options{})
+	if err := put(s, "real/object", []byte("x"), store.Retention{}); err != nil {
+		t.Fatal(err)
+	}
+	for link, to := range map[string]string{"out": outside, "in": filepath.Join(dir, "real"), "rel": "real", "file": "real/object", "dangling": "none"} {
+		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(outside, "object"), []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"out/object", "in/object", "rel/object", "file"} {
+		if rc, err := s.Open(t.Context(), store.Ref{Name: name}, 0, -1); err == nil {
+			t.Errorf("%s was followed", name)
+			_ = rc.Close()
+		}
+		if err := put(s, name, []byte("y"), store.Retention{}); err == nil {
+			t.Errorf("%s was written through", name)
+		}
+		if err := s.Remove(t.Context(), store.Ref{Name: name}); err == nil {
+			t.Errorf("%s was removed", name)
+		}
+	}
+	if err := put(s, "dangling", []byte("y"), store.Retention{}); err == nil {
+		t.Error("a dangling link was replaced")
+	}
+	var last error
+	for _, last = range s.Versions(t.Context(), "") {
+	}
+	if last == nil {
+		t.Error("links were listed")
+	}
+	if got := files(t, outside); len(got) != 1 {
+		t.Errorf("outside now holds %q", got)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "real", "object")); err != nil || string(b) != "x" {
+		t.Errorf("the object is now %q, %v", b, err)
+	}
+}
+
+// TestOwnFolder: what the store keeps for itself cannot be named as an object.
+func TestOwnFolder(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, dirstore.Options{})
+	want := store.Retention{Mode: store.Compliance, Until: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}
+	if err := put(s, "a/b", []byte("x"), want); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{".holdfast", ".holdfast/retention/a/b", ".holdfast/new"} {
+		if err := put(s, name, []byte("{}"), store.Retention{}); !errors.Is(err, store.ErrName) {
+			t.Errorf("put %s: %v", name, err)
+		}
+		if err := s.Remove(t.Context(), store.Ref{Name: name}); !errors.Is(err, store.ErrName) {
+			t.Errorf("remove %s: %v", name, err)
+		}
+	}
+	for _, prefix := range []string{".holdfast", ".holdfast/", ".holdfast/retention/"} {
+		for info := range s.Versions(t.Context(), prefix) {
+			t.Errorf("under %s: %+v", prefix, info)
+		}
+	}
+	if got := strings.Join(files(t, dir), " "); got != ".holdfast/lock .holdfast/retention/a/b a/b" {
+		t.Errorf("files %s; want no temporary ones", got)
+	}
+}
+
+// TestNoTraces: a Put that fails leaves no file, not even a temporary one.
+func TestNoTraces(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, dirstore.Options{})
+	for _, err := range []error{
+		put(s, "a", []byte("x"), store.Retention{Mode: store.Compliance, Until: time.Now().Add(-time.Hour)}),
+		put(s, "a//b", []byte("x"), store.Retention{}),
+	} {
+		if err == nil {
+			t.Error("taken")
+		}
+	}
+	if _, err := s.Put(t.Context(), "a", strings.NewReader("x"), 1, store.PutOptions{}); !errors.Is(err, store.ErrChecksum) {
+		t.Error(err)
+	}
+	if _, err := s.Put(t.Context(), "a", strings.NewReader("x"), 2, store.PutOptions{}); err == nil {
+		t.Error("taken")
+	}
+	if got := files(t, dir); len(got) != 0 {
+		t.Errorf("left %q", got)
+	}
+}
+
+func TestObjectBesideItsOwnFolder(t *testing.T) {
+	s := open(t, t.TempDir(), dirstore.Options{})
+	if err := put(s, "x", []byte("x"), store.Retention{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := put(s, "x/y", []byte("y"), store.Retention{}); !errors.Is(err, store.ErrUnsupported) {
+		t.Errorf("%v; want unsupported", err)
+	}
+	if err := put(s, "d/e", []byte("y"), store.Retention{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := put(s, "d", []byte("y"), store.Retention{}); err == nil {
+		t.Error("a file took a folder's place")
+	}
+}
+
+// TestRetentionOnlyGrows: many Puts and Extends of one name at once, from two stores as two processes would have, end with
+// the longest.
+func TestRetentionOnlyGrows(t *testing.T) {
+	dir := t.TempDir()
+	stores := []*dirstore.Store{open(t, dir, dirstore.Options{NoSync: true}), open(t, dir, dirstore.Options{NoSync: true})}
+	base := time.Now().UTC().Truncate(time.Second).Add(time.Hour)
+	longest := base
+	var wg sync.WaitGroup
+	for i := range 60 {
+		until := base.Add(time.Duration(i*37%60) * time.Minute)
+		if until.After(longest) {
+			longest = until
+		}
+		wg.Go(func() {
+			r := store.Retention{Mode: store.Compliance, Until: until}
+			s := stores[i%2]
+			if err := put(s, "n", []byte("x"), r); err != nil {
+				t.Error(err)
+			}
+			if err := s.Extend(context.Background(), store.Ref{Name: "n"}, r); err != nil && !errors.Is(err, store.ErrLocked) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if _, got, err := stores[0].Stat(t.Context(), store.Ref{Name: "n"}); err != nil || !got.Until.Equal(longest) {
+		t.Errorf("until %v, %v; want %v", got.Until, err, longest)
+	}
+}
+
+// TestExpired: the injected clock ends a lock.
+func TestExpired(t *testing.T) {
+	now := time.Now()
+	s := open(t, t.TempDir(), dirstore.Options{Now: func() time.Time { return now }})
+	if err := put(s, "n", []byte("x"), store.Retention{Mode: store.Compliance, Until: now.Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	ref := store.Ref{Name: "n"}
+	if err := s.Remove(t.Context(), ref); !errors.Is(err, store.ErrLocked) {
+		t.Fatal(err)
+	}
+	now = now.Add(2 * time.Hour)
+	if err := s.Remove(t.Context(), ref); err != nil {
+		t.Fatal(err)
+	}
+	if err := put(s, "n", []byte("other"), store.Retention{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, lock, err := s.Stat(t.Context(), ref); err != nil || lock != (store.Retention{}) {
+		t.Errorf("the old lock came back: %+v, %v", lock, err)
+	}
+}
+
+// TestDamagedRecord: a retention record that cannot be read is an error, never "no lock".
+func TestDamagedRecord(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, dirstore.Options{})
+	if err := put(s, "n", []byte("x"), store.Retention{Mode: store.Compliance, Until: time.Now().Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, ".holdfast", "retention", "n"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Stat(t.Context(), store.Ref{Name: "n"}); err == nil {
+		t.Error("stat read it as something")
+	}
+	if err := s.Remove(t.Context(), store.Ref{Name: "n"}); err == nil {
+		t.Error("removed")
+	}
+}
+
+// TestNoSpace fills a device that is always full.
+func TestNoSpace(t *testing.T) {
+	if err := dirstore.KindOf(&fs.PathError{Op: "write", Path: "/dev/full", Err: writeFull(t)}); !errors.Is(err, store.ErrNoSpace) {
+		t.Errorf("%v; want no space", err)
+	}
+}
+
+func writeFull(t *testing.T) error {
+	t.Helper()
+	f, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	_, err = f.Write([]byte("x"))
+	return err
+}

@@ -1,0 +1,162 @@
+package cache
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// Chunk tells where the chunk with this ID is. Sum is not set: the caller knows it. That the pack is in a vault, whole
+// and locked for long enough, the placement there has to say.
+func (c *Cache) Chunk(id format.Hash) (chunk format.Chunk, ok bool, err error) {
+	ok, err = c.get("looking up a chunk", chunkKey(id), func(value []byte) (err error) {
+		chunk, err = decodeChunk(value)
+		return err
+	})
+	return chunk, ok, err
+}
+
+// PutIndex remembers where chunks are. Of several lines with one ID the last counts. It is not synced; see Sync.
+func (c *Cache) PutIndex(lines []format.IndexLine) error {
+	var value []byte
+	return c.write("remembering chunks", func(w *writer) (err error) {
+		for _, l := range lines {
+			value, err = encodeChunk(value[:0], format.Chunk{Pack: l.Pack, Frame: l.Frame, At: l.At, Size: l.Size})
+			if err != nil {
+				return fmt.Errorf("chunk %s: %w", l.ID, err)
+			}
+			if err := w.set(chunkKey(l.ID), value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Placement tells where an object is in a vault.
+func (c *Cache) Placement(vault, name string) (p format.Placement, ok bool, err error) {
+	key, err := namedKey(keyPlacement, vault, name)
+	if err != nil {
+		return p, false, fmt.Errorf("looking up a placement: %w", err)
+	}
+	ok, err = c.get("looking up a placement", key, func(value []byte) (err error) {
+		p, err = decodePlacement(name, value)
+		return err
+	})
+	return p, ok, err
+}
+
+// PutPlacements remembers where objects are in a vault. Of several with one name the last counts. It is not synced; see Sync.
+func (c *Cache) PutPlacements(vault string, ps []format.Placement) error {
+	var value []byte
+	return c.write("remembering placements", func(w *writer) error {
+		for _, p := range ps {
+			key, err := namedKey(keyPlacement, vault, p.Name)
+			if err != nil {
+				return err
+			}
+			if value, err = encodePlacement(value[:0], p); err != nil {
+				return err
+			}
+			if err := w.set(key, value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Placements gives what is known of a vault, by name, as it was when the loop began. An error is the last it gives.
+func (c *Cache) Placements(vault string) iter.Seq2[format.Placement, error] {
+	return func(yield func(format.Placement, error) bool) {
+		prefix, err := namedKey(keyPlacement, vault, "")
+		if err != nil {
+			yield(format.Placement{}, fmt.Errorf("listing placements: %w", err))
+			return
+		}
+		err = c.each("listing placements", prefix, func(rest, value []byte) (bool, error) {
+			p, err := decodePlacement(string(rest), value)
+			return err == nil && yield(p, nil), err
+		})
+		if err != nil {
+			yield(format.Placement{}, err)
+		}
+	}
+}
+
+// Loaded tells whether MarkLoaded was called for a vault's segment.
+func (c *Cache) Loaded(vault, segment string) (bool, error) {
+	key, err := namedKey(keyLoaded, vault, segment)
+	if err != nil {
+		return false, fmt.Errorf("looking up a segment: %w", err)
+	}
+	return c.get("looking up a segment", key, func([]byte) error { return nil })
+}
+
+// MarkLoaded remembers that segments of a vault (placements or index objects, by name) were read and all they say was put
+// here. It syncs, and with itself everything put before.
+func (c *Cache) MarkLoaded(vault string, segments ...string) error {
+	err := c.write("remembering segments", func(w *writer) error {
+		for _, s := range segments {
+			key, err := namedKey(keyLoaded, vault, s)
+			if err != nil {
+				return err
+			}
+			if err := w.set(key, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.Sync()
+}
+
+// Forget drops all that is known of one vault. Chunks stay: without a placement of their pack they are of no use.
+func (c *Cache) Forget(vault string) error {
+	const doing = "forgetting a vault"
+	if err := c.usable(); err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	b := c.db.NewBatch()
+	for _, kind := range []byte{keyLoaded, keyPlacement} {
+		prefix, err := namedKey(kind, vault, "")
+		if err == nil {
+			err = b.DeleteRange(prefix, after(prefix), nil)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", doing, errors.Join(err, b.Close()))
+		}
+	}
+	return c.outcome(doing, errors.Join(b.Commit(pebble.Sync), b.Close()))
+}
+
+// each calls visit for the keys that start with prefix, in order, with what follows the prefix, until it gives false or
+// an error. The slices are valid during the call only.
+func (c *Cache) each(doing string, prefix []byte, visit func(rest, value []byte) (bool, error)) error {
+	if err := c.usable(); err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	it, err := c.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	if err != nil {
+		return c.outcome(doing, err)
+	}
+	for ok := it.First(); ok && err == nil; {
+		var value []byte
+		if value, err = it.ValueAndErr(); err != nil {
+			break
+		}
+		var more bool
+		if more, err = visit(it.Key()[len(prefix):], value); !more || err != nil {
+			break
+		}
+		ok = it.Next()
+	}
+	return c.outcome(doing, errors.Join(err, it.Close()))
+}

@@ -1,0 +1,116 @@
+package repo
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// readRange reads exactly n bytes of ref from off. n was bounded by the caller.
+func readRange(ctx context.Context, r store.Reader, ref store.Ref, off, n int64) ([]byte, error) {
+	body, err := r.Open(ctx, ref, off, n)
+	if err != nil {
+		return nil, err
+	}
+	buf := make([]byte, n)
+	_, err = io.ReadFull(body, buf)
+	if cerr := body.Close(); err == nil {
+		err = cerr
+	}
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return buf, err
+}
+
+// whole reads a small object (at most max bytes) whose name or ID holds the hash of its bytes. It tries hint, or the
+// newest version, and walks the versions for the right bytes when those are wrong.
+func whole(ctx context.Context, r store.Reader, hint store.Ref, sum format.Hash, max int64, report Report) ([]byte, store.Info, error) {
+	info, _, err := r.Stat(ctx, hint)
+	if err == nil && info.Size <= max {
+		var b []byte
+		b, err = readRange(ctx, r, info.Ref, 0, info.Size)
+		if err == nil && sha256.Sum256(b) == sum {
+			return b, info, nil
+		}
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, info, err
+	}
+	info, err = locate(ctx, r, hint.Name, sum, max, report)
+	if err != nil {
+		return nil, info, err
+	}
+	b, err := readRange(ctx, r, info.Ref, 0, info.Size)
+	if err == nil && sha256.Sum256(b) != sum {
+		err = fmt.Errorf("%s: %w", hint.Name, ErrDamaged)
+	}
+	return b, info, err
+}
+
+// locate walks the versions of name, oldest last as the vault lists them, for one whose bytes have the hash sum. Finding
+// it under others is reported as tampering: nothing of ours puts a name twice with other bytes, or deletes.
+func locate(ctx context.Context, r store.Reader, name string, sum format.Hash, max int64, report Report) (store.Info, error) {
+	seen := 0
+	for info, err := range r.Versions(ctx, name) {
+		if err != nil {
+			return store.Info{}, fmt.Errorf("list versions of %s: %w", name, err)
+		}
+		if info.Name != name {
+			break // sorted: only longer names follow
+		}
+		seen++
+		if info.DeleteMarker || info.Size > max {
+			continue
+		}
+		ok, err := hasHash(ctx, r, info, sum)
+		if err != nil {
+			return store.Info{}, err
+		}
+		if ok {
+			if seen > 1 {
+				report.send(Tampered, name, "%d newer versions or delete markers lie on top of the right bytes, in version %s", seen-1, info.Version)
+			}
+			return info, nil
+		}
+	}
+	if seen == 0 {
+		return store.Info{}, fmt.Errorf("%s: %w", name, ErrMissing)
+	}
+	return store.Info{}, fmt.Errorf("%s: looked at %d versions: %w", name, seen, ErrDamaged)
+}
+
+// hasHash streams one version and compares its hash. A version that ends early has not.
+func hasHash(ctx context.Context, r store.Reader, info store.Info, sum format.Hash) (bool, error) {
+	body, err := r.Open(ctx, info.Ref, 0, -1)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer body.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, io.LimitReader(body, info.Size+1)); err != nil {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return false, nil
+		}
+		return false, err
+	}
+	return bytes.Equal(h.Sum(nil), sum[:]), nil
+}
+
+// readAll reads at most max bytes.
+func readAll(r io.Reader, max int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, max+1))
+	if err == nil && int64(len(b)) > max {
+		err = format.ErrBounds
+	}
+	return b, err
+}

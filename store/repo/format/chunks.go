@@ -1,0 +1,91 @@
+package format
+
+import "fmt"
+
+// AppendLine appends c as one line of an extent page.
+func (c Chunk) AppendLine(b []byte) ([]byte, error) {
+	if err := c.checkAlone(); err != nil {
+		return b, fmt.Errorf("encode chunk: %w", err)
+	}
+	return append(c.append(b, true), '\n'), nil
+}
+
+// ParseChunk parses a line of an extent page.
+func ParseChunk(line []byte) (Chunk, error) {
+	var c Chunk
+	if err := parseLine("chunk", line, c.scanMembers, func() error { return c.checkAlone() }); err != nil {
+		return Chunk{}, err
+	}
+	return c, nil
+}
+
+func (c *Chunk) checkAlone() error {
+	if !c.Hole && c.Sum.IsZero() {
+		return fmt.Errorf("no sha256: %w", ErrMalformed)
+	}
+	return c.check()
+}
+
+func (c *Chunk) append(b []byte, sum bool) []byte {
+	b = append(b, '{')
+	if c.Hole {
+		return append(appendInt(b, "hole", c.Size), '}')
+	}
+	b = appendHash(b, "pack", c.Pack)
+	b = appendFrame(b, c.Frame)
+	b = optInt(b, "at", c.At)
+	b = appendInt(b, "size", c.Size)
+	if sum {
+		b = appendHash(b, "sha256", c.Sum)
+	}
+	return append(b, '}')
+}
+
+func (c *Chunk) scan(s *scanner) {
+	s.want('{')
+	c.scanMembers(s)
+	s.want('}')
+}
+
+func (c *Chunk) scanMembers(s *scanner) {
+	if s.err != nil {
+		return
+	}
+	if s.member("hole", "") {
+		c.Hole, c.Size = true, s.int()
+		return
+	}
+	s.must("pack")
+	c.Pack = s.hash()
+	c.Frame = s.frame()
+	c.At = s.optInt("at")
+	s.must("size")
+	c.Size = s.int()
+	c.Sum = s.optHash("sha256")
+}
+
+func (x *Extent) append(b []byte) []byte {
+	b = append(b, '{')
+	b = appendInt(b, "from", x.From)
+	b = appendInt(b, "size", x.Size)
+	b = appendText(b, "object", x.Object)
+	b = appendFrame(b, x.Frame)
+	return append(appendHash(b, "sha256", x.Sum), '}')
+}
+
+func (x *Extent) scan(s *scanner) {
+	s.want('{')
+	if s.err != nil {
+		return
+	}
+	s.must("from")
+	x.From = s.int()
+	s.must("size")
+	x.Size = s.int()
+	s.must("object")
+	x.Object = s.quoted()
+	x.Frame = s.frame()
+	s.must("sha256")
+	x.Sum = s.hash()
+	s.want('}')
+}

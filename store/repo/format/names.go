@@ -1,0 +1,225 @@
+package format
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Prefixes of stored objects' names.
+const (
+	PrefixDescriptors = "descriptors/"
+	PrefixKeys        = "keys/"
+	PrefixPacks       = "packs/"
+	PrefixMeta        = "meta/"
+	PrefixNeeds       = "needs/"
+	PrefixPlacements  = "placements/"
+	PrefixPoints      = "points/"
+)
+
+const (
+	stampLayout         = "20060102T150405Z" // times in names: UTC, whole seconds
+	maxName             = 40                 // bytes of a source's or vault's name
+	hashText            = 64                 // hexadecimal digits of a Hash
+	signatureText       = 128                // hexadecimal digits of a signature
+	signatureSize       = 64                 // bytes of an Ed25519 signature
+	maxDescriptorNumber = 999999             // highest number of a descriptor
+)
+
+// PackName names a pack by the SHA-256 of its stored bytes.
+func PackName(h Hash) string { return fanned(PrefixPacks, h, ".age") }
+
+// MetaName names a metadata object (manifest pages, extent pages, index segments).
+func MetaName(h Hash) string { return fanned(PrefixMeta, h, ".age") }
+
+// NeedsName names an object that holds pages of needs lists.
+func NeedsName(h Hash) string { return fanned(PrefixNeeds, h, ".zst") }
+
+func fanned(prefix string, h Hash, ext string) string {
+	s := h.String()
+	return prefix + s[:2] + "/" + s + ext
+}
+
+// HostKeyName names a sealed copy of the host key.
+func HostKeyName(h Hash) string { return PrefixKeys + h.String() + ".age" }
+
+// DescriptorName names descriptor number n.
+func DescriptorName(n int, h Hash) string {
+	return fmt.Sprintf("%s%06d-%s.json", PrefixDescriptors, n, h)
+}
+
+// ParseDescriptorName gives number and hash of a descriptor's name.
+func ParseDescriptorName(name string) (int, Hash, error) {
+	rest, ok := strings.CutPrefix(name, PrefixDescriptors)
+	if !ok || len(rest) < 7 || rest[6] != '-' {
+		return 0, Hash{}, badName(name)
+	}
+	n := 0
+	for _, c := range []byte(rest[:6]) {
+		if c < '0' || c > '9' {
+			return 0, Hash{}, badName(name)
+		}
+		n = n*10 + int(c-'0')
+	}
+	h, err := hashBefore(name, rest[7:], ".json")
+	return n, h, err
+}
+
+// PlacementsName names a placements object written at t.
+func PlacementsName(t time.Time, h Hash) string {
+	return PrefixPlacements + t.UTC().Format(stampLayout) + "-" + h.String() + ".zst"
+}
+
+// ParsePlacementsName gives time and hash of a placements object's name.
+func ParsePlacementsName(name string) (Time, Hash, error) {
+	rest, ok := strings.CutPrefix(name, PrefixPlacements)
+	if !ok {
+		return Time{}, Hash{}, badName(name)
+	}
+	t, rest, err := stampBefore(name, rest)
+	if err != nil {
+		return Time{}, Hash{}, err
+	}
+	h, err := hashBefore(name, rest, ".zst")
+	return t, h, err
+}
+
+// ParseName checks that name is exactly one of the names above and gives the SHA-256 in it. Points have ParsePointName.
+func ParseName(name string) (Hash, error) {
+	dir, rest, ok := strings.Cut(name, "/")
+	if !ok {
+		return Hash{}, badName(name)
+	}
+	switch dir + "/" {
+	case PrefixPacks, PrefixMeta:
+		return unfan(name, rest, ".age")
+	case PrefixNeeds:
+		return unfan(name, rest, ".zst")
+	case PrefixKeys:
+		return hashBefore(name, rest, ".age")
+	case PrefixDescriptors:
+		_, h, err := ParseDescriptorName(name)
+		return h, err
+	case PrefixPlacements:
+		_, h, err := ParsePlacementsName(name)
+		return h, err
+	}
+	return Hash{}, badName(name)
+}
+
+func unfan(name, rest, ext string) (Hash, error) {
+	if len(rest) != 3+hashText+len(ext) || rest[2] != '/' || rest[:2] != rest[3:5] {
+		return Hash{}, badName(name)
+	}
+	return hashBefore(name, rest[3:], ext)
+}
+
+func hashBefore(name, rest, ext string) (Hash, error) {
+	digits, ok := strings.CutSuffix(rest, ext)
+	if !ok {
+		return Hash{}, badName(name)
+	}
+	h, err := ParseHash(digits)
+	if err != nil {
+		return Hash{}, badName(name)
+	}
+	return h, nil
+}
+
+// stampBefore splits "<time>-..." .
+func stampBefore(name, rest string) (Time, string, error) {
+	if len(rest) <= len(stampLayout) || rest[len(stampLayout)] != '-' {
+		return Time{}, "", badName(name)
+	}
+	stamp := rest[:len(stampLayout)]
+	t, err := time.Parse(stampLayout, stamp)
+	if err != nil || t.Format(stampLayout) != stamp {
+		return Time{}, "", badName(name)
+	}
+	return At(t), rest[len(stampLayout)+1:], nil
+}
+
+// PointID is what the name of a commit object says. Only the signature makes it true.
+type PointID struct {
+	Source    string
+	SignedAt  Time
+	ID        Hash // SHA-256 of the commit object
+	Signature []byte
+}
+
+// PointName names a commit object. signedAt counts in whole seconds.
+func PointName(source string, signedAt time.Time, id Hash, sig []byte) string {
+	return PrefixPoints + source + "/" + signedAt.UTC().Format(stampLayout) + "-" + id.String() + "-" + hex.EncodeToString(sig)
+}
+
+// ParsePointName takes a commit object's name apart. It checks the form only: the caller verifies the signature over
+// PointMessage.
+func ParsePointName(name string) (PointID, error) {
+	rest, ok := strings.CutPrefix(name, PrefixPoints)
+	if !ok {
+		return PointID{}, badName(name)
+	}
+	source, rest, ok := strings.Cut(rest, "/")
+	if !ok || !ValidName(source) {
+		return PointID{}, badName(name)
+	}
+	t, rest, err := stampBefore(name, rest)
+	if err != nil {
+		return PointID{}, err
+	}
+	if len(rest) != hashText+1+signatureText || rest[hashText] != '-' {
+		return PointID{}, badName(name)
+	}
+	id, err := ParseHash(rest[:hashText])
+	if err != nil {
+		return PointID{}, badName(name)
+	}
+	sig, err := hex.DecodeString(rest[hashText+1:])
+	if err != nil || hex.EncodeToString(sig) != rest[hashText+1:] {
+		return PointID{}, badName(name)
+	}
+	return PointID{Source: source, SignedAt: t, ID: id, Signature: sig}, nil
+}
+
+// PointMessage is what the signature in a point's name signs: four lines of text. It can be checked before the commit
+// object is fetched.
+func PointMessage(repository Hash, source string, signedAt Time, id Hash) []byte {
+	return []byte(repository.String() + "\n" + source + "\n" + signedAt.UTC().Format(stampLayout) + "\n" + id.String() + "\n")
+}
+
+// ValidName reports whether s can name a source or a vault: 1 to 40 lower-case letters, digits, "-" and "_".
+func ValidName(s string) bool {
+	if s == "" || len(s) > maxName {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return true
+}
+
+// storedName refuses what is not the name of any stored object of format 1.
+func storedName(name string) error {
+	if strings.HasPrefix(name, PrefixPoints) {
+		_, err := ParsePointName(name)
+		return err
+	}
+	_, err := ParseName(name)
+	return err
+}
+
+// nameUnder refuses what is not the name of a stored object under prefix.
+func nameUnder(name, prefix string) error {
+	if !strings.HasPrefix(name, prefix) {
+		return badName(name)
+	}
+	_, err := ParseName(name)
+	return err
+}
+
+func badName(name string) error {
+	return fmt.Errorf("name %q: %w", clip([]byte(name)), ErrMalformed)
+}

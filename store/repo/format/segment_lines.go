@@ -1,0 +1,93 @@
+package format
+
+import "fmt"
+
+// AppendLine appends p as one line of a placements object.
+func (p Placement) AppendLine(b []byte) ([]byte, error) {
+	if err := p.check(); err != nil {
+		return b, fmt.Errorf("encode placement: %w", err)
+	}
+	b = append(b, '{')
+	b = appendText(b, "name", p.Name)
+	b = optText(b, "version", p.Version)
+	b = appendInt(b, "size", p.Size)
+	b = optText(b, "mode", p.Mode)
+	b = optTime(b, "until", p.Until)
+	b = optTrue(b, "index", p.Index)
+	return append(b, '}', '\n'), nil
+}
+
+// ParsePlacement parses a line of a placements object.
+func ParsePlacement(line []byte) (Placement, error) {
+	var p Placement
+	scan := func(s *scanner) {
+		s.must("name")
+		p.Name = s.quoted()
+		p.Version = s.optText("version")
+		s.must("size")
+		p.Size = s.int()
+		p.Mode = s.optText("mode")
+		p.Until = s.optTime("until")
+		p.Index = s.optTrue("index")
+	}
+	if err := parseLine("placement", line, scan, func() error { return p.check() }); err != nil {
+		return Placement{}, err
+	}
+	return p, nil
+}
+
+func (p *Placement) check() error {
+	if p.Size < 1 || p.Size > MaxPack {
+		return fmt.Errorf("object of %d bytes: %w", p.Size, ErrBounds)
+	}
+	if p.Mode != "" && p.Mode != "compliance" && p.Mode != "governance" {
+		return fmt.Errorf("lock mode %q: %w", clip([]byte(p.Mode)), ErrMalformed)
+	}
+	if (p.Mode == "") != p.Until.IsZero() {
+		return fmt.Errorf("a lock is a mode and a time: %w", ErrMalformed)
+	}
+	if err := checkTime(p.Until); err != nil {
+		return err
+	}
+	return storedName(p.Name)
+}
+
+// AppendLine appends l as one line of an index segment.
+func (l IndexLine) AppendLine(b []byte) ([]byte, error) {
+	if err := l.check(); err != nil {
+		return b, fmt.Errorf("encode index line: %w", err)
+	}
+	b = append(b, '{')
+	b = appendHash(b, "id", l.ID)
+	b = appendHash(b, "pack", l.Pack)
+	b = appendFrame(b, l.Frame)
+	b = optInt(b, "at", l.At)
+	b = appendInt(b, "size", l.Size)
+	return append(b, '}', '\n'), nil
+}
+
+// ParseIndexLine parses a line of an index segment.
+func ParseIndexLine(line []byte) (IndexLine, error) {
+	var l IndexLine
+	scan := func(s *scanner) {
+		s.must("id")
+		l.ID = s.hash()
+		s.must("pack")
+		l.Pack = s.hash()
+		l.Frame = s.frame()
+		l.At = s.optInt("at")
+		s.must("size")
+		l.Size = s.int()
+	}
+	if err := parseLine("index line", line, scan, func() error { return l.check() }); err != nil {
+		return IndexLine{}, err
+	}
+	return l, nil
+}
+
+func (l *IndexLine) check() error {
+	if l.ID.IsZero() || l.Pack.IsZero() {
+		return fmt.Errorf("no ID or no pack: %w", ErrMalformed)
+	}
+	return checkWithin(l.Frame, l.At, l.Size)
+}

@@ -1,0 +1,594 @@
+package format
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/crypto/attest"
+)
+
+var update = flag.Bool("update", false, "write docs/vectors anew")
+
+// vectorsDir holds the vectors; its README says how to read them.
+const vectorsDir = "../../../docs/vectors"
+
+// vector is one file: what to do with body and what comes out.
+type vector struct {
+	path    string
+	comment string
+	headers []string // "name: value"
+	body    []byte
+	err     error // what a decoder says; nil: it accepts, and encoding again gives body back
+	value   any   // what an accepted body means
+}
+
+func seed() ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{0x42}, ed25519.SeedSize))
+}
+
+func signer(d attest.Domain) func([]byte) []byte {
+	return func(msg []byte) []byte { return attest.Sign(seed(), d, msg) }
+}
+
+func verifier(d attest.Domain) func(msg, sig []byte) bool {
+	return func(msg, sig []byte) bool {
+		return attest.Verify(seed().Public().(ed25519.PublicKey), d, msg, sig)
+	}
+}
+
+func hashOf(s string) Hash { return sha256.Sum256([]byte(s)) }
+
+var expectations = map[string]error{"ok": nil, "malformed": ErrMalformed, "bounds": ErrBounds, "newer": ErrNewer, "signature": ErrSignature}
+
+func expectation(err error) string {
+	for name, e := range expectations {
+		if e == err {
+			return name
+		}
+	}
+	return "?"
+}
+
+func (v vector) file() []byte {
+	kind := filepath.Dir(v.path)
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "kind: %s\nexpect: %s\ncomment: %s\n", kind, expectation(v.err), v.comment)
+	for _, h := range v.headers {
+		fmt.Fprintln(&b, h)
+	}
+	fmt.Fprintf(&b, "body-sha256: %s\n\n", Hash(sha256.Sum256(v.body)))
+	b.Write(v.body)
+	return b.Bytes()
+}
+
+// codecs decode each kind of vector; encode gives the bytes of what was decoded.
+func codecs() map[string]func(body []byte) (value any, again []byte, err error) {
+	return map[string]func([]byte) (any, []byte, error){
+		"entry": func(b []byte) (any, []byte, error) {
+			e, err := ParseEntry(b)
+			if err != nil {
+				return nil, nil, err
+			}
+			again, err := e.AppendLine(nil)
+			return e, again, err
+		},
+		"page-ref": func(b []byte) (any, []byte, error) { return line(b, ParsePageRef, PageRef.AppendLine) },
+		"chunk":    func(b []byte) (any, []byte, error) { return line(b, ParseChunk, Chunk.AppendLine) },
+		"need":     func(b []byte) (any, []byte, error) { return line(b, ParseNeed, Need.AppendLine) },
+		"placement": func(b []byte) (any, []byte, error) {
+			return line(b, ParsePlacement, Placement.AppendLine)
+		},
+		"index-line": func(b []byte) (any, []byte, error) { return line(b, ParseIndexLine, IndexLine.AppendLine) },
+		"commit": func(b []byte) (any, []byte, error) {
+			c, err := DecodeCommit(b)
+			if err != nil {
+				return nil, nil, err
+			}
+			again, err := EncodeCommit(c)
+			return c, again, err
+		},
+		"descriptor": func(b []byte) (any, []byte, error) {
+			d, body, sig, err := DecodeDescriptor(b)
+			if err != nil {
+				return nil, nil, err
+			}
+			if !attest.Verify(d.SigningKey, attest.Descriptor, body, sig) {
+				return nil, nil, ErrSignature
+			}
+			again, err := EncodeDescriptor(d, func([]byte) []byte { return sig })
+			return d, again, err
+		},
+		"placements": func(b []byte) (any, []byte, error) {
+			h, lines, err := DecodePlacements(b, verifier(attest.Placements))
+			if err != nil {
+				return nil, nil, err
+			}
+			again, err := EncodePlacements(h, lines, signer(attest.Placements))
+			return lines, again, err
+		},
+		"index": func(b []byte) (any, []byte, error) {
+			h, lines, err := DecodeIndex(b, verifier(attest.Index))
+			if err != nil {
+				return nil, nil, err
+			}
+			again, err := EncodeIndex(h, lines, signer(attest.Index))
+			return lines, again, err
+		},
+	}
+}
+
+func line[T any](b []byte, parse func([]byte) (T, error), encode func(T, []byte) ([]byte, error)) (any, []byte, error) {
+	v, err := parse(b)
+	if err != nil {
+		return nil, nil, err
+	}
+	again, err := encode(v, nil)
+	return v, again, err
+}
+
+// TestVectors holds the code to the files in docs/vectors, and the files to what this test says of them.
+func TestVectors(t *testing.T) {
+	known := map[string]bool{}
+	for _, v := range allVectors(t) {
+		known[v.path+".txt"] = true
+		t.Run(v.path, func(t *testing.T) {
+			name := filepath.Join(vectorsDir, filepath.FromSlash(v.path)+".txt")
+			if *update {
+				if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(name, v.file(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			file, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(file, v.file()) {
+				t.Fatalf("%s is not what this test would write (go test -run TestVectors -update)\n%s", name, v.file())
+			}
+			_, body, _ := bytes.Cut(file, []byte("\n\n"))
+			v.check(t, body)
+		})
+	}
+	for _, kind := range append(kinds(), "name", "cut") {
+		files, err := filepath.Glob(filepath.Join(vectorsDir, kind, "*.txt"))
+		if err != nil || len(files) == 0 {
+			t.Errorf("no vectors of kind %s (%v)", kind, err)
+		}
+		for _, f := range files {
+			if !known[kind+"/"+filepath.Base(f)] {
+				t.Errorf("%s is no longer made by this test", f)
+			}
+		}
+	}
+}
+
+func kinds() []string {
+	var out []string
+	for k := range codecs() {
+		out = append(out, k)
+	}
+	return out
+}
+
+func (v vector) check(t *testing.T, body []byte) {
+	decode, ok := codecs()[filepath.Dir(v.path)]
+	if !ok {
+		return // tables, checked while they were made
+	}
+	value, again, err := decode(body)
+	if !errors.Is(err, v.err) || (err == nil) != (v.err == nil) {
+		t.Fatalf("%v, want %v", err, v.err)
+	}
+	if v.err != nil {
+		return
+	}
+	if !bytes.Equal(again, body) {
+		t.Errorf("encodes again as\n%s\ninstead of\n%s", again, body)
+	}
+	if v.value != nil && !reflect.DeepEqual(value, v.value) {
+		t.Errorf("means %+v, want %+v", value, v.value)
+	}
+}
+
+func allVectors(t *testing.T) []vector {
+	out := entryVectors(t)
+	out = append(out, refusedEntries()...)
+	out = append(out, referenceVectors(t)...)
+	out = append(out, signedVectors(t)...)
+	return append(out, tableVectors(t)...)
+}
+
+func must[T any](t *testing.T) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func moment(s string) Time {
+	var t Time
+	if err := t.UnmarshalText([]byte(s)); err != nil {
+		return Time{}
+	}
+	return t
+}
+
+func smallEntry() *Entry {
+	return &Entry{
+		Key: "docs/readme.txt", Size: 12, Modified: moment("2026-11-20T09:30:00Z"), ETag: "6f5902ac237024bdd0c176cb93063dc4",
+		SHA256: hashOf("hello world\n"),
+		Chunks: []Chunk{{Pack: hashOf("pack 1"), Frame: Frame{0, 321, 1000}, At: 88, Size: 12, Sum: hashOf("hello world\n")}},
+	}
+}
+
+func entryVectors(t *testing.T) []vector {
+	var out []vector
+	add := func(name, comment string, e *Entry) {
+		out = append(out, vector{
+			path: "entry/" + name, comment: comment, headers: []string{"key-hex: " + hex.EncodeToString([]byte(e.Key))},
+			body: must[[]byte](t)(e.AppendLine(nil)), value: e,
+		})
+	}
+	add("object", "the least an object has", smallEntry())
+
+	e := smallEntry()
+	e.Key, e.Version, e.StorageClass = "full\u2028 \"\\/\x01\t\n\x7f<&>é👩‍🚀", "3HL4kqtJvjVBH40Nrjfkd", "STANDARD_IA"
+	e.Modified = moment("2026-11-20T09:30:00.12Z")
+	e.ContentType, e.ContentEncoding, e.ContentLanguage = "text/plain; charset=utf-8", "gzip", "de, en"
+	e.ContentDisposition, e.CacheControl, e.Expires = `attachment; filename="r.txt"`, "no-cache", "Thu, 01 Dec 1994 16:00:00 GMT"
+	e.WebsiteRedirect = "/elsewhere"
+	e.Metadata = map[string]string{"owner": "ops", "empty": "", "latin1": "caf\xe9", "zürich": "1"}
+	e.MissingMeta, e.TagsRead = 2, 1795000000
+	e.Tags = map[string]string{"class": "a/b", "Ω": "ω"}
+	e.Checksums, e.ChecksumType = map[string]string{"crc64nvme": "UX2bvVCH4sU=", "sha256": "AAAA"}, "FULL_OBJECT"
+	add("object-full", "every member of an object; strings that need escapes, a metadata value that is not UTF-8", e)
+
+	e = smallEntry()
+	e.Key, e.ETag, e.ContentDisposition = "raw/\xff\xfe/\xed\xa0\x80", "", "attachment; filename=\xe4.txt"
+	e.Metadata = map[string]string{"\xff": "name", "a": "\xff"}
+	add("object-not-utf8", "key, header and metadata that are not UTF-8 stand in base64; encoded surrogates are not UTF-8", e)
+
+	e = smallEntry()
+	e.Recheck = true
+	add("object-recheck", "to be read again by the next run, whatever the listing says", e)
+
+	add("object-empty", "no content: size 0, the SHA-256 of nothing, no chunks", &Entry{Key: "empty", Modified: moment("2026-11-20T09:30:00Z"), SHA256: hashOf("")})
+
+	e = smallEntry()
+	e.Key, e.Size, e.SHA256 = "big", 2621440+4096, hashOf("big")
+	e.Chunks = []Chunk{
+		{Pack: hashOf("pack 1"), Frame: Frame{321, 900000, 1572864}, Size: 1572864, Sum: hashOf("c1")},
+		{Hole: true, Size: 1048576},
+		{Pack: hashOf("pack 2"), Frame: Frame{0, 4000, 8192}, At: 4096, Size: 4096, Sum: hashOf("c2")},
+	}
+	add("object-chunks-and-hole", "several chunks, each with its sha256, and a hole", e)
+
+	add("object-one-hole", "only a hole: sha256 of 4096 zero bytes", &Entry{Key: "zeros", Size: 4096, SHA256: sha256.Sum256(make([]byte, 4096)), Chunks: []Chunk{{Hole: true, Size: 4096}}})
+
+	add("object-extents", "references in extent pages", &Entry{
+		Key: "disk.img", Size: 2<<30 + 5, Modified: moment("2026-11-20T09:30:00Z"), SHA256: hashOf("disk"),
+		Extents: []Extent{
+			{From: 0, Size: 1<<30 + 1000, Object: MetaName(hashOf("meta 1")), Frame: Frame{0, 50000, 400000}, Sum: hashOf("x1")},
+			{From: 1<<30 + 1000, Size: 1<<30 - 995, Object: MetaName(hashOf("meta 1")), Frame: Frame{50000, 51000, 410000}, Sum: hashOf("x2")},
+		},
+	})
+
+	add("object-missing", "there, and could not be read: size as listed, no content", &Entry{
+		Key: "cold", Size: 1 << 40, Modified: moment("2020-01-01T00:00:00Z"), StorageClass: "GLACIER", Missing: "archived (GLACIER)",
+	})
+	add("marker", "a delete marker", &Entry{Kind: KindMarker, Key: "gone", Version: "v9", Modified: moment("2026-11-20T09:30:00Z")})
+
+	e = smallEntry()
+	e.Kind, e.Key, e.ETag = KindFile, "srv/run.sh", ""
+	e.Modified = moment("2026-11-20T09:30:00.123456789Z")
+	e.File = &File{
+		Mode: 0o4755, UID: 1000, GID: 4294967294, User: "anna", Group: "st\xe4b", Changed: moment("2026-11-20T09:31:00.5Z"),
+		Inode: 18446744073709551615, Device: 2049, Links: 2, Xattrs: map[string][]byte{"user.note": []byte("hi"), "user.\xff": {0, 255}, "user.empty": {}},
+	}
+	add("file", "a regular file with everything", e)
+	add("dir", "a directory", &Entry{Kind: KindDir, Key: "srv/", Modified: moment("1969-12-31T23:59:59Z"), File: &File{Mode: 0o755}})
+	add("dir-root", "the root of a directory source", &Entry{Kind: KindDir, Key: "./", File: &File{Mode: 0o1777, UID: 7}})
+	add("dir-missing", "a directory whose contents could not be listed", &Entry{Kind: KindDir, Key: "srv/secret/", File: &File{Mode: 0o700}, Missing: "access denied"})
+	add("symlink", "a symbolic link", &Entry{Kind: KindSymlink, Key: "srv/current", File: &File{Mode: 0o777, Target: "../releases/42"}})
+	add("symlink-not-utf8", "a symbolic link to bytes", &Entry{Kind: KindSymlink, Key: "srv/odd", File: &File{Mode: 0o777, Target: "\xe4"}})
+	add("special", "a block device", &Entry{Kind: KindSpecial, Key: "dev/sda", File: &File{Mode: 0o660, Type: "block", Rdev: 2048}})
+	return out
+}
+
+// refusedEntries are one small entry, spoiled.
+func refusedEntries() []vector {
+	h := hashOf("x").String()
+	ref := `"sha256":"` + h + `","chunks":[{"pack":"` + h + `","frame":[0,9,5],"size":5}]`
+	good := `{"key":"k","size":5,` + ref + "}\n"
+	swap := func(old, new string) string { return strings.Replace(good, old, new, 1) }
+	type refused struct {
+		name, comment, line string
+		err                 error
+	}
+	var out []vector
+	for _, r := range []refused{
+		{"not-json", "not JSON at all", "hello\n", ErrMalformed},
+		{"unknown-member", "a member this version does not know", swap(`"size":5,"sha`, `"size":5,"colour":"red","sha`), ErrMalformed},
+		{"repeated-member", "a member twice", swap(`"size":5,"sha`, `"size":5,"size":5,"sha`), ErrMalformed},
+		{"order", "members out of order", swap(`"key":"k","size":5`, `"size":5,"key":"k"`), ErrMalformed},
+		{"space", "white space", swap(`,"size"`, `, "size"`), ErrMalformed},
+		{"trailing", "bytes after the object", swap("}\n", "} \n"), ErrMalformed},
+		{"two-lines", "two lines", good + good, ErrMalformed},
+		{"escape-slash", "an escape that is not needed", swap(`"k"`, `"\/"`), ErrMalformed},
+		{"escape-long", "a long escape where a short one exists", swap(`"k"`, `"\u000a"`), ErrMalformed},
+		{"escape-upper", "an escape in upper case", swap(`"k"`, `"\u001F"`), ErrMalformed},
+		{"escape-letter", "an escaped letter", swap(`"k"`, `"\u006b"`), ErrMalformed},
+		{"control", "a bare control character", swap(`"k"`, "\"\x01\""), ErrMalformed},
+		{"not-utf8", "a string that is not UTF-8", swap(`"k"`, "\"\xff\""), ErrMalformed},
+		{"b64-of-utf8", "base64 of what is UTF-8", swap(`"key":"k"`, `"key_b64":"aw=="`), ErrMalformed},
+		{"b64-padding", "base64 without padding", swap(`"key":"k"`, `"key_b64":"/w"`), ErrMalformed},
+		{"b64-bits", "base64 with bits that mean nothing", swap(`"key":"k"`, `"key_b64":"/x=="`), ErrMalformed},
+		{"both-keys", "key and key_b64", swap(`"key":"k"`, `"key":"k","key_b64":"/w=="`), ErrMalformed},
+		{"no-key", "no key", swap(`"key":"k",`, ``), ErrMalformed},
+		{"empty-key", "an empty key", swap(`"k"`, `""`), ErrMalformed},
+		{"no-size", "no size", swap(`"size":5,"sha`, `"sha`), ErrMalformed},
+		{"zero-written", "a zero that is left out", swap(`"size":5,"sha`, `"size":5,"etag":"","sha`), ErrMalformed},
+		{"negative", "a negative size", swap(`"size":5,"sha`, `"size":-5,"sha`), ErrMalformed},
+		{"leading-zero", "a number with a leading zero", swap(`"size":5,"sha`, `"size":05,"sha`), ErrMalformed},
+		{"exponent", "a number with an exponent", swap(`"size":5,"sha`, `"size":5e0,"sha`), ErrMalformed},
+		{"size-wraps", "a size beyond 64 bits", swap(`"size":5,"sha`, `"size":18446744073709551621,"sha`), ErrMalformed},
+		{"size-overflow", "a size beyond 63 bits", swap(`"size":5,"sha`, `"size":9223372036854775808,"sha`), ErrMalformed},
+		{"chunks-sum", "chunks that do not add up to the size", swap(`"size":5,"sha`, `"size":6,"sha`), ErrMalformed},
+		{"no-content", "bytes without a reference to them", swap(`,"chunks":[{"pack":"`+h+`","frame":[0,9,5],"size":5}]`, ``), ErrMalformed},
+		{"chunks-empty-list", "an empty list", `{"key":"k","size":0,"sha256":"` + hashOf("").String() + `","chunks":[]}` + "\n", ErrMalformed},
+		{"chunk-sum-repeated", "the only chunk repeats the entry's sha256", swap(`"size":5}]`, `"size":5,"sha256":"`+h+`"}]`), ErrMalformed},
+		{"chunk-sum-zero", "a chunk's hash of zeros instead of none", swap(`"size":5}]`, `"size":5,"sha256":"`+strings.Repeat("0", 64)+`"}]`), ErrMalformed},
+		{"hash-upper", "a hash in upper case", swap(h, strings.ToUpper(h)), ErrMalformed},
+		{"hash-zero", "a hash of zeros", swap(h, strings.Repeat("0", 64)), ErrMalformed},
+		{"frame-beyond-pack", "a frame that no pack is large enough for", swap(`[0,9,5]`, `[50331640,9,5]`), ErrBounds},
+		{"frame-too-large", "a frame of more than 8 MiB", swap(`[0,9,5]`, `[0,9,8388609]`), ErrBounds},
+		{"chunk-beyond-frame", "a chunk that ends behind its frame", swap(`[0,9,5],`, `[0,9,5],"at":1,`), ErrBounds},
+		{"time-zone", "a time that does not end in Z", swap(`"size":5,"sha`, `"size":5,"modified":"2026-11-20T09:30:00+00:00","sha`), ErrMalformed},
+		{"time-zeros", "a time with trailing zeros", swap(`"size":5,"sha`, `"size":5,"modified":"2026-11-20T09:30:00.10Z","sha`), ErrMalformed},
+		{"time-day", "a day that does not exist", swap(`"size":5,"sha`, `"size":5,"modified":"2026-02-29T09:30:00Z","sha`), ErrMalformed},
+		{"map-order", "names out of order", swap(`"size":5,"sha`, `"size":5,"metadata":{"b":"1","a":"2"},"sha`), ErrMalformed},
+		{"map-twice", "a name twice", swap(`"size":5,"sha`, `"size":5,"metadata":{"a":"1","a":"2"},"sha`), ErrMalformed},
+		{"map-twice-b64", "a name twice, once in base64", swap(`"size":5,"sha`, `"size":5,"metadata":{"a":"1"},"metadata_b64":{"YQ==":"/w=="},"sha`), ErrMalformed},
+		{"kind-unknown", "a kind this version does not know", swap(`{"key"`, `{"kind":"volume","key"`), ErrMalformed},
+		{"object-with-file", "an object with file attributes", swap(`"size":5,"sha`, `"size":5,"file":{"mode":"0644"},"sha`), ErrMalformed},
+		{"missing-with-content", "content of what could not be read", swap("}]}\n", `}],"missing":"access denied"}`+"\n"), ErrMalformed},
+		{"recheck-false", "false is left out", swap("}]}\n", `}],"recheck":false}`+"\n"), ErrMalformed},
+		{"dir-without-slash", "a directory whose key does not end in a slash", `{"kind":"dir","key":"d","size":0,"file":{"mode":"0755"}}` + "\n", ErrMalformed},
+		{"dir-with-size", "a directory with a size", `{"kind":"dir","key":"d/","size":4096,"file":{"mode":"0755"}}` + "\n", ErrMalformed},
+		{"mode-digits", "a mode of three digits", `{"kind":"dir","key":"d/","size":0,"file":{"mode":"755"}}` + "\n", ErrMalformed},
+	} {
+		out = append(out, vector{path: "entry/refuse-" + r.name, comment: r.comment, body: []byte(r.line), err: r.err})
+	}
+	if _, err := ParseEntry([]byte(good)); err != nil {
+		out = append(out, vector{path: "entry/refuse-good", comment: err.Error()})
+	}
+	return out
+}
+
+func referenceVectors(t *testing.T) []vector {
+	var out []vector
+	bytesOf := must[[]byte](t)
+	add := func(name, comment string, body []byte, value any) {
+		out = append(out, vector{path: name, comment: comment, body: body, value: value})
+	}
+	refuse := func(name, comment, body string, err error) {
+		out = append(out, vector{path: name, comment: comment, body: []byte(body), err: err})
+	}
+	leaf := PageRef{First: "a", Entries: 64, Bytes: 123456, Object: MetaName(hashOf("meta 1")), Frame: Frame{0, 5000, 40000}, Sum: hashOf("page"), Digest: "00112233445566778899aabbccddeeff"}
+	add("page-ref/leaf", "a leaf page with a digest", bytesOf(leaf.AppendLine(nil)), leaf)
+	inner := PageRef{Level: 2, First: "\xff", Entries: 1 << 40, Bytes: 1 << 60, Object: leaf.Object, Frame: leaf.Frame, Sum: leaf.Sum, TagsRead: 1795000000, Missing: 3}
+	add("page-ref/inner", "an inner page; its first key is not UTF-8; entries that could not be read lie below", bytesOf(inner.AppendLine(nil)), inner)
+	empty := PageRef{Object: leaf.Object, Sum: hashOf("")}
+	add("page-ref/empty", "the root of an empty tree: nothing to fetch", bytesOf(empty.AppendLine(nil)), empty)
+	needs := leaf
+	needs.Object, needs.First, needs.Digest = NeedsName(hashOf("needs 1")), PackName(hashOf("pack 1")), ""
+	add("page-ref/needs", "a page of a needs list", bytesOf(needs.AppendLine(nil)), needs)
+	s := string(bytesOf(leaf.AppendLine(nil)))
+	refuse("page-ref/refuse-object", "a page in a pack", strings.Replace(s, "meta/", "packs/", 1), ErrMalformed)
+	refuse("page-ref/refuse-fan", "an object under the wrong two digits", strings.Replace(s, "meta/"+leaf.Object[5:7], "meta/zz", 1), ErrMalformed)
+	refuse("page-ref/refuse-level", "a tree that is too high", strings.Replace(s, `{"first"`, `{"level":9,"first"`, 1), ErrMalformed)
+	refuse("page-ref/refuse-entries", "a leaf of too many entries", strings.Replace(s, `"entries":64`, `"entries":4097`, 1), ErrBounds)
+	refuse("page-ref/refuse-missing", "more missing than there are", strings.Replace(s, `"}`+"\n", `","missing":65}`+"\n", 1), ErrBounds)
+	refuse("page-ref/refuse-digest", "a digest of another length", strings.Replace(s, `aabbccddeeff"`, `aabbccddee"`, 1), ErrMalformed)
+
+	c := Chunk{Pack: hashOf("pack 1"), Frame: Frame{10, 20, 524288}, Size: 524288, Sum: hashOf("block")}
+	add("chunk/chunk", "a line of an extent page", bytesOf(c.AppendLine(nil)), c)
+	hole := Chunk{Hole: true, Size: 1 << 45}
+	add("chunk/hole", "a hole larger than any frame", bytesOf(hole.AppendLine(nil)), hole)
+	refuse("chunk/refuse-no-sum", "in an extent page each chunk has its sha256", strings.Replace(string(bytesOf(c.AppendLine(nil))), `,"sha256":"`+c.Sum.String()+`"`, "", 1), ErrMalformed)
+	refuse("chunk/refuse-hole", "a hole of nothing", `{"hole":0}`+"\n", ErrMalformed)
+
+	n := Need{Name: PackName(hashOf("pack 1")), Size: 33554432, Living: 30000000}
+	add("need/pack", "a pack", bytesOf(n.AppendLine(nil)), n)
+	meta := Need{Name: MetaName(hashOf("meta 1")), Size: 1000, Living: 1000}
+	add("need/meta", "needed whole", bytesOf(meta.AppendLine(nil)), meta)
+	refuse("need/refuse-size", "larger than any stored object", `{"name":"`+n.Name+`","size":50331649,"living":1}`+"\n", ErrBounds)
+	refuse("need/refuse-name", "not the name of a stored object", `{"name":"packs/../`+n.Name+`","size":5,"living":1}`+"\n", ErrMalformed)
+
+	p := Placement{Name: n.Name, Version: "3HL4kqtJvjVBH40Nrjfkd", Size: n.Size, Mode: "compliance", Until: moment("2027-01-01T00:00:00Z")}
+	add("placement/locked", "an object under lock", bytesOf(p.AppendLine(nil)), p)
+	dir := Placement{Name: meta.Name, Size: 1000, Index: true}
+	add("placement/plain", "an index segment in a vault without versions and locks", bytesOf(dir.AppendLine(nil)), dir)
+	refuse("placement/refuse-mode", "a lock without a mode", `{"name":"`+n.Name+`","size":5,"until":"2027-01-01T00:00:00Z"}`+"\n", ErrMalformed)
+	refuse("placement/refuse-index", "false is left out", `{"name":"`+n.Name+`","size":5,"index":false}`+"\n", ErrMalformed)
+
+	l := IndexLine{ID: hashOf("id"), Pack: c.Pack, Frame: c.Frame, At: 5, Size: 100}
+	add("index-line/chunk", "where a chunk is", bytesOf(l.AppendLine(nil)), l)
+	refuse("index-line/refuse-at", "behind the end of its frame", strings.Replace(string(bytesOf(l.AppendLine(nil))), `"at":5`, `"at":524189`, 1), ErrBounds)
+	return out
+}
+
+func testDescriptor() *Descriptor {
+	return &Descriptor{
+		Format: Version, Kind: KindDescriptor, Repository: hashOf("repository"), Created: moment("2026-11-23T08:00:00Z"), Class: "x25519",
+		Recipients: []string{"age1cy0su9fwf3gf9mw868g5yut09p6nytfmmnktexz2ya5uqg9vl9sss4euqm"}, Metadata: "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg",
+		SigningKey: seed().Public().(ed25519.PublicKey), HostKey: HostKeyName(hashOf("host key")), HostKeyLen: 500, Parameters: DefaultParameters(),
+	}
+}
+
+func testCommit() *Commit {
+	return &Commit{
+		Format: Version, Kind: KindPoint, Repository: hashOf("repository"), Descriptor: hashOf("descriptor"), Source: "uploads", SourceKind: "s3",
+		TakenAt: moment("2026-11-23T08:00:00.25Z"), SignedAt: moment("2026-11-23T08:05:00Z"), RetainUntil: moment("2026-12-28T08:05:00Z"), Mode: "compliance",
+		Slots: []string{"daily", "weekly"}, Status: StatusIncomplete, Entries: 100, Bytes: 123456, Missing: 1, Added: 10, Changed: 5, Deleted: 2,
+		Manifest:     PageRef{Level: 1, First: "a<&>\u2028", Entries: 100, Bytes: 123456, Object: MetaName(hashOf("meta 1")), Frame: Frame{0, 300, 500}, Sum: hashOf("root"), Missing: 1},
+		Needs:        PageRef{First: MetaName(hashOf("meta 1")), Entries: 4, Bytes: 1 << 25, Object: NeedsName(hashOf("needs 1")), Frame: Frame{0, 200, 400}, Sum: hashOf("needs root")},
+		Predecessors: sorted(hashOf("point 1"), hashOf("point 2")),
+	}
+}
+
+func sorted(a, b Hash) []Hash {
+	if bytes.Compare(a[:], b[:]) > 0 {
+		a, b = b, a
+	}
+	return []Hash{a, b}
+}
+
+func keyHeaders(extra ...string) []string {
+	pub := seed().Public().(ed25519.PublicKey)
+	return append([]string{"seed: " + hex.EncodeToString(seed().Seed()), "public: " + hex.EncodeToString(pub)}, extra...)
+}
+
+func signedVectors(t *testing.T) []vector {
+	var out []vector
+	bytesOf := must[[]byte](t)
+	refuse := func(name, comment string, body []byte, old, new string, err error) {
+		if !bytes.Contains(body, []byte(old)) {
+			t.Fatalf("%s: nothing to replace", name)
+		}
+		out = append(out, vector{path: name, comment: comment, headers: keyHeaders(), body: bytes.Replace(body, []byte(old), []byte(new), 1), err: err})
+	}
+	d := bytesOf(EncodeDescriptor(testDescriptor(), signer(attest.Descriptor)))
+	out = append(out, vector{path: "descriptor/first", comment: "a first descriptor, signed by its own key", headers: keyHeaders("name: " + DescriptorName(0, sha256.Sum256(d))), body: d, value: testDescriptor()})
+	second := testDescriptor()
+	second.Number, second.Previous, second.Recipients = 1, sha256.Sum256(d), append(second.Recipients, second.Metadata)
+	d2 := bytesOf(EncodeDescriptor(second, signer(attest.Descriptor)))
+	out = append(out, vector{path: "descriptor/second", comment: "a recipient added; signed by the key of the first", headers: keyHeaders("name: " + DescriptorName(1, sha256.Sum256(d2))), body: d2, value: second})
+	refuse("descriptor/refuse-newer", "of another format version", d, `"1-draft"`, `"2"`, ErrNewer)
+	refuse("descriptor/refuse-kind", "of another kind", d, `"descriptor"`, `"point"`, ErrMalformed)
+	refuse("descriptor/refuse-signature", "changed after it was signed", d, `"number":0`, `"number":1,"previous":"`+hashOf("x").String()+`"`, ErrSignature)
+	refuse("descriptor/refuse-member", "a member this version does not know", d, `"number":0`, `"number":0,"colour":"red"`, ErrMalformed)
+	refuse("descriptor/refuse-space", "white space", d, `,"kind"`, `, "kind"`, ErrMalformed)
+	refuse("descriptor/refuse-previous", "the first names one before", d, `"number":0`, `"number":0,"previous":"`+hashOf("x").String()+`"`, ErrMalformed)
+	refuse("descriptor/refuse-parameters", "pages too large", d, `"leaf_keys":64`, `"leaf_keys":1025`, ErrBounds)
+	refuse("descriptor/refuse-unsigned", "no signature line", d, `{"signature"`, `{"Signature"`, ErrMalformed)
+
+	c := bytesOf(EncodeCommit(testCommit()))
+	id, at := Hash(sha256.Sum256(c)), testCommit().SignedAt
+	msg := PointMessage(testCommit().Repository, "uploads", at, id)
+	out = append(out, vector{
+		path: "commit/point", comment: "a recovery point and its signed name", body: c, value: testCommit(),
+		headers: keyHeaders("message: "+fmt.Sprintf("%q", msg), "name: "+PointName("uploads", at.Time, id, attest.Sign(seed(), attest.Point, msg))),
+	})
+	least := testCommit()
+	least.Mode, least.Slots, least.Missing, least.Predecessors, least.Status = "", nil, 0, nil, StatusComplete
+	least.Manifest.Missing = 0
+	out = append(out, vector{path: "commit/least", comment: "what may be left out is", body: bytesOf(EncodeCommit(least)), value: least})
+	refuse("commit/refuse-newer", "of another format version", c, `"1-draft"`, `"1"`, ErrNewer)
+	out = append(out, vector{path: "commit/refuse-newer-shape", comment: "of another format version that looks otherwise", body: []byte(`{"format":"3","colour":"red"}` + "\n"), err: ErrNewer})
+	refuse("commit/refuse-kind", "of another kind", c, `"kind":"point"`, `"kind":"descriptor"`, ErrMalformed)
+	refuse("commit/refuse-member", "a member this version does not know", c, `,"entries"`, `,"colour":"red","entries"`, ErrMalformed)
+	refuse("commit/refuse-case", "a member in other letters", c, `"status"`, `"Status"`, ErrMalformed)
+	refuse("commit/refuse-repeated", "a member twice", c, `"added":10`, `"added":10,"added":10`, ErrMalformed)
+	refuse("commit/refuse-escape", "an escape that is not needed", c, `<&>`, `\u003c&>`, ErrMalformed)
+	refuse("commit/refuse-trailing", "bytes after the line", c, "}\n", "}\n\n", ErrMalformed)
+	refuse("commit/refuse-fraction", "signed at a fraction of a second", c, `08:05:00Z","retain`, `08:05:00.5Z","retain`, ErrMalformed)
+	refuse("commit/refuse-root", "a manifest among the needs", c, MetaName(hashOf("meta 1")), NeedsName(hashOf("needs 1")), ErrMalformed)
+	refuse("commit/refuse-order", "predecessors out of order", c, sorted(hashOf("point 1"), hashOf("point 2"))[0].String(), strings.Repeat("f", 64), ErrMalformed)
+	refuse("commit/refuse-source", "a source's name that leaves its folder", c, `"uploads"`, `"../up"`, ErrMalformed)
+
+	h := SegmentHeader{Format: Version, Kind: KindPlacements, Repository: hashOf("repository"), Vault: "offsite", Written: moment("2026-11-23T08:05:00Z"), Lines: 2}
+	ps := []Placement{{Name: PackName(hashOf("pack 1")), Version: "v\"1\xff", Size: 100, Mode: "compliance", Until: moment("2027-01-01T00:00:00Z")}, {Name: MetaName(hashOf("meta 1")), Size: 5, Index: true}}
+	p := bytesOf(EncodePlacements(h, ps, signer(attest.Placements)))
+	out = append(out, vector{path: "placements/two", comment: "plain form of a placements object", headers: keyHeaders("plain-name-time: 20261123T080500Z"), body: p, value: ps})
+	out = append(out, vector{path: "placements/none", comment: "no lines", headers: keyHeaders(), body: bytesOf(EncodePlacements(h, nil, signer(attest.Placements)))})
+	refuse("placements/refuse-newer", "of another format version", p, `"1-draft"`, `"1"`, ErrNewer)
+	refuse("placements/refuse-signature", "changed after it was signed", p, `"size":5`, `"size":6`, ErrSignature)
+	refuse("placements/refuse-cut", "cut short within the signature line", p, `{"signature":"`, "", ErrMalformed)
+
+	h.Kind, h.Vault = KindIndex, ""
+	ls := []IndexLine{{ID: hashOf("id"), Pack: hashOf("pack 1"), Frame: Frame{0, 321, 1000}, At: 88, Size: 12}, {ID: hashOf("id 2"), Pack: hashOf("pack 1"), Frame: Frame{0, 321, 1000}, Size: 88}}
+	x := bytesOf(EncodeIndex(h, ls, signer(attest.Index)))
+	out = append(out, vector{path: "index/two", comment: "plain form of an index segment", headers: keyHeaders(), body: x, value: ls})
+	refuse("index/refuse-newer", "of another format version", x, `"1-draft"`, `"10"`, ErrNewer)
+	refuse("index/refuse-signature", "changed after it was signed", x, `"at":88`, `"at":89`, ErrSignature)
+	for says, comment := range map[string]string{"1": "signed, and more lines than it says", "3": "signed, and fewer lines than it says"} {
+		lies := bytes.Replace(x[:bytes.Index(x, []byte(`{"signature"`))], []byte(`"lines":2`), []byte(`"lines":`+says), 1)
+		lied := bytesOf(appendSignature(lies, signer(attest.Index)))
+		out = append(out, vector{path: "index/refuse-lines-" + says, comment: comment, headers: keyHeaders(), body: lied, err: ErrMalformed})
+	}
+	return out
+}
+
+// tableVectors are what is computed rather than decoded: names and cut hashes, a line each.
+func tableVectors(t *testing.T) []vector {
+	h := hashOf("x")
+	at := time.Date(2026, 11, 23, 8, 5, 0, 999, time.UTC)
+	var names bytes.Buffer
+	for _, n := range []string{PackName(h), MetaName(h), NeedsName(h), HostKeyName(h), DescriptorName(0, h), DescriptorName(12, h), PlacementsName(at, h)} {
+		got, err := ParseName(n)
+		if err != nil || got != h {
+			t.Fatalf("%s: %v", n, err)
+		}
+		fmt.Fprintf(&names, "ok\t%s\n", n)
+	}
+	point := PointName("web-1", at, h, bytes.Repeat([]byte{0xab}, 64))
+	if id, err := ParsePointName(point); err != nil || PointName(id.Source, id.SignedAt.Time, id.ID, id.Signature) != point {
+		t.Fatalf("%s: %v", point, err)
+	}
+	fmt.Fprintf(&names, "ok\t%s\n", point)
+	s := h.String()
+	for _, n := range []string{
+		"packs/" + s + ".age", "packs/00/" + s + ".age", PackName(h) + "/", "/" + PackName(h), strings.ToUpper(PackName(h)), strings.Replace(PackName(h), ".age", ".zst", 1),
+		"keys/" + s[:2] + "/" + s + ".age", "descriptors/0-" + s + ".json", "descriptors/+00001-" + s + ".json", "placements/20261323T080500Z-" + s + ".zst",
+		"placements/20261123T080500.5Z-" + s + ".zst", strings.Replace(point, "web-1", "Web", 1), strings.Replace(point, "web-1", "..", 1), point[:len(point)-2], strings.ToUpper(point), "reports/x", "packs", "meta", "keys", "points",
+	} {
+		if storedName(n) == nil {
+			t.Fatalf("%s is taken for a name", n)
+		}
+		fmt.Fprintf(&names, "refuse\t%s\n", n)
+	}
+
+	var cuts bytes.Buffer
+	chunkKey := [32]byte(bytes.Repeat([]byte{0x17}, 32))
+	for _, c := range []struct {
+		key [32]byte
+		of  string
+		k   string
+	}{{chunkKey, "leaf", "docs/readme.txt"}, {chunkKey, "inner 1", "docs/readme.txt"}, {chunkKey, "leaf", "\xff"}, {[32]byte{}, "leaf", PackName(h)}, {[32]byte{}, "inner 2", PackName(h)}} {
+		fmt.Fprintf(&cuts, "%x\t%s\t%x\t%016x\n", c.key, c.of, c.k, attest.CutHash(c.key, c.of, []byte(c.k)))
+	}
+	return []vector{
+		{path: "name/names", comment: "a line each: ok or refuse, TAB, name", body: names.Bytes()},
+		{path: "cut/cuts", comment: "a line each, TAB between: key in hex, domain, k in hex, cut hash in hex", body: cuts.Bytes()},
+		{path: "cut/chunk-id", comment: "chunk key in hex, TAB, SHA-256 of the content, TAB, chunk ID", body: fmt.Appendf(nil, "%x\t%s\t%x\n", chunkKey, h, attest.ChunkID(chunkKey, h))},
+	}
+}
+
+// A signer without a key cannot produce an object that looks signed.
+func TestUnsigned(t *testing.T) {
+	none := func([]byte) []byte { return nil }
+	if _, err := EncodeDescriptor(testDescriptor(), none); !errors.Is(err, ErrSignature) {
+		t.Error(err)
+	}
+	if _, err := EncodeIndex(SegmentHeader{Repository: hashOf("r"), Written: moment("2026-11-23T08:05:00Z")}, nil, none); !errors.Is(err, ErrSignature) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,229 @@
+package repo
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/crypto/attest"
+	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/crypto/seal"
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// InitOptions create a repository.
+type InitOptions struct {
+	Vaults     []*Vault
+	HostKey    *keys.HostKey
+	Recipients []keys.Recipient // restore keys' public halves; one class with the host key
+	Need       time.Duration    // how long the first objects are locked for: the longest retention
+	Report     Report
+	Now        func() time.Time
+}
+
+// InitResult is one vault after Init.
+type InitResult struct {
+	Vault       string
+	Fingerprint format.Hash
+	Created     bool // false: it was there already and is ours
+}
+
+// Inspect refuses a vault that cannot hold an immutable copy, changing nothing in it: no versioning, no object lock, a
+// clock too far off. A directory is let through; it is never called immutable.
+func Inspect(ctx context.Context, v *Vault, now func() time.Time) (store.Facts, error) {
+	f, err := v.Inspect.Inspect(ctx)
+	if err != nil {
+		return f, fmt.Errorf("vault %s: %w", v.Name, err)
+	}
+	if err := CheckClock(f.Clock, now()); err != nil {
+		return f, fmt.Errorf("vault %s: %w", v.Name, err)
+	}
+	switch {
+	case !f.Immutable:
+		if v.Locking.Mode != store.ModeNone {
+			return f, fmt.Errorf("vault %s: a directory keeps no locks; leave out its `lock:` and use an object-lock bucket for the copy that must survive: %w", v.Name, ErrRefused)
+		}
+	case !f.Versioning:
+		return f, fmt.Errorf("vault %s: versioning is off: %w: create a bucket with object lock (which turns versioning on) and name that", v.Name, ErrRefused)
+	case !f.ObjectLock:
+		return f, fmt.Errorf("vault %s: object lock is off: %w: create a bucket with object lock and name that", v.Name, ErrRefused)
+	}
+	return f, nil
+}
+
+// Init creates the repository in every vault that has none, and is safe to repeat. Where one exists already it must be
+// the host key's. The first descriptor is put last, so that a half-done Init leaves no repository. A vault that ignores
+// locks is found out by reading back the first object put, and refused.
+func Init(ctx context.Context, o InitOptions) ([]InitResult, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	found, repo, err := survey(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	first, keyCopy, err := founding(ctx, o, repo)
+	if err != nil {
+		return nil, err
+	}
+	var out []InitResult
+	for i, v := range o.Vaults {
+		if found[i] != nil {
+			out = append(out, InitResult{v.Name, found[i].Fingerprint, false})
+			continue
+		}
+		sum, err := found1(ctx, o, v, first, keyCopy)
+		if err != nil {
+			return out, fmt.Errorf("vault %s: %w", v.Name, err)
+		}
+		out = append(out, InitResult{v.Name, sum, true})
+	}
+	return out, nil
+}
+
+// survey looks at every vault before anything is written anywhere.
+func survey(ctx context.Context, o InitOptions) ([]*Repository, *Repository, error) {
+	found := make([]*Repository, len(o.Vaults))
+	var one *Repository
+	for i, v := range o.Vaults {
+		if _, err := Inspect(ctx, v, o.Now); err != nil {
+			return nil, nil, err
+		}
+		k := keeper{vault: v, now: o.Now}
+		if _, err := k.retention(o.Now().Add(o.Need)); err != nil {
+			return nil, nil, err
+		}
+		r, err := Find(ctx, v.Read, "", o.Report)
+		if errors.Is(err, ErrNoRepository) {
+			continue
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("vault %s: %w", v.Name, err)
+		}
+		if err := CheckHostKey(r, o.HostKey); err != nil {
+			return nil, nil, fmt.Errorf("vault %s already holds a repository: %w", v.Name, err)
+		}
+		if !sameRecipients(o.Recipients, r.Now().Recipients) {
+			return nil, nil, fmt.Errorf("vault %s: %w", v.Name, ErrRecipients)
+		}
+		if one != nil && one.ID != r.ID {
+			return nil, nil, fmt.Errorf("vault %s: %w", v.Name, ErrAmbiguous)
+		}
+		found[i], one = r, r
+	}
+	return found, one, nil
+}
+
+// founding gives the first descriptor and the sealed host key: new ones, or those of the vault that has them.
+func founding(ctx context.Context, o InitOptions, existing *Repository) (descriptor, keyCopy []byte, err error) {
+	if existing != nil {
+		return copyFounding(ctx, o, existing)
+	}
+	text, err := o.HostKey.MarshalText()
+	if err != nil {
+		return nil, nil, err
+	}
+	var buf bytes.Buffer
+	w, err := seal.Seal(&buf, o.Recipients...)
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := w.Write(text); err != nil {
+		return nil, nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, nil, err
+	}
+	d := &format.Descriptor{
+		Format: format.Version, Kind: "descriptor", Created: format.At(o.Now().Truncate(time.Second)),
+		Class: string(o.HostKey.Metadata.Class()), Metadata: o.HostKey.Metadata.Recipient().String(),
+		SigningKey: o.HostKey.Public(), HostKey: format.HostKeyName(sha256.Sum256(buf.Bytes())), HostKeyLen: int64(buf.Len()),
+		Parameters: format.DefaultParameters(),
+	}
+	if _, err := rand.Read(d.Repository[:]); err != nil {
+		return nil, nil, err
+	}
+	for _, r := range o.Recipients {
+		d.Recipients = append(d.Recipients, r.String())
+	}
+	b, err := format.EncodeDescriptor(d, func(body []byte) []byte { return attest.Sign(o.HostKey.Signing, attest.Descriptor, body) })
+	return b, buf.Bytes(), err
+}
+
+func copyFounding(ctx context.Context, o InitOptions, r *Repository) (descriptor, keyCopy []byte, err error) {
+	if len(r.Chain) > 1 {
+		return nil, nil, fmt.Errorf("the repository's keys were changed since it was made; fill the new vault by a run: %w", ErrRefused)
+	}
+	for _, v := range o.Vaults {
+		l := r.Chain[0]
+		name := format.DescriptorName(0, l.Sum)
+		descriptor, _, err = whole(ctx, v.Read, store.Ref{Name: name}, l.Sum, format.MaxDescriptor, o.Report)
+		if err != nil {
+			continue
+		}
+		sum, perr := format.ParseName(l.HostKey)
+		if perr != nil {
+			return nil, nil, perr
+		}
+		keyCopy, _, err = whole(ctx, v.Read, store.Ref{Name: l.HostKey}, sum, format.MaxHostKeyCopy, o.Report)
+		if err == nil {
+			return descriptor, keyCopy, nil
+		}
+	}
+	return nil, nil, err
+}
+
+// found1 writes the founding objects into one vault, the descriptor last, and recognises the result.
+func found1(ctx context.Context, o InitOptions, v *Vault, descriptor, keyCopy []byte) (format.Hash, error) {
+	k := &keeper{vault: v, now: o.Now}
+	if err := k.meet(ctx); err != nil {
+		return format.Hash{}, err
+	}
+	need := k.clock().Add(o.Need)
+	ksum, dsum := sha256.Sum256(keyCopy), format.Hash(sha256.Sum256(descriptor))
+	if _, err := k.store(ctx, format.HostKeyName(ksum), keyCopy, ksum, need); err != nil {
+		return dsum, err
+	}
+	if _, err := k.store(ctx, format.DescriptorName(0, dsum), descriptor, dsum, need); err != nil {
+		return dsum, err
+	}
+	r, err := Find(ctx, v.Read, "", o.Report)
+	if err != nil {
+		return dsum, err
+	}
+	if r.Fingerprint != dsum {
+		return dsum, fmt.Errorf("another repository was created here at the same time: %w", ErrAmbiguous)
+	}
+	return dsum, nil
+}
+
+// RecoverHostKey opens the sealed copy of the newest host key with a restore key and checks it against the descriptor.
+func RecoverHostKey(ctx context.Context, r *Repository, in store.Reader, ids []keys.Identity, report Report) (*keys.HostKey, error) {
+	name := r.Now().HostKey
+	sum, err := format.ParseName(name)
+	if err != nil {
+		return nil, err
+	}
+	b, _, err := whole(ctx, in, store.Ref{Name: name}, sum, format.MaxHostKeyCopy, report)
+	if err != nil {
+		return nil, fmt.Errorf("read the sealed host key: %w", err)
+	}
+	plain, err := seal.Open(bytes.NewReader(b), ids...)
+	if err != nil {
+		return nil, fmt.Errorf("open the sealed host key: %w", err)
+	}
+	text, err := readAll(plain, format.MaxHostKeyCopy)
+	if err != nil {
+		return nil, fmt.Errorf("open the sealed host key: %w", err)
+	}
+	h, err := keys.ParseHostKey(text)
+	if err != nil {
+		return nil, err
+	}
+	return h, CheckHostKey(r, h)
+}

@@ -1,0 +1,251 @@
+package repo
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// keeper stores and locks objects in one vault, and remembers where they are. Every lock is read back before it counts.
+type keeper struct {
+	vault  *Vault
+	cache  *cache.Cache
+	reader *Reader
+	offset time.Duration // vault's clock minus ours
+	now    func() time.Time
+
+	mu      sync.Mutex
+	pending []format.Placement // read back, not yet in a placements object
+	failed  error              // the first failure: nothing more is put here in this run
+	calls   Calls
+}
+
+// Calls counts what a keeper did.
+type Calls struct {
+	Objects  int64 // stored
+	Bytes    int64 // stored
+	Extended int64 // locks lengthened
+	Copied   int64 // objects taken from another vault
+}
+
+// fail remembers the first error of this vault.
+func (k *keeper) fail(err error) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.failed == nil {
+		k.failed = fmt.Errorf("vault %s: %w", k.vault.Name, err)
+	}
+	return k.failed
+}
+
+func (k *keeper) err() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.failed
+}
+
+// clock is the vault's time, to the second, rounded down: never later than what the vault itself would say.
+func (k *keeper) clock() time.Time { return k.now().Add(k.offset).UTC().Truncate(time.Second) }
+
+// retention is what an object needs that must be held until need: the same and the slack, within the ceiling.
+func (k *keeper) retention(need time.Time) (store.Retention, error) {
+	l := k.vault.Locking
+	if l.Mode == store.ModeNone {
+		return store.Retention{}, nil
+	}
+	until := need.Add(l.Slack).UTC().Truncate(time.Second)
+	if l.Ceiling > 0 && until.After(k.clock().Add(l.Ceiling)) {
+		return store.Retention{}, fmt.Errorf("lock until %s: %w of %s in vault %s: shorten the retention or the slack, or raise lock.ceiling",
+			until.Format(time.DateOnly), ErrCeiling, l.Ceiling, k.vault.Name)
+	}
+	return store.Retention{Mode: l.Mode, Until: until}, nil
+}
+
+// put stores an object locked for need and slack, reads the lock back, and notes the placement.
+func (k *keeper) put(ctx context.Context, name string, body []byte, sum format.Hash, need time.Time, index bool) (format.Placement, error) {
+	p, err := k.store(ctx, name, body, sum, need)
+	if err != nil {
+		return p, err
+	}
+	p.Index = index
+	return p, k.note(p)
+}
+
+// store is put without noting the placement.
+func (k *keeper) store(ctx context.Context, name string, body []byte, sum format.Hash, need time.Time) (format.Placement, error) {
+	want, err := k.retention(need)
+	if err != nil {
+		return format.Placement{}, err
+	}
+	ref, err := k.vault.Write.Put(ctx, name, bytes.NewReader(body), int64(len(body)), store.PutOptions{Retention: want, SHA256: sum})
+	if err != nil {
+		return format.Placement{}, err
+	}
+	p, err := k.readBack(ctx, ref, int64(len(body)), want)
+	if err != nil {
+		return p, err
+	}
+	k.mu.Lock()
+	k.calls.Objects++
+	k.calls.Bytes += int64(len(body))
+	k.mu.Unlock()
+	return p, nil
+}
+
+// readBack holds an object to the lock it should have. A lock that did not take is asked for once more, then refused.
+func (k *keeper) readBack(ctx context.Context, ref store.Ref, size int64, want store.Retention) (format.Placement, error) {
+	for try := 0; ; try++ {
+		info, got, err := k.vault.Read.Stat(ctx, ref)
+		if err != nil {
+			return format.Placement{}, fmt.Errorf("read back the lock: %w", err)
+		}
+		if size >= 0 && info.Size != size {
+			return format.Placement{}, fmt.Errorf("%s has %d bytes instead of %d: %w", ref.Name, info.Size, size, store.ErrChecksum)
+		}
+		if got.Covers(want) {
+			return format.Placement{Name: ref.Name, Version: info.Version, Size: info.Size, Mode: string(got.Mode), Until: format.At(got.Until)}, nil
+		}
+		if try > 0 {
+			return format.Placement{}, fmt.Errorf("%s: asked for %s until %s, read back %q until %s: %w: %w; run `holdfast init` against a bucket with object lock",
+				ref.Name, want.Mode, want.Until.Format(time.RFC3339), got.Mode, got.Until.Format(time.RFC3339), ErrNotLocked, store.ErrNoLock)
+		}
+		ref.Version = info.Version
+		if err := k.vault.Lock.Extend(ctx, ref, want); err != nil {
+			return format.Placement{}, fmt.Errorf("repair the lock: %w", err)
+		}
+	}
+}
+
+// note remembers a placement, here at once and in the vault at the next flush.
+func (k *keeper) note(p format.Placement) error {
+	if err := k.cache.PutPlacements(k.vault.Name, []format.Placement{p}); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	k.pending = append(k.pending, p)
+	k.mu.Unlock()
+	return nil
+}
+
+// placement is where the vault holds name, if that is known.
+func (k *keeper) placement(name string) (format.Placement, bool, error) {
+	return k.cache.Placement(k.vault.Name, name)
+}
+
+// holds reports whether a placement's lock, as read back, reaches need. Governance can be taken away and is read again.
+func (k *keeper) holds(p format.Placement, need time.Time) bool {
+	switch k.vault.Locking.Mode {
+	case store.ModeNone:
+		return true
+	case store.Compliance:
+		return p.Mode == string(store.Compliance) && !p.Until.Before(need)
+	}
+	return false
+}
+
+// secure makes sure that this vault holds name, locked until need at least. from are other vaults to copy it from.
+func (k *keeper) secure(ctx context.Context, name string, size int64, need time.Time, from []*keeper) error {
+	p, ok, err := k.placement(name)
+	if err != nil {
+		return err
+	}
+	if ok && k.holds(p, need) {
+		return nil
+	}
+	if !ok {
+		if p, err = k.obtain(ctx, name, size, need, from); err != nil {
+			return err
+		}
+		if k.holds(p, need) {
+			return nil
+		}
+	}
+	return k.extend(ctx, p, need)
+}
+
+// extend lengthens the lock of exactly the version placed, and reads it back.
+func (k *keeper) extend(ctx context.Context, p format.Placement, need time.Time) error {
+	if k.vault.Locking.Mode == store.ModeNone {
+		return nil
+	}
+	want, err := k.retention(need)
+	if err != nil {
+		return err
+	}
+	ref := store.Ref{Name: p.Name, Version: p.Version}
+	info, got, err := k.vault.Read.Stat(ctx, ref)
+	if errors.Is(err, store.ErrNotFound) {
+		if info, err = k.reader.Locate(ctx, p.Name); err == nil {
+			ref = info.Ref
+			_, got, err = k.vault.Read.Stat(ctx, ref)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("extend the lock of %s: %w", p.Name, err)
+	}
+	ref.Version = info.Version
+	if !got.Covers(store.Retention{Mode: want.Mode, Until: need}) {
+		if err := k.vault.Lock.Extend(ctx, ref, want); err != nil {
+			return fmt.Errorf("extend the lock of %s: %w", p.Name, err)
+		}
+		k.mu.Lock()
+		k.calls.Extended++
+		k.mu.Unlock()
+		want = store.Retention{Mode: want.Mode, Until: need}
+	}
+	np, err := k.readBack(ctx, ref, -1, store.Retention{Mode: want.Mode, Until: need})
+	if err != nil {
+		return err
+	}
+	np.Index = p.Index
+	return k.note(np)
+}
+
+// obtain finds an object whose placement is not known: in this vault, by reading it, or in another, by copying it.
+func (k *keeper) obtain(ctx context.Context, name string, size int64, need time.Time, from []*keeper) (format.Placement, error) {
+	for _, other := range from {
+		if other == k || other.err() != nil {
+			continue
+		}
+		if _, ok, err := other.placement(name); err != nil || !ok {
+			continue
+		}
+		body, _, err := other.reader.Whole(ctx, name, format.MaxPack)
+		if err != nil {
+			continue // the next vault may have it; this one's trouble shows where it is needed itself
+		}
+		sum, err := format.ParseName(name)
+		if err != nil {
+			return format.Placement{}, err
+		}
+		k.mu.Lock()
+		k.calls.Copied++
+		k.mu.Unlock()
+		return k.put(ctx, name, body, sum, need, false)
+	}
+	info, err := k.reader.Locate(ctx, name)
+	if err != nil {
+		return format.Placement{}, fmt.Errorf("an object that the point needs: %w", err)
+	}
+	if size >= 0 && info.Size != size {
+		return format.Placement{}, fmt.Errorf("%s: %w", name, ErrDamaged)
+	}
+	_, got, err := k.vault.Read.Stat(ctx, info.Ref)
+	if err != nil {
+		return format.Placement{}, err
+	}
+	p := format.Placement{Name: name, Version: info.Version, Size: info.Size, Mode: string(got.Mode), Until: format.At(got.Until)}
+	return p, k.note(p)
+}
+
+// Minus is what was done since an earlier count.
+func (c Calls) Minus(b Calls) Calls {
+	return Calls{c.Objects - b.Objects, c.Bytes - b.Bytes, c.Extended - b.Extended, c.Copied - b.Copied}
+}

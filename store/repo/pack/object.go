@@ -1,0 +1,236 @@
+package pack
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/crypto/seal"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+const (
+	maxGap   = 128 << 10 // bytes between two frames that are fetched rather than asked for separately
+	maxRange = 8 << 20   // payload bytes of one fetch, unless a single frame is longer
+	small    = 256 << 10 // a sealed object up to this size is fetched whole when it is opened
+	edge     = 64<<10 + 16
+)
+
+// Fetch gives n bytes of the stored object from off on: exactly n, else an error. It may be called from several
+// goroutines, and the result belongs to the caller.
+type Fetch func(ctx context.Context, off, n int64) ([]byte, error)
+
+// Object is a stored object that is read by ranges. It is safe for concurrent use. It holds little memory between calls, at
+// most 400 KiB, and during one at most a range and a frame.
+type Object struct {
+	fetch   Fetch
+	size    int64 // of the stored object
+	payload int64
+	sealed  *seal.Opened // nil: plain
+	body    []byte       // the stored object, where it was small enough to be fetched whole
+}
+
+// Open opens an object of size bytes; without identities it is taken as a plain one, and nothing is fetched. A sealed
+// object costs one fetch of all of it, or two at once of 64 KiB from its start and its end.
+//
+// Errors: [ErrDamaged], seal.ErrNoKey in the chain, or fetch's own as it is.
+func Open(ctx context.Context, size int64, fetch Fetch, ids ...keys.Identity) (*Object, error) {
+	if size < 0 || size > format.MaxPack {
+		return nil, fmt.Errorf("opening an object: %w: %d bytes, at most %d", ErrDamaged, size, int64(format.MaxPack))
+	}
+	o := &Object{fetch: fetch, size: size, payload: size}
+	if len(ids) == 0 {
+		return o, nil
+	}
+	src, err := o.edges(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if o.sealed, err = seal.Header(src, size, ids...); err != nil {
+		return nil, fmt.Errorf("opening an object: %w", damaged(err))
+	}
+	o.payload = o.sealed.PlainSize()
+	return o, nil
+}
+
+// edges fetches what opening looks at, and keeps a small object whole.
+func (o *Object) edges(ctx context.Context) (io.ReaderAt, error) {
+	if o.size <= small {
+		var err error
+		o.body, err = o.get(ctx, 0, o.size)
+		return span{0, o.body}, err
+	}
+	var head, tail []byte
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { head, err = o.get(gctx, 0, edge); return err })
+	g.Go(func() (err error) { tail, err = o.get(gctx, o.size-edge, edge); return err })
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return spans{{0, head}, {o.size - edge, tail}}, nil
+}
+
+// PayloadSize is the number of payload bytes.
+func (o *Object) PayloadSize() int64 { return o.payload }
+
+// Frames decodes the frames and calls visit for each with its place in frames; plain is valid during the call only. The
+// order is that of the payload. Frames that are near each other are fetched together. Nothing is known of frames that were
+// not visited when an error is returned.
+//
+// Errors: [ErrDamaged] (a frame outside the object included), fetch's, visit's and the context's own as they are.
+func (o *Object) Frames(ctx context.Context, frames []format.Frame, visit func(i int, plain []byte) error) error {
+	order := make([]int, len(frames))
+	for i, f := range frames {
+		if err := o.check(f); err != nil {
+			return err
+		}
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int {
+		x, y := frames[a], frames[b]
+		return cmp.Or(cmp.Compare(x.Offset, y.Offset), cmp.Compare(x.Length, y.Length), cmp.Compare(x.Plain, y.Plain), cmp.Compare(a, b))
+	})
+	// A decoder costs 20 microseconds. One that was kept would keep the last frame's bytes with it.
+	d, err := newDecoder(1)
+	if err != nil {
+		return err
+	}
+	w := work{object: o, decoder: d, frames: frames, visit: visit}
+	for len(order) > 0 {
+		n, end := near(frames, order)
+		if err := w.group(ctx, order[:n], end); err != nil {
+			return err
+		}
+		order = order[n:]
+	}
+	return nil
+}
+
+// check says whether a reference can be right before anything is fetched or allocated for it.
+func (o *Object) check(f format.Frame) error {
+	if f.Offset < 0 || f.Length <= 0 || f.Length > MaxFrameLength || f.Offset > o.payload-f.Length || f.Plain < 0 || f.Plain > format.MaxFrame {
+		return fmt.Errorf("%w: no frame of %d bytes (%d plain) at %d in a payload of %d", ErrDamaged, f.Length, f.Plain, f.Offset, o.payload)
+	}
+	return nil
+}
+
+// near gives how many frames, from the first in order on, are fetched as one range, and where that range ends.
+func near(frames []format.Frame, order []int) (n int, end int64) {
+	start := frames[order[0]].Offset
+	end = start
+	for _, i := range order {
+		f := frames[i]
+		next := max(end, f.Offset+f.Length)
+		if n > 0 && (f.Offset > end+maxGap || next-start > maxRange) {
+			break
+		}
+		end = next
+		n++
+	}
+	return n, end
+}
+
+// work is one call of Frames: its buffers are reused from frame to frame.
+type work struct {
+	object  *Object
+	decoder *Decoder
+	frames  []format.Frame
+	visit   func(i int, plain []byte) error
+	stored  []byte
+	plain   []byte
+}
+
+// group fetches the range from the first frame of order up to end and visits its frames.
+func (w *work) group(ctx context.Context, order []int, end int64) error {
+	start := w.frames[order[0]].Offset
+	r, err := w.object.read(ctx, start, end-start)
+	if err != nil {
+		return err
+	}
+	for k, i := range order {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		f := w.frames[i]
+		// The same frame may be asked for many times: small files share one.
+		if k == 0 || f != w.frames[order[k-1]] {
+			if w.stored, err = r.bytes(w.stored, f.Offset, f.Length); err != nil {
+				return err
+			}
+			if w.plain, err = w.decoder.Frame(w.plain[:0], w.stored, f.Plain); err != nil {
+				return fmt.Errorf("frame at %d: %w", f.Offset, err)
+			}
+		}
+		if err := w.visit(i, w.plain); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fetched is a payload range whose stored bytes are at hand.
+type fetched struct {
+	object *Object
+	at     int64 // where stored starts in the object
+	stored []byte
+}
+
+// read fetches what covers the payload bytes [off, off+n), which the caller has checked to be inside.
+func (o *Object) read(ctx context.Context, off, n int64) (fetched, error) {
+	at, length := off, n
+	if o.sealed != nil {
+		at, length = o.sealed.Fetch(off, n)
+	}
+	switch {
+	case length == 0:
+		return fetched{object: o, at: at}, ctx.Err()
+	case o.body != nil:
+		return fetched{o, at, o.body[at : at+length]}, ctx.Err()
+	}
+	b, err := o.get(ctx, at, length)
+	return fetched{o, at, b}, err
+}
+
+// bytes gives the payload bytes [off, off+n) of the range, in buf where they had to be decrypted.
+func (r fetched) bytes(buf []byte, off, n int64) ([]byte, error) {
+	o := r.object
+	if o.sealed == nil {
+		return r.stored[off-r.at:][:n:n], nil
+	}
+	buf = slices.Grow(buf[:0], int(n))[:n]
+	// This range's own cover starts at or after r.at, and its first byte is what Decrypt wants first.
+	at, _ := o.sealed.Fetch(off, n)
+	if err := o.sealed.Decrypt(buf, r.stored[min(at-r.at, int64(len(r.stored))):], off); err != nil {
+		return nil, fmt.Errorf("payload at %d: %w", off, damaged(err))
+	}
+	return buf, nil
+}
+
+// get is fetch, held to its word.
+func (o *Object) get(ctx context.Context, off, n int64) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	b, err := o.fetch(ctx, off, n)
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) != n {
+		return nil, fmt.Errorf("%w: %d bytes at %d where %d were asked for", ErrDamaged, len(b), off, n)
+	}
+	return b, nil
+}
+
+// damaged puts this package's word for damage on seal's.
+func damaged(err error) error {
+	if errors.Is(err, seal.ErrDamaged) || errors.Is(err, seal.ErrRange) {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return err
+}

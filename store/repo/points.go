@@ -1,0 +1,189 @@
+package repo
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/crypto/attest"
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// Point is one recovery point as its name and the vault's listing vouch for it.
+type Point struct {
+	format.PointID           // source, signed time, ID, signature: checked
+	Name           string    // of the commit object
+	Version        string    // the oldest version: the one that was written, whatever came on top
+	Arrived        time.Time // the vault's timestamp of that version
+	Late           bool      // arrived over an hour after it was signed
+
+	covered int // versions and delete markers that lie on top
+}
+
+// LateAfter is how long after its signed time a point may arrive without being marked late.
+const LateAfter = time.Hour
+
+// Points lists the points of source ("" : of all sources) in order of signed time. A name that is malformed, or whose
+// signature no key of the repository made, or that claims a time later than the vault saw it arrive, is junk: reported,
+// never taken. Commit objects are not fetched.
+func (r *Repository) Points(ctx context.Context, in store.Reader, source string, report Report) ([]Point, error) {
+	prefix := format.PrefixPoints
+	if source != "" {
+		prefix += source + "/"
+	}
+	var out []Point
+	junk := ""
+	for info, err := range in.Versions(ctx, prefix) {
+		if err != nil {
+			return nil, fmt.Errorf("list points: %w", err)
+		}
+		if info.Name == junk {
+			continue
+		}
+		if last := len(out) - 1; last >= 0 && out[last].Name == info.Name {
+			out[last].covered++ // newest first: this one is older, so what was listed before lies on top of it
+			if !info.DeleteMarker {
+				out[last].Version, out[last].Arrived = info.Version, info.Modified
+			}
+			continue
+		}
+		p, err := r.vouch(info)
+		if err != nil {
+			junk = info.Name
+			report.send(Tampered, info.Name, "not a point of this repository: %v", err)
+			continue
+		}
+		out = append(out, p)
+	}
+	out = slices.DeleteFunc(out, func(p Point) bool { return !p.settle(report) })
+	slices.SortFunc(out, func(a, b Point) int {
+		return cmp.Or(a.SignedAt.Compare(b.SignedAt.Time), strings.Compare(a.Name, b.Name))
+	})
+	for i := range out {
+		out[i].Late = out[i].Arrived.Sub(out[i].SignedAt.Time) > LateAfter
+	}
+	return out, nil
+}
+
+// vouch checks a name by itself.
+func (r *Repository) vouch(info store.Info) (Point, error) {
+	id, err := format.ParsePointName(info.Name)
+	if err != nil {
+		return Point{}, err
+	}
+	if !r.verify(attest.Point, format.PointMessage(r.ID, id.Source, id.SignedAt, id.ID), id.Signature) {
+		return Point{}, errors.New("no key of this repository signed it")
+	}
+	p := Point{PointID: id, Name: info.Name, Version: info.Version, Arrived: info.Modified}
+	if info.DeleteMarker {
+		p.Version, p.Arrived = "", time.Time{}
+	}
+	return p, nil
+}
+
+// settle reports whether a point stands, once its oldest version is known.
+func (p *Point) settle(report Report) bool {
+	if p.Arrived.IsZero() {
+		report.send(Missing, p.Name, "only a delete marker is left of this point")
+		return false
+	}
+	if p.covered > 0 {
+		report.send(Tampered, p.Name, "%d newer versions or delete markers lie on top of this point", p.covered)
+	}
+	if p.SignedAt.After(p.Arrived) {
+		report.send(Tampered, p.Name, "claims %s but arrived at %s", p.SignedAt.Format(time.RFC3339), p.Arrived.Format(time.RFC3339))
+		return false
+	}
+	return true
+}
+
+// Commit reads a point's commit object and holds it against its name.
+func (r *Repository) Commit(ctx context.Context, in store.Reader, p Point, report Report) (*format.Commit, error) {
+	b, _, err := whole(ctx, in, store.Ref{Name: p.Name, Version: p.Version}, p.ID, format.MaxCommit, report)
+	if err != nil {
+		return nil, fmt.Errorf("read point %s: %w", p.ID, err)
+	}
+	c, err := format.DecodeCommit(b)
+	if err != nil {
+		return nil, fmt.Errorf("point %s: %w", p.ID, err)
+	}
+	if c.Repository != r.ID || c.Source != p.Source || !c.SignedAt.Equal(p.SignedAt.Time) {
+		return nil, fmt.Errorf("point %s does not match its name: %w", p.ID, format.ErrMalformed)
+	}
+	return c, nil
+}
+
+// notOurs tells damage and forgery, which a reader passes over, from failures that make it stop.
+func notOurs(err error) bool {
+	return errors.Is(err, format.ErrMalformed) || errors.Is(err, format.ErrBounds) || errors.Is(err, ErrDamaged) || errors.Is(err, ErrMissing)
+}
+
+// Head is a point with what its commit says and a reader of a vault that has it.
+type Head struct {
+	Point
+	Commit *format.Commit
+	Reader *Reader
+}
+
+// Heads are a source's points over all vaults of a session.
+type Heads struct {
+	Points []Head        // in order of signed time
+	Newest []format.Hash // the newest point of each vault, sorted, each once: what a new point follows
+}
+
+// Points gathers the points of one source from every active vault. A commit object that is damaged is reported and
+// passed over.
+func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
+	var mu sync.Mutex
+	found := map[format.Hash]Head{}
+	newest := map[format.Hash]bool{}
+	err := s.each(func(k *keeper) error {
+		points, err := s.repo.Points(ctx, k.vault.Read, source, s.report)
+		if err != nil {
+			return err
+		}
+		var last *Head
+		for _, p := range points {
+			c, err := s.repo.Commit(ctx, k.vault.Read, p, s.report)
+			if notOurs(err) {
+				s.report.send(Damaged, p.Name, "%v", err)
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			last = &Head{p, c, k.reader}
+			mu.Lock()
+			found[p.ID] = *last
+			mu.Unlock()
+		}
+		if last != nil {
+			mu.Lock()
+			newest[last.ID] = true
+			mu.Unlock()
+		}
+		return nil
+	})
+	if err != nil {
+		return Heads{}, err
+	}
+	var h Heads
+	for _, p := range found {
+		h.Points = append(h.Points, p)
+	}
+	slices.SortFunc(h.Points, func(a, b Head) int {
+		return cmp.Or(a.SignedAt.Compare(b.SignedAt.Time), strings.Compare(a.Name, b.Name))
+	})
+	for id := range newest {
+		h.Newest = append(h.Newest, id)
+	}
+	slices.SortFunc(h.Newest, func(a, b format.Hash) int { return bytes.Compare(a[:], b[:]) })
+	return h, nil
+}

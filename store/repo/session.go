@@ -1,0 +1,301 @@
+package repo
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-backup/holdfast/crypto/attest"
+	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/pack"
+)
+
+// SessionOptions open a Session.
+type SessionOptions struct {
+	Vaults     []*Vault
+	HostKey    *keys.HostKey
+	Recipients []keys.Recipient // as configured: must be the repository's
+	Pin        string           // fingerprint prefix, may be empty
+	Cache      func(repository format.Hash) (*cache.Cache, error)
+	Report     Report
+	Now        func() time.Time // default time.Now
+}
+
+// Session is one job's hold on a repository in all its vaults: it reads old metadata, stores and locks new objects, and
+// commits points. A vault that fails is left out from then on and its error kept; the others go on. It is safe for
+// concurrent use.
+type Session struct {
+	repo    *Repository
+	host    *keys.HostKey
+	cache   *cache.Cache
+	keepers []*keeper
+	enc     *pack.Encoder
+	to      []keys.Recipient // restore keys
+	meta    []keys.Recipient // restore keys and the host's metadata key
+	now     func() time.Time
+	report  Report
+
+	mu   sync.Mutex
+	need time.Time // what is stored now is held until then, and the slack
+}
+
+// OpenSession finds the repository in every vault, checks the host key and the clocks, and loads what is new in
+// placements and index since the cache was last used. It fails only if no vault can be used.
+func OpenSession(ctx context.Context, o SessionOptions) (*Session, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &Session{host: o.HostKey, now: o.Now, report: o.Report}
+	for _, v := range o.Vaults {
+		s.keepers = append(s.keepers, &keeper{vault: v, now: o.Now})
+	}
+	if err := s.find(ctx, o); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.to, err = s.repo.Recipients(); err != nil {
+		return nil, err
+	}
+	if s.meta, err = s.repo.MetaRecipients(); err != nil {
+		return nil, err
+	}
+	if s.enc, err = pack.NewEncoder(); err != nil {
+		return nil, err
+	}
+	if s.cache, err = o.Cache(s.repo.ID); err != nil {
+		return nil, err
+	}
+	if err := s.each(func(k *keeper) error { return s.load(ctx, k) }); err != nil {
+		return nil, errors.Join(err, s.cache.Close())
+	}
+	return s, nil
+}
+
+// find recognises the repository in each vault and checks that it is one and ours.
+func (s *Session) find(ctx context.Context, o SessionOptions) error {
+	repos := make([]*Repository, len(s.keepers))
+	if err := s.eachIndexed(func(i int, k *keeper) (err error) {
+		if err = k.meet(ctx); err != nil {
+			return err
+		}
+		repos[i], err = Find(ctx, k.vault.Read, o.Pin, o.Report)
+		return err
+	}); err != nil {
+		return err
+	}
+	for i, r := range repos {
+		switch {
+		case r == nil:
+		case s.repo == nil:
+			s.repo = r
+		case s.repo.ID != r.ID:
+			return fmt.Errorf("vaults %s and %s hold different repositories: %w", s.keepers[0].vault.Name, s.keepers[i].vault.Name, ErrAmbiguous)
+		case len(r.Chain) > len(s.repo.Chain):
+			s.repo = r
+		}
+	}
+	if err := CheckHostKey(s.repo, o.HostKey); err != nil {
+		return err
+	}
+	if o.Recipients != nil && !sameRecipients(o.Recipients, s.repo.Now().Recipients) {
+		return fmt.Errorf("%w: the repository seals to %d keys; put those into keys.recipients, or add one with `holdfast key add-recipient`",
+			ErrRecipients, len(s.repo.Now().Recipients))
+	}
+	for _, k := range s.keepers {
+		var err error
+		if k.reader, err = NewReader(s.repo, k.vault.Read, []keys.Identity{o.HostKey.Metadata}, s.placer(k), o.Report); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// meet reads the vault's clock and refuses one too far from ours.
+func (k *keeper) meet(ctx context.Context) error {
+	f, err := k.vault.Inspect.Inspect(ctx)
+	if err != nil {
+		return err
+	}
+	// Taken after the answer: a slow one makes the vault's time early, never late, which is the safe side for a signed time.
+	k.offset = f.Clock.Sub(k.now())
+	return CheckClock(f.Clock, k.now())
+}
+
+// CheckClock refuses a vault whose clock and ours are over MaxClockOffset apart.
+func CheckClock(vault, local time.Time) error {
+	if off := vault.Sub(local); off.Abs() > MaxClockOffset {
+		return fmt.Errorf("%w: the vault says %s, this machine is %s off; set the clock (NTP) and try again",
+			store.ErrClock, vault.Format(time.RFC3339), off.Abs().Round(time.Second))
+	}
+	return nil
+}
+
+// CheckHostKey reports whether the host key is the one the newest descriptor names.
+func CheckHostKey(r *Repository, h *keys.HostKey) error {
+	if !slices.Equal(ed25519.PublicKey(r.Now().SigningKey), h.Public()) || h.Metadata.Recipient().String() != r.Now().Metadata {
+		return fmt.Errorf("%w: use the host key made by `holdfast init`, or get it back with `holdfast key recover --identity FILE`", ErrHostKey)
+	}
+	return nil
+}
+
+func sameRecipients(a []keys.Recipient, b []string) bool {
+	as := make([]string, len(a))
+	for i, r := range a {
+		as[i] = r.String()
+	}
+	bs := slices.Clone(b)
+	slices.Sort(as)
+	slices.Sort(bs)
+	return slices.Equal(as, bs)
+}
+
+func (s *Session) placer(k *keeper) func(string) (format.Placement, bool) {
+	return func(name string) (format.Placement, bool) {
+		if k.cache == nil {
+			return format.Placement{}, false
+		}
+		p, ok, err := k.placement(name)
+		return p, ok && err == nil
+	}
+}
+
+// Close closes the cache.
+func (s *Session) Close() error { return s.cache.Close() }
+
+// Repository is the one this session writes to.
+func (s *Session) Repository() *Repository { return s.repo }
+
+// Cache is the local cache.
+func (s *Session) Cache() *cache.Cache { return s.cache }
+
+// Encoder compresses frames.
+func (s *Session) Encoder() *pack.Encoder { return s.enc }
+
+// Recipients are the restore keys content is sealed to.
+func (s *Session) Recipients() []keys.Recipient { return s.to }
+
+// ChunkID names a chunk by its SHA-256.
+func (s *Session) ChunkID(sum format.Hash) format.Hash { return attest.ChunkID(s.host.ChunkKey, sum) }
+
+// ChunkKey keys the cut of manifest pages.
+func (s *Session) ChunkKey() [32]byte { return s.host.ChunkKey }
+
+// active gives the vaults that have not failed.
+func (s *Session) active() []*keeper {
+	var out []*keeper
+	for _, k := range s.keepers {
+		if k.err() == nil {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// VaultResult is how one vault fared.
+type VaultResult struct {
+	Vault string
+	Err   error
+	Calls
+}
+
+// Vaults tells how each vault fares.
+func (s *Session) Vaults() []VaultResult {
+	var out []VaultResult
+	for _, k := range s.keepers {
+		k.mu.Lock()
+		out = append(out, VaultResult{Vault: k.vault.Name, Err: k.failed, Calls: k.calls})
+		k.mu.Unlock()
+	}
+	return out
+}
+
+// Now is the earliest of the active vaults' clocks, so that no vault sees a point from its future.
+func (s *Session) Now() time.Time {
+	var t time.Time
+	for _, k := range s.active() {
+		if c := k.clock(); t.IsZero() || c.Before(t) {
+			t = c
+		}
+	}
+	return t
+}
+
+// Begin says until when what is stored from now on is needed. It refuses a lock beyond a vault's ceiling, before
+// anything is written.
+func (s *Session) Begin(need time.Time) error {
+	s.mu.Lock()
+	s.need = need
+	s.mu.Unlock()
+	for _, k := range s.active() {
+		if _, err := k.retention(need); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Session) until() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.need
+}
+
+// Reader reads from the first vault that works.
+func (s *Session) Reader() (*Reader, error) {
+	a := s.active()
+	if len(a) == 0 {
+		return nil, s.dead()
+	}
+	return a[0].reader, nil
+}
+
+// each runs fn for every active vault at once. A vault whose fn fails is left out from then on, unless the context
+// ended; an error comes back only when none is left.
+func (s *Session) each(fn func(*keeper) error) error {
+	return s.eachIndexed(func(_ int, k *keeper) error { return fn(k) })
+}
+
+func (s *Session) eachIndexed(fn func(int, *keeper) error) error {
+	var g errgroup.Group
+	for i, k := range s.keepers {
+		if k.err() != nil {
+			continue
+		}
+		g.Go(func() error {
+			err := fn(i, k)
+			if err == nil {
+				return nil
+			}
+			if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+				return err
+			}
+			_ = k.fail(err) // kept in the keeper; whether the session can go on is seen below
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if len(s.active()) == 0 {
+		return s.dead()
+	}
+	return nil
+}
+
+// dead joins the vaults' errors.
+func (s *Session) dead() error {
+	var errs []error
+	for _, k := range s.keepers {
+		errs = append(errs, k.err())
+	}
+	return fmt.Errorf("%w: %w", ErrAllVaults, errors.Join(errs...))
+}

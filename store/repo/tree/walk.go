@@ -1,0 +1,229 @@
+package tree
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"iter"
+	"math"
+
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// Load reads one page. What it gives is checked here against the reference's sum.
+type Load func(ctx context.Context, ref format.PageRef) ([]byte, error)
+
+// Page loads one page and checks it against its reference.
+func Page(ctx context.Context, load Load, ref format.PageRef) ([]byte, error) {
+	page, err := load(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if sha256.Sum256(page) != ref.Sum {
+		return nil, fmt.Errorf("page at %q in %s has the wrong hash: %w", ref.First, ref.Object, format.ErrMalformed)
+	}
+	return page, nil
+}
+
+// Leaves gives the references to the leaf pages that can hold keys >= from, in order. visit, if not nil, is called for
+// each inner page on the way before it is loaded, the root included unless it is a leaf. An error ends the sequence.
+func Leaves(ctx context.Context, load Load, root format.PageRef, from string, visit func(format.PageRef)) iter.Seq2[format.PageRef, error] {
+	return func(yield func(format.PageRef, error) bool) {
+		w := walker{ctx: ctx, load: load, from: from, visit: visit, yield: yield}
+		w.page(root)
+	}
+}
+
+type walker struct {
+	ctx   context.Context
+	load  Load
+	from  string
+	visit func(format.PageRef)
+	yield func(format.PageRef, error) bool
+}
+
+// page walks one page and reports whether to go on.
+func (w *walker) page(ref format.PageRef) bool {
+	if ref.Level == 0 {
+		return w.yield(ref, nil)
+	}
+	if w.visit != nil {
+		w.visit(ref)
+	}
+	page, err := Page(w.ctx, w.load, ref)
+	if err != nil {
+		w.yield(format.PageRef{}, err)
+		return false
+	}
+	refs, err := parseInner(page, ref)
+	if err != nil {
+		w.yield(format.PageRef{}, err)
+		return false
+	}
+	for i, r := range refs {
+		// A page may end with the first key of the next one where a cap cut through one key's versions.
+		if i+1 < len(refs) && refs[i+1].First < w.from {
+			continue
+		}
+		if !w.page(r) {
+			return false
+		}
+	}
+	return true
+}
+
+// parseInner decodes an inner page and holds it against what its parent said of it.
+func parseInner(page []byte, parent format.PageRef) ([]format.PageRef, error) {
+	lines := bytes.Count(page, []byte{'\n'})
+	if lines == 0 || lines > format.MaxPageLines {
+		return nil, fmt.Errorf("inner page at %q has %d lines: %w", parent.First, lines, format.ErrBounds)
+	}
+	refs := make([]format.PageRef, 0, lines)
+	var entries, content, missing int64
+	for line, err := range format.PageLines(page) {
+		if err != nil {
+			return nil, err
+		}
+		r, err := format.ParsePageRef(line)
+		if err != nil {
+			return nil, err
+		}
+		if r.Level != parent.Level-1 {
+			return nil, fmt.Errorf("page of level %d under one of level %d: %w", r.Level, parent.Level, format.ErrMalformed)
+		}
+		if n := len(refs); n > 0 && r.First < refs[n-1].First {
+			return nil, fmt.Errorf("inner page at %q is not sorted: %w", parent.First, format.ErrMalformed)
+		}
+		// No sum of what one page holds comes near the largest number; one that does is a lie, and would wrap.
+		if r.Entries > math.MaxInt64-entries || r.Bytes > math.MaxInt64-content {
+			return nil, fmt.Errorf("inner page at %q: %w", parent.First, format.ErrBounds)
+		}
+		entries, content, missing = entries+r.Entries, content+r.Bytes, missing+r.Missing
+		refs = append(refs, r)
+	}
+	if refs[0].First != parent.First || entries != parent.Entries || content != parent.Bytes || missing != parent.Missing {
+		return nil, fmt.Errorf("inner page at %q does not match its reference: %w", parent.First, format.ErrMalformed)
+	}
+	return refs, nil
+}
+
+// Entries gives the manifest entries with from <= key < to ("" : to the end), in order.
+func Entries(ctx context.Context, load Load, root format.PageRef, from, to string) iter.Seq2[*format.Entry, error] {
+	return func(yield func(*format.Entry, error) bool) {
+		last := ""
+		for leaf, err := range Leaves(ctx, load, root, from, nil) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if to != "" && leaf.First >= to {
+				return
+			}
+			if leaf.First < last {
+				yield(nil, overlap(leaf))
+				return
+			}
+			for e, err := range LeafEntries(ctx, load, leaf) {
+				if err != nil {
+					yield(nil, err)
+					return
+				}
+				last = e.Key
+				if e.Key < from {
+					continue
+				}
+				if to != "" && e.Key >= to {
+					return
+				}
+				if !yield(e, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// overlap: the page before holds keys that belong behind leaf's first.
+func overlap(leaf format.PageRef) error {
+	return fmt.Errorf("page before %q reaches beyond it: %w", leaf.First, format.ErrMalformed)
+}
+
+// LeafEntries gives the entries of one leaf page, checking their order and number.
+func LeafEntries(ctx context.Context, load Load, leaf format.PageRef) iter.Seq2[*format.Entry, error] {
+	return func(yield func(*format.Entry, error) bool) {
+		page, err := Page(ctx, load, leaf)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		var n int64
+		last := leaf.First
+		for line, err := range format.PageLines(page) {
+			var e *format.Entry
+			if err == nil {
+				e, err = format.ParseEntry(line)
+			}
+			if err == nil && (e.Key < last || n == 0 && e.Key != leaf.First) {
+				err = fmt.Errorf("page at %q is not sorted: %w", leaf.First, format.ErrMalformed)
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			last = e.Key
+			n++
+			if !yield(e, nil) {
+				return
+			}
+		}
+		if n != leaf.Entries {
+			yield(nil, fmt.Errorf("page at %q has %d entries instead of %d: %w", leaf.First, n, leaf.Entries, format.ErrMalformed))
+		}
+	}
+}
+
+// Needs gives the lines of a needs list in order of name. visit is called for every page, leaves included, so that the
+// caller learns which objects hold the list itself.
+func Needs(ctx context.Context, load Load, root format.PageRef, visit func(format.PageRef)) iter.Seq2[format.Need, error] {
+	return func(yield func(format.Need, error) bool) {
+		last := ""
+		for leaf, err := range Leaves(ctx, load, root, "", visit) {
+			if err != nil {
+				yield(format.Need{}, err)
+				return
+			}
+			if visit != nil {
+				visit(leaf)
+			}
+			page, err := Page(ctx, load, leaf)
+			if err != nil {
+				yield(format.Need{}, err)
+				return
+			}
+			var lines int64
+			for line, err := range format.PageLines(page) {
+				var n format.Need
+				if err == nil {
+					n, err = format.ParseNeed(line)
+				}
+				if err == nil && (n.Name <= last || lines == 0 && n.Name != leaf.First) {
+					err = fmt.Errorf("needs list is not sorted at %s: %w", n.Name, format.ErrMalformed)
+				}
+				if err != nil {
+					yield(format.Need{}, err)
+					return
+				}
+				last = n.Name
+				lines++
+				if !yield(n, nil) {
+					return
+				}
+			}
+			if lines != leaf.Entries {
+				yield(format.Need{}, fmt.Errorf("page at %q has %d needs instead of %d: %w", leaf.First, lines, leaf.Entries, format.ErrMalformed))
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,188 @@
+package repo
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/crypto/attest"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/pack"
+)
+
+// reuseMargin is the least lock a pack must have left for content to be found in it without lengthening it first; prune
+// spares whatever ended less than this ago, so the two cannot meet.
+const reuseMargin = 72 * time.Hour
+
+// Store puts one object into every active vault, locked and read back.
+func (s *Session) Store(ctx context.Context, name string, sealed pack.Sealed) error {
+	return s.store(ctx, name, sealed.Body, sealed.Sum, false)
+}
+
+func (s *Session) store(ctx context.Context, name string, body []byte, sum format.Hash, index bool) error {
+	need := s.until()
+	return s.each(func(k *keeper) error {
+		_, err := k.put(ctx, name, body, sum, need, index)
+		return err
+	})
+}
+
+// Size is the stored size of an object some vault is known to hold; ok is false where none is.
+func (s *Session) Size(name string) (size int64, ok bool, err error) {
+	for _, k := range s.keepers {
+		p, ok, err := k.placement(name)
+		if err != nil || ok {
+			return p.Size, ok, err
+		}
+	}
+	return 0, false, nil
+}
+
+// Usable reports whether content may be found in a stored pack instead of being stored again: every active vault holds
+// it, or can get it from one that does, and no lock is about to end. A lock with less than three days left is lengthened
+// first.
+func (s *Session) Usable(ctx context.Context, packName string) (bool, error) {
+	need := s.until()
+	held := 0
+	for _, k := range s.active() {
+		p, ok, err := k.placement(packName)
+		if err != nil {
+			return false, err
+		}
+		if !ok {
+			continue // taken from another vault before the commit, see Secure
+		}
+		held++
+		if k.holds(p, k.clock().Add(reuseMargin)) {
+			continue
+		}
+		if err := k.extend(ctx, p, need); err != nil {
+			return false, nil // it is stored again instead; if the vault itself is in trouble that shows there
+		}
+	}
+	return held > 0, nil
+}
+
+// StoreIndex writes index lines as a signed segment, so that a later run finds the chunks.
+func (s *Session) StoreIndex(ctx context.Context, lines []format.IndexLine) error {
+	for len(lines) > 0 {
+		n := min(len(lines), maxSegmentLines)
+		h := format.SegmentHeader{Format: format.Version, Kind: "index", Repository: s.repo.ID, Written: format.At(s.Now()), Lines: n}
+		plain, err := format.EncodeIndex(h, lines[:n], s.signer(attest.Index))
+		if err != nil {
+			return err
+		}
+		sealed, err := s.sealOne(plain, true)
+		if err != nil {
+			return err
+		}
+		name := format.MetaName(sealed.Sum)
+		if err := s.store(ctx, name, sealed.Body, sealed.Sum, true); err != nil {
+			return err
+		}
+		for _, k := range s.active() {
+			if err := s.cache.MarkLoaded(k.vault.Name, name); err != nil {
+				return err
+			}
+		}
+		lines = lines[n:]
+	}
+	return nil
+}
+
+// maxSegmentLines keeps a segment within one frame: a line is at most about 230 bytes.
+const maxSegmentLines = 32_768
+
+// FlushPlacements writes what is new about where objects are into each vault.
+func (s *Session) FlushPlacements(ctx context.Context) error {
+	return s.each(func(k *keeper) error { return s.flushPlacements(ctx, k) })
+}
+
+func (s *Session) flushPlacements(ctx context.Context, k *keeper) error {
+	k.mu.Lock()
+	lines := k.pending
+	k.pending = nil
+	k.mu.Unlock()
+	for len(lines) > 0 {
+		n := min(len(lines), maxSegmentLines/2)
+		if err := s.putPlacements(ctx, k, lines[:n]); err != nil {
+			k.mu.Lock()
+			k.pending = append(lines, k.pending...)
+			k.mu.Unlock()
+			return err
+		}
+		lines = lines[n:]
+	}
+	return nil
+}
+
+func (s *Session) putPlacements(ctx context.Context, k *keeper, lines []format.Placement) error {
+	at := k.clock()
+	h := format.SegmentHeader{Format: format.Version, Kind: "placements", Repository: s.repo.ID, Vault: k.vault.Name, Written: format.At(at), Lines: len(lines)}
+	plain, err := format.EncodePlacements(h, lines, s.signer(attest.Placements))
+	if err != nil {
+		return err
+	}
+	sealed, err := s.sealOne(plain, false)
+	if err != nil {
+		return err
+	}
+	name := format.PlacementsName(at, sealed.Sum)
+	p, err := k.store(ctx, name, sealed.Body, sealed.Sum, s.until())
+	if err != nil {
+		return err
+	}
+	// It does not list itself: it is found by its name. The cache knows it so that its lock is kept up.
+	if err := s.cache.PutPlacements(k.vault.Name, []format.Placement{p}); err != nil {
+		return err
+	}
+	return s.cache.MarkLoaded(k.vault.Name, name)
+}
+
+// sealOne makes an object of a single frame.
+func (s *Session) sealOne(plain []byte, sealedToKeys bool) (pack.Sealed, error) {
+	to := s.meta
+	if !sealedToKeys {
+		to = nil
+	}
+	b, err := pack.NewBuilder(to, nil)
+	if err != nil {
+		return pack.Sealed{}, err
+	}
+	if _, err := b.Add(s.enc.Frame(nil, plain)); err != nil {
+		return pack.Sealed{}, err
+	}
+	return b.Close()
+}
+
+func (s *Session) signer(d attest.Domain) func([]byte) []byte {
+	return func(msg []byte) []byte { return attest.Sign(s.host.Signing, d, msg) }
+}
+
+// Commit signs a point and stores it in every vault that is still active, last of all. The caller has secured every
+// object the point needs there (see Secure) and filled in everything but Format, Kind, Repository, Descriptor and
+// SignedAt. It gives the point's ID.
+func (s *Session) Commit(ctx context.Context, c *format.Commit) (format.Hash, error) {
+	if err := s.FlushPlacements(ctx); err != nil {
+		return format.Hash{}, err
+	}
+	c.Format, c.Kind, c.Repository = format.Version, "point", s.repo.ID
+	c.Descriptor = s.repo.Chain[len(s.repo.Chain)-1].Sum
+	c.SignedAt = format.At(s.Now())
+	body, err := format.EncodeCommit(c)
+	if err != nil {
+		return format.Hash{}, err
+	}
+	id := format.Hash(sha256.Sum256(body))
+	sig := s.signer(attest.Point)(format.PointMessage(s.repo.ID, c.Source, c.SignedAt, id))
+	name := format.PointName(c.Source, c.SignedAt.Time, id, sig)
+	err = s.each(func(k *keeper) error {
+		_, err := k.store(ctx, name, body, id, c.RetainUntil.Time)
+		if err != nil {
+			return fmt.Errorf("commit: %w", err)
+		}
+		return nil
+	})
+	return id, err
+}

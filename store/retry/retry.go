@@ -1,0 +1,197 @@
+// Package retry is the one retry layer over a vault: drivers try once, this tries again.
+//
+// It repeats only what store.Retryable allows, waits longer each time with jitter, honours its context, and keeps within
+// limits on attempts and time. It must never turn a permanent refusal into a delay, never mix two versions in one
+// stream, and never give a listed entry twice.
+package retry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/holdfast-backup/holdfast/store"
+)
+
+// Options of New. The zero value is for production.
+type Options struct {
+	Attempts int           // tries of one request; default 8
+	Total    time.Duration // time for one request with all its tries; default 10 minutes
+	Initial  time.Duration // first wait; default 250 ms, four times that after a throttling
+	Max      time.Duration // longest wait; default 30 s
+
+	Notify func(Event)                                      // told of every retry before its wait; may be nil
+	Sleep  func(ctx context.Context, d time.Duration) error // default: a timer; tests inject theirs
+	Now    func() time.Time                                 // default time.Now
+}
+
+// Event is one retry.
+type Event struct {
+	Op      string // as in store.Error
+	Ref     store.Ref
+	Attempt int           // that failed, from 1
+	Wait    time.Duration // before the next
+	Err     error
+}
+
+// Policy repeats requests. It has no state between them and is safe for concurrent use.
+type Policy struct{ o Options }
+
+// New makes a Policy, filling in the defaults.
+func New(o Options) *Policy {
+	if o.Attempts <= 0 {
+		o.Attempts = 8
+	}
+	if o.Total <= 0 {
+		o.Total = 10 * time.Minute
+	}
+	if o.Initial <= 0 {
+		o.Initial = 250 * time.Millisecond
+	}
+	if o.Max <= 0 {
+		o.Max = 30 * time.Second
+	}
+	if o.Sleep == nil {
+		o.Sleep = sleep
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Policy{o: o}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// series is the tries of one request, or of one stretch of a stream.
+type series struct {
+	p       *Policy
+	op      string
+	ref     store.Ref
+	begin   time.Time
+	tries   int
+	backoff *backoff.ExponentialBackOff
+}
+
+func (p *Policy) series(op string, ref store.Ref) *series {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval = p.o.Initial, p.o.Max
+	b.Reset()
+	return &series{p: p, op: op, ref: ref, begin: p.o.Now(), backoff: b}
+}
+
+// again decides after a failed try: nil means try again, after the wait that is now over; an error is final.
+func (s *series) again(ctx context.Context, err error) error {
+	s.tries++
+	if !store.Retryable(err) || ctx.Err() != nil {
+		return err
+	}
+	wait := s.backoff.NextBackOff()
+	if errors.Is(err, store.ErrThrottled) {
+		wait = min(4*wait, s.p.o.Max)
+	}
+	spent := s.p.o.Now().Sub(s.begin)
+	if s.tries >= s.p.o.Attempts || spent+wait > s.p.o.Total {
+		if s.tries == 1 {
+			return err
+		}
+		return fmt.Errorf("gave up after %d tries in %s: %w", s.tries, spent.Round(time.Millisecond), err)
+	}
+	if s.p.o.Notify != nil {
+		s.p.o.Notify(Event{Op: s.op, Ref: s.ref, Attempt: s.tries, Wait: wait, Err: err})
+	}
+	if serr := s.p.o.Sleep(ctx, wait); serr != nil {
+		return fmt.Errorf("%w, while waiting to try again after: %w", serr, permanent{err})
+	}
+	return nil
+}
+
+// permanent hides that an error was retryable: the wait for the next try was ended by the caller.
+type permanent struct{ err error }
+
+func (p permanent) Error() string { return p.err.Error() }
+
+// do runs f until it succeeds or is not worth repeating.
+func do[T any](ctx context.Context, p *Policy, op string, ref store.Ref, f func() (T, error)) (T, error) {
+	s := p.series(op, ref)
+	for {
+		v, err := f()
+		if err == nil {
+			return v, nil
+		}
+		if err := s.again(ctx, err); err != nil {
+			return v, err
+		}
+	}
+}
+
+// Writer wraps w. A Put whose answer was lost is simply put again: the same bytes become one more version, which costs
+// space until its lock ends and can do no harm, as every reader knows the version it wants.
+func (p *Policy) Writer(w store.Writer) store.Writer { return writer{p, w} }
+
+type writer struct {
+	p *Policy
+	w store.Writer
+}
+
+func (w writer) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o store.PutOptions) (store.Ref, error) {
+	return do(ctx, w.p, "put", store.Ref{Name: name}, func() (store.Ref, error) { return w.w.Put(ctx, name, body, size, o) })
+}
+
+// Locker wraps l. Setting the same retention twice is setting it once.
+func (p *Policy) Locker(l store.Locker) store.Locker { return locker{p, l} }
+
+type locker struct {
+	p *Policy
+	l store.Locker
+}
+
+func (l locker) Extend(ctx context.Context, ref store.Ref, to store.Retention) error {
+	_, err := do(ctx, l.p, "extend", ref, func() (struct{}, error) { return struct{}{}, l.l.Extend(ctx, ref, to) })
+	return err
+}
+
+// Inspector wraps i.
+func (p *Policy) Inspector(i store.Inspector) store.Inspector { return inspector{p, i} }
+
+type inspector struct {
+	p *Policy
+	i store.Inspector
+}
+
+func (i inspector) Inspect(ctx context.Context) (store.Facts, error) {
+	return do(ctx, i.p, "inspect", store.Ref{}, func() (store.Facts, error) { return i.i.Inspect(ctx) })
+}
+
+// Remover wraps r. A Remove whose answer was lost finds nothing the second time: that is success, and vaults say so.
+func (p *Policy) Remover(r store.Remover) store.Remover { return remover{p, r} }
+
+type remover struct {
+	p *Policy
+	r store.Remover
+}
+
+func (r remover) Remove(ctx context.Context, ref store.Ref) error {
+	first := true
+	_, err := do(ctx, r.p, "remove", ref, func() (struct{}, error) {
+		err := r.r.Remove(ctx, ref)
+		if !first && errors.Is(err, store.ErrNotFound) {
+			err = nil
+		}
+		first = false
+		return struct{}{}, err
+	})
+	return err
+}

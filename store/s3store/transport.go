@@ -1,0 +1,149 @@
+package s3store
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+)
+
+const (
+	defaultConnections = 32
+	dialTimeout        = 15 * time.Second
+	tlsTimeout         = 15 * time.Second
+	headerTimeout      = 90 * time.Second // from the last byte sent to the first received: a vendor hashing 5 GiB
+	idleTimeout        = 75 * time.Second // an unused connection
+	stallTimeout       = 2 * time.Minute  // a connection in use on which nothing moves
+	bufferSize         = 64 << 10         // each way and connection
+)
+
+// newTransport is tuned for many requests to one host.
+func newTransport(connections int, bundle string) (*http.Transport, error) {
+	if connections <= 0 {
+		connections = defaultConnections
+	}
+	roots, err := rootCAs(bundle)
+	if err != nil {
+		return nil, err
+	}
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+	return &http.Transport{
+		Proxy: http.ProxyFromEnvironment,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := dialer.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return &stallConn{Conn: c}, nil
+		},
+		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+		TLSHandshakeTimeout:   tlsTimeout,
+		ResponseHeaderTimeout: headerTimeout,
+		MaxIdleConns:          connections,
+		MaxIdleConnsPerHost:   connections,
+		IdleConnTimeout:       idleTimeout,
+		WriteBufferSize:       bufferSize,
+		ReadBufferSize:        bufferSize, // larger reads pass it by
+		DisableCompression:    true,       // what is stored is what must be delivered, Content-Encoding or not
+	}, nil
+}
+
+// rootCAs adds the certificates of a PEM file to the system's; nil means the system's alone.
+func rootCAs(bundle string) (*x509.CertPool, error) {
+	from := "CA bundle"
+	if bundle == "" {
+		bundle, from = os.Getenv("AWS_CA_BUNDLE"), "AWS_CA_BUNDLE"
+	}
+	if bundle == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(bundle)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", from, err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s: no certificate in %s", from, bundle)
+	}
+	return pool, nil
+}
+
+// stallConn ends a connection on which nothing moves, in either direction, as a dead peer or a stuck middle box would
+// leave it: http.Transport has no such limit of its own.
+type stallConn struct{ net.Conn }
+
+func (c *stallConn) Read(p []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(stallTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
+}
+
+func (c *stallConn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(stallTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+// tap looks at the requests and responses of one client, and keeps the causes of failed requests recognisable.
+type tap struct {
+	next   http.RoundTripper
+	before func(*http.Request) error
+	after  func(resp *http.Response, sent time.Time)
+}
+
+func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
+	if t.before != nil {
+		if err := t.before(r); err != nil {
+			if r.Body != nil {
+				err = errors.Join(err, r.Body.Close())
+			}
+			return nil, err
+		}
+	}
+	sent := time.Now()
+	resp, err := t.next.RoundTrip(r)
+	if err != nil {
+		return nil, &wireError{err: err}
+	}
+	if t.after != nil {
+		t.after(resp, sent)
+	}
+	return resp, nil
+}
+
+// wireError is a request that got no answer. Its text avoids "EOF", at which minio-go would throw the cause away.
+type wireError struct{ err error }
+
+func (e *wireError) Error() string {
+	return strings.ReplaceAll(e.err.Error(), "EOF", "connection closed")
+}
+
+func (e *wireError) Unwrap() error { return e.err }
+
+// permanent reports failures that no repetition cures.
+func (e *wireError) permanent() bool {
+	var (
+		authority x509.UnknownAuthorityError
+		host      x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		verify    *tls.CertificateVerificationError
+		header    tls.RecordHeaderError
+		dns       *net.DNSError
+	)
+	if errors.As(e.err, &dns) {
+		return dns.IsNotFound
+	}
+	return errors.As(e.err, &authority) || errors.As(e.err, &host) || errors.As(e.err, &invalid) ||
+		errors.As(e.err, &verify) || errors.As(e.err, &header)
+}

@@ -1,0 +1,224 @@
+package servers
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+
+	"github.com/holdfast-backup/holdfast/store"
+)
+
+// Policy is what a user may do, as IAM-style statements.
+type Policy []statement
+
+type statement struct {
+	Effect    string              `json:"Effect"`
+	Principal map[string][]string `json:"Principal,omitempty"`
+	Action    []string            `json:"Action"`
+	Resource  []string            `json:"Resource"`
+}
+
+// JSON is the policy as an IAM document, without a principal.
+func (p Policy) JSON() string { return document(p) }
+
+func document(s []statement) string {
+	b, err := json.MarshalIndent(struct {
+		Version   string
+		Statement []statement
+	}{"2012-10-17", s}, "", "  ")
+	if err != nil {
+		panic(err) // strings only: cannot fail
+	}
+	return string(b)
+}
+
+func allow(bucket string, onBucket, onObjects []string) Policy {
+	arn := "arn:aws:s3:::" + bucket
+	return Policy{
+		{Effect: "Allow", Action: s3(onBucket), Resource: []string{arn}},
+		{Effect: "Allow", Action: s3(onObjects), Resource: []string{arn + "/*"}},
+	}
+}
+
+func s3(actions []string) []string {
+	out := make([]string, len(actions))
+	for i, a := range actions {
+		out[i] = "s3:" + a
+	}
+	return out
+}
+
+// WriterPolicy is what a vault's writer needs and may have at most: it cannot delete, bypass or reconfigure.
+func WriterPolicy(bucket string) Policy {
+	return allow(bucket,
+		[]string{"ListBucket", "ListBucketVersions", "GetBucketObjectLockConfiguration", "GetBucketVersioning", "GetBucketLocation"},
+		[]string{"PutObject", "PutObjectRetention", "GetObject", "GetObjectVersion", "GetObjectRetention", "GetObjectLegalHold"})
+}
+
+// ReaderPolicy is what restores and checks from a vault need.
+func ReaderPolicy(bucket string) Policy {
+	return allow(bucket,
+		[]string{"ListBucket", "ListBucketVersions"},
+		[]string{"GetObject", "GetObjectVersion", "GetObjectRetention"})
+}
+
+// SourceReaderPolicy is what reading a source bucket needs.
+func SourceReaderPolicy(bucket string) Policy {
+	return allow(bucket,
+		[]string{"ListBucket", "ListBucketVersions", "GetBucketVersioning", "GetBucketLocation"},
+		[]string{"GetObject", "GetObjectVersion", "GetObjectTagging", "GetObjectVersionTagging", "GetObjectAttributes", "GetObjectVersionAttributes"})
+}
+
+// RemoverPolicy is what prune needs: deleting versions, and nothing that would override a lock.
+func RemoverPolicy(bucket string) Policy {
+	return allow(bucket,
+		[]string{"ListBucket", "ListBucketVersions"},
+		[]string{"GetObject", "GetObjectVersion", "GetObjectRetention", "DeleteObject", "DeleteObjectVersion"})
+}
+
+// NewUser makes a user who may do what p says and nothing else.
+func (s *Server) NewUser(t testing.TB, p Policy) store.Credentials {
+	t.Helper()
+	c, err := s.MakeUser(t.Context(), p)
+	if err != nil {
+		t.Fatalf("make a user on %s: %v", s.Kind, err)
+	}
+	return c
+}
+
+// MakeUser is NewUser outside tests.
+func (s *Server) MakeUser(ctx context.Context, p Policy) (store.Credentials, error) {
+	if s.users == nil {
+		return s.Root, nil // gofakes3 checks no signature
+	}
+	return s.users.newUser(ctx, s, p)
+}
+
+// freshKey gives credentials that nobody has.
+func freshKey() store.Credentials {
+	var b [24]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return store.Credentials{AccessKeyID: "user" + hex.EncodeToString(b[:6]), SecretAccessKey: hex.EncodeToString(b[6:])}
+}
+
+// versityUsers makes users through versitygw's admin API and lets them in by bucket policies.
+type versityUsers struct {
+	bin, admin string
+
+	mu       sync.Mutex
+	policies map[string][]statement // by bucket
+}
+
+func (v *versityUsers) newUser(ctx context.Context, s *Server, p Policy) (store.Credentials, error) {
+	c := freshKey()
+	out, err := run(ctx, exec.CommandContext(ctx, v.bin, "admin", "-a", s.Root.AccessKeyID, "-s", s.Root.SecretAccessKey, "-er", v.admin,
+		"create-user", "--access", c.AccessKeyID, "--secret", c.SecretAccessKey, "--role", "user"))
+	if err != nil {
+		return c, fmt.Errorf("create-user: %w: %s", err, out)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	changed := make(map[string]bool)
+	for _, st := range p {
+		for _, r := range st.Resource {
+			bucket, _, _ := strings.Cut(strings.TrimPrefix(r, "arn:aws:s3:::"), "/")
+			v.policies[bucket] = append(v.policies[bucket], statement{
+				Effect: st.Effect, Principal: map[string][]string{"AWS": {c.AccessKeyID}}, Action: st.Action, Resource: []string{r},
+			})
+			changed[bucket] = true
+		}
+	}
+	for bucket := range changed {
+		if err := s.Admin().SetBucketPolicy(ctx, bucket, document(v.policies[bucket])); err != nil {
+			return c, fmt.Errorf("set the policy of bucket %s: %w", bucket, err)
+		}
+	}
+	return c, nil
+}
+
+// minioUsers makes users and policies with mc.
+type minioUsers struct{ dir string }
+
+func (m minioUsers) newUser(ctx context.Context, s *Server, p Policy) (store.Credentials, error) {
+	c := freshKey()
+	mc, err := Binary(ctx, "mc")
+	if err != nil {
+		return c, err
+	}
+	file := filepath.Join(m.dir, c.AccessKeyID+".json")
+	if err := os.WriteFile(file, []byte(p.JSON()), 0o600); err != nil {
+		return c, err
+	}
+	at, err := url.Parse(s.Direct)
+	if err != nil {
+		return c, err
+	}
+	at.User = url.UserPassword(s.Root.AccessKeyID, s.Root.SecretAccessKey)
+	for _, args := range [][]string{
+		{"user", "add", "here", c.AccessKeyID, c.SecretAccessKey},
+		{"policy", "create", "here", c.AccessKeyID, file},
+		{"policy", "attach", "here", c.AccessKeyID, "--user", c.AccessKeyID},
+	} {
+		cmd := exec.CommandContext(ctx, mc, append([]string{"--quiet", "--config-dir", filepath.Join(m.dir, "mc"), "admin"}, args...)...)
+		cmd.Env = append(os.Environ(), "MC_HOST_here="+at.String())
+		if out, err := run(ctx, cmd); err != nil {
+			return c, fmt.Errorf("mc admin %s %s: %w: %s", args[0], args[1], err, out)
+		}
+	}
+	return c, nil
+}
+
+func run(_ context.Context, cmd *exec.Cmd) (string, error) {
+	out, err := cmd.CombinedOutput()
+	return strings.TrimSpace(string(out)), err
+}
+
+// BucketOptions of NewBucket.
+type BucketOptions struct {
+	Lock             bool          // object lock, and so versioning
+	Versioning       bool          // versioning without lock
+	DefaultRetention time.Duration // whole days; needs Lock; compliance mode
+}
+
+// NewBucket makes an empty bucket with a fresh name.
+func (s *Server) NewBucket(t testing.TB, o BucketOptions) string {
+	t.Helper()
+	name, err := s.MakeBucket(t.Context(), o)
+	if err != nil {
+		t.Fatalf("make a bucket on %s: %v", s.Kind, err)
+	}
+	return name
+}
+
+// MakeBucket is NewBucket outside tests.
+func (s *Server) MakeBucket(ctx context.Context, o BucketOptions) (string, error) {
+	name := "bucket-" + strings.ToLower(freshKey().AccessKeyID)
+	c := s.Admin()
+	if err := c.MakeBucket(ctx, name, minio.MakeBucketOptions{Region: Region, ObjectLocking: o.Lock}); err != nil {
+		return "", err
+	}
+	if o.Versioning && !o.Lock {
+		if err := c.EnableVersioning(ctx, name); err != nil {
+			return "", fmt.Errorf("enable versioning: %w", err)
+		}
+	}
+	if o.DefaultRetention > 0 {
+		mode, unit, days := minio.Compliance, minio.Days, uint(o.DefaultRetention/(24*time.Hour))
+		if err := c.SetBucketObjectLockConfig(ctx, name, &mode, &days, &unit); err != nil {
+			return "", fmt.Errorf("set default retention: %w", err)
+		}
+	}
+	return name, nil
+}
