@@ -69,15 +69,15 @@ type Result struct {
 }
 
 const (
-	smallMax    = 1 << 20  // objects up to this size are read whole, in listing order
-	frameTarget = 1 << 20  // plain bytes of a frame that small neighbours share
-	packTarget  = 32 << 20 // a pack closes before it would grow beyond this
-	packChunks  = 32_768   // or at so many chunks
-	waitingMax  = 8 << 20  // or when so many bytes of manifest entries wait for its name
-	extentRange = 1 << 30  // content bytes an extent page covers
-	readTries   = 4        // of an entry that keeps changing
-	flushEvery  = 2 * time.Minute
-	flushBytes  = 1 << 30
+	smallMax     = 1 << 20  // objects up to this size are read whole, in listing order
+	frameTarget  = 1 << 20  // plain bytes of a frame that small neighbours share
+	packTarget   = 32 << 20 // a pack closes before it would grow beyond this
+	packChunks   = 32_768   // or at so many chunks
+	waitingMax   = 8 << 20  // or when so many bytes of manifest entries wait for its name
+	extentChunks = 1024     // about so many chunks an extent page refers to
+	readTries    = 4        // of an entry that keeps changing
+	flushEvery   = 2 * time.Minute
+	flushBytes   = 1 << 30
 )
 
 // Run makes one recovery point. A source that could not be read whole gives an incomplete point and no error; a source

@@ -33,13 +33,16 @@ type rig struct {
 	source  source.Source
 	memory  int64
 	tags    time.Duration
+	params  format.Parameters
 }
 
 func (r *rig) now() time.Time { return r.clock }
 
-func newRig(t *testing.T, vaults int) *rig {
+func newRig(t *testing.T, vaults int) *rig { return newRigWith(t, vaults, format.Parameters{}) }
+
+func newRigWith(t *testing.T, vaults int, p format.Parameters) *rig {
 	t.Helper()
-	r := &rig{t: t, clock: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), cache: t.TempDir(), memory: 64 << 20, tags: -1}
+	r := &rig{t: t, params: p, clock: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), cache: t.TempDir(), memory: 64 << 20, tags: -1}
 	var err error
 	if r.restore, err = keys.GenerateIdentity(keys.X25519); err != nil {
 		t.Fatal(err)
@@ -66,7 +69,7 @@ func (r *rig) addVault(name string) {
 func (r *rig) init() {
 	r.t.Helper()
 	if _, err := repo.Init(r.t.Context(), repo.InitOptions{
-		Vaults: r.vaults, HostKey: r.host, Recipients: []keys.Recipient{r.restore.Recipient()}, Need: 35 * 24 * time.Hour, Now: r.now,
+		Vaults: r.vaults, HostKey: r.host, Recipients: []keys.Recipient{r.restore.Recipient()}, Need: 35 * 24 * time.Hour, Now: r.now, Parameters: r.params,
 	}); err != nil {
 		r.t.Fatal(err)
 	}

@@ -131,7 +131,8 @@ type layout struct {
 func (l *layout) add(ctx context.Context, p piece, size int64) error {
 	l.t.pieces = append(l.t.pieces, p)
 	l.size += size
-	if l.from+l.size < (l.from/extentRange+1)*extentRange || len(l.t.pieces) <= format.MaxEntryChunks && len(l.t.extents) == 0 {
+	reach := l.e.extentRange()
+	if l.from+l.size < (l.from/reach+1)*reach || len(l.t.pieces) <= format.MaxEntryChunks && len(l.t.extents) == 0 {
 		return nil
 	}
 	l.endRange()
@@ -149,6 +150,9 @@ func (l *layout) add(ctx context.Context, p piece, size int64) error {
 	}
 	return nil
 }
+
+// extentRange is how many content bytes an extent page covers: 1 GiB with the chunk sizes init writes.
+func (e *engine) extentRange() int64 { return extentChunks * int64(e.params.AvgChunk) }
 
 func (l *layout) endRange() {
 	l.t.extents = append(l.t.extents, extent{ref: format.Extent{From: l.from, Size: l.size}, pieces: l.t.pieces})

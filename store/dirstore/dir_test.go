@@ -229,6 +229,28 @@ func TestRetentionOnlyGrows(t *testing.T) {
 	}
 }
 
+// TestStricterOfBoth: a Put of the same bytes with a longer governance lock does not loosen compliance.
+func TestStricterOfBoth(t *testing.T) {
+	s := open(t, t.TempDir(), dirstore.Options{NoSync: true})
+	sooner := time.Now().UTC().Truncate(time.Second).Add(time.Hour)
+	later := sooner.Add(time.Hour)
+	for _, first := range []store.Retention{{Mode: store.Compliance, Until: sooner}, {Mode: store.Governance, Until: later}} {
+		second := store.Retention{Mode: store.Governance, Until: later}
+		if first.Mode == store.Governance {
+			second = store.Retention{Mode: store.Compliance, Until: sooner}
+		}
+		name := string(first.Mode)
+		for _, r := range []store.Retention{first, second, first} {
+			if err := put(s, name, []byte("x"), r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, got, err := s.Stat(t.Context(), store.Ref{Name: name}); err != nil || got.Mode != store.Compliance || !got.Until.Equal(later) {
+			t.Errorf("%+v, %v; want compliance until %v", got, err, later)
+		}
+	}
+}
+
 // TestExpired: the injected clock ends a lock.
 func TestExpired(t *testing.T) {
 	now := time.Now()

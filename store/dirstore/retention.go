@@ -163,8 +163,12 @@ func (s *Store) grow(name string, r store.Retention) error {
 	if have.Mode != store.ModeNone && have.Covers(r) {
 		return nil
 	}
+	// Governance until later and compliance until sooner become the stricter of both.
 	if have.Until.After(r.Until) {
-		r.Until = have.Until // governance until later, compliance until sooner: the stricter of both
+		r.Until = have.Until
+	}
+	if have.Mode == store.Compliance && have.Until.After(s.opts.Now()) {
+		r.Mode = store.Compliance
 	}
 	return s.writeRetention(name, r)
 }

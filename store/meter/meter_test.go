@@ -120,6 +120,25 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// greedy reads its body in one piece.
+type greedy struct{}
+
+func (greedy) Put(_ context.Context, name string, body io.ReaderAt, size int64, _ store.PutOptions) (store.Ref, error) {
+	_, err := body.ReadAt(make([]byte, size), 0)
+	return store.Ref{Name: name}, err
+}
+
+// TestLargeRead: one read of more than the limiter's burst is waited for in pieces.
+func TestLargeRead(t *testing.T) {
+	m := meter.New(meter.Options{Upload: 4 << 20}) // burst 1 MiB
+	if _, err := put(t.Context(), m.Writer(greedy{}), "n", make([]byte, 3<<19)); err != nil {
+		t.Error(err)
+	}
+	if n := m.Snapshot().BytesOut; n != 3<<19 {
+		t.Errorf("%d bytes", n)
+	}
+}
+
 type vault struct {
 	store.Reader
 	store.Writer

@@ -20,8 +20,9 @@ import (
 type InitOptions struct {
 	Vaults     []*Vault
 	HostKey    *keys.HostKey
-	Recipients []keys.Recipient // restore keys' public halves; one class with the host key
-	Need       time.Duration    // how long the first objects are locked for: the longest retention
+	Recipients []keys.Recipient  // restore keys' public halves; one class with the host key
+	Need       time.Duration     // how long the first objects are locked for: the longest retention
+	Parameters format.Parameters // zero: format.DefaultParameters
 	Report     Report
 	Now        func() time.Time
 }
@@ -62,6 +63,9 @@ func Inspect(ctx context.Context, v *Vault, now func() time.Time) (store.Facts, 
 func Init(ctx context.Context, o InitOptions) ([]InitResult, error) {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Parameters == (format.Parameters{}) {
+		o.Parameters = format.DefaultParameters()
 	}
 	found, repo, err := survey(ctx, o)
 	if err != nil {
@@ -143,7 +147,7 @@ func founding(ctx context.Context, o InitOptions, existing *Repository) (descrip
 		Format: format.Version, Kind: "descriptor", Created: format.At(o.Now().Truncate(time.Second)),
 		Class: string(o.HostKey.Metadata.Class()), Metadata: o.HostKey.Metadata.Recipient().String(),
 		SigningKey: o.HostKey.Public(), HostKey: format.HostKeyName(sha256.Sum256(buf.Bytes())), HostKeyLen: int64(buf.Len()),
-		Parameters: format.DefaultParameters(),
+		Parameters: o.Parameters,
 	}
 	if _, err := rand.Read(d.Repository[:]); err != nil {
 		return nil, nil, err

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"reflect"
 	"strings"
@@ -309,6 +310,12 @@ func TestAppendLineRefuses(t *testing.T) {
 				e.Chunks = append(e.Chunks, Chunk{Hole: true, Size: 1})
 			}
 		},
+		"too many tags": func(e *Entry) {
+			e.Tags = map[string]string{}
+			for i := range maxPairs + 1 {
+				e.Tags[string(rune('a'+i))] = ""
+			}
+		},
 		"long line": func(e *Entry) { e.ContentType = strings.Repeat("\n", MaxLine/2) },
 	} {
 		e := ok()
@@ -320,6 +327,17 @@ func TestAppendLineRefuses(t *testing.T) {
 		if string(b) != "before" {
 			t.Errorf("%s: left %q behind", name, clip(b))
 		}
+	}
+}
+
+// A reader stops at the bound, not when the map is full.
+func TestParseEntryBoundsPairs(t *testing.T) {
+	line := []byte(`{"key":"k","size":0,"tags":{`)
+	for i := range maxPairs + 1 {
+		line = append(pairSeparator(line), fmt.Sprintf(`"%06d":""`, i)...)
+	}
+	if _, err := ParseEntry(append(line, "}}"...)); !errors.Is(err, ErrBounds) {
+		t.Error(err)
 	}
 }
 

@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// maxPairs bounds metadata, tags, checksums and extended attributes: a map takes many times the memory of its line.
+const maxPairs = 1 << 14
+
 // check holds an entry to the rules of docs/format.md, the same for those who write and those who read.
 func (e *Entry) check() error {
 	if e.Key == "" {
@@ -17,6 +20,9 @@ func (e *Entry) check() error {
 	}
 	if e.Size < 0 || e.MissingMeta < 0 || e.TagsRead < 0 {
 		return fmt.Errorf("negative number: %w", ErrBounds)
+	}
+	if len(e.Metadata) > maxPairs || len(e.Tags) > maxPairs || len(e.Checksums) > maxPairs {
+		return fmt.Errorf("more than %d pairs: %w", maxPairs, ErrBounds)
 	}
 	if err := checkTime(e.Modified); err != nil {
 		return err
@@ -43,6 +49,8 @@ func (e *Entry) checkKind() error {
 	switch {
 	case f == nil:
 		return fmt.Errorf("a %s without file attributes: %w", e.Kind, ErrMalformed)
+	case len(f.Xattrs) > maxPairs:
+		return fmt.Errorf("%d extended attributes: %w", len(f.Xattrs), ErrBounds)
 	case f.Mode > 0o7777:
 		return fmt.Errorf("mode %o: %w", f.Mode, ErrBounds)
 	case strings.HasSuffix(e.Key, "/") != (e.Kind == KindDir):

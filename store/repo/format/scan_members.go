@@ -181,6 +181,10 @@ func (s *scanner) pairs(name func() string, value func(k string)) {
 	s.want('{')
 	last := ""
 	for n := 0; s.err == nil; n++ {
+		if n == maxPairs {
+			s.err = fmt.Errorf("more than %d pairs: %w", maxPairs, ErrBounds)
+			return
+		}
 		k := name()
 		if n > 0 && k <= last {
 			s.fail("names out of order")

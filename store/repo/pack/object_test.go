@@ -356,3 +356,33 @@ func FuzzObject(f *testing.F) {
 		}))
 	})
 }
+
+// A whole pack is read in ranges of 8 MiB, and what lies far apart is fetched apart.
+func TestRanges(t *testing.T) {
+	var plains [][]byte
+	for i := range 20 {
+		plains = append(plains, noise(uint64(i), 1<<20))
+	}
+	v, frames := build(t, nil, plains...)
+	o := v.open(t)
+	for name, c := range map[string]struct {
+		frames  []format.Frame
+		fetches int
+	}{
+		"all": {frames, 3}, "every second": {[]format.Frame{frames[0], frames[2], frames[4]}, 3},
+		"backwards": {[]format.Frame{frames[2], frames[1], frames[0]}, 1}, "one thrice": {[]format.Frame{frames[3], frames[3], frames[3]}, 1}, "none": {nil, 0},
+	} {
+		v.reset()
+		if _, err := read(o, c.frames); err != nil {
+			t.Fatal(err)
+		}
+		if len(v.fetches) != c.fetches {
+			t.Errorf("%s: fetches %v, %d expected", name, v.fetches, c.fetches)
+		}
+		for _, f := range v.fetches {
+			if f[1] > 8<<20 {
+				t.Errorf("%s: a fetch of %d bytes", name, f[1])
+			}
+		}
+	}
+}

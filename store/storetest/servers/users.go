@@ -123,7 +123,7 @@ type versityUsers struct {
 
 func (v *versityUsers) newUser(ctx context.Context, s *Server, p Policy) (store.Credentials, error) {
 	c := freshKey()
-	out, err := run(ctx, exec.CommandContext(ctx, v.bin, "admin", "-a", s.Root.AccessKeyID, "-s", s.Root.SecretAccessKey, "-er", v.admin,
+	out, err := run(exec.CommandContext(ctx, v.bin, "admin", "-a", s.Root.AccessKeyID, "-s", s.Root.SecretAccessKey, "-er", v.admin,
 		"create-user", "--access", c.AccessKeyID, "--secret", c.SecretAccessKey, "--role", "user"))
 	if err != nil {
 		return c, fmt.Errorf("create-user: %w: %s", err, out)
@@ -173,14 +173,14 @@ func (m minioUsers) newUser(ctx context.Context, s *Server, p Policy) (store.Cre
 	} {
 		cmd := exec.CommandContext(ctx, mc, append([]string{"--quiet", "--config-dir", filepath.Join(m.dir, "mc"), "admin"}, args...)...)
 		cmd.Env = append(os.Environ(), "MC_HOST_here="+at.String())
-		if out, err := run(ctx, cmd); err != nil {
+		if out, err := run(cmd); err != nil {
 			return c, fmt.Errorf("mc admin %s %s: %w: %s", args[0], args[1], err, out)
 		}
 	}
 	return c, nil
 }
 
-func run(_ context.Context, cmd *exec.Cmd) (string, error) {
+func run(cmd *exec.Cmd) (string, error) {
 	out, err := cmd.CombinedOutput()
 	return strings.TrimSpace(string(out)), err
 }
