@@ -190,7 +190,11 @@ func found1(ctx context.Context, o InitOptions, v *Vault, descriptor, keyCopy []
 	}
 	need := k.clock().Add(o.Need)
 	ksum, dsum := sha256.Sum256(keyCopy), format.Hash(sha256.Sum256(descriptor))
-	if _, err := k.store(ctx, format.HostKeyName(ksum), keyCopy, ksum, need); err != nil {
+	p, err := k.store(ctx, format.HostKeyName(ksum), keyCopy, ksum, need)
+	if err != nil {
+		return dsum, err
+	}
+	if err := k.prove(ctx, p); err != nil {
 		return dsum, err
 	}
 	if _, err := k.store(ctx, format.DescriptorName(0, dsum), descriptor, dsum, need); err != nil {
@@ -204,6 +208,23 @@ func found1(ctx context.Context, o InitOptions, v *Vault, descriptor, keyCopy []
 		return dsum, fmt.Errorf("another repository was created here at the same time: %w", ErrAmbiguous)
 	}
 	return dsum, nil
+}
+
+// prove lengthens a lock by a minute and reads it back. A server that only remembers the headers it was sent with an
+// object, and gives them back, keeps no locks; it is found out here.
+func (k *keeper) prove(ctx context.Context, p format.Placement) error {
+	if k.vault.Locking.Mode == store.ModeNone {
+		return nil
+	}
+	ref, longer := store.Ref{Name: p.Name, Version: p.Version}, store.Retention{Mode: k.vault.Locking.Mode, Until: p.Until.Add(time.Minute)}
+	if err := k.vault.Lock.Extend(ctx, ref, longer); err != nil {
+		return fmt.Errorf("lengthen a lock, as every run must be able to: %w", err)
+	}
+	_, got, err := k.vault.Read.Stat(ctx, ref)
+	if err == nil && !got.Covers(longer) {
+		err = fmt.Errorf("a lock that was lengthened reads back as it was: %w: %w", ErrNotLocked, store.ErrNoLock)
+	}
+	return err
 }
 
 // RecoverHostKey opens the sealed copy of the newest host key with a restore key and checks it against the descriptor.

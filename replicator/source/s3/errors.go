@@ -173,7 +173,7 @@ func archived(e *format.Entry, err error) string {
 	name := e.StorageClass
 	var state *types.InvalidObjectState
 	if errors.As(err, &state) {
-		if name == "" {
+		if state.StorageClass != "" {
 			name = string(state.StorageClass)
 		}
 		if state.AccessTier != "" {

@@ -33,8 +33,8 @@ func (h *history) add(ctx context.Context, i *listItem) (bool, error) {
 			return more, err
 		}
 	}
-	if len(h.buf) == maxHistory {
-		h.ends = append(h.ends, h.buf[maxHistory-1].version)
+	if len(h.buf) == h.v.held {
+		h.ends = append(h.ends, h.buf[len(h.buf)-1].version)
 		clear(h.buf)
 		h.buf = h.buf[:0]
 	}
@@ -95,7 +95,7 @@ func (h *history) block(ctx context.Context) ([]listItem, error) {
 			if i.key < h.key || (i.key == h.key && repeated[i.version]) {
 				continue
 			}
-			if i.key != h.key || len(block) == 2*maxHistory {
+			if i.key != h.key || len(block) == 2*h.v.held {
 				return nil, h.moved()
 			}
 			block = append(block, i)

@@ -95,7 +95,12 @@ func (v *view) noTags(count int32, server string) bool {
 	if k.hides {
 		return false
 	}
-	return k.counts || (k.asked && (server == "AmazonS3" || server == "MinIO"))
+	return k.counts || (k.asked && sendsCounts(server))
+}
+
+// sendsCounts reports whether a server is known to send x-amz-tagging-count with every object that has tags.
+func sendsCounts(server string) bool {
+	return server == "AmazonS3" || server == "MinIO" || server == "VERSITYGW"
 }
 
 // readTags asks for the tags of e; count is what its GET said, -1 if nothing.

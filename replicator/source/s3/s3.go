@@ -2,7 +2,7 @@
 //
 // The key of an entry is the object's whole key in the bucket, prefix included, so that a restore is exact. With
 // versions "current" an object is pinned by the ETag of its listing (listings of current objects carry no version IDs),
-// with "all" by its version ID; then versions that were written after Freeze are left out and every key's versions come
+// with "all" by its version ID; then versions written more than five seconds after Freeze are left out and every key's versions come
 // oldest first, delete markers among them. Every whole read is checked against the source's own checksum where that is
 // one of the whole object, and streams that break off are taken up again where they broke, under the same pin.
 //
@@ -214,7 +214,7 @@ func (s *Source) payer() types.RequestPayer {
 
 // Freeze asks for one page of one entry: it proves that the bucket can be listed and reads the server's clock.
 func (s *Source) Freeze(ctx context.Context) (source.View, error) {
-	v := &view{s: s, known: serverFacts{bad: map[string]int{}}}
+	v := &view{s: s, held: maxHistory, known: serverFacts{bad: map[string]int{}}}
 	p, err := v.page(ctx, cursor{limit: 1})
 	if err != nil {
 		v.drain()
@@ -229,6 +229,7 @@ type view struct {
 	s        *Source
 	frozen   time.Time // the server's clock at Freeze, to the second; zero if it sent none
 	frozenAt time.Time // the local, monotonic clock then
+	held     int       // versions of one key held at once, see history
 
 	mu    sync.Mutex
 	known serverFacts
@@ -246,6 +247,10 @@ func (v *view) drain() {
 	}
 }
 
+// slack is how far a version's time may lie after Freeze for it still to be of the view: servers keep times to the second,
+// and some send a Date that is a second old.
+const slack = 5 * time.Second
+
 // tooNew reports whether a version was written after Freeze, and so is not of this view. One from further ahead than
 // time has passed has a time that means nothing and is kept: leaving it out would leave it out for ever.
 func (v *view) tooNew(modified time.Time) bool {
@@ -253,7 +258,7 @@ func (v *view) tooNew(modified time.Time) bool {
 		return false
 	}
 	latest := v.frozen.Add(time.Since(v.frozenAt) + time.Minute)
-	return modified.Truncate(time.Second).After(v.frozen) && modified.Before(latest)
+	return modified.After(v.frozen.Add(slack)) && modified.Before(latest)
 }
 
 func unquote(etag string) string { return strings.Trim(strings.TrimPrefix(etag, "W/"), `"`) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +34,7 @@ type listItem struct {
 	modified time.Time
 	size     int64
 	marker   bool
+	latest   bool
 }
 
 func (i *listItem) entry(all bool) *format.Entry {
@@ -77,7 +79,58 @@ func parsePage(b []byte) (*listPage, error) {
 			return nil, err
 		}
 	}
-	return p, p.decode()
+	if err := p.decode(); err != nil {
+		return nil, err
+	}
+	p.interleave()
+	return p, nil
+}
+
+// interleave puts delete markers in their places where a server (versitygw) sends them apart from the versions. AWS and
+// MinIO send both in one order, which is the true one and is kept: times are to the second and, of multipart uploads,
+// those of their beginning.
+func (p *listPage) interleave() {
+	join := 0 // where the one sort ends and the other begins
+	for i := 1; i < len(p.items); i++ {
+		if p.items[i].marker == p.items[i-1].marker {
+			continue
+		}
+		if join > 0 {
+			return // mixed already
+		}
+		join = i
+	}
+	if join == 0 {
+		return
+	}
+	a, b := &p.items[join-1], &p.items[join]
+	later := b.latest || ulidAfter(b, a) || (!ulidAfter(a, b) && b.modified.After(a.modified))
+	if a.key < b.key || (a.key == b.key && !later) {
+		return
+	}
+	slices.SortStableFunc(p.items, func(a, b listItem) int {
+		switch {
+		case a.key != b.key:
+			return strings.Compare(a.key, b.key)
+		case a.latest != b.latest:
+			if a.latest {
+				return -1
+			}
+			return 1
+		case ulidAfter(&a, &b):
+			return -1
+		case ulidAfter(&b, &a):
+			return 1
+		case !a.modified.Equal(b.modified):
+			return b.modified.Compare(a.modified)
+		}
+		return 0
+	})
+}
+
+// ulidAfter reports whether both version IDs are ULIDs, which sort by time, and a's is the later.
+func ulidAfter(a, b *listItem) bool {
+	return len(a.version) == 26 && len(b.version) == 26 && a.version > b.version
 }
 
 // element reads one child of the root.
@@ -155,6 +208,9 @@ func (x *xmlReader) item() (listItem, error) {
 		case "StorageClass":
 			s, err = x.text()
 			i.class = class(s)
+		case "IsLatest":
+			s, err = x.text()
+			i.latest = s == "true"
 		case "Size":
 			if s, err = x.text(); err == nil {
 				i.size, err = strconv.ParseInt(s, 10, 64)

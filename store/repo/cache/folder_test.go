@@ -222,7 +222,7 @@ func removeAll(pattern string) error {
 	return err
 }
 
-// Tables whose blocks were changed are met only when they are read: as an error then, and by starting over the next time.
+// Tables whose blocks were changed are met when they are read: as an error then, and by starting over the next time.
 func TestCorruptTables(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cache")
 	fill(t, dir)
@@ -243,7 +243,7 @@ func TestCorruptTables(t *testing.T) {
 		}
 	}
 	c := start(t, dir)
-	failed := false
+	failed := len(aside(t, dir)) > 0 // the database looks at its tables in the background too, and may have been first
 	for n := range uint64(1000) {
 		got, ok, err := c.Chunk(hash(n))
 		if err != nil {

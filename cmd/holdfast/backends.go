@@ -1,0 +1,133 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/credentials"
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
+	"github.com/holdfast-backup/holdfast/replicator/source"
+	dirsource "github.com/holdfast-backup/holdfast/replicator/source/dir"
+	s3source "github.com/holdfast-backup/holdfast/replicator/source/s3"
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/dirstore"
+	"github.com/holdfast-backup/holdfast/store/meter"
+	"github.com/holdfast-backup/holdfast/store/retry"
+	"github.com/holdfast-backup/holdfast/store/s3store"
+)
+
+// This file is the one list of drivers. A new vendor is a case in driver or openSource.
+
+// vault is an opened vault: what a job may do, and no more. There is no way from here to a delete.
+type vault struct {
+	name string // of the configuration; empty for one named on the command line
+	url  location.Location
+	store.Reader
+	store.Writer
+	store.Locker
+	store.Inspector
+
+	credentials store.CredentialsFunc // nil for a directory
+	counted     *meter.Meter          // what went over the wire, tries included
+	close       func() error
+}
+
+// backends opens vaults and sources for one command. Its limits are shared by everything it opens.
+type backends struct {
+	ui          *ui
+	env         credentials.Env
+	dir         string // what relative paths of credentials are relative to
+	connections int
+	rate        *meter.Meter
+	readOnly    bool // create nothing
+}
+
+// driver is what every store driver is.
+type driver interface {
+	store.Reader
+	store.Writer
+	store.Locker
+	store.Inspector
+}
+
+// openVault opens a vault; nothing is sent yet.
+func (b *backends) openVault(name string, at location.Location, ref credentials.Ref) (*vault, error) {
+	v := &vault{name: name, url: at, counted: meter.New(meter.Options{}), close: func() error { return nil }}
+	d, err := b.driver(v, ref)
+	if err != nil {
+		return nil, fmt.Errorf("vault %s: %w", at, err)
+	}
+	again := retry.New(retry.Options{Notify: func(e retry.Event) {
+		b.ui.detail("trying again in %s: %v", e.Wait, e.Err)
+	}})
+	v.Reader = again.Reader(v.counted.Reader(b.rate.Reader(d)))
+	v.Writer = again.Writer(v.counted.Writer(b.rate.Writer(d)))
+	v.Locker = again.Locker(v.counted.Locker(d))
+	v.Inspector = again.Inspector(v.counted.Inspector(d))
+	return v, nil
+}
+
+func (b *backends) driver(v *vault, ref credentials.Ref) (driver, error) {
+	switch v.url.Kind {
+	case location.S3:
+		get, err := credentials.Resolve(ref, b.dir, b.env)
+		if err != nil {
+			return nil, err
+		}
+		v.credentials = get
+		return s3store.New(s3store.Options{
+			Location: v.url.S3, Credentials: get, Connections: b.connections, UserAgent: userAgent(),
+		})
+	case location.File:
+		if !ref.IsZero() {
+			return nil, usage(errors.New("a directory takes no credentials"))
+		}
+		s, err := dirstore.Open(v.url.Path, dirstore.Options{ReadOnly: b.readOnly})
+		if err != nil {
+			return nil, err
+		}
+		v.close = s.Close
+		return s, nil
+	}
+	return nil, fmt.Errorf("no driver for %q", v.url.Kind)
+}
+
+// openSource opens a source; nothing is sent yet. The credentials are nil for a directory.
+func (b *backends) openSource(s config.Source) (source.Source, store.CredentialsFunc, error) {
+	switch s.URL.Kind {
+	case location.S3:
+		get, err := credentials.Resolve(s.Credentials, b.dir, b.env)
+		if err != nil {
+			return nil, nil, fmt.Errorf("source %s: %w", s.Name, err)
+		}
+		versions := "current"
+		if s.AllVersions {
+			versions = "all"
+		}
+		l := s.URL.S3
+		src, err := s3source.New(s3source.Options{
+			Bucket: l.Bucket, Prefix: l.Prefix, Endpoint: l.Endpoint, Region: l.Region, PathStyle: l.PathStyle, Credentials: get,
+			Versions: versions, Exclude: s.Exclude, SkipTags: s.Tags.Never, Archived: string(s.Archived), Connections: b.connections,
+		})
+		if err != nil {
+			return nil, nil, fmt.Errorf("source %s: %w", s.Name, err)
+		}
+		return src, get, nil
+	case location.File:
+		src, err := dirsource.New(dirsource.Options{Root: filepath.Clean(s.URL.Path), Exclude: s.Exclude})
+		if err != nil {
+			return nil, nil, fmt.Errorf("source %s: %w", s.Name, err)
+		}
+		return src, nil, nil
+	}
+	return nil, nil, fmt.Errorf("source %s: no driver for %q", s.Name, s.URL.Kind)
+}
+
+// userAgent names the program in vendors' logs.
+func userAgent() string {
+	version := strings.Trim(thisBuild().Version, "()")
+	return "holdfast/" + strings.ReplaceAll(version, "/", "-")
+}

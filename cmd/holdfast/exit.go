@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/credentials"
+	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/store"
+)
+
+// The exit codes, which scripts rely on. They never change.
+const (
+	exitDone       = 0
+	exitFailed     = 1
+	exitUsage      = 2 // bad usage, configuration or key
+	exitIncomplete = 3 // finished, and what is missing is listed
+	exitAlarm      = 4 // finished, and tampering or a guard was reported
+	exitDamage     = 5 // damage, or a copy that is not protected
+	exitInterrupt  = 130
+	exitTerminate  = 143
+)
+
+// What a command may have come to, apart from plain failure. Its report has told the details by then.
+var (
+	errUsage      = errors.New("usage")
+	errIncomplete = errors.New("finished, but incomplete")
+	errAlarm      = errors.New("finished, with an alarm")
+	errDamage     = errors.New("damaged or not protected")
+)
+
+// outcome is a kind of error with its exit code and its name in JSON.
+type outcome struct {
+	kind error
+	code int
+	name string
+}
+
+// outcomes lists the kinds in the order in which they count: what stands first in one error decides.
+func outcomes() []outcome {
+	return []outcome{
+		{errUsage, exitUsage, "usage"},
+		{config.ErrNone, exitUsage, "config"},
+		{keys.ErrFileMode, exitUsage, "key"},
+		{keys.ErrMalformed, exitUsage, "key"},
+		{keys.ErrEmpty, exitUsage, "key"},
+		{keys.ErrTooLarge, exitUsage, "key"},
+		{keys.ErrNewer, exitUsage, "key"},
+		{keys.ErrMixedClasses, exitUsage, "key"},
+		{keys.ErrNoRecipients, exitUsage, "key"},
+		{keys.ErrDuplicate, exitUsage, "key"},
+		{credentials.ErrUnset, exitUsage, "credentials"},
+		{errDamage, exitDamage, "damaged"},
+		{store.ErrCredentials, exitFailed, "credentials_refused"},
+		{store.ErrDenied, exitFailed, "denied"},
+		{store.ErrNoLock, exitFailed, "no_lock"},
+		{store.ErrLocked, exitFailed, "locked"},
+		{store.ErrClock, exitFailed, "clock"},
+		{store.ErrNoSpace, exitFailed, "no_space"},
+		{store.ErrNotFound, exitFailed, "not_found"},
+		{errIncomplete, exitIncomplete, "incomplete"},
+		{errAlarm, exitAlarm, "alarm"},
+	}
+}
+
+// exitOf is the one mapping from an error to its exit code and its name in JSON. Of several outcomes (together) the
+// first counts that holds of: 130 and 143, 2, 5, 1, 3, 4.
+func exitOf(ctx context.Context, err error) (code int, name string) {
+	if err == nil {
+		return exitDone, ""
+	}
+	var s *signalled
+	if errors.As(context.Cause(ctx), &s) {
+		return s.code, s.name
+	}
+	var list together
+	if !errors.As(err, &list) {
+		return exitOfOne(err)
+	}
+	order := []int{exitUsage, exitDamage, exitFailed, exitIncomplete, exitAlarm}
+	code = -1
+	for _, e := range list {
+		if c, n := exitOf(ctx, e); code < 0 || slices.Index(order, c) < slices.Index(order, code) {
+			code, name = c, n
+		}
+	}
+	return code, name
+}
+
+func exitOfOne(err error) (code int, name string) {
+	var c *config.Error
+	if errors.As(err, &c) {
+		return exitUsage, "config"
+	}
+	for _, o := range outcomes() {
+		if errors.Is(err, o.kind) {
+			return o.code, o.name
+		}
+	}
+	return exitFailed, "failed"
+}
+
+// marked says of an error what it comes to, without a word more in its text.
+type marked struct{ kind, err error }
+
+func (m *marked) Error() string   { return m.err.Error() }
+func (m *marked) Unwrap() []error { return []error{m.kind, m.err} }
+
+// together is several outcomes of one command, each counted by itself: one failed source of several, say.
+type together []error
+
+func (t together) Error() string {
+	lines := make([]string, len(t))
+	for i, e := range t {
+		lines[i] = e.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (t together) Unwrap() []error { return t }
+
+// orNil drops what is nil; nothing left is nil.
+func (t together) orNil() error {
+	t = slices.DeleteFunc(t, func(e error) bool { return e == nil })
+	if len(t) == 0 {
+		return nil
+	}
+	return t
+}

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/holdfast-backup/holdfast/"
+
+// pkg is what `go list` says of a package. Imports are those of production code, without tests.
+type pkg struct {
+	ImportPath string
+	Standard   bool
+	Imports    []string
+}
+
+func goList(t *testing.T, args ...string) []pkg {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list", "-e", "-json=ImportPath,Standard,Imports"}, args...)...)
+	cmd.Dir = "../.."
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v: %s", err, stderr.String())
+	}
+	var list []pkg
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		switch err := d.Decode(&p); {
+		case errors.Is(err, io.EOF):
+			if len(list) == 0 {
+				t.Fatal("go list names no package")
+			}
+			return list
+		case err != nil:
+			t.Fatal(err)
+		}
+		list = append(list, p)
+	}
+}
+
+// layers, from the top: a package may import from its own layer and from those after it.
+var layers = []string{"cmd", "replicator", "store", "crypto"}
+
+// drivers are siblings that must not know one another.
+var drivers = []string{"store/s3store", "store/dirstore", "store/memstore", "replicator/source/s3", "replicator/source/dir"}
+
+// homes are the only places whose production code may import what is named, by prefix.
+var homes = map[string][]string{
+	"github.com/minio/minio-go/":              {"store/s3store", "store/storetest/servers"},
+	"github.com/aws/":                         {"replicator/source/s3", "replicator/restore", "cmd/holdfast/internal/credentials"},
+	"github.com/klauspost/compress":           {"store/repo/pack"},
+	"github.com/cockroachdb/":                 {"store/repo/cache"},
+	"go.etcd.io/bbolt":                        {"store/repo", "replicator", "cmd"},
+	"github.com/goccy/go-yaml":                {"cmd/holdfast/internal/config"},
+	"github.com/spf13/cobra":                  {"cmd"},
+	"github.com/schollz/progressbar":          {"cmd"},
+	"golang.org/x/term":                       {"cmd"},
+	"filippo.io/age":                          {"crypto"},
+	module + "store/storetest":                {"store/storetest"},
+	module + "replicator/source/sourcetest":   {"replicator/source/sourcetest"},
+	module + "replicator/source/memsource":    {"replicator/source/memsource", "replicator/source/sourcetest"},
+	module + "cmd/":                           {"cmd"},
+	"testing":                                 {"store/storetest", "replicator/source/sourcetest"},
+	"github.com/rogpeppe/go-internal/":        {},
+	"pgregory.net/rapid":                      {"store/storetest", "replicator/source/sourcetest"},
+	"go.uber.org/goleak":                      {"store/storetest", "replicator/source/sourcetest"},
+	"github.com/PlakarKorp/go-cdc-chunkers":   {"store/repo", "replicator"},
+	"github.com/cenkalti/backoff/":            {"store/retry", "replicator"},
+	"github.com/aws/aws-sdk-go-v2/service/s3": {"replicator/source/s3", "replicator/restore"},
+}
+
+func under(p, dir string) bool {
+	dir = strings.TrimSuffix(dir, "/")
+	return p == dir || strings.HasPrefix(p, dir+"/")
+}
+
+func layer(p string) int {
+	for i, l := range layers {
+		if under(p, l) {
+			return i
+		}
+	}
+	return -1
+}
+
+func importFault(from, to string) string {
+	for what, allowed := range homes {
+		inside := false
+		for _, a := range allowed {
+			inside = inside || under(from, a)
+		}
+		if under(to, what) && !inside {
+			return "only " + strings.Join(allowed, ", ") + " may"
+		}
+	}
+	if to == "log" && !under(from, "store/storetest") {
+		return "libraries return errors; they do not log"
+	}
+	local, ok := strings.CutPrefix(to, module)
+	if !ok {
+		return ""
+	}
+	if layer(from) > layer(local) {
+		return "imports go from " + strings.Join(layers, " to ") + " only"
+	}
+	for _, a := range drivers {
+		for _, b := range drivers {
+			if a != b && under(from, a) && under(local, b) {
+				return "drivers must not know one another"
+			}
+		}
+	}
+	for _, d := range drivers[:3] {
+		if under(from, d) && under(local, "store/repo") {
+			return "a driver knows nothing of the repository"
+		}
+	}
+	return ""
+}
+
+// TestImports holds every package of the module to the directions and homes above.
+func TestImports(t *testing.T) {
+	for _, p := range goList(t, "./...") {
+		from := strings.TrimPrefix(p.ImportPath, module)
+		if layer(from) < 0 {
+			t.Errorf("%s lies outside the layers %v", from, layers)
+		}
+		for _, to := range p.Imports {
+			if why := importFault(from, to); why != "" {
+				t.Errorf("%s imports %s: %s", from, to, why)
+			}
+		}
+	}
+}
+
+// TestImportFault proves that the rules catch what they are for.
+func TestImportFault(t *testing.T) {
+	for _, c := range []struct {
+		from, to string
+		bad      bool
+	}{
+		{"cmd/holdfast", module + "replicator/backup", false},
+		{"replicator/backup", module + "store/repo", false},
+		{"store/repo", module + "crypto/seal", false},
+		{"store/repo", module + "replicator/backup", true},
+		{"crypto/seal", module + "store", true},
+		{"replicator/backup", module + "cmd/holdfast/internal/config", true},
+		{"store/s3store", module + "store/dirstore", true},
+		{"store/dirstore", module + "store/repo/format", true},
+		{"replicator/source/s3", module + "replicator/source/dir", true},
+		{"replicator/source/s3", module + "replicator/source", false},
+		{"store/s3store", "github.com/minio/minio-go/v7", false},
+		{"replicator/backup", "github.com/minio/minio-go/v7", true},
+		{"replicator/restore/bucket", "github.com/aws/aws-sdk-go-v2/service/s3", false},
+		{"store/s3store", "github.com/aws/aws-sdk-go-v2/aws", true},
+		{"store/repo/format", "github.com/klauspost/compress/zstd", true},
+		{"replicator/verify", module + "store/storetest", true},
+		{"replicator/verify", "testing", true},
+		{"replicator/verify", "log", true},
+		{"replicator/verify", "log/slog", false},
+	} {
+		if why := importFault(c.from, c.to); (why != "") != c.bad {
+			t.Errorf("%s imports %s: %q", c.from, c.to, why)
+		}
+	}
+}
+
+// TestProductionBinary: what is linked into holdfast has no test server, no test package and no second S3 stack.
+func TestProductionBinary(t *testing.T) {
+	forbidden := []string{
+		"testing", "net/http/httptest", "net/http/pprof", "expvar",
+		module + "store/storetest", module + "store/memstore", module + "replicator/source/sourcetest", module + "replicator/source/memsource",
+		"github.com/versity", "github.com/minio/minio", "github.com/johannesboyne", "github.com/rclone",
+		"github.com/rogpeppe", "pgregory.net/rapid", "go.uber.org/goleak", "github.com/aws/aws-sdk-go",
+	}
+	for _, p := range goList(t, "-deps", "./cmd/holdfast") {
+		for _, f := range forbidden {
+			if under(p.ImportPath, f) {
+				t.Errorf("the program links %s", p.ImportPath)
+			}
+		}
+	}
+}

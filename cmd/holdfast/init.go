@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/store/repo"
+)
+
+const initHelp = `Create the host key and the repository in every vault of the configuration.
+
+Safe to repeat: what is there already is left as it is. A vault that holds another
+repository, or this one under another host key, is refused, and so is a vault that
+cannot keep an immutable copy. The fingerprint that is printed belongs on the paper
+with the restore keys: --fingerprint later pins the repository with it.`
+
+// initialised is one vault after init, for scripts.
+type initialised struct {
+	Vault       string `json:"vault"`
+	Fingerprint string `json:"fingerprint"`
+	Created     bool   `json:"created"`
+}
+
+func (a *app) initCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "init",
+		Short: "Create the host key and the repository in every vault",
+		Long:  initHelp,
+		Args:  cobra.NoArgs,
+		RunE:  a.action(func(ctx context.Context, _ []string) error { return a.init(ctx) }),
+	}
+}
+
+func (a *app) init(ctx context.Context) (err error) {
+	j, err := a.openJob()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, j.close()) }()
+	if err := j.checkSources(ctx); err != nil {
+		return err
+	}
+	host, path, fresh, err := j.hostKeyForInit()
+	if err != nil {
+		return err
+	}
+	if fresh {
+		// On disk before anything is created: a repository without its host key would have to be recovered.
+		if err := keys.WriteHostKeyFile(path, host); err != nil {
+			return err
+		}
+		a.ui.remark("Made the host key %s.", path)
+	}
+	results, err := repo.Init(ctx, repo.InitOptions{
+		Vaults: j.repoVaults(nil), HostKey: host, Recipients: j.config.Keys.Recipients,
+		Need: longestKeep(j.config, a.now()), Report: j.findings.add, Now: a.now,
+	})
+	created := false
+	for _, r := range results {
+		created = created || r.Created
+		if perr := a.printInit(r); perr != nil {
+			return perr
+		}
+	}
+	if err != nil && fresh && !created {
+		if rerr := os.Remove(path); rerr != nil {
+			a.ui.warn("the host key %s was made for nothing and can be deleted: %v", path, rerr)
+		}
+	}
+	return errors.Join(err, j.alarm())
+}
+
+func (a *app) printInit(r repo.InitResult) error {
+	if a.ui.json {
+		return a.ui.object(initialised{r.Vault, r.Fingerprint.String(), r.Created})
+	}
+	what := "holds this repository already"
+	if r.Created {
+		what = "repository created"
+	}
+	_, err := fmt.Fprintf(a.ui.out, "%s: %s, fingerprint %s\n", r.Vault, what, r.Fingerprint)
+	return err
+}
+
+// hostKeyForInit reads the host key, or makes a new one of the recipients' class where there is none.
+func (j *job) hostKeyForInit() (h *keys.HostKey, path string, fresh bool, err error) {
+	if path, err = j.config.HostKeyPath(j.env); err != nil {
+		return nil, "", false, err
+	}
+	h, err = keys.ReadHostKeyFile(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return h, path, false, err
+	}
+	h, err = keys.GenerateHostKey(j.config.Keys.Recipients[0].Class())
+	return h, path, true, err
+}
+
+// checkSources refuses sources that share their key with a vault.
+func (j *job) checkSources(ctx context.Context) error {
+	for _, s := range j.config.Sources {
+		_, get, err := j.backends.openSource(s)
+		if err != nil {
+			return err
+		}
+		if err := j.distinctKeys(ctx, s.Name, get); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+// Package config reads holdfast.yaml: strictly, and with file, line and column for whatever is wrong.
+//
+// It looks at the file and nothing else: it opens no vault, reads no key and no credential. What stands in the file is
+// public; a file with a secret in it is refused, and no message repeats one.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/credentials"
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
+	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/replicator/retain"
+	"github.com/holdfast-backup/holdfast/store"
+)
+
+// Config is a whole, checked configuration.
+type Config struct {
+	Path     string   // the file it was read from
+	Warnings []string // what is allowed and unwise, a line each
+
+	Vaults    []Vault
+	Keys      Keys
+	Sources   []Source
+	Retention retain.Policy // what sources have that name none
+	Limits    Limits
+	Cache     string // absolute; empty: the user's cache folder
+}
+
+// Vault is a place that keeps the copy.
+type Vault struct {
+	Name        string
+	URL         location.Location
+	Credentials credentials.Ref // zero for a directory
+	Lock        Lock
+}
+
+// Lock is how a vault locks what it is given.
+type Lock struct {
+	Mode    store.Mode  // ModeNone for a directory
+	Slack   retain.Span // locked longer than needed by this, so that renewal is rare
+	Ceiling retain.Span // the longest lock ever asked for
+}
+
+// Keys are the repository's public restore keys, and where the host key lies.
+type Keys struct {
+	Recipients []keys.Recipient
+	Host       string // an absolute path, or systemd:NAME
+}
+
+// Source is what is protected.
+type Source struct {
+	Name        string
+	URL         location.Location
+	Credentials credentials.Ref // zero for a directory
+	AllVersions bool            // versions: all
+	Exclude     []string        // globs, checked
+	Tags        Tags
+	Archived    Archived
+	Vaults      []string // names; never empty
+	Retention   retain.Policy
+}
+
+// Tags is when the tags of unchanged objects are read again.
+type Tags struct {
+	Never  bool
+	MaxAge retain.Span // zero with Never unset: always
+}
+
+// Archived is what an object in an archive storage class means.
+type Archived string
+
+const (
+	ArchivedRecord Archived = "record" // it is listed as missing and the point is complete
+	ArchivedFail   Archived = "fail"   // the point is incomplete
+)
+
+// Limits bound what a run takes.
+type Limits struct {
+	Memory      int64 // bytes
+	Upload      int64 // bytes a second; 0: no limit
+	Download    int64 // bytes a second; 0: no limit
+	Connections int
+}
+
+// ErrNone: no configuration file where one is looked for.
+var ErrNone = errors.New("no configuration file")
+
+// Find gives the file to read: flag if it is set, else the first that exists of ./holdfast.yaml,
+// $XDG_CONFIG_HOME/holdfast/holdfast.yaml and /etc/holdfast/holdfast.yaml.
+func Find(flag string, env credentials.Env) (string, error) {
+	if flag != "" {
+		return flag, nil
+	}
+	places := searched(env)
+	for _, p := range places {
+		// A file that is there and cannot be read is not passed over for another one's settings.
+		if _, err := os.Stat(p); !errors.Is(err, fs.ErrNotExist) {
+			return p, nil
+		}
+	}
+	return "", fmt.Errorf("%w: looked for %s; write one, or name it with --config FILE", ErrNone, strings.Join(places, ", "))
+}
+
+func searched(env credentials.Env) []string {
+	places := []string{"holdfast.yaml"}
+	dir, _ := env("XDG_CONFIG_HOME")
+	if home, _ := env("HOME"); !filepath.IsAbs(dir) && home != "" {
+		dir = filepath.Join(home, ".config")
+	}
+	if filepath.IsAbs(dir) {
+		places = append(places, filepath.Join(dir, "holdfast", "holdfast.yaml"))
+	}
+	return append(places, "/etc/holdfast/holdfast.yaml")
+}
+
+// Load reads and checks the file at path.
+func Load(path string) (*Config, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	text, err := os.ReadFile(abs)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w at %s", ErrNone, path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	return parse(path, abs, text)
+}
+
+// parse reads a configuration's text. name stands in messages; relative paths are relative to the folder of abs.
+func parse(name, abs string, text []byte) (*Config, error) {
+	d := &decoder{file: name}
+	body := d.parse(text)
+	if body == nil {
+		if len(d.problems) == 0 {
+			d.problem(nil, "the file is empty; it needs vaults and keys")
+		}
+		return nil, newError(d.problems)
+	}
+	if findSecrets(d, body); len(d.problems) > 0 {
+		return nil, newError(d.problems)
+	}
+	r := reader{decoder: d, config: &Config{Path: abs}, dir: filepath.Dir(abs)}
+	r.read(body)
+	if len(d.problems) > 0 {
+		return nil, newError(d.problems)
+	}
+	return r.config, nil
+}
+
+// HostKeyPath is the file the host key lies in.
+func (c *Config) HostKeyPath(env credentials.Env) (string, error) {
+	name, ok := strings.CutPrefix(c.Keys.Host, "systemd:")
+	if !ok {
+		return c.Keys.Host, nil
+	}
+	dir, _ := env("CREDENTIALS_DIRECTORY")
+	if dir == "" {
+		return "", fmt.Errorf("keys.host is %s, which needs $CREDENTIALS_DIRECTORY; systemd sets it for a unit with LoadCredential=%s:PATH", c.Keys.Host, name)
+	}
+	return filepath.Join(dir, name), nil
+}

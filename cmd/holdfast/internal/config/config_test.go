@@ -1,0 +1,241 @@
+package config
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-backup/holdfast/replicator/retain"
+	"github.com/holdfast-backup/holdfast/store"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// TestErrors holds every message to its golden file: what users see is reviewed like code.
+func TestErrors(t *testing.T) {
+	files, err := filepath.Glob("testdata/errors/*.yaml")
+	if err != nil || len(files) < 40 {
+		t.Fatalf("found %d cases, %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = parse("holdfast.yaml", "/etc/holdfast/holdfast.yaml", text)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			var e *Error
+			if !errors.As(err, &e) || len(e.Problems) == 0 {
+				t.Fatalf("a %T without problems", err)
+			}
+			for _, secret := range []string{"hunter2", "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI", "GFPYYSJZ", "00ff"} {
+				if strings.Contains(err.Error(), secret) {
+					t.Errorf("the message repeats a secret: %v", err)
+				}
+			}
+			golden := strings.TrimSuffix(file, ".yaml") + ".golden"
+			if *update {
+				if err := os.WriteFile(golden, []byte(err.Error()+"\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, rerr := os.ReadFile(golden)
+			if rerr != nil {
+				t.Fatal(rerr)
+			}
+			if got := err.Error() + "\n"; got != string(want) {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+func TestFull(t *testing.T) {
+	c := load(t, "testdata/full.yaml")
+	dir := filepath.Dir(c.Path)
+	v := c.Vaults[0]
+	if v.Name != "offsite" || v.URL.S3.Bucket != "acme-vault" || v.Credentials.String() != "env:HOLDFAST_VAULT" ||
+		v.Lock.Mode != store.Compliance || v.Lock.Slack.String() != "10d" || v.Lock.Ceiling.String() != "400d" {
+		t.Errorf("vault: %+v", v)
+	}
+	if len(c.Keys.Recipients) != 2 || c.Keys.Host != filepath.Join(dir, "host.key") {
+		t.Errorf("keys: %+v", c.Keys)
+	}
+	s := c.Sources[0]
+	if s.AllVersions || s.Archived != ArchivedRecord || s.Tags.MaxAge.String() != "7d" || len(s.Exclude) != 1 || len(s.Vaults) != 1 {
+		t.Errorf("source: %+v", s)
+	}
+	if s := c.Sources[1]; s.URL.Path != "/srv/site" || len(s.Vaults) != 1 || s.Vaults[0] != "offsite" || s.Retention.Monthly.Months != 12 {
+		t.Errorf("second source: %+v", s)
+	}
+	if c.Limits != (Limits{Memory: 256 << 20, Connections: 32}) || c.Cache != "" || len(c.Warnings) != 0 {
+		t.Errorf("limits %+v, cache %q, warnings %v", c.Limits, c.Cache, c.Warnings)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	c := load(t, "testdata/least.yaml")
+	full := load(t, "testdata/full.yaml")
+	if c.Retention != full.Retention || c.Limits != full.Limits {
+		t.Errorf("defaults differ from what the documentation shows: %+v %+v", c.Retention, c.Limits)
+	}
+	if c.Vaults[0].Lock.Mode != store.ModeNone {
+		t.Errorf("a directory is said to lock: %+v", c.Vaults[0].Lock)
+	}
+}
+
+// TestOrder: a source takes over the file's retention wherever in the file that stands.
+func TestOrder(t *testing.T) {
+	text := read(t, "testdata/full.yaml")
+	text = strings.Replace(text, "daily: 35d", "daily: 9d", 1)
+	text = strings.Replace(text, "    vaults: [offsite]", "    retention: {weekly: 20w}", 1)
+	c, err := parse("x.yaml", "/x.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := c.Sources[0].Retention; r.Daily.String() != "9d" || r.Weekly.String() != "140d" || r.Monthly.String() != "1y" {
+		t.Errorf("retention of the source: %+v", r)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	text := strings.Replace(read(t, "testdata/full.yaml"), "https://s3.eu", "http://s3.eu", 1)
+	c, err := parse("x.yaml", "/x.yaml", []byte(text))
+	if err != nil || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "vaults[0].url uses http://") {
+		t.Errorf("%v, %v", c, err)
+	}
+}
+
+func TestFind(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	env := func(vars map[string]string) func(string) (string, bool) {
+		return func(n string) (string, bool) { v, ok := vars[n]; return v, ok }
+	}
+	xdg := filepath.Join(dir, "xdg", "holdfast", "holdfast.yaml")
+	write(t, xdg)
+	home := filepath.Join(dir, "home", ".config", "holdfast", "holdfast.yaml")
+	write(t, home)
+
+	check := func(want, flag string, vars map[string]string) {
+		t.Helper()
+		if got, err := Find(flag, env(vars)); err != nil || got != want {
+			t.Errorf("found %q, %v; want %q", got, err, want)
+		}
+	}
+	check("named.yaml", "named.yaml", nil)
+	check(xdg, "", map[string]string{"XDG_CONFIG_HOME": filepath.Join(dir, "xdg"), "HOME": filepath.Join(dir, "home")})
+	check(home, "", map[string]string{"HOME": filepath.Join(dir, "home")})
+	if _, err := os.Stat("/etc/holdfast/holdfast.yaml"); errors.Is(err, os.ErrNotExist) {
+		if _, err := Find("", env(nil)); !errors.Is(err, ErrNone) {
+			t.Errorf("nothing anywhere: %v", err)
+		}
+	}
+	write(t, "holdfast.yaml")
+	check("holdfast.yaml", "", map[string]string{"XDG_CONFIG_HOME": filepath.Join(dir, "xdg")})
+	if _, err := Load("absent.yaml"); !errors.Is(err, ErrNone) {
+		t.Errorf("absent file: %v", err)
+	}
+}
+
+func TestHostKeyPath(t *testing.T) {
+	env := func(n string) (string, bool) { return map[string]string{"CREDENTIALS_DIRECTORY": "/run/c"}[n], true }
+	c := &Config{Keys: Keys{Host: "systemd:host"}}
+	if p, err := c.HostKeyPath(env); err != nil || p != "/run/c/host" {
+		t.Errorf("%q, %v", p, err)
+	}
+	if _, err := c.HostKeyPath(func(string) (string, bool) { return "", false }); err == nil {
+		t.Error("no credentials directory, and no error")
+	}
+}
+
+func TestLongestDays(t *testing.T) {
+	for text, want := range map[string]int{"1mo": 31, "2mo": 62, "12mo": 366, "1y": 366, "4y": 1461, "7y": 2557, "25h": 2, "1d": 1, "0": 0} {
+		if s, err := retain.Parse(text); err != nil || longestDays(s.AddTo) != want {
+			t.Errorf("%s lasts up to %d days, want %d; %v", text, longestDays(s.AddTo), want, err)
+		}
+	}
+}
+
+func TestSize(t *testing.T) {
+	for text, want := range map[string]int64{"0": 0, "1B": 1, "64MiB": 64 << 20, "10GB": 10e9, "1.5GiB": 3 << 29, "2TiB": 2 << 40, "7KB": 7000} {
+		if got, err := ParseSize(text); err != nil || got != want {
+			t.Errorf("%s: %d, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "1", "-1B", "1mb", "1 MB", "1M", "1PB", "999999999TiB", "1e3MB"} {
+		if got, err := ParseSize(text); err == nil {
+			t.Errorf("%q taken for %d", text, got)
+		}
+	}
+}
+
+func TestSecretIn(t *testing.T) {
+	for _, text := range []string{"AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzzTESTKEY1", "age-secret-key-pq-1abc",
+		"-----BEGIN OPENSSH PRIVATE KEY-----", "https://a:b@c", "s3://b?secret=x", "holdfast-host-key-1"} {
+		if secretIn(text) == "" {
+			t.Errorf("%q is not seen as a secret", text)
+		}
+	}
+	for _, text := range []string{"", "s3://acme-vault/prod?endpoint=https://s3.eu-central-1.example.com:9000&region=eu", "tmp/**", "profile:backup-reader",
+		"/srv/Backups/2024/customers/uploads/imag1", "file:/etc/holdfast/credentials#writer", "12mo", "docs/Projects2024/archive/photos/holiday"} {
+		if what := secretIn(text); what != "" {
+			t.Errorf("%q is taken for %s", text, what)
+		}
+	}
+}
+
+// FuzzParse: whatever stands in the file, reading it ends in a configuration or in problems, never in a panic.
+func FuzzParse(f *testing.F) {
+	files, err := filepath.Glob("testdata/errors/*.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range append(files, "testdata/full.yaml", "testdata/least.yaml") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, err := parse("f.yaml", "/f.yaml", text)
+		if (c == nil) == (err == nil) {
+			t.Errorf("%v and %v", c, err)
+		}
+	})
+}
+
+func load(t *testing.T, path string) *Config {
+	t.Helper()
+	c, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func write(t *testing.T, path string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,377 @@
+package config
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/credentials"
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
+	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/replicator/glob"
+	"github.com/holdfast-backup/holdfast/replicator/retain"
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// reader fills a Config from the file. at remembers where things stand that are only checked against one another later.
+type reader struct {
+	*decoder
+	config *Config
+	dir    string
+	at     struct {
+		root    ast.Node
+		keep    map[string]ast.Node // a source's own retention, by its name
+		vaults  map[string]vaultNodes
+		sources []sourceNodes
+	}
+}
+
+type vaultNodes struct{ url, ceiling ast.Node }
+
+type sourceNodes struct {
+	url    ast.Node
+	vaults []ast.Node
+}
+
+func (r *reader) read(n ast.Node) {
+	r.at.root, r.at.keep, r.at.vaults = n, map[string]ast.Node{}, map[string]vaultNodes{}
+	c := r.config
+	c.Retention = retain.Policy{Daily: days(35), Weekly: days(12 * 7), Monthly: retain.Span{Months: 12}}
+	c.Limits = Limits{Memory: 256 << 20, Connections: 32}
+	var sources ast.Node
+	seen := r.object(n, "the configuration",
+		field{"vaults", func(n ast.Node) { r.list(n, "vaults", r.vault) }},
+		field{"keys", r.keys},
+		field{"sources", func(n ast.Node) { sources = n }},
+		field{"retention", func(n ast.Node) { r.retention(n, "", &c.Retention) }},
+		field{"limits", r.limits},
+		field{"cache", r.cache},
+	)
+	if seen == nil {
+		return
+	}
+	// Last, because a source takes over what the file's retention says, wherever that stands.
+	if sources != nil {
+		r.list(sources, "sources", r.source)
+	}
+	for _, key := range []string{"vaults", "keys"} {
+		if seen[key] == nil {
+			r.problem(n, "%s is missing", key)
+		}
+	}
+	if seen["vaults"] != nil && len(c.Vaults) == 0 && len(r.problems) == 0 {
+		r.problem(seen["vaults"], "vaults is empty; a copy needs a place to be kept")
+	}
+	if len(r.problems) == 0 {
+		r.together()
+	}
+}
+
+func days(n int) retain.Span { return retain.Span{Duration: time.Duration(n) * 24 * time.Hour} }
+
+func (r *reader) vault(i int, n ast.Node) {
+	what := fmt.Sprintf("vaults[%d]", i)
+	v := Vault{Lock: Lock{Slack: days(10), Ceiling: days(400)}}
+	nodes := vaultNodes{}
+	var refNode, lockNode ast.Node
+	seen := r.object(n, what,
+		field{"name", func(n ast.Node) { v.Name = r.name(n, what+".name") }},
+		field{"url", func(n ast.Node) { nodes.url = n; v.URL = r.url(n, what+".url") }},
+		field{"credentials", func(n ast.Node) { refNode = n; v.Credentials = r.ref(n, what+".credentials") }},
+		field{"lock", func(n ast.Node) { lockNode, nodes.ceiling = n, n; r.lock(n, what+".lock", &v.Lock, &nodes) }},
+	)
+	if !r.require(n, what, seen, "name", "url") {
+		return
+	}
+	switch v.URL.Kind {
+	case location.S3:
+		if seen["credentials"] == nil {
+			r.problem(n, "%s needs credentials: env:PREFIX, profile:NAME, file:PATH or systemd:NAME", what)
+		}
+		if v.Credentials.IsDefault() {
+			r.problem(refNode, "%s.credentials cannot be default: that is what sources find by themselves, and a vault's must be another's; name them", what)
+		}
+		if v.Lock.Mode == store.ModeNone {
+			v.Lock.Mode = store.Compliance
+		}
+	case location.File:
+		if refNode != nil {
+			r.problem(refNode, "%s is a directory and takes no credentials", what)
+		}
+		if lockNode != nil {
+			r.problem(lockNode, "%s is a directory, which cannot lock what is in it; leave lock out", what)
+		}
+	}
+	if v.Name == "" {
+		return
+	}
+	if _, twice := r.at.vaults[v.Name]; twice {
+		r.problem(seen["name"], "two vaults are named %q", v.Name)
+		return
+	}
+	if nodes.ceiling == nil {
+		nodes.ceiling = n
+	}
+	r.at.vaults[v.Name] = nodes
+	r.config.Vaults = append(r.config.Vaults, v)
+}
+
+func (r *reader) lock(n ast.Node, what string, l *Lock, nodes *vaultNodes) {
+	r.object(n, what,
+		field{"mode", func(n ast.Node) {
+			l.Mode = store.Mode(r.choice(n, what+".mode", string(store.Compliance), string(store.Governance)))
+		}},
+		field{"slack", func(n ast.Node) { r.span(n, what+".slack", &l.Slack) }},
+		field{"ceiling", func(n ast.Node) {
+			nodes.ceiling = n
+			r.span(n, what+".ceiling", &l.Ceiling)
+			if l.Ceiling.IsZero() {
+				r.problem(n, "%s.ceiling cannot be 0: every lock would be refused", what)
+			}
+		}},
+	)
+}
+
+func (r *reader) keys(n ast.Node) {
+	var texts []string
+	var list ast.Node
+	good := true
+	seen := r.object(n, "keys",
+		field{"recipients", func(n ast.Node) {
+			list = n
+			r.list(n, "keys.recipients", func(i int, n ast.Node) {
+				s, ok := r.str(n, fmt.Sprintf("keys.recipients[%d]", i))
+				if _, err := keys.ParseRecipient(s); ok && err != nil {
+					r.problem(n, "keys.recipients[%d]: %v", i, err)
+					ok = false
+				}
+				good, texts = good && ok, append(texts, s)
+			})
+		}},
+		field{"host", func(n ast.Node) { r.config.Keys.Host = r.hostKey(n) }},
+	)
+	if seen == nil {
+		return
+	}
+	if !r.require(n, "keys", seen, "recipients") {
+		return
+	}
+	if seen["host"] == nil {
+		r.config.Keys.Host = filepath.Join(r.dir, "host.key")
+	}
+	if !good {
+		return
+	}
+	recipients, err := keys.ParseRecipients(texts)
+	if err != nil {
+		r.problem(list, "keys.recipients: %v", err)
+	}
+	r.config.Keys.Recipients = recipients
+}
+
+func (r *reader) hostKey(n ast.Node) string {
+	s, ok := r.str(n, "keys.host")
+	switch {
+	case !ok:
+		return ""
+	case strings.HasPrefix(s, "systemd:"):
+		if ref, err := credentials.Parse(s); err != nil {
+			r.problem(n, "keys.host: %v", err)
+		} else {
+			return ref.String()
+		}
+		return ""
+	case s == "" || strings.Contains(s, "://"):
+		r.problem(n, "keys.host must be the path of the host key file, or systemd:NAME")
+		return ""
+	}
+	return r.absolute(s)
+}
+
+func (r *reader) absolute(path string) string {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(r.dir, path)
+}
+
+func (r *reader) source(i int, n ast.Node) {
+	what := fmt.Sprintf("sources[%d]", i)
+	c := r.config
+	s := Source{Tags: Tags{MaxAge: days(7)}, Archived: ArchivedRecord, Retention: c.Retention}
+	var nodes sourceNodes
+	var refNode, keep ast.Node
+	only := map[string]ast.Node{} // keys that only a bucket takes
+	seen := r.object(n, what,
+		field{"name", func(n ast.Node) { s.Name = r.name(n, what+".name") }},
+		field{"url", func(n ast.Node) { nodes.url = n; s.URL = r.url(n, what+".url") }},
+		field{"credentials", func(n ast.Node) { refNode = n; s.Credentials = r.ref(n, what+".credentials") }},
+		field{"versions", func(n ast.Node) {
+			only["versions"] = n
+			s.AllVersions = r.choice(n, what+".versions", "current", "all") == "all"
+		}},
+		field{"exclude", func(n ast.Node) {
+			r.list(n, what+".exclude", func(i int, n ast.Node) {
+				s.Exclude = append(s.Exclude, r.glob(n, fmt.Sprintf("%s.exclude[%d]", what, i)))
+			})
+		}},
+		field{"tags", func(n ast.Node) { only["tags"] = n; s.Tags = r.tags(n, what+".tags") }},
+		field{"archived", func(n ast.Node) {
+			only["archived"] = n
+			s.Archived = Archived(r.choice(n, what+".archived", string(ArchivedRecord), string(ArchivedFail)))
+		}},
+		field{"vaults", func(n ast.Node) {
+			r.list(n, what+".vaults", func(i int, n ast.Node) {
+				if v, ok := r.str(n, fmt.Sprintf("%s.vaults[%d]", what, i)); ok {
+					s.Vaults, nodes.vaults = append(s.Vaults, v), append(nodes.vaults, n)
+				}
+			})
+			if len(s.Vaults) == 0 {
+				r.problem(n, "%s.vaults is empty; leave it out to mean all", what)
+			}
+		}},
+		field{"retention", func(n ast.Node) { keep = n; r.retention(n, what+".", &s.Retention) }},
+	)
+	if !r.require(n, what, seen, "name", "url") {
+		return
+	}
+	if s.URL.Kind == location.S3 && seen["credentials"] == nil {
+		r.problem(n, "%s needs credentials: env:PREFIX, profile:NAME, file:PATH, systemd:NAME or default", what)
+	}
+	if s.URL.Kind == location.File {
+		if refNode != nil {
+			r.problem(refNode, "%s is a directory and takes no credentials", what)
+		}
+		for key, n := range only {
+			r.problem(n, "%s.%s means something for buckets only, and this is a directory", what, key)
+		}
+	}
+	for _, o := range c.Sources {
+		if o.Name == s.Name && s.Name != "" {
+			r.problem(seen["name"], "two sources are named %q", s.Name)
+		}
+	}
+	if keep != nil {
+		r.at.keep[s.Name] = keep
+	}
+	c.Sources, r.at.sources = append(c.Sources, s), append(r.at.sources, nodes)
+}
+
+func (r *reader) tags(n ast.Node, what string) Tags {
+	s, ok := r.text(n, what)
+	switch {
+	case !ok || s == "always":
+		return Tags{}
+	case s == "never":
+		return Tags{Never: true}
+	}
+	v, err := retain.Parse(s)
+	if err != nil {
+		r.problem(n, "%s must be always, never, or how old read tags may be: %v", what, err)
+	}
+	return Tags{MaxAge: v}
+}
+
+func (r *reader) retention(n ast.Node, source string, to *retain.Policy) {
+	what := source + "retention"
+	r.object(n, what,
+		field{"daily", func(n ast.Node) { r.span(n, what+".daily", &to.Daily) }},
+		field{"weekly", func(n ast.Node) { r.span(n, what+".weekly", &to.Weekly) }},
+		field{"monthly", func(n ast.Node) { r.span(n, what+".monthly", &to.Monthly) }},
+		field{"yearly", func(n ast.Node) { r.span(n, what+".yearly", &to.Yearly) }},
+	)
+	if *to == (retain.Policy{}) {
+		r.problem(n, "%s keeps nothing: daily, weekly, monthly and yearly are all 0", what)
+	}
+}
+
+// minMemory is what a run needs whatever it is told: a pack being built and one being sent, and the caches.
+const minMemory = 64 << 20
+
+func (r *reader) limits(n ast.Node) {
+	l := &r.config.Limits
+	r.object(n, "limits",
+		field{"memory", func(n ast.Node) {
+			r.size(n, "limits.memory", &l.Memory)
+			if l.Memory < minMemory {
+				r.problem(n, "limits.memory must be at least 64MiB")
+			}
+		}},
+		field{"upload", func(n ast.Node) { r.size(n, "limits.upload", &l.Upload) }},
+		field{"download", func(n ast.Node) { r.size(n, "limits.download", &l.Download) }},
+		field{"connections", func(n ast.Node) { r.whole(n, "limits.connections", 1, 1000, &l.Connections) }},
+	)
+}
+
+func (r *reader) cache(n ast.Node) {
+	if s, ok := r.str(n, "cache"); ok && s != "" {
+		r.config.Cache = r.absolute(s)
+	}
+}
+
+func (r *reader) name(n ast.Node, what string) string {
+	s, ok := r.text(n, what)
+	if ok && !format.ValidName(s) {
+		r.problem(n, "%s cannot be %q; it takes lower-case letters, digits, - and _, at most 40", what, clip(s))
+		return ""
+	}
+	return s
+}
+
+func (r *reader) url(n ast.Node, what string) location.Location {
+	s, ok := r.str(n, what)
+	if !ok {
+		return location.Location{}
+	}
+	l, err := location.Parse(s)
+	if err != nil {
+		r.problem(n, "%s: %v", what, err)
+		return location.Location{}
+	}
+	if l.Insecure() {
+		r.config.Warnings = append(r.config.Warnings, fmt.Sprintf("%s uses http://, so names and metadata can be read on the way; use https:// if the server has it", what))
+	}
+	return l
+}
+
+func (r *reader) ref(n ast.Node, what string) credentials.Ref {
+	s, ok := r.str(n, what)
+	if !ok {
+		return credentials.Ref{}
+	}
+	ref, err := credentials.Parse(s)
+	if err != nil {
+		r.problem(n, "%s: %v; no secret may stand in this file", what, err)
+	}
+	return ref
+}
+
+func (r *reader) glob(n ast.Node, what string) string {
+	s, ok := r.str(n, what)
+	if !ok {
+		return ""
+	}
+	if _, err := glob.Parse(s); err != nil {
+		r.problem(n, "%s: %v", what, err)
+	}
+	return s
+}
+
+// require reports keys that are missing, and whether n was a mapping with all of them.
+func (r *reader) require(n ast.Node, what string, seen map[string]ast.Node, names ...string) bool {
+	if seen == nil {
+		return false
+	}
+	whole := true
+	for _, name := range names {
+		if seen[name] == nil {
+			r.problem(n, "%s needs %s", what, name)
+			whole = false
+		}
+	}
+	return whole
+}

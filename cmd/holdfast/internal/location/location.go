@@ -1,0 +1,152 @@
+// Package location reads the URLs that name vaults, sources and restore targets: s3://BUCKET/PREFIX?.. and file:///PATH.
+//
+// It looks at text only: it opens nothing, resolves nothing and keeps no credentials. A URL with a user name, a password
+// or a signature in it is refused, and no error repeats what stood there.
+package location
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-backup/holdfast/store/s3url"
+)
+
+// Kind is the sort of place a URL names; it is the URL's scheme.
+type Kind string
+
+const (
+	S3   Kind = "s3"   // a bucket, or a prefix in one
+	File Kind = "file" // a directory of this machine
+)
+
+// ErrSecret: a URL that carries a password, an access key or a signature.
+var ErrSecret = errors.New("a URL must not carry credentials; give them with a credentials reference such as env:PREFIX or file:PATH")
+
+// Location is a place that can be read from or stored to. Which fields are set depends on Kind.
+type Location struct {
+	Kind Kind
+	Text string // the URL as given
+
+	Path string // File: an absolute, clean path
+
+	S3 s3url.Location // S3
+}
+
+// String is the URL as it was given.
+func (l Location) String() string { return l.Text }
+
+// Insecure reports whether what goes to this place can be read on the network: an http:// endpoint that is not this machine.
+func (l Location) Insecure() bool {
+	return l.Kind == S3 && !l.S3.Secure() && !l.S3.Loopback()
+}
+
+// Same reports whether two locations are one place, however they are spelled.
+func (l Location) Same(o Location) bool {
+	a, b := l.S3, o.S3
+	a.PathStyle, b.PathStyle = false, false
+	a.Region, b.Region = "", ""
+	a.Prefix, b.Prefix = strings.Trim(a.Prefix, "/"), strings.Trim(b.Prefix, "/")
+	a.Endpoint, b.Endpoint = strings.ToLower(a.Endpoint), strings.ToLower(b.Endpoint)
+	return l.Kind == o.Kind && l.Path == o.Path && a == b
+}
+
+// Overlaps reports whether one of two places is the other, or lies in it.
+func (l Location) Overlaps(o Location) bool {
+	if l.Kind != o.Kind {
+		return false
+	}
+	if l.Kind == File {
+		return within(l.Path, o.Path) || within(o.Path, l.Path)
+	}
+	if l.S3.Bucket != o.S3.Bucket || !strings.EqualFold(l.S3.Endpoint, o.S3.Endpoint) {
+		return false
+	}
+	a, b := strings.Trim(l.S3.Prefix, "/"), strings.Trim(o.S3.Prefix, "/")
+	return within(a, b) || within(b, a)
+}
+
+func within(path, of string) bool {
+	of = strings.TrimSuffix(of, "/")
+	return of == "" || path == of || strings.HasPrefix(path, of+"/")
+}
+
+// Parse reads a URL.
+func Parse(text string) (Location, error) {
+	scheme, _, ok := strings.Cut(text, "://")
+	if !ok {
+		return Location{}, errors.New("a URL is needed, such as s3://bucket/prefix or file:///srv/data")
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		// The parser's own text repeats the URL, which may hold a password.
+		return Location{}, errors.New("this is not a URL; check it for spaces, and for % not followed by two hexadecimal digits")
+	}
+	if u.User != nil {
+		return Location{}, ErrSecret
+	}
+	if u.Fragment != "" || strings.HasSuffix(text, "#") {
+		return Location{}, errors.New("# has no meaning in this URL; write %23 where it is part of a name")
+	}
+	switch Kind(scheme) {
+	case S3:
+		return parseS3(text, u)
+	case File:
+		return parseFile(text, u)
+	case "http", "https":
+		return Location{}, fmt.Errorf("%s:// is no kind of place by itself; for a bucket write s3://BUCKET/PREFIX?endpoint=%s://HOST", scheme, scheme)
+	default:
+		return Location{}, fmt.Errorf("unknown kind of URL %q; this version reads s3:// and file://", clip(scheme)+"://")
+	}
+}
+
+func parseFile(text string, u *url.URL) (Location, error) {
+	if u.Host != "" {
+		return Location{}, fmt.Errorf("file URLs take an absolute path and no host: write file:///%s", strings.TrimPrefix(u.Host+u.Path, "/"))
+	}
+	if u.RawQuery != "" || u.ForceQuery {
+		return Location{}, errors.New("file URLs take no parameters; write %3F where ? is part of a name")
+	}
+	if !strings.HasPrefix(u.Path, "/") {
+		return Location{}, errors.New("file URLs take an absolute path: file:///srv/data")
+	}
+	if strings.ContainsRune(u.Path, 0) {
+		return Location{}, errors.New("a path cannot hold a NUL")
+	}
+	return Location{Kind: File, Text: text, Path: path.Clean(u.Path)}, nil
+}
+
+func parseS3(text string, u *url.URL) (Location, error) {
+	for name := range u.Query() {
+		if secretParameter(name) {
+			return Location{}, ErrSecret
+		}
+	}
+	if e, err := url.Parse(u.Query().Get("endpoint")); err == nil && e.User != nil {
+		return Location{}, ErrSecret
+	}
+	l, err := s3url.Parse(text)
+	if err != nil {
+		return Location{}, err
+	}
+	return Location{Kind: S3, Text: text, S3: l}, nil
+}
+
+// secretParameter finds presigned URLs and the habits of other programs.
+func secretParameter(name string) bool {
+	name = strings.ToLower(name)
+	return slices.ContainsFunc([]string{"key", "secret", "token", "signature", "credential", "password"}, func(s string) bool {
+		return strings.Contains(name, s)
+	})
+}
+
+func clip(s string) string {
+	const most = 60
+	if len(s) > most {
+		return s[:most] + "..."
+	}
+	return s
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-backup/holdfast/crypto/keys"
+)
+
+const keygenHelp = `Make a restore key: the one thing that opens what Holdfast stores.
+
+The secret goes to FILE, readable by its owner only, or to standard output; a file that
+exists is never overwritten. The public recipient is printed and belongs into the
+configuration, under keys.recipients. Keep the secret away from the machine that runs
+the job, on paper or on a medium that is not plugged in. Two keys in two places are
+better than one: whoever loses every key loses every copy.`
+
+// made is what keygen did, for scripts.
+type made struct {
+	Recipient string `json:"recipient"`
+	Class     string `json:"class"`
+	File      string `json:"file,omitempty"`
+	Identity  string `json:"identity,omitempty"` // the secret, where no file was named
+}
+
+func (a *app) keygenCommand() *cobra.Command {
+	var file string
+	var classic bool
+	cmd := &cobra.Command{
+		Use:   "keygen [--out FILE] [--classic]",
+		Short: "Make a restore key",
+		Long:  keygenHelp,
+		Args:  cobra.NoArgs,
+		RunE: a.action(func(context.Context, []string) error {
+			class := keys.Hybrid
+			if classic {
+				class = keys.X25519
+			}
+			return a.keygen(file, class)
+		}),
+		DisableFlagsInUseLine: true,
+	}
+	cmd.Flags().StringVarP(&file, "out", "o", "", "write the secret to `FILE`, which must not exist")
+	cmd.Flags().BoolVar(&classic, "classic", false, "an X25519 key (age1..), which older age programs open, instead of a post-quantum one (age1pq1..)")
+	return cmd
+}
+
+func (a *app) keygen(file string, class keys.Class) error {
+	id, err := keys.GenerateIdentity(class)
+	if err != nil {
+		return err
+	}
+	result := made{Recipient: id.Recipient().String(), Class: string(class)}
+	if file == "" {
+		return a.printKey(id, result)
+	}
+	if err := keys.WriteIdentityFile(file, id, a.now()); err != nil {
+		return err
+	}
+	result.File = file
+	if a.ui.json {
+		return a.ui.object(result)
+	}
+	fmt.Fprintln(a.ui.out, result.Recipient)
+	a.ui.remark("The secret key is in %s. Keep it off this machine; the line above is its public half and goes into keys.recipients.", file)
+	return nil
+}
+
+// printKey writes the secret to standard output.
+func (a *app) printKey(id keys.Identity, result made) error {
+	if f, ok := a.ui.sticky.to.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
+			a.ui.warn("standard output is a file with mode %04o: others may read the secret key; next time use --out FILE", info.Mode().Perm())
+		}
+	}
+	if a.ui.json {
+		result.Identity = id.Secret()
+		return a.ui.object(result)
+	}
+	if _, err := a.ui.out.Write(keys.MarshalIdentity(id, a.now())); err != nil {
+		return err
+	}
+	a.ui.remark("Public key: %s", result.Recipient)
+	return nil
+}

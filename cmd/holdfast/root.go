@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
+)
+
+const rootHelp = `Holdfast keeps a copy of your cloud that nobody who owns your cloud can delete.
+
+It reads buckets and directories with a read-only credential, compresses and encrypts
+them to keys that are not on this machine, and writes them under object lock at a
+second vendor with a credential that cannot delete.
+
+Exit codes: 0 done; 1 failed; 2 bad usage, configuration or key; 3 finished but
+incomplete; 4 finished, with an alarm; 5 verification found damage or an unprotected
+copy; 130 and 143 stopped by SIGINT and SIGTERM.`
+
+// run parses and runs one command line.
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.rootCommand()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !a.started {
+		// The flag may stand behind the one that was wrong, and then was not read.
+		a.ui.json = a.ui.json || slices.Contains(args, "--json")
+		err = usage(err)
+	}
+	a.ui.endProgress()
+	if werr := a.ui.outErr(); werr != nil {
+		err = together{err, werr}.orNil()
+	}
+	if err == nil {
+		return exitDone
+	}
+	code, name := exitOf(ctx, err)
+	a.ui.fail(err, name)
+	return code
+}
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "holdfast",
+		Short:         "A copy of your cloud that nobody who owns your cloud can delete",
+		Long:          rootHelp,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          knownCommand,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			a.begin()
+			return cmd.Help()
+		},
+	}
+	root.SuggestionsMinimumDistance = 2
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetOut(a.ui.out)
+	root.SetErr(a.ui.err)
+	root.SetIn(a.stdin)
+
+	f := root.PersistentFlags()
+	f.StringVarP(&a.configFile, "config", "c", "", "configuration `FILE` (default ./holdfast.yaml, then the user's, then /etc/holdfast)")
+	f.BoolVar(&a.ui.json, "json", false, "one JSON object a line on standard output, errors as JSON on standard error")
+	f.BoolVarP(&a.ui.quiet, "quiet", "q", false, "no remarks and no progress; results, warnings and errors only")
+	f.BoolVarP(&a.ui.verbose, "verbose", "v", false, "say more on standard error")
+	f.BoolVar(&a.ui.noProgress, "no-progress", false, "no progress bars (there are none in a pipe anyway)")
+
+	root.AddCommand(a.keygenCommand(), a.initCommand(), a.runCommand(), a.versionCommand(), a.completionCommand())
+	return root
+}
+
+// knownCommand says what was probably meant by a command there is none of.
+func knownCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("there is no command %q; did you mean %s?", args[0], strings.Join(near, " or "))
+	}
+	return fmt.Errorf("there is no command %q", args[0])
+}
+
+// action marks where a command's own code begins.
+func (a *app) action(do func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		a.begin()
+		return do(cmd.Context(), args)
+	}
+}
+
+func (a *app) begin() {
+	a.started = true
+	a.ui.settle()
+}
+
+// loadConfig finds and reads the configuration, and passes its warnings on.
+func (a *app) loadConfig() (*config.Config, error) {
+	path, err := config.Find(a.configFile, a.env)
+	if err != nil {
+		return nil, err
+	}
+	c, err := config.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range c.Warnings {
+		a.ui.warn("%s", w)
+	}
+	limitMemory(c.Limits.Memory)
+	return c, nil
+}
+
+// usage marks an error as one of the command line.
+func usage(err error) error {
+	if err == nil || errors.Is(err, errUsage) {
+		return err
+	}
+	return &marked{errUsage, err}
+}

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
+	"github.com/holdfast-backup/holdfast/replicator/backup"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+const runHelp = `Make a recovery point of each SOURCE, of all of them if none is named.
+
+What is stored already is found and not stored again, also after a run that was
+killed. A source that fails does not keep the others from being done.`
+
+// ran is one source in one vault, for scripts.
+type ran struct {
+	Source        string   `json:"source"`
+	Vault         string   `json:"vault"`
+	Point         string   `json:"point,omitempty"`
+	Status        string   `json:"status"`
+	Entries       int64    `json:"entries"`
+	Bytes         int64    `json:"bytes"`
+	Added         int64    `json:"added"`
+	Changed       int64    `json:"changed"`
+	Deleted       int64    `json:"deleted"`
+	Missing       int64    `json:"missing"`
+	BytesRead     int64    `json:"bytes_read"`
+	BytesStored   int64    `json:"bytes_stored"`
+	ObjectsStored int64    `json:"objects_stored"`
+	LocksExtended int64    `json:"locks_extended"`
+	RetainUntil   string   `json:"retain_until,omitempty"`
+	Seconds       float64  `json:"seconds"`
+	DryRun        bool     `json:"dry_run,omitempty"`
+	Error         string   `json:"error,omitempty"`
+	Alarms        []string `json:"alarms,omitempty"`
+}
+
+func (a *app) runCommand() *cobra.Command {
+	var dry bool
+	cmd := &cobra.Command{
+		Use:   "run [SOURCE...]",
+		Short: "Make a recovery point of each source",
+		Long:  runHelp,
+		RunE: a.action(func(ctx context.Context, args []string) error {
+			return a.backup(ctx, args, dry)
+		}),
+	}
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "list and compare only: say what would be read, store nothing")
+	return cmd
+}
+
+func (a *app) backup(ctx context.Context, names []string, dry bool) (err error) {
+	j, err := a.openJob()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, j.close()) }()
+	sources, err := j.pickSources(names)
+	if err != nil {
+		return err
+	}
+	var all together
+	for _, s := range sources {
+		if err := j.runSource(ctx, s, dry); err != nil {
+			all = append(all, fmt.Errorf("source %s: %w", s.Name, err))
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return all.orNil()
+}
+
+func (j *job) pickSources(names []string) ([]config.Source, error) {
+	if len(names) == 0 {
+		return j.config.Sources, nil
+	}
+	var out []config.Source
+	for _, n := range names {
+		i := slices.IndexFunc(j.config.Sources, func(s config.Source) bool { return s.Name == n })
+		if i < 0 {
+			var have []string
+			for _, s := range j.config.Sources {
+				have = append(have, s.Name)
+			}
+			return nil, usage(fmt.Errorf("the configuration has no source %q; it has %s", n, strings.Join(have, ", ")))
+		}
+		out = append(out, j.config.Sources[i])
+	}
+	return out, nil
+}
+
+// runSource makes one source's point and reports it, a line a vault.
+func (j *job) runSource(ctx context.Context, s config.Source, dry bool) (err error) {
+	began := time.Now()
+	src, get, err := j.backends.openSource(s)
+	if err != nil {
+		return err
+	}
+	if err := j.distinctKeys(ctx, s.Name, get); err != nil {
+		return err
+	}
+	session, err := j.session(ctx, s.Vaults)
+	if err != nil {
+		return errors.Join(err, j.reportFailed(s, err, began))
+	}
+	defer func() { err = errors.Join(err, session.Close()) }()
+	progress := &backup.Progress{}
+	stop := j.watch(ctx, s.Name, progress)
+	missing := 0
+	result, err := backup.Run(ctx, backup.Options{
+		Source: src, Name: s.Name, Session: session, Retention: s.Retention, TagsMaxAge: tagsAge(s.Tags, j.now()),
+		Memory: j.config.Limits.Memory, Fetchers: j.config.Limits.Connections, DryRun: dry, Progress: progress, Now: j.now,
+		Missing: func(key, reason string) {
+			if missing++; missing <= 100 {
+				j.ui.warn("%s: %q could not be read: %s", s.Name, key, reason)
+			}
+		},
+	})
+	stop()
+	if err != nil {
+		return errors.Join(err, j.reportFailed(s, err, began))
+	}
+	return j.report(s, result, began, dry)
+}
+
+// tagsAge is how old read tags may be: negative for never reading them.
+func tagsAge(t config.Tags, now time.Time) time.Duration {
+	if t.Never {
+		return -1
+	}
+	return t.MaxAge.AddTo(now).Sub(now)
+}
+
+// report prints one line a vault and gives what the run came to.
+func (j *job) report(s config.Source, r *backup.Result, began time.Time, dry bool) error {
+	var all together
+	alarms, alarm := j.alarms()
+	for _, v := range r.Vaults {
+		line := ran{
+			Source: s.Name, Vault: v.Vault, Point: r.Point.String(), Status: r.Status, Entries: r.Entries, Bytes: r.Bytes,
+			Added: r.Added, Changed: r.Changed, Deleted: r.Deleted, Missing: r.Missing, BytesRead: r.BytesRead,
+			BytesStored: v.Bytes, ObjectsStored: v.Objects, LocksExtended: v.Extended,
+			RetainUntil: r.RetainUntil.UTC().Format(time.RFC3339), Seconds: seconds(began), DryRun: dry, Alarms: alarms,
+		}
+		if r.Point.IsZero() {
+			line.Point = ""
+		}
+		if v.Err != nil {
+			line.Status, line.Error, line.Point, line.RetainUntil = "failed", v.Err.Error(), "", ""
+			// The other vaults have the whole point: not failed, but not as protected as it should be either.
+			all = append(all, &marked{errIncomplete, v.Err})
+		}
+		if err := j.printRun(line); err != nil {
+			return err
+		}
+	}
+	if r.Status == format.StatusIncomplete {
+		all = append(all, &marked{errIncomplete, fmt.Errorf("the point is incomplete: %d entries could not be read", r.Missing)})
+	}
+	return append(all, alarm).orNil()
+}
+
+// reportFailed prints a failed line a vault, for those who read the lines instead of the errors.
+func (j *job) reportFailed(s config.Source, err error, began time.Time) error {
+	for _, name := range s.Vaults {
+		line := ran{Source: s.Name, Vault: name, Status: "failed", Seconds: seconds(began), Error: err.Error()}
+		if perr := j.printRun(line); perr != nil {
+			return perr
+		}
+	}
+	return nil
+}
+
+func seconds(since time.Time) float64 {
+	return float64(time.Since(since).Round(time.Millisecond)) / float64(time.Second)
+}
+
+func (j *job) printRun(l ran) error {
+	if j.ui.json {
+		return j.ui.object(l)
+	}
+	var err error
+	switch {
+	case l.Status == "failed":
+		_, err = fmt.Fprintf(j.ui.out, "%s -> %s: failed\n", l.Source, l.Vault)
+	case l.DryRun:
+		_, err = fmt.Fprintf(j.ui.out, "%s -> %s: would read %s of %s in %d entries (+%d ~%d -%d), kept until %s\n",
+			l.Source, l.Vault, size(l.BytesRead), size(l.Bytes), l.Entries, l.Added, l.Changed, l.Deleted, day(l.RetainUntil))
+	default:
+		_, err = fmt.Fprintf(j.ui.out, "%s -> %s: %s point %.12s: %d entries, %s (+%d ~%d -%d); read %s, stored %s in %d objects, locked until %s, %.1f s\n",
+			l.Source, l.Vault, l.Status, l.Point, l.Entries, size(l.Bytes), l.Added, l.Changed, l.Deleted,
+			size(l.BytesRead), size(l.BytesStored), l.ObjectsStored, day(l.RetainUntil), l.Seconds)
+	}
+	return err
+}
+
+func day(rfc3339 string) string { return strings.SplitN(rfc3339, "T", 2)[0] }
+
+// size writes bytes for people.
+func size(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, i := float64(n)/unit, 0
+	for f >= unit && i < 4 {
+		f, i = f/unit, i+1
+	}
+	return fmt.Sprintf("%.1f %ciB", f, "KMGTP"[i])
+}
+
+// watch draws progress until stop is called.
+func (j *job) watch(ctx context.Context, label string, p *backup.Progress) (stop func()) {
+	b := j.ui.progress(label, -1)
+	if b == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		var last int64
+		for {
+			select {
+			case <-tick.C:
+				if total := p.Pending.Load(); total > 0 {
+					b.expect(total)
+				}
+				now := p.BytesRead.Load()
+				b.add(now - last)
+				last = now
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+		j.ui.endProgress()
+	}
+}
+
+// alarms tells what was noticed since it was last asked, as lines for a summary and as what the command comes to.
+func (j *job) alarms() (lines []string, alarm error) {
+	list, count := j.findings.take()
+	for _, f := range list {
+		lines = append(lines, f.String())
+		j.ui.warn("%s", f)
+	}
+	if count == 0 {
+		return nil, nil
+	}
+	kind := errAlarm
+	for _, f := range list {
+		if f.Kind == repo.Missing || f.Kind == repo.Damaged {
+			kind = errDamage
+		}
+	}
+	return lines, &marked{kind, fmt.Errorf("%d things are not as they were left in the vault; `holdfast verify` tells more", count)}
+}
+
+func (j *job) alarm() error {
+	_, err := j.alarms()
+	return err
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/credentials"
+	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/replicator/retain"
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/meter"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// job is what a configured command works with: the configuration, its vaults opened, and what was noticed.
+type job struct {
+	*app
+	config   *config.Config
+	backends *backends
+	vaults   []*vault
+	findings findings
+}
+
+// openJob reads the configuration and opens the vaults that are named, all of them for none. Nothing is sent yet.
+func (a *app) openJob(names ...string) (*job, error) {
+	c, err := a.loadConfig()
+	if err != nil {
+		return nil, err
+	}
+	j := &job{app: a, config: c, backends: a.newBackends(filepath.Dir(c.Path), c.Limits)}
+	for _, v := range c.Vaults {
+		if len(names) > 0 && !slices.Contains(names, v.Name) {
+			continue
+		}
+		opened, err := j.backends.openVault(v.Name, v.URL, v.Credentials)
+		if err != nil {
+			return nil, errors.Join(err, j.close())
+		}
+		j.vaults = append(j.vaults, opened)
+	}
+	return j, nil
+}
+
+func (a *app) newBackends(dir string, l config.Limits) *backends {
+	return &backends{
+		ui: a.ui, env: a.env, dir: dir, connections: max(l.Connections, 1),
+		rate: meter.New(meter.Options{Upload: l.Upload, Download: l.Download}),
+	}
+}
+
+func (j *job) close() error {
+	var errs []error
+	for _, v := range j.vaults {
+		errs = append(errs, v.close())
+	}
+	return errors.Join(errs...)
+}
+
+// repoVaults gives the opened vaults as the repository sees them, of those named, with their locking.
+func (j *job) repoVaults(names []string) []*repo.Vault {
+	var out []*repo.Vault
+	for _, v := range j.vaults {
+		i := slices.IndexFunc(j.config.Vaults, func(c config.Vault) bool { return c.Name == v.name })
+		if i < 0 || names != nil && !slices.Contains(names, v.name) {
+			continue
+		}
+		l := j.config.Vaults[i].Lock
+		now := j.now()
+		out = append(out, &repo.Vault{
+			Name: v.name, Read: v.Reader, Write: v.Writer, Lock: v.Locker, Inspect: v.Inspector,
+			Locking: repo.Locking{Mode: l.Mode, Slack: l.Slack.AddTo(now).Sub(now), Ceiling: l.Ceiling.AddTo(now).Sub(now)},
+		})
+	}
+	return out
+}
+
+// distinctKeys refuses a vault and a source that resolve to the same access key: one stolen key would hold both.
+func (j *job) distinctKeys(ctx context.Context, source string, get store.CredentialsFunc) error {
+	for _, v := range j.vaults {
+		same, err := credentials.SameAccessKey(ctx, v.credentials, get)
+		if err != nil {
+			return err
+		}
+		if same {
+			return usage(fmt.Errorf("source %s and vault %s use the same access key: whoever steals it has both the original and the copy; "+
+				"make a key of its own for the vault, at the other vendor", source, v.name))
+		}
+	}
+	return nil
+}
+
+// openCache opens the local cache of a repository, or a passing one where the folder cannot be used.
+func (j *job) openCache(id format.Hash) (*cache.Cache, error) {
+	dir, err := j.cacheDir()
+	if err == nil {
+		dir = filepath.Join(dir, id.String()[:16])
+		if err = os.MkdirAll(dir, 0o700); err == nil {
+			return cache.Open(filepath.Join(dir, "index"), cache.Options{Memory: j.config.Limits.Memory / 12})
+		}
+	}
+	return nil, fmt.Errorf("the cache folder cannot be used: %w; set `cache:` to a folder this user can write (what is in it is safe to delete)", err)
+}
+
+func (j *job) cacheDir() (string, error) {
+	if j.config.Cache != "" {
+		return j.config.Cache, nil
+	}
+	dir, err := os.UserCacheDir()
+	return filepath.Join(dir, "holdfast"), err
+}
+
+// hostKey reads the host key named in the configuration.
+func (j *job) hostKey() (*keys.HostKey, error) {
+	path, err := j.config.HostKeyPath(j.env)
+	if err != nil {
+		return nil, err
+	}
+	h, err := keys.ReadHostKeyFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, usage(fmt.Errorf("there is no host key at %s: `holdfast init` makes one for a new repository, `holdfast key recover --identity FILE` gets a lost one back", path))
+	}
+	return h, err
+}
+
+// session opens the repository for a job that writes.
+func (j *job) session(ctx context.Context, vaults []string) (*repo.Session, error) {
+	h, err := j.hostKey()
+	if err != nil {
+		return nil, err
+	}
+	return repo.OpenSession(ctx, repo.SessionOptions{
+		Vaults: j.repoVaults(vaults), HostKey: h, Recipients: j.config.Keys.Recipients, Cache: j.openCache, Report: j.findings.add, Now: j.now,
+	})
+}
+
+// longestKeep is how long the longest-kept point of any source is kept.
+func longestKeep(c *config.Config, at time.Time) time.Duration {
+	var most time.Duration
+	for _, s := range c.Sources {
+		most = max(most, retain.Longest(s.Retention, at))
+	}
+	return most
+}
+
+// findings collects what readers noticed, each once, and bounded: an attacker may plant a million.
+type findings struct {
+	mu    sync.Mutex
+	seen  map[repo.Finding]bool
+	count int
+	list  []repo.Finding
+}
+
+const maxFindings = 1000
+
+func (f *findings) add(x repo.Finding) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.seen == nil {
+		f.seen = map[repo.Finding]bool{}
+	}
+	if f.seen[x] {
+		return
+	}
+	f.count++
+	if len(f.list) < maxFindings {
+		f.seen[x] = true
+		f.list = append(f.list, x)
+	}
+}
+
+// take gives what was collected since the last take.
+func (f *findings) take() (list []repo.Finding, count int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list, count = f.list, f.count
+	f.list, f.count = nil, 0
+	return list, count
+}

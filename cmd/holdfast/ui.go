@@ -1,0 +1,153 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+
+	"golang.org/x/term"
+)
+
+// ui is the one place that prints. What goes where:
+//
+//   - Standard output carries results and nothing else: the lines of a list, the key of keygen, a tar stream. With --json
+//     every line is one JSON object.
+//   - Standard error carries everything else: remarks, warnings, progress, errors. With --json there are no remarks and no
+//     progress; a warning is {"warning": ".."}, an error {"error": "..", "code": ".."}, a line each.
+//   - --quiet drops remarks and progress, never warnings and errors. --verbose adds details.
+//   - Progress is drawn only where standard error is a terminal, and is wiped before anything else is printed there.
+//   - Nothing is ever asked: every command runs unattended.
+type ui struct {
+	out io.Writer // results
+	err io.Writer // the rest
+
+	json, quiet, verbose, noProgress bool
+
+	terminal bool // standard error is one
+	sticky   *stickyWriter
+
+	mu     sync.Mutex
+	bar    *bar // what is being drawn, if anything
+	silent bool // no remarks; until settle is called there may be some
+}
+
+func newUI(stdout, stderr *os.File) *ui {
+	s := &stickyWriter{to: stdout}
+	return &ui{out: s, sticky: s, err: stderr, terminal: term.IsTerminal(int(stderr.Fd()))}
+}
+
+// settle is called when the flags are known; before that, a signal's remark may already be on its way.
+func (u *ui) settle() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.silent = u.quiet || u.json
+}
+
+// object prints one result as a line of JSON.
+func (u *ui) object(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("writing a result: %w", err)
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.wipe()
+	_, err = u.out.Write(append(b, '\n'))
+	return err
+}
+
+// remark tells a person what is going on.
+func (u *ui) remark(format string, args ...any) {
+	u.mu.Lock()
+	silent := u.silent
+	u.mu.Unlock()
+	if !silent {
+		u.line(fmt.Sprintf(format, args...))
+	}
+}
+
+// detail is a remark for those who asked for more.
+func (u *ui) detail(format string, args ...any) {
+	if u.verbose {
+		u.remark(format, args...)
+	}
+}
+
+// warn tells what is wrong and does not stop the command.
+func (u *ui) warn(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if u.json {
+		u.jsonLine(map[string]string{"warning": text})
+		return
+	}
+	u.line("holdfast: warning: " + text)
+}
+
+// fail tells why the command did not succeed.
+func (u *ui) fail(err error, code string) {
+	if u.json {
+		u.jsonLine(struct {
+			Error string `json:"error"`
+			Code  string `json:"code"`
+		}{err.Error(), code})
+		return
+	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		if line != "" {
+			u.line("holdfast: " + line)
+		}
+	}
+	if code == "usage" {
+		u.line("Run holdfast --help, or holdfast COMMAND --help, for what there is.")
+	}
+}
+
+func (u *ui) jsonLine(v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		b = []byte(`{"error":"a message could not be written as JSON","code":"failed"}`)
+	}
+	u.line(string(b))
+}
+
+// line writes to standard error. If that fails there is nowhere left to say so; the exit code still tells.
+func (u *ui) line(s string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.wipe()
+	_, _ = io.WriteString(u.err, s+"\n")
+}
+
+// outErr is what went wrong writing results. A full disk behind a pipe must not look like success.
+func (u *ui) outErr() error {
+	if u.sticky == nil {
+		return nil
+	}
+	u.sticky.mu.Lock()
+	defer u.sticky.mu.Unlock()
+	if u.sticky.err == nil {
+		return nil
+	}
+	return fmt.Errorf("writing to standard output: %w", u.sticky.err)
+}
+
+// stickyWriter remembers the first failure, so that callers may print without checking each line.
+type stickyWriter struct {
+	to  io.Writer
+	mu  sync.Mutex
+	err error
+}
+
+func (s *stickyWriter) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return 0, s.err
+	}
+	n, err := s.to.Write(p)
+	s.err = err
+	return n, err
+}

@@ -1,0 +1,134 @@
+package glob
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+)
+
+func TestMatch(t *testing.T) {
+	for _, c := range []struct {
+		pattern, key string
+		want         bool
+	}{
+		{"a", "a", true}, {"a", "ab", false}, {"a", "", false}, {"ab", "a", false},
+		{"*", "abc", true}, {"*", "", true}, {"*", "a/b", false}, {"*.tmp", "x.tmp", true}, {"*.tmp", "d/x.tmp", false},
+		{"a*c", "abbc", true}, {"a*c", "ac", true}, {"a*c", "acb", false}, {"a*b*c", "a-b-b-c", true},
+		{"tmp/**", "tmp/", true}, {"tmp/**", "tmp/a/b", true}, {"tmp/**", "tmp", false}, {"tmp/**", "tmpx/a", false},
+		{"**/*.tmp", "a.tmp", true}, {"**/*.tmp", "x/y/a.tmp", true}, {"**/*.tmp", "a.tmp/x", false},
+		{"**/x", "x", true}, {"**/x", "yx", false}, {"**/x", "a/yx", false}, {"**/x", "a//x", true}, {"**/x", "/x", true},
+		{"a/**/b", "a/b", true}, {"a/**/b", "a/x/b", true}, {"a/**/b", "a/x/y/b", true}, {"a/**/b", "ab", false}, {"a/**/b", "a/xb", false},
+		{"a**b", "ab", true}, {"a**b", "a/x/b", true}, {"***", "a/b", true}, {"**", "", true},
+		{"a**/b", "ab", false}, {"a**/b", "a/b", true}, {"a**/b", "axx/yy/b", true},
+		{"?", "a", true}, {"?", "/", false}, {"?", "é", true}, {"?", "\xff", true}, {"??", "é", false}, {"?", "", false},
+		{"[a-c]x", "bx", true}, {"[a-c]x", "dx", false}, {"[!a-c]", "d", true}, {"[!a-c]", "a", false}, {"[^a]", "/", false}, {"[.-0]", "/", false},
+		{"[]]", "]", true}, {"[a-]", "-", true}, {"[\\]]", "]", true}, {"[à-ü]", "é", true}, {"[!x]", "\xfe", true},
+		{"\\*", "*", true}, {"\\*", "a", false}, {"a\\\\b", "a\\b", true}, {"\xff*", "\xffa", true}, {"\xff", "\xfe", false},
+		{"a//b", "a//b", true}, {"a/*/b", "a//b", true}, {"../y", "../y", true},
+	} {
+		g, err := Parse(c.pattern)
+		if err != nil {
+			t.Fatalf("Parse(%q): %v", c.pattern, err)
+		}
+		if got := g.Match(c.key); got != c.want {
+			t.Errorf("%q matches %q: %v, want %v", c.pattern, c.key, got, c.want)
+		}
+	}
+}
+
+func TestParseErrors(t *testing.T) {
+	for _, p := range []string{"", "a\\", "[", "[a", "[]", "[!]", "[z-a]", "[a-", "[\\", strings.Repeat("a", maxPattern+1)} {
+		if _, err := Parse(p); err == nil {
+			t.Errorf("Parse(%.20q) gave no error", p)
+		}
+	}
+}
+
+func TestSet(t *testing.T) {
+	s, err := ParseSet([]string{"tmp/**", "**/*.bak"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !s.Match("a/b.bak") || !s.Match("tmp/x") || s.Match("x") || s.Empty() {
+		t.Error("Set.Match is wrong")
+	}
+	if !s.Covers("tmp/") || !s.Covers("tmp/a/") || s.Covers("x.bak") || s.Covers("tm") {
+		t.Error("Set.Covers is wrong")
+	}
+	if _, err := ParseSet([]string{"a", "["}); err == nil {
+		t.Error("a bad pattern passed")
+	}
+	if (Set{}).Match("") || !(Set{}).Empty() {
+		t.Error("the empty set matches")
+	}
+}
+
+// TestLinear would run for hours with backtracking.
+func TestLinear(t *testing.T) {
+	g, err := Parse(strings.Repeat("**a*", 200) + "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	if g.Match(strings.Repeat("a", 4096)) {
+		t.Error("matches")
+	}
+	if d := time.Since(start); d > 5*time.Second {
+		t.Errorf("took %v", d)
+	}
+}
+
+// asRegexp translates a parsed pattern, as an independent opinion.
+func asRegexp(g Glob) string {
+	var b strings.Builder
+	b.WriteString(`(?s)\A`)
+	for _, t := range g.tokens {
+		switch t.op {
+		case opChar:
+			b.WriteString(regexp.QuoteMeta(string(t.c)))
+		case opAny:
+			b.WriteString(`[^/]`)
+		case opStar:
+			b.WriteString(`[^/]*`)
+		case opDeep:
+			b.WriteString(`.*`)
+		case opDeepSl:
+			b.WriteString(`(?:.*/)?`)
+		case opSet:
+			return ""
+		}
+	}
+	return b.String() + `\z`
+}
+
+func FuzzMatch(f *testing.F) {
+	f.Add("a/**/b*", "a/x/bc")
+	f.Add("**/?[a-z]\\*", "q/xy*")
+	f.Add("[!\xff]", "\xfe")
+	f.Fuzz(func(t *testing.T, pattern, key string) {
+		g, err := Parse(pattern)
+		if err != nil {
+			return
+		}
+		got := g.Match(key)
+		if g.Covers(key) && !g.Match(key+"/anything") {
+			t.Fatalf("%q covers %q but does not match below it", pattern, key)
+		}
+		if !utf8.ValidString(pattern) || !utf8.ValidString(key) || len(pattern) > 200 {
+			return
+		}
+		expr := asRegexp(g)
+		if expr == "" {
+			return
+		}
+		re, err := regexp.Compile(expr)
+		if err != nil {
+			t.Fatalf("%q: %v", expr, err)
+		}
+		if want := re.MatchString(key); want != got {
+			t.Fatalf("%q on %q: %v, regexp %q says %v", pattern, key, got, expr, want)
+		}
+	})
+}

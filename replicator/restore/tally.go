@@ -1,0 +1,124 @@
+package restore
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/pack"
+)
+
+// giveUpAfter is how many entries may fail one after the other, for reasons that are not their own, before the run ends.
+const giveUpAfter = 100
+
+// tally counts what becomes of entries. It is safe for concurrent use.
+type tally struct {
+	progress func(entries, bytes int64)
+	failed   func(Failure)
+
+	mu     sync.Mutex
+	res    Result
+	streak int // failures in a row that are no entry's own
+}
+
+func (t *tally) result() Result {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	res := t.res
+	res.Failures = slices.Clone(res.Failures)
+	return res
+}
+
+// restored counts an entry; bytes that Content.Pieces gave were shown as progress already.
+func (t *tally) restored(e *format.Entry, shown bool) {
+	t.mu.Lock()
+	t.res.Entries++
+	t.res.Bytes += e.Size
+	t.streak = 0
+	t.mu.Unlock()
+	if shown {
+		t.show(1, 0)
+	} else {
+		t.show(1, e.Size)
+	}
+}
+
+func (t *tally) skipped(e *format.Entry) {
+	t.mu.Lock()
+	t.res.Skipped++
+	t.mu.Unlock()
+	t.show(1, e.Size)
+}
+
+func (t *tally) ignored(e *format.Entry) {
+	t.mu.Lock()
+	t.res.Ignored++
+	t.mu.Unlock()
+	t.show(1, e.Size)
+}
+
+func (t *tally) show(entries, bytes int64) {
+	if t.progress != nil {
+		t.progress(entries, bytes)
+	}
+}
+
+// lost counts an entry that could not be restored, and gives an error if there is no point in going on.
+func (t *tally) lost(e *format.Entry, err error) error {
+	return t.fail(Failure{Key: e.Key, Version: e.Version, Entries: 1, Missing: errors.Is(err, ErrNotInPoint), Err: err})
+}
+
+// late is lost for an entry that was counted as restored.
+func (t *tally) late(key string, err error) {
+	t.mu.Lock()
+	t.res.Entries--
+	t.mu.Unlock()
+	_ = t.fail(Failure{Key: key, Entries: 1, Err: err}) // the run is asked to stop by those that are still to come
+}
+
+func (t *tally) fail(f Failure) error {
+	t.mu.Lock()
+	if f.Missing {
+		t.res.Missing += f.Entries
+	} else {
+		t.res.Failed += f.Entries
+	}
+	if len(t.res.Failures) < maxFailures {
+		t.res.Failures = append(t.res.Failures, f)
+	}
+	if t.failed != nil {
+		t.failed(f)
+	}
+	give := false
+	if !f.Missing && !ownFault(f.Err) {
+		t.streak++
+		give = t.streak >= giveUpAfter
+	}
+	t.mu.Unlock()
+	t.show(f.Entries, 0)
+	if give {
+		return fmt.Errorf("%w: %d failures in a row, the last of them: %w", ErrStop, giveUpAfter, f)
+	}
+	return nil
+}
+
+// ownFault reports whether err concerns one entry or stored object, so that others may well succeed.
+func ownFault(err error) bool {
+	return errors.Is(err, ErrRefused) || errors.Is(err, ErrContent) || damaged(err)
+}
+
+// damaged reports whether err says that stored bytes are missing or wrong, rather than out of reach for now.
+func damaged(err error) bool {
+	for _, kind := range []error{
+		repo.ErrDamaged, repo.ErrMissing, repo.ErrWrongBytes, pack.ErrDamaged, format.ErrMalformed, format.ErrBounds, store.ErrNotFound,
+	} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,146 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// Overwrite says what becomes of what is at the target already.
+type Overwrite string
+
+const (
+	// Never leaves everything that is there as it is. The zero value means the same.
+	Never Overwrite = "never"
+	// Changed leaves what is right already, as far as the target can tell cheaply, and replaces the rest.
+	Changed Overwrite = "changed"
+	// Always restores everything again.
+	Always Overwrite = "always"
+)
+
+// Errors that targets and reports of failures use.
+var (
+	// ErrRefused: the target cannot hold this key as it is, so nothing was written for it. The text says why and what to do.
+	ErrRefused = errors.New("refused")
+	// ErrStop wraps an error after which nothing more can be restored to this target: the disk is full, the bucket is
+	// gone, the reader of the stream has left. Run ends with it.
+	ErrStop = errors.New("the restore cannot go on")
+	// ErrNotInPoint: the content was not readable when the recovery point was made, so the point does not have it.
+	ErrNotInPoint = errors.New("not in the recovery point")
+	// ErrContent: the bytes in the vault do not add up to what the manifest says of the entry.
+	ErrContent = errors.New("content does not match the manifest")
+)
+
+// Verdict is what a target says of an entry before any of its content is fetched.
+type Verdict int
+
+const (
+	// Take: hand it over with its content.
+	Take Verdict = iota
+	// TakeEmpty: hand it over; its content is not needed.
+	TakeEmpty
+	// Done: nothing is left to do, it counts as restored.
+	Done
+	// Skip: it is there already and stays.
+	Skip
+	// Ignore: not a thing that this target holds.
+	Ignore
+)
+
+// Job is what a target is told before the first entry.
+type Job struct {
+	Commit      *format.Commit
+	Overwrite   Overwrite
+	DryRun      bool  // decide, and change nothing
+	Concurrency int   // how many entries it will be handed at once
+	Memory      int64 // bytes it may use for buffers of its own
+	// Fail reports an entry that was taken and went wrong after its Restore came back, or that had none (Done). It may be
+	// called until Finish returns, from any goroutine.
+	Fail func(key string, err error)
+}
+
+// Target is where a recovery point is restored to. Begin comes first and Close last; Close is called whatever happened,
+// leaves nothing half-done behind under a right name, and removes what is temporary.
+type Target interface {
+	Begin(ctx context.Context, job Job) error
+	// Accept decides what becomes of one key. It is called in order of keys, from one goroutine. versions are the key's,
+	// oldest first, if KeepsVersions, else only the current one; a key with very many comes in several calls. An error
+	// means that none of them is restored; see ErrRefused and ErrStop.
+	Accept(ctx context.Context, versions []*format.Entry) (Receiver, Verdict, error)
+	// Finish does what must come last. It is not called after a failed or cancelled run, nor for a dry one.
+	Finish(ctx context.Context) error
+	Close() error
+	// KeepsVersions reports whether all versions and delete markers of a point are wanted. It is asked after Begin.
+	KeepsVersions() bool
+	// InOrder reports whether receivers must be called one at a time and in order of keys.
+	InOrder() bool
+	// Notes says in plain words what could not be kept of what was restored, after Finish.
+	Notes() []string
+}
+
+// Receiver restores what was accepted: it is called once for each version, in their order, unless the run ends before. Different receivers
+// are called concurrently unless the target is InOrder.
+type Receiver interface {
+	Restore(ctx context.Context, e *format.Entry, c Content) error
+}
+
+// Piece is a run of an entry's content: Data, or Hole zero bytes. Data is valid until the next piece is asked for.
+type Piece struct {
+	Data []byte
+	Hole int64
+}
+
+// Len is the number of content bytes.
+func (p Piece) Len() int64 { return int64(len(p.Data)) + p.Hole }
+
+// Content is one entry's bytes.
+type Content struct {
+	whole  []byte
+	isHeld bool
+	pieces func(context.Context) iter.Seq2[Piece, error]
+}
+
+// Whole gives the content of a small entry, verified. It is valid during Restore only. ok is false for a large one, and
+// where the content could not be had; Pieces tells.
+func (c Content) Whole() (b []byte, ok bool) { return c.whole, c.isHeld }
+
+// Pieces gives the content in order, each piece verified by itself, holes as such. The sequence ends without an error only if the whole
+// was as long as the entry says and had its SHA-256: until then nothing may be called done. It can be asked for again, and
+// is then fetched again.
+func (c Content) Pieces(ctx context.Context) iter.Seq2[Piece, error] { return c.pieces(ctx) }
+
+// NoContent is what a receiver is handed with TakeEmpty.
+func NoContent() Content {
+	return Content{isHeld: true, pieces: func(context.Context) iter.Seq2[Piece, error] {
+		return func(func(Piece, error) bool) {}
+	}}
+}
+
+// held is the content of a small entry; holes are given as such.
+func held(e *format.Entry, b []byte) Content {
+	return Content{whole: b, isHeld: true, pieces: func(context.Context) iter.Seq2[Piece, error] {
+		return func(yield func(Piece, error) bool) {
+			at := int64(0)
+			for i := range e.Chunks {
+				c := &e.Chunks[i]
+				p := Piece{Data: b[at : at+c.Size]}
+				if c.Hole {
+					p = Piece{Hole: c.Size}
+				}
+				if !yield(p, nil) {
+					return
+				}
+				at += c.Size
+			}
+		}
+	}}
+}
+
+// lost is content that could not be had.
+func lost(err error) Content {
+	return Content{pieces: func(context.Context) iter.Seq2[Piece, error] {
+		return func(yield func(Piece, error) bool) { yield(Piece{}, err) }
+	}}
+}

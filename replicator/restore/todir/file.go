@@ -1,0 +1,160 @@
+package todir
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-backup/holdfast/replicator/restore"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// receiver puts one thing into a folder.
+type receiver struct {
+	t    *Target
+	in   *node
+	name string
+}
+
+// Restore implements restore.Receiver.
+func (r receiver) Restore(ctx context.Context, e *format.Entry, c restore.Content) error {
+	defer r.in.release()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	temp := r.t.tempName()
+	var err error
+	switch e.Kind {
+	case format.KindSymlink:
+		err = r.symlink(temp, e)
+	case format.KindSpecial:
+		err = r.special(temp, e)
+	default:
+		err = r.file(ctx, temp, e, c)
+	}
+	if err != nil {
+		return err
+	}
+	if err := retry(func() error { return unix.Renameat(r.in.fd, temp, r.in.fd, r.name) }); err != nil {
+		r.discard(temp)
+		return explain("name", r.name, err)
+	}
+	return nil
+}
+
+func (r receiver) discard(temp string) {
+	_ = retry(func() error { return unix.Unlinkat(r.in.fd, temp, 0) }) // the next restore sweeps what is left
+}
+
+// file writes content and attributes under the temporary name.
+func (r receiver) file(ctx context.Context, temp string, e *format.Entry, c restore.Content) error {
+	mode := uint32(0o600)
+	if e.Kind == format.KindObject {
+		mode = 0o666 // less the umask: a bucket knows no modes
+	}
+	fd, err := openat(r.in.fd, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+	if err != nil {
+		return explain("create", r.name, err)
+	}
+	if err = r.write(ctx, fd, e, c); err == nil {
+		err = r.t.dressFile(r.in.fd, fd, temp, e)
+	}
+	// Some file systems say only now that they could not keep it.
+	if cerr := unix.Close(fd); err == nil && cerr != nil && cerr != unix.EINTR {
+		err = explain("close", r.name, cerr)
+	}
+	if err != nil {
+		r.discard(temp)
+	}
+	return err
+}
+
+// write writes the content; holes stay holes.
+func (r receiver) write(ctx context.Context, fd int, e *format.Entry, c restore.Content) error {
+	if b, ok := c.Whole(); ok && (len(e.Chunks) == 0 || !hasHole(e)) {
+		return r.writeAt(fd, b, 0)
+	}
+	var at int64
+	hole := false
+	for p, err := range c.Pieces(ctx) {
+		if err != nil {
+			return err
+		}
+		if p.Hole > 0 {
+			hole = true
+		} else if err := r.writeAt(fd, p.Data, at); err != nil {
+			return err
+		}
+		at += p.Len()
+	}
+	if !hole {
+		return nil
+	}
+	if err := retry(func() error { return unix.Ftruncate(fd, at) }); err != nil {
+		return explain("set the size of", r.name, err)
+	}
+	return nil
+}
+
+func hasHole(e *format.Entry) bool {
+	for i := range e.Chunks {
+		if e.Chunks[i].Hole {
+			return true
+		}
+	}
+	return false
+}
+
+func (r receiver) writeAt(fd int, b []byte, at int64) error {
+	for len(b) > 0 {
+		n, err := unix.Pwrite(fd, b, at)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return explain("write", r.name, err)
+		}
+		b, at = b[n:], at+int64(n)
+	}
+	return nil
+}
+
+// symlink makes a link under the temporary name. Where it points to is the point's business: nothing here follows it.
+func (r receiver) symlink(temp string, e *format.Entry) error {
+	target := e.File.Target
+	if target == "" || strings.IndexByte(target, 0) >= 0 {
+		return refuse("a symbolic link to %q", target)
+	}
+	if err := retry(func() error { return unix.Symlinkat(target, r.in.fd, temp) }); err != nil {
+		return explain("link", r.name, err)
+	}
+	if err := r.t.dressLink(r.in.fd, temp, e); err != nil {
+		r.discard(temp)
+		return err
+	}
+	return nil
+}
+
+// special makes a device, fifo or socket under the temporary name.
+func (r receiver) special(temp string, e *format.Entry) error {
+	kinds := map[string]uint32{"fifo": unix.S_IFIFO, "socket": unix.S_IFSOCK, "char": unix.S_IFCHR, "block": unix.S_IFBLK}
+	kind, ok := kinds[e.File.Type]
+	if !ok {
+		return refuse("a special file of type %q", e.File.Type)
+	}
+	if err := retry(func() error { return mknodat(r.in.fd, temp, kind|0o600, e.File.Rdev) }); err != nil {
+		return explain("make a "+e.File.Type, r.name, err)
+	}
+	err := r.t.dressLink(r.in.fd, temp, e)
+	if err == nil {
+		if err = retry(func() error { return unix.Fchmodat(r.in.fd, temp, e.File.Mode, 0) }); err != nil {
+			err = fmt.Errorf("set the mode of %q: %w", r.name, err)
+		}
+	}
+	if err != nil {
+		r.discard(temp)
+	}
+	return err
+}

@@ -1,0 +1,243 @@
+package restore
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/tree"
+)
+
+// maxVersions is how many versions of one key are handed to a target at once.
+const maxVersions = 1024
+
+// walker goes through the manifest in order, asks the target about every key and starts what is to be fetched. It
+// belongs to one goroutine.
+type walker struct {
+	*run
+	window window
+	group  []*format.Entry // versions of the key that is being collected
+	last   string          // the key seen last
+	seen   int64
+}
+
+// walk ends when everything is started; what is in flight then is the caller's to wait for.
+func (w *walker) walk(ctx context.Context) error {
+	from, end := w.bounds()
+	for leaf, err := range tree.Leaves(ctx, w.o.Reader.Page, w.o.Commit.Manifest, from, nil) {
+		if err != nil {
+			if err = w.lostRest(ctx, err); err != nil {
+				return err
+			}
+			break
+		}
+		if end != "" && leaf.First >= end {
+			break
+		}
+		if err := w.leaf(ctx, leaf); err != nil {
+			return err
+		}
+	}
+	if err := w.settle(ctx); err != nil {
+		return err
+	}
+	return w.flush(ctx)
+}
+
+// bounds gives the range of keys that the includes can match: those with their common literal beginning.
+func (w *walker) bounds() (from, end string) {
+	for i, g := range w.o.Include {
+		lit := g
+		if n := strings.IndexAny(g, `*?[\`); n >= 0 {
+			lit = g[:n]
+		}
+		if i == 0 {
+			from = lit
+		}
+		n := 0
+		for n < len(from) && n < len(lit) && from[n] == lit[n] {
+			n++
+		}
+		from = from[:n]
+	}
+	return from, after(from)
+}
+
+// after gives the least string greater than all that begin with prefix, "" if there is none.
+func after(prefix string) string {
+	b := []byte(prefix)
+	for len(b) > 0 {
+		if b[len(b)-1] < 0xff {
+			b[len(b)-1]++
+			return string(b)
+		}
+		b = b[:len(b)-1]
+	}
+	return ""
+}
+
+// leaf walks one page. One that cannot be read, or is not what it should be, fails by its first key; the next one may do.
+func (w *walker) leaf(ctx context.Context, leaf format.PageRef) error {
+	var n int64
+	for e, err := range tree.LeafEntries(ctx, w.o.Reader.Page, leaf) {
+		if err != nil {
+			if ctx.Err() != nil || !damaged(err) {
+				return fmt.Errorf("read the manifest: %w", err)
+			}
+			err = fmt.Errorf("manifest page from here on: %w", err)
+			return w.tally.fail(Failure{Key: leaf.First, Entries: max(leaf.Entries-n, 1), Err: err})
+		}
+		n++
+		if err := w.entry(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lostRest records that the manifest cannot be read further.
+func (w *walker) lostRest(ctx context.Context, err error) error {
+	if ctx.Err() != nil || !damaged(err) {
+		return fmt.Errorf("read the manifest: %w", err)
+	}
+	rest := int64(1)
+	if w.include.Empty() {
+		rest = max(w.o.Commit.Manifest.Entries-w.seen, 1)
+	}
+	return w.tally.fail(Failure{Key: w.last, Entries: rest, Err: fmt.Errorf("manifest after this key: %w", err)})
+}
+
+// entry collects the versions of one key; with the first of the next they are settled.
+func (w *walker) entry(ctx context.Context, e *format.Entry) error {
+	w.seen++
+	if e.Key < w.last {
+		return w.tally.lost(e, fmt.Errorf("manifest: this key stands after %q: %w", w.last, format.ErrMalformed))
+	}
+	if e.Key != w.last || len(w.group) == maxVersions {
+		if err := w.settle(ctx); err != nil {
+			return err
+		}
+	}
+	w.last = e.Key
+	if !w.include.Empty() && !w.include.Match(e.Key) || w.exclude.Match(e.Key) {
+		return nil
+	}
+	if !w.o.Target.KeepsVersions() {
+		w.group = w.group[:0]
+	}
+	w.group = append(w.group, e)
+	return nil
+}
+
+// settle asks the target about the key that was collected.
+func (w *walker) settle(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	group := w.group[:0:0]
+	for _, e := range w.group {
+		if e.Missing != "" {
+			if err := w.tally.lost(e, fmt.Errorf("%w: %s", ErrNotInPoint, e.Missing)); err != nil {
+				return err
+			}
+			continue
+		}
+		group = append(group, e)
+	}
+	w.group = w.group[:0]
+	if len(group) == 0 || !w.o.Target.KeepsVersions() && group[0].Kind == format.KindMarker {
+		return nil
+	}
+	recv, verdict, err := w.o.Target.Accept(ctx, group)
+	if err != nil {
+		return w.rejected(ctx, group, err)
+	}
+	var before *item
+	for _, e := range group {
+		switch {
+		case verdict == Skip:
+			w.tally.skipped(e)
+		case verdict == Ignore:
+			w.tally.ignored(e)
+		case verdict == Done || w.o.DryRun:
+			w.tally.restored(e, false)
+		default:
+			it := &item{e: e, recv: recv, empty: verdict == TakeEmpty || e.Size == 0}
+			it.follow(before)
+			before = it
+			if err := w.start(ctx, it); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (w *walker) rejected(ctx context.Context, group []*format.Entry, err error) error {
+	if stops(ctx, err) {
+		return err
+	}
+	for _, e := range group {
+		if err := w.tally.lost(e, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start sets one item on its way.
+func (w *walker) start(ctx context.Context, it *item) error {
+	if it.isLarge(w.limits) {
+		if !w.slots.TryAcquire(1) {
+			// Those that hold a slot may wait for what is still in the window.
+			if err := w.flush(ctx); err != nil {
+				return err
+			}
+			if err := w.slots.Acquire(ctx, 1); err != nil {
+				return err
+			}
+		}
+		return w.startLarge(ctx, it)
+	}
+	it.cost = it.weigh()
+	if w.window.full(it, w.limits) {
+		if err := w.flush(ctx); err != nil {
+			return err
+		}
+	}
+	if !w.small.TryAcquire(it.cost) {
+		if err := w.flush(ctx); err != nil {
+			return err
+		}
+		if err := w.small.Acquire(ctx, it.cost); err != nil {
+			return err
+		}
+	}
+	if w.queue != nil {
+		it.fetched = make(chan struct{})
+		w.queue <- it
+	}
+	if it.empty {
+		return w.arrived(ctx, it)
+	}
+	w.window.add(it)
+	return nil
+}
+
+// startLarge restores an entry as its content streams by, on a goroutine of its own.
+func (w *walker) startLarge(ctx context.Context, it *item) error {
+	it.large = true
+	if w.queue != nil {
+		w.queue <- it
+		return nil
+	}
+	if it.open() {
+		w.inFlight.Add(1)
+		w.work.Go(func() error {
+			defer w.inFlight.Done()
+			return w.finish(ctx, it)
+		})
+	}
+	return nil
+}

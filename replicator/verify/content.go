@@ -1,0 +1,448 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"iter"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/tree"
+)
+
+const (
+	windowPieces = 4096     // single-chunk entries looked at together, so that frames they share are decoded once
+	windowBytes  = 16 << 20 // or as soon as they come to this much content
+	batchBytes   = 8 << 20  // content of one large entry fetched and held at once
+)
+
+// content decodes what the points' manifests refer to. Leaf pages that a point shares with the one before it (of the
+// same source) had their content compared there; that all they refer to is on the needs list is checked for each point.
+func (r *run) content(ctx context.Context, points []*point) error {
+	seen := map[format.Hash]bool{} // roots of manifest and needs together
+	var todo []*point
+	for _, p := range points {
+		both := append(p.commit.Manifest.Sum[:], p.commit.Needs.Sum[:]...)
+		if k := format.Hash(sha256.Sum256(both)); !seen[k] {
+			seen[k] = true
+			todo = append(todo, p)
+			r.o.Progress.EntriesTotal.Add(p.commit.Entries)
+		}
+	}
+	var before *point
+	for _, p := range todo {
+		if before != nil && before.Source != p.Source {
+			before = nil
+		}
+		whole, err := r.manifest(ctx, p, before)
+		if err != nil {
+			return err
+		}
+		if before = p; !whole {
+			before = nil // not all of its pages were compared
+		}
+	}
+	return nil
+}
+
+// manifest goes through one point and reports whether that was possible to the end.
+func (r *run) manifest(ctx context.Context, p, before *point) (whole bool, err error) {
+	needs, err := r.needsOf(ctx, p)
+	if err != nil {
+		return false, err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(min(r.o.Concurrency, maxDecoders))
+	w := &walk{run: r, p: p, needs: needs, g: g}
+	err = w.leaves(gctx, before)
+	if err == nil {
+		err = w.flush(gctx)
+	}
+	// A goroutine's error ends the walk too; it is the one that says why.
+	if werr := g.Wait(); werr != nil {
+		err = werr
+	}
+	return !w.broken, err
+}
+
+// walk is the way through one point's manifest.
+type walk struct {
+	*run
+	p     *point
+	needs *needed
+	g     *errgroup.Group
+
+	entries, bytes, missing int64
+	broken                  bool // a page could not be read: what is counted above is not everything
+	win                     []piece
+	size                    int64
+}
+
+// leaves walks the leaf pages beside those of the point before.
+func (w *walk) leaves(ctx context.Context, before *point) error {
+	old := newEarlier(ctx, w.reader.Page, before)
+	defer old.close()
+	visit := func(ref format.PageRef) { w.uses(ref.Object) }
+	for leaf, err := range tree.Leaves(ctx, w.reader.Page, w.p.commit.Manifest, "", visit) {
+		if err != nil {
+			w.broken = true
+			return w.trouble(ctx, w.p.commit.Manifest.Object, w.p.ID, fmt.Errorf("manifest: %w", err))
+		}
+		w.uses(leaf.Object)
+		if err := w.leaf(ctx, leaf, old.has(leaf)); err != nil {
+			return err
+		}
+	}
+	if m := w.p.commit.Manifest; !w.broken && (w.entries != m.Entries || w.bytes != m.Bytes || w.missing != m.Missing) {
+		w.lost(repo.Damaged, m.Object, "the manifest promises %d entries of %d bytes, %d missing, and holds %d of %d, %d missing",
+			m.Entries, m.Bytes, m.Missing, w.entries, w.bytes, w.missing)
+	}
+	return nil
+}
+
+// lost passes on a finding about what becomes of entries: not once for each object, as others are.
+func (w *walk) lost(k repo.FindingKind, name, detail string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pass(Finding{repo.Finding{Kind: k, Name: name, Detail: fmt.Sprintf(detail, args...)}, w.p.ID})
+}
+
+// failed is trouble for what becomes of entries.
+func (w *walk) failed(ctx context.Context, name, what string, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	k, ok := judge(err)
+	if !ok {
+		return fmt.Errorf("verify: %w", err)
+	}
+	w.lost(k, name, "%s: %v", what, err)
+	return nil
+}
+
+// uses checks that a stored object which the manifest refers to is on the needs list.
+func (w *walk) uses(name string) {
+	if !w.needs.has(name) {
+		w.unlisted(name)
+	}
+}
+
+func (w *walk) usesChunk(c format.Chunk) {
+	if !c.Hole && !w.needs.hasSum(c.Pack) {
+		w.unlisted(format.PackName(c.Pack))
+	}
+}
+
+func (w *walk) unlisted(name string) {
+	w.find(repo.Damaged, name, w.p.ID, "the manifest refers to it, and the needs list leaves it out: its lock would not be kept up")
+}
+
+// leaf goes through one leaf page; known says that its content was compared for an earlier point.
+func (w *walk) leaf(ctx context.Context, leaf format.PageRef, known bool) error {
+	for e, err := range tree.LeafEntries(ctx, w.reader.Page, leaf) {
+		if err != nil {
+			w.broken = true
+			return w.failed(ctx, leaf.Object, fmt.Sprintf("%d entries from %q on cannot be read", leaf.Entries, leaf.First), err)
+		}
+		w.entries++
+		w.bytes += e.Size
+		if e.Missing != "" {
+			w.missing++
+		}
+		w.o.Progress.Entries.Add(1)
+		for _, c := range e.Chunks {
+			w.usesChunk(c)
+		}
+		if !known {
+			w.mu.Lock()
+			w.sum.Entries++
+			w.mu.Unlock()
+		}
+		read := !known && e.Missing == "" && w.sample.takes(e.Key, e.Version, e.SHA256.String())
+		if err := w.entry(ctx, e, read); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entry checks one entry; with read its content too.
+func (w *walk) entry(ctx context.Context, e *format.Entry, read bool) error {
+	if !read || len(e.Extents) == 0 && len(e.Chunks) == 0 {
+		if read && (e.Kind == format.KindObject || e.Kind == format.KindFile) {
+			w.done(1)
+		}
+		return w.extents(ctx, e)
+	}
+	if len(e.Chunks) == 1 && !e.Chunks[0].Hole {
+		c := e.Chunks[0]
+		if c.Sum.IsZero() {
+			c.Sum = e.SHA256
+		}
+		w.win = append(w.win, piece{key: e.Key, chunk: c, want: e.SHA256})
+		w.size += c.Size
+		if len(w.win) >= windowPieces || w.size >= windowBytes {
+			return w.flush(ctx)
+		}
+		return nil
+	}
+	w.g.Go(func() error { return w.large(ctx, e) })
+	return ctx.Err()
+}
+
+func (w *walk) done(n int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sum.EntriesRead += n
+}
+
+// extents checks the extent pages of an entry whose content is not read.
+func (w *walk) extents(ctx context.Context, e *format.Entry) error {
+	for _, err := range w.chunks(ctx, e) {
+		if err != nil {
+			return w.failed(ctx, extentOf(e, err), fmt.Sprintf("%q", e.Key), err)
+		}
+	}
+	return nil
+}
+
+// extentError says in which object an extent page is broken.
+type extentError struct {
+	object string
+	err    error
+}
+
+func (x *extentError) Error() string { return x.err.Error() }
+func (x *extentError) Unwrap() error { return x.err }
+
+func extentOf(e *format.Entry, err error) string {
+	var x *extentError
+	if errors.As(err, &x) {
+		return x.object
+	}
+	return e.Extents[0].Object
+}
+
+// chunks gives an entry's chunks in order, those in extent pages included, which are held against the entry.
+func (w *walk) chunks(ctx context.Context, e *format.Entry) iter.Seq2[format.Chunk, error] {
+	return func(yield func(format.Chunk, error) bool) {
+		for _, c := range e.Chunks {
+			if !yield(c, nil) {
+				return
+			}
+		}
+		for _, x := range e.Extents {
+			w.uses(x.Object)
+			fail := func(err error) {
+				yield(format.Chunk{}, &extentError{x.Object, fmt.Errorf("extent from %d: %w", x.From, err)})
+			}
+			page, err := w.reader.Extent(ctx, x)
+			if err != nil {
+				fail(err)
+				return
+			}
+			var size int64
+			for line, err := range format.PageLines(page) {
+				var c format.Chunk
+				if err == nil {
+					c, err = format.ParseChunk(line)
+				}
+				if err != nil {
+					fail(err)
+					return
+				}
+				w.usesChunk(c)
+				size += c.Size
+				if !yield(c, nil) {
+					return
+				}
+			}
+			if size != x.Size {
+				fail(fmt.Errorf("%d bytes instead of %d: %w", size, x.Size, errDiffers))
+				return
+			}
+		}
+	}
+}
+
+// piece is a run of bytes in a frame with the hash it has to have.
+type piece struct {
+	key   string
+	chunk format.Chunk
+	want  format.Hash // of the whole entry
+}
+
+// flush hands the window to a goroutine.
+func (w *walk) flush(ctx context.Context) error {
+	win := w.win
+	w.win, w.size = nil, 0
+	if len(win) == 0 {
+		return nil
+	}
+	w.g.Go(func() error { return w.window(ctx, win) })
+	return ctx.Err()
+}
+
+// window checks single-chunk entries, pack by pack.
+func (w *walk) window(ctx context.Context, win []piece) error {
+	slices.SortStableFunc(win, func(a, b piece) int { return bytes.Compare(a.chunk.Pack[:], b.chunk.Pack[:]) })
+	for len(win) > 0 {
+		n := slices.IndexFunc(win, func(p piece) bool { return p.chunk.Pack != win[0].chunk.Pack })
+		if n < 0 {
+			n = len(win)
+		}
+		if err := w.pieces(ctx, win[:n]); err != nil {
+			return err
+		}
+		win = win[n:]
+	}
+	return nil
+}
+
+// pieces checks pieces of one pack. Where something is wrong each is looked at by itself, to tell which entries are lost.
+func (w *walk) pieces(ctx context.Context, ps []piece) error {
+	name := format.PackName(ps[0].chunk.Pack)
+	frames := make([]format.Frame, len(ps))
+	for i, p := range ps {
+		frames[i] = p.chunk.Frame
+	}
+	err := w.reader.Frames(ctx, name, frames, func(i int, plain []byte) error { return w.compare(ps[i], plain) })
+	if err == nil {
+		w.done(int64(len(ps)))
+		return nil
+	}
+	if _, ok := judge(err); !ok || ctx.Err() != nil {
+		return w.failed(ctx, name, "", err)
+	}
+	lost, first, why := 0, "", error(nil)
+	for i, p := range ps {
+		err := w.reader.Frames(ctx, name, frames[i:i+1], func(_ int, plain []byte) error { return w.compare(p, plain) })
+		if err == nil {
+			w.done(1)
+			continue
+		}
+		if _, ok := judge(err); !ok || ctx.Err() != nil {
+			return w.failed(ctx, name, "", err)
+		}
+		if lost++; lost == 1 {
+			first, why = p.key, err
+		}
+	}
+	if lost == 0 {
+		return nil
+	}
+	return w.failed(ctx, name, fmt.Sprintf("%d entries cannot be restored, the first is %q", lost, first), why)
+}
+
+func (w *walk) compare(p piece, plain []byte) error {
+	c := p.chunk
+	if c.At > int64(len(plain))-c.Size {
+		return repo.ErrWrongBytes
+	}
+	w.o.Progress.Bytes.Add(c.Size)
+	sum := format.Hash(sha256.Sum256(plain[c.At:][:c.Size]))
+	if sum != c.Sum || sum != p.want {
+		return repo.ErrWrongBytes
+	}
+	return nil
+}
+
+// large checks an entry of several chunks: each chunk's hash, and the whole's over all of them in order.
+func (w *walk) large(ctx context.Context, e *format.Entry) error {
+	h := sha256.New()
+	var batch []format.Chunk
+	var size int64
+	object := format.PrefixPacks
+	flush := func() (err error) {
+		object, err = w.batch(ctx, h, batch)
+		batch, size = batch[:0], 0
+		return err
+	}
+	for c, err := range w.chunks(ctx, e) {
+		if err != nil {
+			return w.failed(ctx, extentOf(e, err), fmt.Sprintf("%q", e.Key), err)
+		}
+		if size > 0 && !c.Hole && size+c.Size > batchBytes {
+			if err := flush(); err != nil {
+				return w.failed(ctx, object, fmt.Sprintf("%q cannot be restored", e.Key), err)
+			}
+		}
+		batch = append(batch, c)
+		if !c.Hole {
+			size += c.Size
+		}
+	}
+	if err := flush(); err != nil {
+		return w.failed(ctx, object, fmt.Sprintf("%q cannot be restored", e.Key), err)
+	}
+	if format.Hash(h.Sum(nil)) != e.SHA256 {
+		w.lost(repo.Damaged, w.p.commit.Manifest.Object, "%q: its chunks are intact, and their sum is not the entry's: %v", e.Key, errDiffers)
+		return nil
+	}
+	w.done(1)
+	return nil
+}
+
+// batch fetches the chunks' bytes, checks each, and adds them to h in order. On error it names the object concerned.
+func (w *walk) batch(ctx context.Context, h hash.Hash, chunks []format.Chunk) (string, error) {
+	byPack := map[format.Hash][]int{}
+	var order []format.Hash
+	for i, c := range chunks {
+		if c.Hole {
+			continue
+		}
+		if byPack[c.Pack] == nil {
+			order = append(order, c.Pack)
+		}
+		byPack[c.Pack] = append(byPack[c.Pack], i)
+	}
+	got := make([][]byte, len(chunks))
+	for _, pack := range order {
+		at := byPack[pack]
+		frames := make([]format.Frame, len(at))
+		for k, i := range at {
+			frames[k] = chunks[i].Frame
+		}
+		name := format.PackName(pack)
+		err := w.reader.Frames(ctx, name, frames, func(k int, plain []byte) error {
+			c := chunks[at[k]]
+			if err := w.compare(piece{chunk: c, want: c.Sum}, plain); err != nil {
+				return err
+			}
+			got[at[k]] = bytes.Clone(plain[c.At:][:c.Size])
+			return nil
+		})
+		if err != nil {
+			return name, err
+		}
+	}
+	for i, c := range chunks {
+		if c.Hole {
+			if err := zeros(ctx, h, c.Size); err != nil {
+				return "", err
+			}
+			continue
+		}
+		h.Write(got[i])
+	}
+	return "", nil
+}
+
+// zeros hashes a hole, which may be of terabytes.
+func zeros(ctx context.Context, h hash.Hash, n int64) error {
+	var block [64 << 10]byte
+	for ; n > 0; n -= int64(len(block)) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		h.Write(block[:min(n, int64(len(block)))])
+	}
+	return nil
+}

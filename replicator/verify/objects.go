@@ -1,0 +1,336 @@
+package verify
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// objects checks every stored object the points need: presence, version, lock, and from level Bytes on its bytes.
+func (r *run) objects(ctx context.Context, points []*point) error {
+	if err := r.join(ctx, commits(points).sorted()); err != nil {
+		return err
+	}
+	all := lists(points)
+	for _, l := range all {
+		r.o.Progress.ObjectsTotal.Add(l.root.Entries)
+	}
+	held, standing := remembered{}, remembered{}
+	broken := func(l *list, err error) error {
+		return r.trouble(ctx, l.root.Object, l.point, fmt.Errorf("needs list: %w", err))
+	}
+	pages := newPageCache(r.reader.Page)
+	for batch := range slices.Chunk(all, maxStreams) {
+		m := merger{load: pages.load, broken: broken, pages: func(l *list, ref format.PageRef) {
+			sum, err := format.ParseName(ref.Object)
+			if err != nil {
+				return // the reader refuses such a name itself
+			}
+			held.add(object{name: ref.Object, size: -1, least: ref.Frame.Offset + ref.Frame.Length, sum: sum, locks: l.locks, point: l.point})
+		}}
+		err := r.join(ctx, func(yield func(*object, error) bool) {
+			for o, err := range m.merged(ctx, batch) {
+				if err == nil && isStanding(o.name) {
+					standing.add(*o)
+				}
+				if !yield(o, err) {
+					return
+				}
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := r.join(ctx, held.sorted()); err != nil {
+		return err
+	}
+	left, err := r.standing(points, standing)
+	if err != nil {
+		return err
+	}
+	return r.join(ctx, left.sorted())
+}
+
+// commits gives the commit objects themselves.
+func commits(points []*point) remembered {
+	out := remembered{}
+	for _, p := range points {
+		out.add(object{name: p.Name, size: -1, least: 1, sum: p.ID, locks: lockOf(p.lock()), point: p.ID})
+	}
+	return out
+}
+
+func isStanding(name string) bool {
+	return strings.HasPrefix(name, format.PrefixDescriptors) || strings.HasPrefix(name, format.PrefixKeys)
+}
+
+// standing gives the descriptors and host key copies that the points need beyond what was asked of those on their lists.
+func (r *run) standing(points []*point, listed remembered) (remembered, error) {
+	out := remembered{}
+	add := func(o object) {
+		if old := listed[o.name]; old == nil || (&locks{old.locks.compliance, old.locks.governance}).join(o.locks) {
+			out.add(o)
+		}
+	}
+	chain := r.o.Repository.Chain
+	for _, p := range points {
+		n := slices.IndexFunc(chain, func(l repo.Link) bool { return l.Sum == p.commit.Descriptor })
+		if n < 0 {
+			r.find(repo.Missing, p.Name, p.ID, "it was written under descriptor %s, which is not in the chain", p.commit.Descriptor)
+		}
+		for _, l := range chain[:n+1] {
+			add(object{name: format.DescriptorName(l.Number, l.Sum), size: l.Size, sum: l.Sum, locks: lockOf(p.lock()), point: p.ID})
+			sum, err := format.ParseName(l.HostKey)
+			if err != nil {
+				return nil, fmt.Errorf("descriptor %d: %w", l.Number, err)
+			}
+			add(object{name: l.HostKey, size: l.HostKeyLen, sum: sum, locks: lockOf(p.lock()), point: p.ID})
+		}
+	}
+	return out, nil
+}
+
+// task is one object with what the vault lists under its name.
+type task struct {
+	object *object
+	group  group
+}
+
+// join walks objects, sorted by name, beside the vault's listing and checks each.
+func (r *run) join(ctx context.Context, objects iter.Seq2[*object, error]) error {
+	g, ctx := errgroup.WithContext(ctx)
+	tasks := make(chan task, r.o.Concurrency)
+	g.Go(func() error {
+		defer close(tasks)
+		at := &listing{ctx: ctx, in: r.o.In}
+		defer at.close()
+		for o, err := range objects {
+			if err != nil {
+				return err
+			}
+			t := task{object: o}
+			if t.group, err = at.find(o.name); err != nil {
+				return err
+			}
+			select {
+			case tasks <- t:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	for range r.o.Concurrency {
+		g.Go(func() error {
+			for t := range tasks {
+				if err := r.check(ctx, t); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// check looks at one object.
+func (r *run) check(ctx context.Context, t task) error {
+	r.o.Progress.Objects.Add(1)
+	o := t.object
+	switch {
+	case t.group.versions == 0 && t.group.markers == 0:
+		r.count(0)
+		r.find(repo.Missing, o.name, o.point, "not in the vault")
+		return nil
+	case t.group.versions == 0:
+		r.count(0)
+		r.find(repo.Missing, o.name, o.point, "only a delete marker is left")
+		return nil
+	case t.group.versions == 1 && t.group.markers == 0:
+		only := t.group.kept[0]
+		r.count(only.Size)
+		if !o.fits(only.Size) {
+			r.find(repo.Damaged, o.name, o.point, "%d bytes instead of %s", only.Size, o.sizeText())
+			return nil
+		}
+		if r.o.Level != Locks && r.sample.takes(o.name) {
+			if ok, err := r.readAll(ctx, o, only); err != nil || !ok {
+				return err
+			}
+		}
+		return r.checkVersion(ctx, o, only)
+	}
+	return r.choose(ctx, o, t.group)
+}
+
+func (r *run) count(size int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sum.Objects++
+	r.sum.Bytes += size
+}
+
+func (o *object) fits(size int64) bool {
+	return size == o.size || o.size < 0 && size >= o.least && size <= format.MaxPack
+}
+
+func (o *object) sizeText() string {
+	if o.size < 0 {
+		return fmt.Sprintf("at least %d", o.least)
+	}
+	return fmt.Sprint(o.size)
+}
+
+// readAll compares the hash of an object's only version.
+func (r *run) readAll(ctx context.Context, o *object, info store.Info) (ok bool, err error) {
+	switch ok, err := r.hashes(ctx, info, o.sum); {
+	case err != nil:
+		return false, r.trouble(ctx, o.name, o.point, err)
+	case !ok:
+		r.find(repo.Damaged, o.name, o.point, "its bytes do not have the hash in its name")
+		return false, nil
+	}
+	r.countRead()
+	return true, nil
+}
+
+func (r *run) countRead() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sum.ObjectsRead++
+}
+
+// hashes streams one version and compares its hash.
+func (r *run) hashes(ctx context.Context, info store.Info, sum format.Hash) (bool, error) {
+	body, err := r.o.In.Open(ctx, info.Ref, 0, -1)
+	if err != nil {
+		return false, err
+	}
+	defer body.Close()
+	h := sha256.New()
+	n, err := io.Copy(h, io.LimitReader(body, info.Size+1))
+	r.o.Progress.Bytes.Add(n)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return format.Hash(h.Sum(nil)) == sum, nil
+}
+
+// checkVersion checks the lock of the version that counts.
+func (r *run) checkVersion(ctx context.Context, o *object, info store.Info) error {
+	if r.o.NoLocks {
+		return nil
+	}
+	_, got, err := r.o.In.Stat(ctx, info.Ref)
+	if err != nil {
+		return r.trouble(ctx, o.name, o.point, err)
+	}
+	r.judgeLock(o, got)
+	return nil
+}
+
+func (r *run) judgeLock(o *object, got store.Retention) {
+	if got.Mode == store.Governance {
+		r.mu.Lock()
+		r.sum.Governance++
+		r.mu.Unlock()
+	}
+	if o.locks.held(got) {
+		return
+	}
+	has := "has none"
+	if got.Mode != store.ModeNone {
+		has = "has " + lockOf(got).String()
+	}
+	r.find(repo.Unlocked, o.name, o.point, "needs a lock in %s, %s", o.locks, has)
+}
+
+// choose finds the version that counts where there are several, or delete markers. The same bytes put twice are a
+// repeated request or two runs at once, and harmless; anything else is tampering, and the right bytes have to be found
+// under it and be locked.
+func (r *run) choose(ctx context.Context, o *object, g group) error {
+	odd := ""
+	switch {
+	case g.markers > 0:
+		odd = fmt.Sprintf("%d delete markers lie over %d versions", g.markers, g.versions)
+	case g.versions > len(g.kept):
+		odd = fmt.Sprintf("there are %d versions", g.versions)
+	}
+	var right []store.Info
+	var best store.Retention
+	held := false
+	// The oldest first: what was put later is the likelier forgery.
+	for _, info := range slices.Backward(g.kept) {
+		if odd != "" && held {
+			break
+		}
+		ok := false
+		if o.fits(info.Size) {
+			var err error
+			if ok, err = r.hashes(ctx, info, o.sum); err != nil {
+				if err = r.passOver(ctx, err); err != nil {
+					return err
+				}
+			}
+		}
+		if !ok {
+			odd = fmt.Sprintf("version %s has other bytes", info.Version)
+			continue
+		}
+		right = append(right, info)
+		if r.o.NoLocks || held {
+			held = true
+			continue
+		}
+		_, got, err := r.o.In.Stat(ctx, info.Ref)
+		if err != nil {
+			if err = r.passOver(ctx, err); err != nil {
+				return err
+			}
+			continue
+		}
+		if held = o.locks.held(got); held || len(right) == 1 {
+			best = got
+		}
+	}
+	if len(right) == 0 {
+		r.count(0)
+		r.find(repo.Damaged, o.name, o.point, "none of its %d versions has the right bytes", g.versions)
+		return nil
+	}
+	r.count(right[0].Size)
+	r.countRead()
+	if odd != "" {
+		r.find(repo.Tampered, o.name, o.point, "%s; the right bytes are in version %s", odd, right[0].Version)
+	}
+	if !r.o.NoLocks {
+		r.judgeLock(o, best)
+	}
+	return nil
+}
+
+// passOver lets a version that cannot be read be; another may do.
+func (r *run) passOver(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if _, ok := judge(err); ok {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,309 @@
+// Package verify holds one vault against what its recovery points need: that every stored object is there in the right
+// version with its lock, that its bytes are those its name promises, and that its content decodes to what was backed up.
+//
+// The levels build on each other. Locks and bytes need no private key. Objects that many points share are looked at once,
+// and leaf pages that a point has in common with the one before are decoded once. Memory is bounded by the number of
+// points and the constants here, not by how many objects there are; the one exception is the content level, which keeps
+// eight bytes for each stored object that one point needs. The package must never write to a vault, and never let junk
+// that an attacker laid beside intact bytes pass for damage.
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// Level says how closely to look.
+type Level string
+
+// The levels; each includes those before it.
+const (
+	Locks   Level = "locks"   // every object is there, in the right version, locked as long as its points ask
+	Bytes   Level = "bytes"   // and its stored bytes have the SHA-256 in its name
+	Content Level = "content" // and all of it decrypts and decodes to the hashes in the manifest
+)
+
+// ErrLevel: no such level.
+var ErrLevel = errors.New("no such level: use locks, bytes or content")
+
+// Status is the verdict over a vault.
+type Status string
+
+// The verdicts. An object that is gone, damaged or not locked long enough is damage: the copy cannot be relied on.
+const (
+	OK       Status = "ok"
+	Tampered Status = "tampered" // something was put on top or beside; the right bytes are all there and locked
+	Damaged  Status = "damaged"
+)
+
+// Finding is one thing that is wrong. Point is the point that needs the object, the one kept longest of several; it is
+// zero where the object belongs to none.
+type Finding struct {
+	repo.Finding
+	Point format.Hash
+}
+
+// Options of a verification of one vault.
+type Options struct {
+	Repository *repo.Repository
+	In         store.Reader
+	Identities []keys.Identity // for Content: a restore key
+	Points     []format.Hash   // IDs; none: all points
+	Level      Level           // default Locks
+	// Sample is the share, in percent, of stored objects whose bytes are read and of entries whose content is decoded.
+	// 0 is all of them. Which ones is random, chosen anew each run.
+	Sample      float64
+	NoLocks     bool          // the vault is a directory, which keeps no locks: Summary.LocksChecked says so
+	Concurrency int           // requests at once, default 16; content is decoded by at most 4
+	Emit        func(Finding) // called one at a time; may be nil
+	Progress    *Progress     // may be nil
+}
+
+// Progress is filled in while a verification goes on; it may be read at any time.
+type Progress struct {
+	Objects      atomic.Int64 // stored objects looked at
+	ObjectsTotal atomic.Int64 // at most so many
+	Entries      atomic.Int64 // manifest entries walked
+	EntriesTotal atomic.Int64
+	Bytes        atomic.Int64 // read from packs and other objects to be hashed, or decoded
+}
+
+// Summary is what a verification came to. Counts of findings are counts of Emit's calls.
+type Summary struct {
+	Status       Status
+	Level        Level
+	Points       int     // looked at
+	Objects      int64   // stored objects looked at, each once (once for every 128 different needs lists)
+	Bytes        int64   // their stored size
+	ObjectsRead  int64   // of them read in full and hashed
+	Entries      int64   // manifest entries walked: those of leaf pages shared by consecutive points once
+	EntriesRead  int64   // of them decoded and compared
+	Sample       float64 // percent; 100: all
+	LocksChecked bool    // false: the vault keeps no locks
+	Governance   int64   // objects held by a governance lock only, which an administrator can take away
+	Missing      int64
+	Damaged      int64
+	Unlocked     int64
+	Tampered     int64
+	Seconds      float64
+}
+
+const (
+	defaultConcurrency = 16
+	maxDecoders        = 4       // content jobs at once, each of up to about 32 MiB
+	maxRemembered      = 100_000 // findings remembered so as to give each once
+)
+
+// Run verifies. Findings are no error: an error says that the vault could not be read to the end, or that the key given
+// opens nothing, and the Summary then covers what was done.
+func Run(ctx context.Context, o Options) (Summary, error) {
+	start := time.Now()
+	r, err := newRun(ctx, o)
+	if err != nil {
+		return Summary{}, err
+	}
+	err = r.all(ctx)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	s := r.summary()
+	s.Seconds = time.Since(start).Seconds()
+	return s, err
+}
+
+// run is one verification.
+type run struct {
+	o      Options
+	reader *repo.Reader
+	sample sampler
+
+	mu       sync.Mutex // guards what follows
+	sum      Summary
+	reported map[string]bool // kind and name of findings about stored objects
+}
+
+func newRun(_ context.Context, o Options) (*run, error) {
+	if o.Repository == nil || o.In == nil {
+		return nil, errors.New("verify: repository and reader are needed")
+	}
+	switch o.Level {
+	case "":
+		o.Level = Locks
+	case Locks, Bytes, Content:
+	default:
+		return nil, fmt.Errorf("level %q: %w", o.Level, ErrLevel)
+	}
+	if o.Level == Content && len(o.Identities) == 0 {
+		return nil, repo.ErrNeedKey
+	}
+	if o.Sample < 0 || o.Sample > 100 {
+		return nil, fmt.Errorf("sample of %g%%: give a share between 0 and 100", o.Sample)
+	}
+	if o.Sample == 0 {
+		o.Sample = 100
+	}
+	if o.Concurrency <= 0 {
+		o.Concurrency = defaultConcurrency
+	}
+	if o.Progress == nil {
+		o.Progress = new(Progress)
+	}
+	r := &run{o: o, reported: map[string]bool{}}
+	r.sum = Summary{Level: o.Level, Sample: o.Sample, LocksChecked: !o.NoLocks}
+	var err error
+	if r.sample, err = newSampler(o.Sample); err != nil {
+		return nil, err
+	}
+	r.reader, err = repo.NewReader(o.Repository, o.In, o.Identities, nil, r.noticed)
+	return r, err
+}
+
+func (r *run) summary() Summary {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.sum
+	switch {
+	case s.Missing+s.Damaged+s.Unlocked > 0:
+		s.Status = Damaged
+	case s.Tampered > 0:
+		s.Status = Tampered
+	default:
+		s.Status = OK
+	}
+	return s
+}
+
+// all goes through the levels.
+func (r *run) all(ctx context.Context) error {
+	// Once more, for what it notices: junk beside the descriptors is tampering too.
+	found, err := repo.Find(ctx, r.o.In, r.o.Repository.Fingerprint.String(), r.noticed)
+	if err != nil {
+		return err
+	}
+	if found.ID != r.o.Repository.ID {
+		return repo.ErrAmbiguous
+	}
+	points, err := r.points(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.objects(ctx, points); err != nil {
+		return err
+	}
+	if r.o.Level != Content {
+		return nil
+	}
+	return r.content(ctx, points)
+}
+
+// point is a selected point whose commit object was read.
+type point struct {
+	repo.Point
+	commit *format.Commit
+}
+
+// lock is how the point's objects have to be held.
+func (p *point) lock() store.Retention {
+	return store.Retention{Mode: store.Mode(p.commit.Mode), Until: p.commit.RetainUntil.Time}
+}
+
+// ErrNoPoint: a point to verify is not in the vault.
+var ErrNoPoint = errors.New("no such point in this vault")
+
+// points lists the points, checks the commit objects of those selected, and gives the ones that can be read, those of
+// one source together and in order of time.
+func (r *run) points(ctx context.Context) ([]*point, error) {
+	listed, err := r.o.Repository.Points(ctx, r.o.In, "", r.noticed)
+	if err != nil {
+		return nil, err
+	}
+	wanted := map[format.Hash]bool{}
+	for _, id := range r.o.Points {
+		wanted[id] = true
+	}
+	var out []*point
+	for _, p := range listed {
+		if len(r.o.Points) > 0 && !wanted[p.ID] {
+			continue
+		}
+		delete(wanted, p.ID)
+		got, err := r.point(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		if got != nil {
+			out = append(out, got)
+		}
+	}
+	for id := range wanted {
+		return nil, fmt.Errorf("point %s: %w", id, ErrNoPoint)
+	}
+	// Listed by time; a stable sort keeps that within a source.
+	slices.SortStableFunc(out, func(a, b *point) int { return compare(a.Source, b.Source) })
+	return out, nil
+}
+
+// point reads one commit object; nil: it cannot be used, and that was reported.
+func (r *run) point(ctx context.Context, p repo.Point) (*point, error) {
+	r.mu.Lock()
+	r.sum.Points++
+	r.mu.Unlock()
+	c, err := r.o.Repository.Commit(ctx, r.o.In, p, r.noticed)
+	if err != nil {
+		return nil, r.trouble(ctx, p.Name, p.ID, err)
+	}
+	if m := c.Manifest; c.Entries != m.Entries || c.Bytes != m.Bytes || c.Missing != m.Missing {
+		r.find(repo.Damaged, p.Name, p.ID, "it says %d entries of %d bytes, %d missing; its manifest %d of %d, %d missing",
+			c.Entries, c.Bytes, c.Missing, m.Entries, m.Bytes, m.Missing)
+	}
+	return &point{p, c}, nil
+}
+
+// noticed takes what package repo reports, which knows of no point.
+func (r *run) noticed(f repo.Finding) { r.emit(Finding{Finding: f}) }
+
+func (r *run) find(k repo.FindingKind, name string, p format.Hash, detail string, args ...any) {
+	r.emit(Finding{repo.Finding{Kind: k, Name: name, Detail: fmt.Sprintf(detail, args...)}, p})
+}
+
+// emit counts and passes on a finding about a stored object, once for each kind and name: several of the steps here, and
+// the reader below, may come across the same thing.
+func (r *run) emit(f Finding) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := string(f.Kind) + " " + f.Name
+	if r.reported[key] {
+		return
+	}
+	if len(r.reported) < maxRemembered {
+		r.reported[key] = true
+	}
+	r.pass(f)
+}
+
+// pass counts and passes on a finding; the lock is held.
+func (r *run) pass(f Finding) {
+	switch f.Kind {
+	case repo.Missing:
+		r.sum.Missing++
+	case repo.Damaged:
+		r.sum.Damaged++
+	case repo.Unlocked:
+		r.sum.Unlocked++
+	case repo.Tampered:
+		r.sum.Tampered++
+	}
+	if r.o.Emit != nil {
+		r.o.Emit(f)
+	}
+}
