@@ -9,7 +9,16 @@ import (
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/credentials"
 	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/crypto/seal"
+	"github.com/holdfast-backup/holdfast/replicator/browse"
+	"github.com/holdfast-backup/holdfast/replicator/glob"
+	"github.com/holdfast-backup/holdfast/replicator/restore"
+	"github.com/holdfast-backup/holdfast/replicator/verify"
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/pack"
 )
 
 // The exit codes, which scripts rely on. They never change.
@@ -53,13 +62,40 @@ func outcomes() []outcome {
 		{keys.ErrNoRecipients, exitUsage, "key"},
 		{keys.ErrDuplicate, exitUsage, "key"},
 		{credentials.ErrUnset, exitUsage, "credentials"},
+		{repo.ErrNeedKey, exitUsage, "key"},
+		{errNoRestoreKey, exitUsage, "key"},
+		{seal.ErrNoKey, exitUsage, "key"},
+		{repo.ErrHostKey, exitUsage, "host_key"},
+		{repo.ErrRecipients, exitUsage, "recipients"},
+		{repo.ErrFingerprint, exitUsage, "fingerprint"},
+		{repo.ErrCeiling, exitUsage, "ceiling"},
+		{glob.ErrPattern, exitUsage, "usage"},
+		{verify.ErrLevel, exitUsage, "usage"},
+		{browse.ErrSpec, exitUsage, "usage"},
+		{browse.ErrAmbiguous, exitUsage, "ambiguous"},
+		{browse.ErrNotFound, exitFailed, "no_point"},
+		{browse.ErrOnlyIncomplete, exitFailed, "only_incomplete"},
 		{errDamage, exitDamage, "damaged"},
+		{cache.ErrBusy, exitFailed, "already_running"},
+		{repo.ErrRefused, exitFailed, "refused"},
+		{repo.ErrNotLocked, exitFailed, "no_lock"},
+		{repo.ErrNoRepository, exitFailed, "no_repository"},
+		{repo.ErrAmbiguous, exitFailed, "ambiguous"},
+		{verify.ErrNoPoint, exitFailed, "no_point"},
 		{store.ErrCredentials, exitFailed, "credentials_refused"},
 		{store.ErrDenied, exitFailed, "denied"},
 		{store.ErrNoLock, exitFailed, "no_lock"},
 		{store.ErrLocked, exitFailed, "locked"},
 		{store.ErrClock, exitFailed, "clock"},
 		{store.ErrNoSpace, exitFailed, "no_space"},
+		{format.ErrNewer, exitFailed, "newer"},
+		{repo.ErrMissing, exitDamage, "damaged"},
+		{repo.ErrDamaged, exitDamage, "damaged"},
+		{pack.ErrDamaged, exitDamage, "damaged"},
+		{seal.ErrDamaged, exitDamage, "damaged"},
+		{format.ErrMalformed, exitDamage, "damaged"},
+		{format.ErrBounds, exitDamage, "damaged"},
+		{restore.ErrStop, exitFailed, "stopped"},
 		{store.ErrNotFound, exitFailed, "not_found"},
 		{errIncomplete, exitIncomplete, "incomplete"},
 		{errAlarm, exitAlarm, "alarm"},

@@ -12,7 +12,6 @@ import (
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/replicator/backup"
-	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -255,19 +254,13 @@ func (j *job) watch(ctx context.Context, label string, p *backup.Progress) (stop
 
 // alarms tells what was noticed since it was last asked, as lines for a summary and as what the command comes to.
 func (j *job) alarms() (lines []string, alarm error) {
-	list, count := j.findings.take()
-	for _, f := range list {
-		lines = append(lines, f.String())
-		j.ui.warn("%s", f)
-	}
+	lines, count, gone := j.findings.tell(j.ui)
 	if count == 0 {
 		return nil, nil
 	}
 	kind := errAlarm
-	for _, f := range list {
-		if f.Kind == repo.Missing || f.Kind == repo.Damaged {
-			kind = errDamage
-		}
+	if gone {
+		kind = errDamage
 	}
 	return lines, &marked{kind, fmt.Errorf("%d things are not as they were left in the vault; `holdfast verify` tells more", count)}
 }

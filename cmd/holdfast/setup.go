@@ -119,8 +119,10 @@ func (j *job) cacheDir() (string, error) {
 }
 
 // hostKey reads the host key named in the configuration.
-func (j *job) hostKey() (*keys.HostKey, error) {
-	path, err := j.config.HostKeyPath(j.env)
+func (j *job) hostKey() (*keys.HostKey, error) { return j.readHostKey(j.config) }
+
+func (a *app) readHostKey(c *config.Config) (*keys.HostKey, error) {
+	path, err := c.HostKeyPath(a.env)
 	if err != nil {
 		return nil, err
 	}
@@ -184,4 +186,18 @@ func (f *findings) take() (list []repo.Finding, count int) {
 	list, count = f.list, f.count
 	f.list, f.count = nil, 0
 	return list, count
+}
+
+// tell prints what was noticed since it was last taken. gone is whether something is lost or damaged.
+func (f *findings) tell(u *ui) (lines []string, count int, gone bool) {
+	list, count := f.take()
+	for _, x := range list {
+		lines = append(lines, x.String())
+		u.warn("%s", x)
+		gone = gone || x.Kind == repo.Missing || x.Kind == repo.Damaged
+	}
+	if more := count - len(list); more > 0 {
+		u.warn("and %d more", more)
+	}
+	return lines, count, gone
 }

@@ -97,15 +97,15 @@ func lists(points []*point) []*list {
 	return out
 }
 
-// merged gives the objects of several needs lists in order of name, each once, asking for all that its lists ask for.
-// A list that turns out broken is handed to broken, and the others go on. pages is called for every page of every list.
+// merger walks several needs lists side by side.
 type merger struct {
 	load   tree.Load
-	pages  func(l *list, ref format.PageRef)
-	broken func(l *list, err error) error
+	pages  func(l *list, ref format.PageRef) // called for every page of every list
+	broken func(l *list, err error) error    // called for a list that cannot be read further; the others go on
 	heap   listHeap
 }
 
+// merged gives the objects of the lists in order of name, each once, asking for all that its lists ask for.
 func (m *merger) merged(ctx context.Context, lists []*list) iter.Seq2[*object, error] {
 	return func(yield func(*object, error) bool) {
 		defer func() {

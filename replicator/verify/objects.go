@@ -19,13 +19,16 @@ import (
 
 // objects checks every stored object the points need: presence, version, lock, and from level Bytes on its bytes.
 func (r *run) objects(ctx context.Context, points []*point) error {
+	r.o.Progress.ObjectsTotal.Store(int64(len(points)))
 	if err := r.join(ctx, commits(points).sorted()); err != nil {
 		return err
 	}
 	all := lists(points)
+	var most int64
 	for _, l := range all {
-		r.o.Progress.ObjectsTotal.Add(l.root.Entries)
+		most = max(most, l.root.Entries)
 	}
+	r.o.Progress.ObjectsTotal.Add(most) // lists of one vault mostly name the same objects
 	held, standing := remembered{}, remembered{}
 	broken := func(l *list, err error) error {
 		return r.trouble(ctx, l.root.Object, l.point, fmt.Errorf("needs list: %w", err))
@@ -258,79 +261,4 @@ func (r *run) judgeLock(o *object, got store.Retention) {
 		has = "has " + lockOf(got).String()
 	}
 	r.find(repo.Unlocked, o.name, o.point, "needs a lock in %s, %s", o.locks, has)
-}
-
-// choose finds the version that counts where there are several, or delete markers. The same bytes put twice are a
-// repeated request or two runs at once, and harmless; anything else is tampering, and the right bytes have to be found
-// under it and be locked.
-func (r *run) choose(ctx context.Context, o *object, g group) error {
-	odd := ""
-	switch {
-	case g.markers > 0:
-		odd = fmt.Sprintf("%d delete markers lie over %d versions", g.markers, g.versions)
-	case g.versions > len(g.kept):
-		odd = fmt.Sprintf("there are %d versions", g.versions)
-	}
-	var right []store.Info
-	var best store.Retention
-	held := false
-	// The oldest first: what was put later is the likelier forgery.
-	for _, info := range slices.Backward(g.kept) {
-		if odd != "" && held {
-			break
-		}
-		ok := false
-		if o.fits(info.Size) {
-			var err error
-			if ok, err = r.hashes(ctx, info, o.sum); err != nil {
-				if err = r.passOver(ctx, err); err != nil {
-					return err
-				}
-			}
-		}
-		if !ok {
-			odd = fmt.Sprintf("version %s has other bytes", info.Version)
-			continue
-		}
-		right = append(right, info)
-		if r.o.NoLocks || held {
-			held = true
-			continue
-		}
-		_, got, err := r.o.In.Stat(ctx, info.Ref)
-		if err != nil {
-			if err = r.passOver(ctx, err); err != nil {
-				return err
-			}
-			continue
-		}
-		if held = o.locks.held(got); held || len(right) == 1 {
-			best = got
-		}
-	}
-	if len(right) == 0 {
-		r.count(0)
-		r.find(repo.Damaged, o.name, o.point, "none of its %d versions has the right bytes", g.versions)
-		return nil
-	}
-	r.count(right[0].Size)
-	r.countRead()
-	if odd != "" {
-		r.find(repo.Tampered, o.name, o.point, "%s; the right bytes are in version %s", odd, right[0].Version)
-	}
-	if !r.o.NoLocks {
-		r.judgeLock(o, best)
-	}
-	return nil
-}
-
-// passOver lets a version that cannot be read be; another may do.
-func (r *run) passOver(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if _, ok := judge(err); ok {
-		return nil
-	}
-	return err
 }

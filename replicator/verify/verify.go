@@ -72,7 +72,7 @@ type Options struct {
 // Progress is filled in while a verification goes on; it may be read at any time.
 type Progress struct {
 	Objects      atomic.Int64 // stored objects looked at
-	ObjectsTotal atomic.Int64 // at most so many
+	ObjectsTotal atomic.Int64 // about so many: it is not known before the end
 	Entries      atomic.Int64 // manifest entries walked
 	EntriesTotal atomic.Int64
 	Bytes        atomic.Int64 // read from packs and other objects to be hashed, or decoded

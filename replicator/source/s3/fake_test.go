@@ -83,10 +83,10 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if hook != nil && hook(w, r, key) {
 		return
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	switch {
 	case key == "":
+		f.mu.Lock()
+		defer f.mu.Unlock()
 		f.list(w, q)
 	case q.Has("tagging"):
 		fmt.Fprint(w, "<Tagging><TagSet><Tag><Key>asked</Key><Value>yes</Value></Tag></TagSet></Tagging>") //nolint:errcheck // test
@@ -96,8 +96,11 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *fake) get(w http.ResponseWriter, r *http.Request, key, version string) {
-	for i := range f.items {
-		it := &f.items[i]
+	f.mu.Lock()
+	items := slices.Clone(f.items) // a body is sent without the lock
+	f.mu.Unlock()
+	for i := range items {
+		it := &items[i]
 		if it.key != key || (version != "" && it.version != version) {
 			continue
 		}

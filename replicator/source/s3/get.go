@@ -145,6 +145,7 @@ func (t *stream) request() (*s3.GetObjectOutput, error) {
 	}
 	t.body, t.cancel = out.Body, cancel
 	t.idle = time.AfterFunc(v.s.o.IdleTimeout, cancel)
+	t.idle.Stop() // it runs only while a read waits: a slow reader is not a stalled server
 	return out, nil
 }
 
@@ -193,6 +194,7 @@ func (t *stream) read(p []byte) (int, error) {
 	for len(p) > 0 {
 		t.idle.Reset(t.v.s.o.IdleTimeout)
 		n, err := t.body.Read(p)
+		t.idle.Stop()
 		if n > 0 {
 			t.check.add(p[:n])
 			t.off += int64(n)
@@ -212,20 +214,18 @@ func (t *stream) read(p []byte) (int, error) {
 // resume opens the rest of the object after its stream broke off.
 func (t *stream) resume(cause error) error {
 	t.stop()
-	for {
-		if err := t.parent.Err(); err != nil {
-			return fmt.Errorf("read %q of %s: %w", t.e.Key, t.v.s.name, err)
-		}
-		if t.tries == resumes {
-			return &source.Unreadable{Key: t.e.Key, Reason: "stream breaks off", Err: fmt.Errorf("at byte %d: %w", t.off, cause)}
-		}
-		t.tries++
-		if err := t.pause(); err != nil {
-			return err
-		}
-		_, err := t.request()
+	if err := t.parent.Err(); err != nil {
+		return fmt.Errorf("read %q of %s: %w", t.e.Key, t.v.s.name, err)
+	}
+	if t.tries == resumes {
+		return &source.Unreadable{Key: t.e.Key, Reason: "stream breaks off", Err: fmt.Errorf("at byte %d: %w", t.off, cause)}
+	}
+	t.tries++
+	if err := t.pause(); err != nil {
 		return err
 	}
+	_, err := t.request()
+	return err
 }
 
 // pause waits between tries: at once the first time, then longer and longer.

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+// buildHoldfast builds the program that users run, from the tree this demo lies in and with that tree's own go.mod, so
+// that not even a version of a library comes from the demo's.
+func buildHoldfast(ctx context.Context, dir string) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("go env GOMOD: %w", err)
+	}
+	// The root of the tree is two folders above this module.
+	root := filepath.Dir(filepath.Dir(filepath.Dir(strings.TrimSpace(string(out)))))
+	if _, err := os.Stat(filepath.Join(root, "cmd", "holdfast", "main.go")); err != nil {
+		return "", errors.New("the demo builds Holdfast from the tree it lies in; run it from there: go -C cmd/holdfast-demo run .")
+	}
+	bin := filepath.Join(dir, "holdfast")
+	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", bin, "./cmd/holdfast")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build holdfast: %w\n%s", err, bytes.TrimSpace(out))
+	}
+	return bin, nil
+}
+
+// machine is a computer that holdfast runs on: a folder and an environment of its own, and nothing of anybody else's.
+type machine struct {
+	story   *story
+	bin     string
+	dir     string
+	env     []string
+	verbose bool
+}
+
+func (d *demo) newMachine(name string) (*machine, error) {
+	m := &machine{story: &d.story, bin: d.bin, dir: filepath.Join(d.dir, name), verbose: d.verbose}
+	home := filepath.Join(m.dir, "home")
+	if err := os.MkdirAll(home, 0o700); err != nil {
+		return nil, err
+	}
+	m.env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "XDG_CACHE_HOME=" + filepath.Join(home, ".cache"), "TMPDIR=" + d.dir}
+	return m, nil
+}
+
+// knows puts a credential into the machine's environment, where a configuration's env:PREFIX finds it.
+func (m *machine) knows(prefix string, a account) {
+	m.env = append(m.env, prefix+"_ACCESS_KEY_ID="+a.ID, prefix+"_SECRET_ACCESS_KEY="+a.Secret)
+}
+
+// ran is what a command came to.
+type ran struct {
+	out, err string
+	code     int
+}
+
+// holdfast runs the program as somebody types it, and shows what it prints. Any exit code not among ok is an error.
+func (m *machine) holdfast(ctx context.Context, ok []int, args ...string) (ran, error) {
+	m.story.say("$ holdfast %s", typed(args))
+	r, err := m.quiet(ctx, ok, args...)
+	if err != nil {
+		return r, err
+	}
+	m.show(r.out)
+	if m.verbose {
+		m.show(r.err)
+	}
+	return r, nil
+}
+
+// quiet runs the program and shows nothing.
+func (m *machine) quiet(ctx context.Context, ok []int, args ...string) (ran, error) {
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, m.bin, args...)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = m.dir, m.env, &stdout, &stderr
+	endWithParent(cmd)
+	runtime.LockOSThread() // the kernel watches the thread that starts a child, not the program
+	defer runtime.UnlockOSThread()
+	err := cmd.Run()
+	r := ran{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return r, fmt.Errorf("holdfast %s: %w", args[0], err)
+	}
+	if ctx.Err() != nil {
+		return r, ctx.Err()
+	}
+	if !slices.Contains(ok, r.code) {
+		return r, fmt.Errorf("holdfast %s: exit code %d\n%s%s", typed(args), r.code, r.out, r.err)
+	}
+	return r, nil
+}
+
+// showEnds prints the first lines of a long output and its last one.
+func (m *machine) showEnds(text string) {
+	lines := slices.Collect(strings.Lines(text))
+	const most = 4
+	if len(lines) <= most+2 || m.verbose {
+		m.show(text)
+		return
+	}
+	m.show(strings.Join(lines[:most], ""))
+	m.story.say("  … %d more lines like these …", len(lines)-most-1)
+	m.show(lines[len(lines)-1])
+}
+
+// show prints a command's lines, long ones cut.
+func (m *machine) show(text string) {
+	const widest = 150
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\n")
+		if runes := []rune(line); len(runes) > widest && !m.verbose {
+			line = string(runes[:widest-1]) + "…"
+		}
+		if line != "" {
+			m.story.say("  %s", line)
+		}
+	}
+}
+
+// typed is a command line as one would type it.
+func typed(args []string) string {
+	out := make([]string, len(args))
+	for i, a := range args {
+		if out[i] = a; strings.ContainsAny(a, " ?&*'\"$") {
+			out[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(out, " ")
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/store/repo"
+)
+
+const recoverHelp = `Rebuild the host key of a lost machine from the sealed copy in the vault.
+
+It takes a restore key, checks what it finds against the repository's descriptor, and
+writes to keys.host of the configuration, or to --out; a file that exists is never
+overwritten. Afterwards 'holdfast run' goes on where the lost machine stopped.
+` + readerHelp
+
+// recovered is what key recover did, for scripts.
+type recovered struct {
+	File        string `json:"file"`
+	Vault       string `json:"vault"`
+	Fingerprint string `json:"fingerprint"`
+}
+
+func (a *app) keyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "key",
+		Short: "Work with the keys of a repository",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			a.begin()
+			return cmd.Help()
+		},
+	}
+	cmd.AddCommand(a.keyRecoverCommand())
+	return cmd
+}
+
+func (a *app) keyRecoverCommand() *cobra.Command {
+	var f readerFlags
+	var out string
+	cmd := &cobra.Command{
+		Use:               "recover --identity FILE [--out FILE]",
+		Short:             "Rebuild a lost host key from the vault",
+		Long:              recoverHelp,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: a.action(func(ctx context.Context, _ []string) error {
+			return a.recoverHostKey(ctx, &f, out)
+		}),
+	}
+	f.add(cmd, a)
+	f.addIdentity(cmd, "a restore key")
+	cmd.Flags().StringVarP(&out, "out", "o", "", "write the host key to `FILE`, which must not exist (default: keys.host of the configuration)")
+	return cmd
+}
+
+func (a *app) recoverHostKey(ctx context.Context, f *readerFlags, out string) (err error) {
+	if len(f.identities) == 0 {
+		return usage(errors.New("give a restore key with --identity FILE"))
+	}
+	r, err := a.openReading(ctx, f)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	if out == "" {
+		if out, err = r.hostKeyPlace(); err != nil {
+			return err
+		}
+	}
+	if _, err := os.Lstat(out); !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s exists already, and a key file is never overwritten: move it away, or name another with --out", out)
+	}
+	if _, err := r.content(); err != nil {
+		return err
+	}
+	h, err := repo.RecoverHostKey(ctx, r.repo, r.vault.Reader, r.ids, r.findings.add)
+	if err != nil {
+		return err
+	}
+	if err := keys.WriteHostKeyFile(out, h); err != nil {
+		return err
+	}
+	done := recovered{out, r.vault.name, r.repo.Fingerprint.String()}
+	if a.ui.json {
+		err = a.ui.object(done)
+	} else {
+		_, err = fmt.Fprintf(a.ui.out, "%s: host key recovered from %s, repository %s\n", done.File, safe(done.Vault), done.Fingerprint)
+	}
+	return errors.Join(err, r.alarm())
+}
+
+// hostKeyPlace is where the configuration wants the host key.
+func (r *reading) hostKeyPlace() (string, error) {
+	if r.config == nil {
+		return "", usage(errors.New("without a configuration, say where the host key goes: --out FILE"))
+	}
+	if strings.HasPrefix(r.config.Keys.Host, "systemd:") {
+		return "", usage(fmt.Errorf("keys.host is %s, which only systemd can fill: write to a file with --out, then hand that to systemd-creds", r.config.Keys.Host))
+	}
+	return r.config.HostKeyPath(r.env)
+}

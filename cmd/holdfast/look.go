@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-backup/holdfast/replicator/browse"
+	"github.com/holdfast-backup/holdfast/replicator/glob"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+const namesHelp = `
+Names open with a restore key (--identity FILE), or with the configured host key.`
+
+const lsHelp = `List what is in a recovery point, in order of key; only keys that begin with PREFIX.
+
+Without --long it gives the keys of what was current. --long and --json give every version
+that the point holds, delete markers too.
+` + pointHelp + namesHelp + readerHelp
+
+const findHelp = `Find entries by name in all recovery points, the newest first.
+
+PATTERN is matched against the whole key: * within a segment, ** across, ?, [a-z]. So
+'**/*.pdf' finds every PDF file, and '**invoice**' every key with that word.
+` + namesHelp + readerHelp
+
+const diffHelp = `Say what changed from one recovery point to another.
+
+Content, metadata, headers, tags, modes and owners are compared; what both points share is
+not even read. The exit code is 0 whether they differ or not.
+` + pointHelp + namesHelp + readerHelp
+
+// lookFlags adds the flags of commands that read names.
+func (a *app) lookFlags(cmd *cobra.Command, f *readerFlags) {
+	f.add(cmd, a)
+	f.addIdentity(cmd, "a restore key, or the host key")
+}
+
+// look opens a vault and a reader of names for do, and reports what was noticed on the way.
+func (a *app) look(ctx context.Context, f *readerFlags, do func(*reading, *repo.Reader, *listing) error) (err error) {
+	r, err := a.openReading(ctx, f)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	reader, err := r.names()
+	if err != nil {
+		return err
+	}
+	out := a.ui.listing()
+	err = do(r, reader, out)
+	return together{err, out.end(), r.alarm()}.orNil()
+}
+
+func (a *app) lsCommand() *cobra.Command {
+	var f readerFlags
+	var long bool
+	cmd := &cobra.Command{
+		Use:               "ls POINT [PREFIX]",
+		Short:             "List what is in a recovery point",
+		Long:              lsHelp,
+		Args:              cobra.RangeArgs(1, 2),
+		ValidArgsFunction: a.completePoints(&f, 1),
+		RunE: a.action(func(ctx context.Context, args []string) error {
+			return a.look(ctx, &f, func(r *reading, in *repo.Reader, out *listing) error {
+				return r.ls(ctx, in, out, args[0], append(args, "")[1], long)
+			})
+		}),
+	}
+	a.lookFlags(cmd, &f)
+	f.addAllowIncomplete(cmd)
+	cmd.Flags().BoolVarP(&long, "long", "l", false, "modes, sizes, times and versions too")
+	return cmd
+}
+
+func (r *reading) ls(ctx context.Context, in *repo.Reader, out *listing, spec, prefix string, long bool) error {
+	p, err := r.point(ctx, spec)
+	if err != nil {
+		return err
+	}
+	all := long || r.ui.json
+	var last *format.Entry // for the short form, which gives the last version of a key only
+	show := func(e *format.Entry) error {
+		if e == nil || !all && e.Kind == format.KindMarker {
+			return nil
+		}
+		text := safe(e.Key)
+		if long {
+			text = longEntry(e)
+		}
+		return out.line(showEntry(e), text)
+	}
+	for e, err := range browse.List(ctx, in, p.Commit, prefix) {
+		if err != nil {
+			return err
+		}
+		if all {
+			last = e
+			if err := show(e); err != nil {
+				return err
+			}
+			continue
+		}
+		if last != nil && last.Key != e.Key {
+			if err := show(last); err != nil {
+				return err
+			}
+		}
+		last = e
+	}
+	if !all {
+		err = show(last)
+	}
+	if out.n == 0 && prefix != "" {
+		r.ui.remark("Nothing in this point begins with %s.", safe(prefix))
+	}
+	return err
+}
+
+// hitJSON is one entry that find found.
+type hitJSON struct {
+	Point   string `json:"point"`
+	Source  string `json:"source"`
+	TakenAt string `json:"taken_at"`
+	entryJSON
+}
+
+func (a *app) findCommand() *cobra.Command {
+	var f readerFlags
+	var source string
+	cmd := &cobra.Command{
+		Use:               "find PATTERN",
+		Short:             "Find entries by name in all recovery points",
+		Long:              findHelp,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: a.action(func(ctx context.Context, args []string) error {
+			pattern, err := glob.Parse(args[0])
+			if err != nil {
+				return usage(err)
+			}
+			if source != "" && !format.ValidName(source) {
+				return usage(fmt.Errorf("--source %q is no name of a source", source))
+			}
+			return a.look(ctx, &f, func(r *reading, in *repo.Reader, out *listing) error {
+				return r.find(ctx, in, out, source, pattern)
+			})
+		}),
+	}
+	a.lookFlags(cmd, &f)
+	cmd.Flags().StringVar(&source, "source", "", "only in points of this `SOURCE`")
+	complete(cmd, "source", a.sourceNames)
+	return cmd
+}
+
+func (r *reading) find(ctx context.Context, in *repo.Reader, out *listing, source string, pattern glob.Glob) error {
+	for hit, err := range browse.Find(ctx, r.view(), in, source, pattern) {
+		if err != nil {
+			return err
+		}
+		taken := hit.Point.Commit.TakenAt
+		line := hitJSON{hit.Point.ID.String(), hit.Point.Source, moment(taken), showEntry(hit.Entry)}
+		text := fmt.Sprintf("%.12s  %s  %s  %s", line.Point, line.Source, taken.UTC().Format(timeForm), longEntry(hit.Entry))
+		if err := out.line(line, text); err != nil {
+			return err
+		}
+	}
+	if out.n == 0 {
+		r.ui.remark("No point has a key that matches %s; the pattern is held against the whole key, and ** crosses slashes.", safe(pattern.String()))
+	}
+	return nil
+}
+
+// changeJSON is one difference between two points.
+type changeJSON struct {
+	Change string     `json:"change"` // added, removed, changed
+	Key    string     `json:"key"`
+	KeyB64 string     `json:"key_b64,omitempty"`
+	What   []string   `json:"what,omitempty"` // of a changed one: content, metadata, tags, ..
+	Old    *entryJSON `json:"old,omitempty"`
+	New    *entryJSON `json:"new,omitempty"`
+}
+
+func (a *app) diffCommand() *cobra.Command {
+	var f readerFlags
+	cmd := &cobra.Command{
+		Use:               "diff POINT POINT",
+		Short:             "Say what changed from one recovery point to another",
+		Long:              diffHelp,
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: a.completePoints(&f, 2),
+		RunE: a.action(func(ctx context.Context, args []string) error {
+			return a.look(ctx, &f, func(r *reading, in *repo.Reader, out *listing) error {
+				return r.diff(ctx, in, out, args[0], args[1])
+			})
+		}),
+	}
+	a.lookFlags(cmd, &f)
+	f.addAllowIncomplete(cmd)
+	return cmd
+}
+
+func (r *reading) diff(ctx context.Context, in *repo.Reader, out *listing, from, to string) error {
+	older, err := r.point(ctx, from)
+	if err != nil {
+		return err
+	}
+	newer, err := r.point(ctx, to)
+	if err != nil {
+		return err
+	}
+	counts := map[browse.ChangeKind]int64{}
+	for c, err := range browse.Diff(ctx, in, older.Commit, newer.Commit) {
+		if err != nil {
+			return err
+		}
+		counts[c.Kind]++
+		line := changeJSON{Change: string(c.Kind), Key: c.Key, KeyB64: b64(c.Key), What: c.What}
+		for _, side := range []struct {
+			to *(*entryJSON)
+			e  *format.Entry
+		}{{&line.Old, c.Old}, {&line.New, c.New}} {
+			if side.e != nil {
+				j := showEntry(side.e)
+				*side.to = &j
+			}
+		}
+		if err := out.line(line, changeText(c)); err != nil {
+			return err
+		}
+	}
+	r.ui.remark("%d added, %d changed, %d removed.", counts[browse.Added], counts[browse.Changed], counts[browse.Removed])
+	return nil
+}
+
+func changeText(c browse.Change) string {
+	switch c.Kind {
+	case browse.Added:
+		return "+ " + safe(c.Key)
+	case browse.Removed:
+		return "- " + safe(c.Key)
+	}
+	return "~ " + safe(c.Key) + "  (" + strings.Join(c.What, ", ") + ")"
+}

@@ -1,0 +1,335 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/credentials"
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
+	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/crypto/seal"
+	"github.com/holdfast-backup/holdfast/replicator/browse"
+	"github.com/holdfast-backup/holdfast/store/repo"
+)
+
+// readerHelp stands under the help of every command that reads a vault.
+const readerHelp = `
+The vault is a configured one (--vault NAME; without it the first that answers), or any
+other by --vault URL --credentials REF, and then no configuration is needed. REF is
+env:PREFIX, profile:NAME, file:PATH[#PROFILE] or systemd:NAME.`
+
+const pointHelp = `
+POINT is an ID or a unique beginning of one, SOURCE@latest, or SOURCE@TIME with a date or
+an RFC 3339 time: the newest complete point signed at or before it.`
+
+// readerFlags are the flags of the commands that read a vault and write to none.
+type readerFlags struct {
+	vault, credentials, fingerprint string
+	identities                      []string
+	allowIncomplete                 bool
+}
+
+func (f *readerFlags) add(cmd *cobra.Command, a *app) {
+	s := cmd.Flags()
+	s.StringVar(&f.vault, "vault", "", "the vault: a configured `NAME`, or a URL")
+	s.StringVar(&f.credentials, "credentials", "", "where the vault's reading credentials lie: a `REF` such as env:PREFIX")
+	s.StringVar(&f.fingerprint, "fingerprint", "", "the repository's fingerprint, or its first 16 `HEX` digits or more: any other is refused")
+	complete(cmd, "vault", a.vaultNames)
+}
+
+func (f *readerFlags) addIdentity(cmd *cobra.Command, what string) {
+	cmd.Flags().StringArrayVarP(&f.identities, "identity", "i", nil, what+" (`FILE`; repeatable)")
+}
+
+func (f *readerFlags) addAllowIncomplete(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.allowIncomplete, "allow-incomplete", false, "take the newest incomplete point where SOURCE@.. finds no complete one")
+}
+
+// reading is a vault opened for reading, with its repository recognised.
+type reading struct {
+	*app
+	flags    *readerFlags
+	config   *config.Config // nil where there is none
+	vault    *vault
+	repo     *repo.Repository
+	ids      []keys.Identity // as given on the command line
+	findings findings
+}
+
+// openReading finds the vault that the flags name. The caller closes it.
+func (a *app) openReading(ctx context.Context, f *readerFlags) (*reading, error) {
+	r := &reading{app: a, flags: f}
+	pin, err := parsePin(f.fingerprint)
+	if err != nil {
+		return nil, err
+	}
+	places, err := r.places()
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range f.identities {
+		ids, err := readIdentities(path)
+		if err != nil {
+			return nil, err
+		}
+		r.ids = append(r.ids, ids...)
+	}
+	limitMemory(r.memory())
+	var tried []error
+	for _, p := range places {
+		err := r.open(ctx, p, pin)
+		if err == nil {
+			if len(places) > 1 {
+				a.ui.remark("Reading vault %s.", p.name)
+			}
+			return r, nil
+		}
+		tried = append(tried, fmt.Errorf("vault %s: %w", p.name, err))
+		if ctx.Err() != nil {
+			break
+		}
+		if len(tried) < len(places) {
+			a.ui.warn("vault %s cannot be read, trying the next: %v", p.name, err)
+		}
+	}
+	return nil, errors.Join(tried...)
+}
+
+// place is a vault that may be read.
+type place struct {
+	name string
+	url  location.Location
+	ref  credentials.Ref
+	dir  string // what relative credential files are relative to
+}
+
+// places gives the vaults to try, in order.
+func (r *reading) places() ([]place, error) {
+	f := r.flags
+	var ref credentials.Ref
+	if f.credentials != "" {
+		var err error
+		if ref, err = credentials.Parse(f.credentials); err != nil {
+			return nil, usage(fmt.Errorf("--credentials: %w", err))
+		}
+		if ref.IsDefault() {
+			return nil, usage(errors.New("--credentials default is for sources only: a vault's credentials are kept apart from the environment's; name them with profile:, file:, env: or systemd:"))
+		}
+	}
+	if strings.Contains(f.vault, "://") {
+		return r.otherPlace(f.vault, ref)
+	}
+	c, err := r.loadConfig()
+	if errors.Is(err, config.ErrNone) && f.vault == "" && r.configFile == "" {
+		err = fmt.Errorf("%w; a vault can also be read without one: --vault URL --credentials REF", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.config = c
+	var out []place
+	var names []string
+	for _, v := range c.Vaults {
+		names = append(names, v.Name)
+		if f.vault != "" && f.vault != v.Name {
+			continue
+		}
+		p := place{v.Name, v.URL, v.Credentials, filepath.Dir(c.Path)}
+		if !ref.IsZero() {
+			p.ref, p.dir = ref, "."
+		}
+		out = append(out, p)
+	}
+	if len(out) == 0 {
+		return nil, usage(fmt.Errorf("the configuration has no vault %q; it has %s", f.vault, strings.Join(names, ", ")))
+	}
+	if !ref.IsZero() && len(out) > 1 {
+		return nil, usage(fmt.Errorf("--credentials belong to one vault: name it with --vault, one of %s", strings.Join(names, ", ")))
+	}
+	return out, nil
+}
+
+// otherPlace is a vault named by its URL. A configuration is used if there is one, for its host key and limits.
+func (r *reading) otherPlace(url string, ref credentials.Ref) ([]place, error) {
+	l, err := location.Parse(url)
+	if err != nil {
+		return nil, usage(fmt.Errorf("--vault: %w", err))
+	}
+	if l.Kind == location.S3 && ref.IsZero() {
+		return nil, usage(errors.New("--vault with an s3:// URL needs --credentials REF as well, such as --credentials env:PREFIX"))
+	}
+	if l.Insecure() {
+		r.ui.warn("%s is not encrypted on the way: what is read is verified, but names of stored objects and requests can be seen", l)
+	}
+	c, err := r.loadConfig()
+	switch {
+	case err == nil:
+		r.config = c
+	case r.configFile != "":
+		return nil, err
+	case !errors.Is(err, config.ErrNone):
+		r.ui.warn("the configuration is not used: %v", err)
+	}
+	return []place{{name: url, url: l, ref: ref, dir: "."}}, nil
+}
+
+func (r *reading) open(ctx context.Context, p place, pin string) error {
+	var limits config.Limits
+	if r.config != nil {
+		limits = r.config.Limits
+	} else {
+		limits.Connections = defaultConnections
+	}
+	b := r.newBackends(p.dir, limits)
+	b.readOnly = true
+	v, err := b.openVault(p.name, p.url, p.ref)
+	if err != nil {
+		return err
+	}
+	r.repo, err = repo.Find(ctx, v.Reader, pin, r.findings.add)
+	if err != nil {
+		r.findings.take()
+		return errors.Join(err, v.close())
+	}
+	r.vault = v
+	return nil
+}
+
+const (
+	defaultConnections = 32
+	defaultMemory      = 256 << 20
+)
+
+// memory is limits.memory, or its default where there is no configuration.
+func (r *reading) memory() int64 {
+	if r.config != nil && r.config.Limits.Memory > 0 {
+		return r.config.Limits.Memory
+	}
+	return defaultMemory
+}
+
+func (r *reading) close() error { return r.vault.close() }
+
+func (r *reading) view() browse.View {
+	return browse.View{Repository: r.repo, In: r.vault.Reader, Report: r.findings.add}
+}
+
+// point resolves a POINT.
+func (r *reading) point(ctx context.Context, spec string) (browse.Point, error) {
+	p, err := browse.Resolve(ctx, r.view(), spec, r.flags.allowIncomplete)
+	if err != nil {
+		return p, err
+	}
+	if !p.Complete() {
+		r.ui.warn("point %.12s of %s is incomplete: %d entries could not be read when it was made", p.ID, p.Source, p.Commit.Missing)
+	}
+	if p.Late {
+		r.ui.warn("point %.12s of %s arrived over an hour after it was signed, at %s", p.ID, p.Source, p.Arrived.UTC().Format(timeForm))
+	}
+	return p, nil
+}
+
+// names gives a reader that opens manifests: with the keys given, or else with the configured host key.
+func (r *reading) names() (*repo.Reader, error) {
+	if len(r.ids) == 0 && r.config != nil {
+		h, err := r.readHostKey(r.config)
+		if err != nil {
+			return nil, fmt.Errorf("%w (or give a restore key with --identity FILE)", err)
+		}
+		r.ids = []keys.Identity{h.Metadata}
+	}
+	if len(r.ids) == 0 {
+		return nil, repo.ErrNeedKey
+	}
+	var opens []string
+	for _, l := range r.repo.Chain {
+		opens = append(append(opens, l.Recipients...), l.Metadata)
+	}
+	if !r.have(opens) {
+		return nil, fmt.Errorf("none of the keys given is one of this repository (fingerprint %.16s): %w", r.repo.Fingerprint, seal.ErrNoKey)
+	}
+	return repo.NewReader(r.repo, r.vault.Reader, r.ids, nil, r.findings.add)
+}
+
+// content gives a reader that opens content, which the host key does not.
+func (r *reading) content() (*repo.Reader, error) {
+	if len(r.ids) == 0 {
+		return nil, fmt.Errorf("content opens with a restore key only, give it with --identity FILE: %w", errNoRestoreKey)
+	}
+	var opens []string
+	host := false
+	for _, l := range r.repo.Chain {
+		opens = append(opens, l.Recipients...)
+		host = host || r.have([]string{l.Metadata})
+	}
+	switch {
+	case r.have(opens):
+		return repo.NewReader(r.repo, r.vault.Reader, r.ids, nil, r.findings.add)
+	case host:
+		return nil, fmt.Errorf("this is the host key: it opens names, never content; give a restore key with --identity FILE: %w", errNoRestoreKey)
+	}
+	return nil, fmt.Errorf("none of the keys given is a restore key of this repository (fingerprint %.16s): %w", r.repo.Fingerprint, seal.ErrNoKey)
+}
+
+var errNoRestoreKey = errors.New("no restore key given")
+
+func (r *reading) have(recipients []string) bool {
+	return slices.ContainsFunc(r.ids, func(id keys.Identity) bool { return slices.Contains(recipients, id.Recipient().String()) })
+}
+
+// maxKeyFile bounds a file of identities; the same as for package keys.
+const maxKeyFile = 1 << 20
+
+// readIdentities reads a file of restore keys, or a host key, whose metadata identity opens names.
+func readIdentities(path string) ([]keys.Identity, error) {
+	text, err := keys.ReadSecretFile(path, maxKeyFile)
+	if err != nil {
+		return nil, usage(fmt.Errorf("--identity: %w", err))
+	}
+	if bytes.HasPrefix(text, []byte("holdfast-host-key-")) || bytes.Contains(text, []byte("\nholdfast-host-key-")) {
+		h, err := keys.ParseHostKey(text)
+		if err != nil {
+			return nil, fmt.Errorf("--identity %s: %w", path, err)
+		}
+		return []keys.Identity{h.Metadata}, nil
+	}
+	ids, err := keys.ParseIdentities(text)
+	if err != nil {
+		return nil, fmt.Errorf("--identity %s: %w", path, err)
+	}
+	return ids, nil
+}
+
+// parsePin checks --fingerprint.
+func parsePin(s string) (string, error) {
+	s = strings.ToLower(s)
+	if s == "" {
+		return "", nil
+	}
+	if len(s) < 16 || len(s) > 64 || strings.Trim(s, "0123456789abcdef") != "" {
+		return "", usage(errors.New("--fingerprint takes 16 to 64 hexadecimal digits, as `holdfast init` printed them"))
+	}
+	return s, nil
+}
+
+// alarm tells what was noticed while reading and gives what the command comes to: an alarm, since what was read was whole.
+func (r *reading) alarm() error {
+	_, err := r.alarms()
+	return err
+}
+
+func (r *reading) alarms() (lines []string, alarm error) {
+	lines, count, _ := r.findings.tell(r.ui)
+	if count == 0 {
+		return nil, nil
+	}
+	return lines, &marked{errAlarm, fmt.Errorf("%d things are not as they were left in the vault; `holdfast verify` tells more", count)}
+}

@@ -1,0 +1,76 @@
+package browse
+
+import (
+	"context"
+	"iter"
+	"strings"
+
+	"github.com/holdfast-backup/holdfast/replicator/glob"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/tree"
+)
+
+// List gives a point's entries whose keys begin with prefix, in order of key, of one key the oldest version first. The
+// reader has a key that opens metadata. Only the pages that can hold such keys are loaded.
+func List(ctx context.Context, r *repo.Reader, c *format.Commit, prefix string) iter.Seq2[*format.Entry, error] {
+	return tree.Entries(ctx, r.Page, c.Manifest, prefix, after(prefix))
+}
+
+// after is the least string that is greater than all that begin with prefix; "" if there is none.
+func after(prefix string) string {
+	b := []byte(prefix)
+	for i := len(b) - 1; i >= 0; i-- {
+		if b[i] < 0xff {
+			b[i]++
+			return string(b[:i+1])
+		}
+	}
+	return ""
+}
+
+// Hit is an entry that Find found, and the point it is in.
+type Hit struct {
+	Point Point
+	Entry *format.Entry
+}
+
+// Find gives the entries of all points of source ("": of all sources) whose keys match pattern, newest point first,
+// incomplete points included. What cannot be read of a point because it is lost or damaged is reported, and the search
+// goes on with the next.
+func Find(ctx context.Context, v View, r *repo.Reader, source string, pattern glob.Glob) iter.Seq2[Hit, error] {
+	prefix := literal(pattern.String())
+	return func(yield func(Hit, error) bool) {
+		for p, err := range NewestFirst(ctx, v, source) {
+			if err != nil {
+				yield(Hit{}, err)
+				return
+			}
+			if p.Err != nil {
+				v.report(p.Name, p.Err)
+				continue
+			}
+			for e, err := range List(ctx, r, p.Commit, prefix) {
+				if err != nil && spoiled(err) {
+					v.report(p.Commit.Manifest.Object, err)
+					break
+				}
+				if err != nil {
+					yield(Hit{}, err)
+					return
+				}
+				if pattern.Match(e.Key) && !yield(Hit{p, e}, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// literal is what every key that the pattern matches begins with. "**/" may match nothing, but it is no literal.
+func literal(pattern string) string {
+	if i := strings.IndexAny(pattern, `*?[\`); i >= 0 {
+		return pattern[:i]
+	}
+	return pattern
+}

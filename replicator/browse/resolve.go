@@ -1,0 +1,159 @@
+package browse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// Why a POINT could not be resolved. They are wrapped with what to do next.
+var (
+	ErrNotFound       = errors.New("no such recovery point")
+	ErrAmbiguous      = errors.New("more than one recovery point")
+	ErrOnlyIncomplete = errors.New("only incomplete recovery points")
+	ErrSpec           = errors.New("not a POINT: write an ID or the beginning of one, SOURCE@latest, or SOURCE@TIME with TIME as 2026-11-23 or 2026-11-23T12:00:00Z")
+)
+
+// minPrefix is the least number of digits of an ID.
+const minPrefix = 4
+
+// Resolve gives the point that spec names:
+//
+//   - an ID, or the beginning of one that is unique in the vault (at least four digits): that point, complete or not;
+//   - SOURCE@latest: the newest complete point of the source, by signed time;
+//   - SOURCE@TIME: the newest complete point signed at or before TIME, which is RFC 3339, or a date, which means the end of
+//     that day in UTC.
+//
+// Where a source has only incomplete points (up to TIME) the error is ErrOnlyIncomplete and names the newest; with
+// allowIncomplete it is taken. A point whose commit object is lost or damaged is reported and passed over.
+func Resolve(ctx context.Context, v View, spec string, allowIncomplete bool) (Point, error) {
+	source, when, ok := strings.Cut(spec, "@")
+	if !ok {
+		return byID(ctx, v, spec)
+	}
+	if !format.ValidName(source) {
+		return Point{}, fmt.Errorf("%.80q: %w", spec, ErrSpec)
+	}
+	until, err := parseTime(when)
+	if err != nil {
+		return Point{}, fmt.Errorf("%.80q: %w", spec, ErrSpec)
+	}
+	listed, err := v.Repository.Points(ctx, v.In, source, v.Report)
+	if err != nil {
+		return Point{}, err
+	}
+	if len(listed) == 0 {
+		return Point{}, v.noSource(ctx, source)
+	}
+	oldest := listed[0]
+	if !until.IsZero() {
+		listed = slices.DeleteFunc(listed, func(p repo.Point) bool { return !p.SignedAt.Before(until) })
+	}
+	if len(listed) == 0 {
+		return Point{}, fmt.Errorf("%s: %w: the oldest point of %s was signed at %s", spec, ErrNotFound, source, oldest.SignedAt.Format(time.RFC3339))
+	}
+	return v.newest(ctx, spec, listed, allowIncomplete)
+}
+
+// newest gives the newest complete one of points, which are in order of time, or the newest incomplete one.
+func (v View) newest(ctx context.Context, spec string, points []repo.Point, allowIncomplete bool) (Point, error) {
+	var incomplete *Point
+	spoilt := 0
+	for _, p := range slices.Backward(points) {
+		got, err := v.read(ctx, p)
+		switch {
+		case err != nil:
+			return Point{}, err
+		case got.Err != nil:
+			v.report(p.Name, got.Err)
+			spoilt++
+		case got.Complete():
+			return got, nil
+		case incomplete == nil:
+			incomplete = &got
+		}
+	}
+	switch {
+	case incomplete == nil:
+		return Point{}, fmt.Errorf("%s: %w: the commit objects of %d points cannot be read; run `holdfast verify`", spec, ErrNotFound, spoilt)
+	case allowIncomplete:
+		return *incomplete, nil
+	}
+	return Point{}, fmt.Errorf("%s: %w; the newest is %s, signed at %s, with %d of %d entries missing: give its ID or --allow-incomplete to take it",
+		spec, ErrOnlyIncomplete, incomplete.ID, incomplete.SignedAt.Format(time.RFC3339), incomplete.Commit.Missing, incomplete.Commit.Entries)
+}
+
+// parseTime gives the moment before which a point must be signed; zero for latest. Signed times are whole seconds.
+func parseTime(s string) (time.Time, error) {
+	if s == "latest" {
+		return time.Time{}, nil
+	}
+	if day, err := time.Parse(time.DateOnly, s); err == nil {
+		return day.AddDate(0, 0, 1), nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return t.Add(1), nil // at or before
+}
+
+func byID(ctx context.Context, v View, spec string) (Point, error) {
+	if len(spec) < minPrefix || len(spec) > 64 || strings.Trim(spec, "0123456789abcdef") != "" {
+		return Point{}, fmt.Errorf("%.80q: %w", spec, ErrSpec)
+	}
+	listed, err := v.Repository.Points(ctx, v.In, "", v.Report)
+	if err != nil {
+		return Point{}, err
+	}
+	var found []repo.Point
+	for _, p := range listed {
+		if strings.HasPrefix(p.ID.String(), spec) {
+			found = append(found, p)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return Point{}, fmt.Errorf("%s: %w; `holdfast points` lists them", spec, ErrNotFound)
+	case 1:
+		got, err := v.read(ctx, found[0])
+		if err == nil {
+			err = got.Err
+		}
+		return got, err
+	}
+	const most = 5
+	var names []string
+	for _, p := range found[:min(len(found), most)] {
+		names = append(names, fmt.Sprintf("%s (%s, %s)", p.ID, p.Source, p.SignedAt.Format(time.RFC3339)))
+	}
+	if len(found) > most {
+		names = append(names, fmt.Sprintf("and %d more", len(found)-most))
+	}
+	return Point{}, fmt.Errorf("%s: %w begin with it; give more digits: %s", spec, ErrAmbiguous, strings.Join(names, ", "))
+}
+
+// noSource says which sources there are.
+func (v View) noSource(ctx context.Context, source string) error {
+	listed, err := v.Repository.Points(ctx, v.In, "", nil)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, p := range listed {
+		if !slices.Contains(names, p.Source) {
+			names = append(names, p.Source)
+		}
+	}
+	if len(names) == 0 {
+		return fmt.Errorf("%s: %w: this vault has none yet; `holdfast run` makes them", source, ErrNotFound)
+	}
+	slices.Sort(names)
+	return fmt.Errorf("%s: %w: no point of that source is in this vault; there are points of %s", source, ErrNotFound, strings.Join(names, ", "))
+}

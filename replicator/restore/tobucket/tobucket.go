@@ -1,0 +1,252 @@
+// Package tobucket restores into a bucket, at AWS or any server that speaks S3: content, content headers, user metadata,
+// tags, storage class and, into a versioned bucket, versions and delete markers, oldest first.
+//
+// Keys are written exactly as they were. A server that would take one key for another (`a//b` for `a/b`) is found out
+// before that can happen, and the key is refused by name. Every PUT carries the SHA-256 that the recovery point vouches for, so
+// the server checks the content end to end and nothing is hashed twice. Objects over 64 MiB go in parts, and a failed
+// upload is aborted. Nothing is added to what an object says of itself.
+//
+// With `changed` an object that is there is taken as right if its size and content are the entry's: by an MD5 ETag from the
+// listing, by the SHA-256 the server keeps, or, for one in parts, if it has the number of parts that a restore makes and
+// is newer than the recovery point. Headers are not compared; `always` sets them again.
+package tobucket
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/holdfast-backup/holdfast/replicator/restore"
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// Options say where to and how.
+type Options struct {
+	Bucket      string
+	Prefix      string // put before every key, as it is
+	Endpoint    string // URL; empty: AWS
+	Region      string // default us-east-1
+	PathStyle   bool
+	Credentials store.CredentialsFunc
+	HTTPClient  *http.Client // default: one made for many connections
+
+	Connections    int           // default 32
+	ArchiveClasses bool          // restore GLACIER and DEEP_ARCHIVE objects into those classes instead of the bucket's usual one
+	MaxBackoff     time.Duration // longest wait between tries; default 20 s
+}
+
+const (
+	attempts  = 8
+	maxKey    = 1024     // bytes, S3's limit
+	singlePut = 64 << 20 // objects over this size go in parts
+	minPart   = 8 << 20  // and a part is at least this
+	maxParts  = 10_000
+)
+
+// Target is a restore.Target. It serves one restore.
+type Target struct {
+	o         Options
+	name      string
+	client    *s3.Client
+	own       *http.Transport // ours, to be drained
+	job       restore.Job
+	versioned bool
+	there     *lister
+	probeName string
+	oddities  map[string]error // how the server deals with keys that are no plain paths
+	parts     *semaphore.Weighted
+
+	mu    sync.Mutex
+	notes map[string]int
+}
+
+var _ restore.Target = (*Target)(nil)
+
+// New checks the options; nothing is sent until Begin.
+func New(o Options) (*Target, error) {
+	if o.Bucket == "" || o.Credentials == nil {
+		return nil, errors.New("restore to a bucket: bucket and credentials are needed")
+	}
+	if o.Region == "" {
+		o.Region = "us-east-1"
+	}
+	if o.Connections <= 0 {
+		o.Connections = 32
+	}
+	if o.MaxBackoff <= 0 {
+		o.MaxBackoff = 20 * time.Second
+	}
+	t := &Target{o: o, name: "s3://" + o.Bucket, notes: make(map[string]int), oddities: make(map[string]error)}
+	if o.Prefix != "" {
+		t.name += "/" + o.Prefix
+	}
+	t.connect()
+	return t, nil
+}
+
+// connect makes the client from the options alone: no environment variable changes where requests go or how.
+func (t *Target) connect() {
+	o := t.o
+	client := o.HTTPClient
+	if client == nil {
+		t.own = &http.Transport{
+			Proxy:       http.ProxyFromEnvironment,
+			DialContext: (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+			// Bodies are large: a small write buffer costs a system call for every 4 KiB.
+			TLSHandshakeTimeout: 15 * time.Second, ResponseHeaderTimeout: 5 * time.Minute, IdleConnTimeout: 30 * time.Second,
+			MaxIdleConns: o.Connections, MaxIdleConnsPerHost: o.Connections, WriteBufferSize: 64 << 10, DisableCompression: true,
+		}
+		client = &http.Client{
+			Transport:     t.own,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
+	}
+	opts := s3.Options{
+		Region: o.Region, UsePathStyle: o.PathStyle, HTTPClient: client,
+		Credentials: aws.NewCredentialsCache(provider{o.Credentials}, func(c *aws.CredentialsCacheOptions) { c.ExpiryWindow = 5 * time.Minute }),
+		Retryer: retry.NewStandard(func(r *retry.StandardOptions) {
+			r.MaxAttempts, r.MaxBackoff, r.RateLimiter = attempts, o.MaxBackoff, ratelimit.None
+		}),
+		RetryMaxAttempts: attempts,
+		// The checksum is known and sent; the SDK need not make one of its own, as a trailer that some servers cannot read.
+		RequestChecksumCalculation:                aws.RequestChecksumCalculationWhenRequired,
+		ResponseChecksumValidation:                aws.ResponseChecksumValidationWhenRequired,
+		DisableLogOutputChecksumValidationSkipped: true,
+		DisableS3ExpressSessionAuth:               aws.Bool(true),
+		ContinueHeaderThresholdBytes:              -1,
+	}
+	if o.Endpoint != "" {
+		opts.BaseEndpoint = aws.String(o.Endpoint)
+	}
+	t.client = s3.New(opts)
+}
+
+// provider gives the SDK our credentials.
+type provider struct{ get store.CredentialsFunc }
+
+// Retrieve implements aws.CredentialsProvider.
+func (p provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	c, err := p.get(ctx)
+	if err != nil {
+		return aws.Credentials{}, fmt.Errorf("%w: %w", store.ErrCredentials, err)
+	}
+	return aws.Credentials{
+		AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken,
+		CanExpire: !c.Expires.IsZero(), Expires: c.Expires, Source: "holdfast",
+	}, nil
+}
+
+// Begin proves that the bucket is there and learns whether it keeps versions.
+func (t *Target) Begin(ctx context.Context, job restore.Job) error {
+	t.job = job
+	t.parts = semaphore.NewWeighted(job.Memory)
+	var b [8]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return err
+	}
+	t.probeName = ".holdfast-probe-" + hex.EncodeToString(b[:])
+	if _, err := t.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &t.o.Bucket}); err != nil {
+		return fmt.Errorf("restore to %s: %w; check that the bucket exists and that the credentials may list it", t.name, err)
+	}
+	out, err := t.client.GetBucketVersioning(ctx, &s3.GetBucketVersioningInput{Bucket: &t.o.Bucket})
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		t.note("whether the bucket keeps versions could not be read, so only current versions were restored")
+	default:
+		t.versioned = out.Status == types.BucketVersioningStatusEnabled
+	}
+	if job.Overwrite != restore.Always {
+		t.there = newLister(t)
+	}
+	return nil
+}
+
+// KeepsVersions implements restore.Target.
+func (t *Target) KeepsVersions() bool { return t.versioned }
+
+// InOrder implements restore.Target.
+func (t *Target) InOrder() bool { return false }
+
+// Accept implements restore.Target.
+func (t *Target) Accept(ctx context.Context, versions []*format.Entry) (restore.Receiver, restore.Verdict, error) {
+	e := versions[len(versions)-1]
+	switch e.Kind {
+	case format.KindDir, format.KindSymlink, format.KindSpecial:
+		t.note("folders, symbolic links and special files were left out: a bucket holds objects only")
+		return nil, restore.Ignore, nil
+	}
+	key := t.o.Prefix + e.Key
+	if err := t.checkKey(ctx, key, versions); err != nil {
+		return nil, 0, err
+	}
+	if t.job.Overwrite != restore.Always {
+		skip, err := t.skip(ctx, key, e)
+		if err != nil {
+			return nil, 0, err
+		}
+		if skip {
+			return nil, restore.Skip, nil
+		}
+	}
+	return receiver{t, key}, restore.Take, nil
+}
+
+func (t *Target) checkKey(ctx context.Context, key string, versions []*format.Entry) error {
+	switch {
+	case !utf8.ValidString(key):
+		return fmt.Errorf("%w: the key is not valid UTF-8, and S3 knows no others; restore it to a directory or a tar stream", restore.ErrRefused)
+	case len(key) > maxKey:
+		return fmt.Errorf("%w: a key of %d bytes, and S3 allows %d; restore it to a directory or a tar stream", restore.ErrRefused, len(key), maxKey)
+	}
+	for _, e := range versions {
+		if _, err := t.partSize(e.Size); err != nil {
+			return err
+		}
+	}
+	return t.checkOdd(ctx, key)
+}
+
+// Finish implements restore.Target: everything is done when its request is answered.
+func (t *Target) Finish(context.Context) error { return nil }
+
+// Close implements restore.Target. Unfinished uploads were aborted by those who began them.
+func (t *Target) Close() error {
+	if t.own != nil {
+		t.own.CloseIdleConnections()
+	}
+	return nil
+}
+
+func (t *Target) note(text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.notes[text]++
+}
+
+// Notes implements restore.Target.
+func (t *Target) Notes() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var out []string
+	for text, n := range t.notes {
+		out = append(out, fmt.Sprintf("%s (%d)", text, n))
+	}
+	return out
+}

@@ -1,0 +1,85 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo"
+)
+
+// choose finds the version that counts where there are several, or delete markers. The same bytes put twice are a
+// repeated request or two runs at once, and harmless; anything else is tampering, and the right bytes have to be found
+// under it and be locked.
+func (r *run) choose(ctx context.Context, o *object, g group) error {
+	odd := ""
+	switch {
+	case g.markers > 0:
+		odd = fmt.Sprintf("%d delete markers lie over %d versions", g.markers, g.versions)
+	case g.versions > len(g.kept):
+		odd = fmt.Sprintf("there are %d versions", g.versions)
+	}
+	var right []store.Info
+	var best store.Retention
+	held := false
+	// The oldest first: what was put later is the likelier forgery.
+	for _, info := range slices.Backward(g.kept) {
+		if odd != "" && held {
+			break
+		}
+		ok := false
+		if o.fits(info.Size) {
+			var err error
+			if ok, err = r.hashes(ctx, info, o.sum); err != nil {
+				if err = r.passOver(ctx, err); err != nil {
+					return err
+				}
+			}
+		}
+		if !ok {
+			odd = fmt.Sprintf("version %s has other bytes", info.Version)
+			continue
+		}
+		right = append(right, info)
+		if r.o.NoLocks || held {
+			held = true
+			continue
+		}
+		_, got, err := r.o.In.Stat(ctx, info.Ref)
+		if err != nil {
+			if err = r.passOver(ctx, err); err != nil {
+				return err
+			}
+			continue
+		}
+		if held = o.locks.held(got); held || len(right) == 1 {
+			best = got
+		}
+	}
+	if len(right) == 0 {
+		r.count(0)
+		r.find(repo.Damaged, o.name, o.point, "none of its %d versions has the right bytes", g.versions)
+		return nil
+	}
+	r.count(right[0].Size)
+	r.countRead()
+	if odd != "" {
+		r.find(repo.Tampered, o.name, o.point, "%s; the right bytes are in version %s", odd, right[0].Version)
+	}
+	if !r.o.NoLocks {
+		r.judgeLock(o, best)
+	}
+	return nil
+}
+
+// passOver lets a version that cannot be read be; another may do.
+func (r *run) passOver(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if _, ok := judge(err); ok {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,105 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"hash"
+
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// large checks an entry of several chunks: each chunk's hash, and the whole's over all of them in order.
+func (w *walk) large(ctx context.Context, e *format.Entry) error {
+	h := sha256.New()
+	var batch []format.Chunk
+	var size int64
+	object := format.PrefixPacks
+	flush := func() (err error) {
+		object, err = w.batch(ctx, h, batch)
+		batch, size = batch[:0], 0
+		return err
+	}
+	for c, err := range w.chunks(ctx, e) {
+		if err != nil {
+			return w.failed(ctx, extentOf(e, err), fmt.Sprintf("%q", e.Key), err)
+		}
+		if size > 0 && !c.Hole && size+c.Size > batchBytes {
+			if err := flush(); err != nil {
+				return w.failed(ctx, object, fmt.Sprintf("%q cannot be restored", e.Key), err)
+			}
+		}
+		batch = append(batch, c)
+		if !c.Hole {
+			size += c.Size
+		}
+	}
+	if err := flush(); err != nil {
+		return w.failed(ctx, object, fmt.Sprintf("%q cannot be restored", e.Key), err)
+	}
+	if format.Hash(h.Sum(nil)) != e.SHA256 {
+		w.lost(repo.Damaged, w.p.commit.Manifest.Object, "%q: its chunks are intact, and their sum is not the entry's: %v", e.Key, errDiffers)
+		return nil
+	}
+	w.done(1)
+	return nil
+}
+
+// batch fetches the chunks' bytes, checks each, and adds them to h in order. On error it names the object concerned.
+func (w *walk) batch(ctx context.Context, h hash.Hash, chunks []format.Chunk) (string, error) {
+	byPack := map[format.Hash][]int{}
+	var order []format.Hash
+	for i, c := range chunks {
+		if c.Hole {
+			continue
+		}
+		if byPack[c.Pack] == nil {
+			order = append(order, c.Pack)
+		}
+		byPack[c.Pack] = append(byPack[c.Pack], i)
+	}
+	got := make([][]byte, len(chunks))
+	for _, pack := range order {
+		at := byPack[pack]
+		frames := make([]format.Frame, len(at))
+		for k, i := range at {
+			frames[k] = chunks[i].Frame
+		}
+		name := format.PackName(pack)
+		err := w.reader.Frames(ctx, name, frames, func(k int, plain []byte) error {
+			c := chunks[at[k]]
+			if err := w.compare(piece{chunk: c, want: c.Sum}, plain); err != nil {
+				return err
+			}
+			got[at[k]] = bytes.Clone(plain[c.At:][:c.Size])
+			return nil
+		})
+		if err != nil {
+			return name, err
+		}
+	}
+	for i, c := range chunks {
+		if c.Hole {
+			if err := zeros(ctx, h, c.Size); err != nil {
+				return "", err
+			}
+			continue
+		}
+		h.Write(got[i])
+	}
+	return "", nil
+}
+
+// zeros hashes a hole, which may be of terabytes.
+func zeros(ctx context.Context, h hash.Hash, n int64) error {
+	var block [64 << 10]byte
+	for ; n > 0; n -= int64(len(block)) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		h.Write(block[:min(n, int64(len(block)))])
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// piece is a run of bytes in a frame with the hash it has to have.
+type piece struct {
+	key   string
+	chunk format.Chunk
+	want  format.Hash // of the whole entry
+}
+
+// flush hands the window to a goroutine.
+func (w *walk) flush(ctx context.Context) error {
+	win := w.win
+	w.win, w.size = nil, 0
+	if len(win) == 0 {
+		return nil
+	}
+	w.g.Go(func() error { return w.window(ctx, win) })
+	return ctx.Err()
+}
+
+// window checks single-chunk entries, pack by pack.
+func (w *walk) window(ctx context.Context, win []piece) error {
+	slices.SortStableFunc(win, func(a, b piece) int { return bytes.Compare(a.chunk.Pack[:], b.chunk.Pack[:]) })
+	for len(win) > 0 {
+		n := slices.IndexFunc(win, func(p piece) bool { return p.chunk.Pack != win[0].chunk.Pack })
+		if n < 0 {
+			n = len(win)
+		}
+		if err := w.pieces(ctx, win[:n]); err != nil {
+			return err
+		}
+		win = win[n:]
+	}
+	return nil
+}
+
+// pieces checks pieces of one pack. Where something is wrong each is looked at by itself, to tell which entries are lost.
+func (w *walk) pieces(ctx context.Context, ps []piece) error {
+	name := format.PackName(ps[0].chunk.Pack)
+	frames := make([]format.Frame, len(ps))
+	for i, p := range ps {
+		frames[i] = p.chunk.Frame
+	}
+	err := w.reader.Frames(ctx, name, frames, func(i int, plain []byte) error { return w.compare(ps[i], plain) })
+	if err == nil {
+		w.done(int64(len(ps)))
+		return nil
+	}
+	if _, ok := judge(err); !ok || ctx.Err() != nil {
+		return w.failed(ctx, name, "", err)
+	}
+	lost, first, why := 0, "", error(nil)
+	for i, p := range ps {
+		err := w.reader.Frames(ctx, name, frames[i:i+1], func(_ int, plain []byte) error { return w.compare(p, plain) })
+		if err == nil {
+			w.done(1)
+			continue
+		}
+		if _, ok := judge(err); !ok || ctx.Err() != nil {
+			return w.failed(ctx, name, "", err)
+		}
+		if lost++; lost == 1 {
+			first, why = p.key, err
+		}
+	}
+	if lost == 0 {
+		return nil
+	}
+	return w.failed(ctx, name, fmt.Sprintf("%d entries cannot be restored, the first is %q", lost, first), why)
+}
+
+func (w *walk) compare(p piece, plain []byte) error {
+	c := p.chunk
+	if c.At > int64(len(plain))-c.Size {
+		return repo.ErrWrongBytes
+	}
+	w.o.Progress.Bytes.Add(c.Size)
+	sum := format.Hash(sha256.Sum256(plain[c.At:][:c.Size]))
+	if sum != c.Sum || sum != p.want {
+		return repo.ErrWrongBytes
+	}
+	return nil
+}
