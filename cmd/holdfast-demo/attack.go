@@ -105,7 +105,7 @@ func (a attempt) try(ctx context.Context, key string, t target) (outcome, error)
 			o.accepted++
 			continue
 		}
-		if !isRefusal(err) {
+		if errorCode(err) == "" {
 			return o, fmt.Errorf("%s: the server could not be asked: %w", a.what, err)
 		}
 		if first == nil {

@@ -211,6 +211,9 @@ func copyOver(ctx context.Context, t target) []error {
 		Bucket: &t.bucket, Key: &v.key, CopySource: aws.String(t.bucket + "/" + v.key + "?versionId=" + v.id),
 		MetadataDirective: types.MetadataDirectiveReplace, Metadata: map[string]string{"pay": "to get it back"},
 	})
+	if err != nil {
+		println(err.Error())
+	}
 	return []error{err}
 }
 

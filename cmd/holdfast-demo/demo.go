@@ -107,7 +107,7 @@ func (d *demo) setTheStage(ctx context.Context) (err error) {
 	began := time.Now()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		d.bin, err = buildHoldfast(ctx, d.dir)
+		d.bin, err = buildHoldfast(ctx, d.dir, d.program)
 		return err
 	})
 	g.Go(func() (err error) {

@@ -14,8 +14,11 @@ import (
 )
 
 // buildHoldfast builds the program that users run, from the tree this demo lies in and with that tree's own go.mod, so
-// that not even a version of a library comes from the demo's.
-func buildHoldfast(ctx context.Context, dir string) (string, error) {
+// that not even a version of a library comes from the demo's. A ready program is taken as it is.
+func buildHoldfast(ctx context.Context, dir, ready string) (string, error) {
+	if ready != "" {
+		return filepath.Abs(ready)
+	}
 	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
 	if err != nil {
 		return "", fmt.Errorf("go env GOMOD: %w", err)

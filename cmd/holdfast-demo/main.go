@@ -28,6 +28,7 @@ third server, and compares. Exits 1 if one byte or one header differs.
 // options are the flags.
 type options struct {
 	files   int
+	program string
 	corrupt bool
 	keep    bool
 	verbose bool
@@ -54,6 +55,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 		flags.PrintDefaults()
 	}
 	flags.IntVar(&o.files, "files", 3000, "how many of Go's own source files are taken for `N` objects")
+	flags.StringVar(&o.program, "holdfast", "", "use the holdfast at `PATH` instead of building the one of this tree")
 	flags.BoolVar(&o.corrupt, "corrupt", false, "flip one bit of one restored object before comparing, to see that the comparison fails")
 	flags.BoolVar(&o.keep, "keep", false, "keep the folder with all data")
 	flags.BoolVar(&o.verbose, "v", false, "show the configuration and every line that holdfast prints")

@@ -133,15 +133,17 @@ func answer(err error) string {
 	if errors.As(err, &status) && status.HTTPStatusCode() != http.StatusOK {
 		text = fmt.Sprint(status.HTTPStatusCode(), " ")
 	}
-	var api smithy.APIError
-	if errors.As(err, &api) {
-		return text + api.ErrorCode()
+	if code := errorCode(err); code != "" {
+		return text + code
 	}
 	return text + err.Error()
 }
 
-// isRefusal reports whether a server said no, which is something else than not being reached.
-func isRefusal(err error) bool {
+// errorCode is what S3 calls an error, or empty if no server has spoken.
+func errorCode(err error) string {
 	var api smithy.APIError
-	return errors.As(err, &api)
+	if errors.As(err, &api) {
+		return api.ErrorCode()
+	}
+	return ""
 }

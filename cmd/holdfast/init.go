@@ -32,7 +32,7 @@ func (a *app) initCommand() *cobra.Command {
 		Use:   "init",
 		Short: "Create the host key and the repository in every vault",
 		Long:  initHelp,
-		Args:  cobra.NoArgs,
+		Args:  takes(0, 0),
 		RunE:  a.action(func(ctx context.Context, _ []string) error { return a.init(ctx) }),
 	}
 }

@@ -32,7 +32,7 @@ func (a *app) keyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "key",
 		Short: "Work with the keys of a repository",
-		Args:  cobra.NoArgs,
+		Args:  takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			a.begin()
 			return cmd.Help()
@@ -49,7 +49,7 @@ func (a *app) keyRecoverCommand() *cobra.Command {
 		Use:               "recover --identity FILE [--out FILE]",
 		Short:             "Rebuild a lost host key from the vault",
 		Long:              recoverHelp,
-		Args:              cobra.NoArgs,
+		Args:              takes(0, 0),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: a.action(func(ctx context.Context, _ []string) error {
 			return a.recoverHostKey(ctx, &f, out)

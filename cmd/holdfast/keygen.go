@@ -33,7 +33,7 @@ func (a *app) keygenCommand() *cobra.Command {
 		Use:   "keygen [--out FILE] [--classic]",
 		Short: "Make a restore key",
 		Long:  keygenHelp,
-		Args:  cobra.NoArgs,
+		Args:  takes(0, 0),
 		RunE: a.action(func(context.Context, []string) error {
 			class := keys.Hybrid
 			if classic {

@@ -64,7 +64,7 @@ func (a *app) lsCommand() *cobra.Command {
 		Use:               "ls POINT [PREFIX]",
 		Short:             "List what is in a recovery point",
 		Long:              lsHelp,
-		Args:              cobra.RangeArgs(1, 2),
+		Args:              takes(1, 2),
 		ValidArgsFunction: a.completePoints(&f, 1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
 			return a.look(ctx, &f, func(r *reading, in *repo.Reader, out *listing) error {
@@ -137,7 +137,7 @@ func (a *app) findCommand() *cobra.Command {
 		Use:               "find PATTERN",
 		Short:             "Find entries by name in all recovery points",
 		Long:              findHelp,
-		Args:              cobra.ExactArgs(1),
+		Args:              takes(1, 1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: a.action(func(ctx context.Context, args []string) error {
 			pattern, err := glob.Parse(args[0])
@@ -192,7 +192,7 @@ func (a *app) diffCommand() *cobra.Command {
 		Use:               "diff POINT POINT",
 		Short:             "Say what changed from one recovery point to another",
 		Long:              diffHelp,
-		Args:              cobra.ExactArgs(2),
+		Args:              takes(2, 2),
 		ValidArgsFunction: a.completePoints(&f, 2),
 		RunE: a.action(func(ctx context.Context, args []string) error {
 			return a.look(ctx, &f, func(r *reading, in *repo.Reader, out *listing) error {

@@ -44,7 +44,7 @@ func (a *app) pointsCommand() *cobra.Command {
 		Use:               "points [SOURCE]",
 		Short:             "List recovery points",
 		Long:              pointsHelp,
-		Args:              cobra.MaximumNArgs(1),
+		Args:              takes(0, 1),
 		ValidArgsFunction: a.completeSources(1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
 			return a.points(ctx, &f, append(args, "")[0])

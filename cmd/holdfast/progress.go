@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -12,8 +13,9 @@ type bar struct {
 	draw *progressbar.ProgressBar
 }
 
-// progress begins a bar in bytes; total < 0 where it is not known yet. There is one bar at a time: a new one ends the last.
-func (u *ui) progress(label string, total int64) *bar {
+// progress begins a bar, in bytes or in things; total < 0 where it is not known yet. There is one bar at a time: a new one
+// ends the last.
+func (u *ui) progress(label string, total int64, inBytes bool) *bar {
 	if !u.terminal || u.quiet || u.json || u.noProgress {
 		return nil
 	}
@@ -21,8 +23,10 @@ func (u *ui) progress(label string, total int64) *bar {
 	b := &bar{ui: u, draw: progressbar.NewOptions64(total,
 		progressbar.OptionSetWriter(u.err),
 		progressbar.OptionSetDescription(label),
-		progressbar.OptionShowBytes(true),
+		progressbar.OptionShowBytes(inBytes),
 		progressbar.OptionUseIECUnits(true),
+		progressbar.OptionShowIts(),
+		progressbar.OptionShowCount(),
 		progressbar.OptionSetPredictTime(true),
 		progressbar.OptionShowElapsedTimeOnFinish(),
 		progressbar.OptionThrottle(100*time.Millisecond),
@@ -69,5 +73,39 @@ func (u *ui) endProgress() {
 func (u *ui) wipe() {
 	if u.bar != nil {
 		_ = u.bar.draw.Clear()
+	}
+}
+
+// watch draws what look says has been done, of a total that is 0 while it is not known, until stop is called.
+func (a *app) watch(ctx context.Context, label string, inBytes bool, look func() (done, total int64)) (stop func()) {
+	b := a.ui.progress(label, -1, inBytes)
+	if b == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		var last int64
+		for {
+			select {
+			case <-tick.C:
+				done, total := look()
+				if total > 0 {
+					b.expect(total)
+				}
+				b.add(done - last)
+				last = done
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-ended
+		a.ui.endProgress()
 	}
 }

@@ -70,7 +70,23 @@ func (a *app) rootCommand() *cobra.Command {
 	f.BoolVarP(&a.ui.verbose, "verbose", "v", false, "say more on standard error")
 	f.BoolVar(&a.ui.noProgress, "no-progress", false, "no progress bars (there are none in a pipe anyway)")
 
-	root.AddCommand(a.keygenCommand(), a.initCommand(), a.runCommand(), a.versionCommand(), a.completionCommand())
+	for _, g := range []struct {
+		id, title string
+		commands  []*cobra.Command
+	}{
+		{"setup", "Set up:", []*cobra.Command{a.keygenCommand(), a.initCommand(), a.keyCommand()}},
+		{"backup", "Back up:", []*cobra.Command{a.runCommand()}},
+		{"look", "Look:", []*cobra.Command{a.pointsCommand(), a.lsCommand(), a.findCommand(), a.diffCommand()}},
+		{"back", "Get back and check:", []*cobra.Command{a.restoreCommand(), a.verifyCommand()}},
+		{"other", "Other:", []*cobra.Command{a.completionCommand(), a.versionCommand()}},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+		for _, c := range g.commands {
+			c.GroupID = g.id
+			root.AddCommand(c)
+		}
+	}
+	root.SetHelpCommandGroupID("other")
 	return root
 }
 
@@ -83,6 +99,16 @@ func knownCommand(root *cobra.Command, args []string) error {
 		return fmt.Errorf("there is no command %q; did you mean %s?", args[0], strings.Join(near, " or "))
 	}
 	return fmt.Errorf("there is no command %q", args[0])
+}
+
+// takes checks how many arguments a command was given; most < 0 is any number.
+func takes(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if n := len(args); n < least || most >= 0 && n > most {
+			return fmt.Errorf("%d arguments given; the command is: %s", n, cmd.UseLine())
+		}
+		return nil
+	}
 }
 
 // action marks where a command's own code begins.

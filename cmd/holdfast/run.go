@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -114,7 +115,7 @@ func (j *job) runSource(ctx context.Context, s config.Source, dry bool) (err err
 	}
 	defer func() { err = errors.Join(err, session.Close()) }()
 	progress := &backup.Progress{}
-	stop := j.watch(ctx, s.Name, progress)
+	stop := j.watch(ctx, s.Name, true, func() (int64, int64) { return progress.BytesRead.Load(), progress.Pending.Load() })
 	missing := 0
 	result, err := backup.Run(ctx, backup.Options{
 		Source: src, Name: s.Name, Session: session, Retention: s.Retention, TagsMaxAge: tagsAge(s.Tags, j.now()),
@@ -180,9 +181,10 @@ func (j *job) reportFailed(s config.Source, err error, began time.Time) error {
 	return nil
 }
 
-func seconds(since time.Time) float64 {
-	return float64(time.Since(since).Round(time.Millisecond)) / float64(time.Second)
-}
+func seconds(since time.Time) float64 { return roundSeconds(time.Since(since).Seconds()) }
+
+// roundSeconds keeps milliseconds.
+func roundSeconds(s float64) float64 { return math.Round(s*1000) / 1000 }
 
 func (j *job) printRun(l ran) error {
 	if j.ui.json {
@@ -216,40 +218,6 @@ func size(n int64) string {
 		f, i = f/unit, i+1
 	}
 	return fmt.Sprintf("%.1f %ciB", f, "KMGTP"[i])
-}
-
-// watch draws progress until stop is called.
-func (j *job) watch(ctx context.Context, label string, p *backup.Progress) (stop func()) {
-	b := j.ui.progress(label, -1)
-	if b == nil {
-		return func() {}
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(200 * time.Millisecond)
-		defer tick.Stop()
-		var last int64
-		for {
-			select {
-			case <-tick.C:
-				if total := p.Pending.Load(); total > 0 {
-					b.expect(total)
-				}
-				now := p.BytesRead.Load()
-				b.add(now - last)
-				last = now
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return func() {
-		cancel()
-		<-done
-		j.ui.endProgress()
-	}
 }
 
 // alarms tells what was noticed since it was last asked, as lines for a summary and as what the command comes to.

@@ -86,6 +86,9 @@ func (j *job) repoVaults(names []string) []*repo.Vault {
 // distinctKeys refuses a vault and a source that resolve to the same access key: one stolen key would hold both.
 func (j *job) distinctKeys(ctx context.Context, source string, get store.CredentialsFunc) error {
 	for _, v := range j.vaults {
+		if get == nil || v.credentials == nil {
+			continue // a directory
+		}
 		same, err := credentials.SameAccessKey(ctx, v.credentials, get)
 		if err != nil {
 			return err

@@ -14,7 +14,8 @@ import (
 // ui is the one place that prints. What goes where:
 //
 //   - Standard output carries results and nothing else: the lines of a list, the key of keygen, a tar stream. With --json
-//     every line is one JSON object.
+//     every line is one JSON object. Where it carries a tar stream the summary goes to standard error.
+//   - Names and messages that others may have chosen are printed so that they cannot steer a terminal.
 //   - Standard error carries everything else: remarks, warnings, progress, errors. With --json there are no remarks and no
 //     progress; a warning is {"warning": ".."}, an error {"error": "..", "code": ".."}, a line each.
 //   - --quiet drops remarks and progress, never warnings and errors. --verbose adds details.
@@ -57,6 +58,30 @@ func (u *ui) object(v any) error {
 	u.wipe()
 	_, err = u.out.Write(append(b, '\n'))
 	return err
+}
+
+// text prints one result for people.
+func (u *ui) text(line string) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.wipe()
+	_, err := io.WriteString(u.out, line+"\n")
+	return err
+}
+
+// summary prints a command's last result: on standard error where standard output carried a stream.
+func (u *ui) summary(object any, text string, stream bool) error {
+	switch {
+	case stream && u.json:
+		u.jsonLine(object)
+	case stream:
+		u.remark("%s", text)
+	case u.json:
+		return u.object(object)
+	default:
+		return u.text(text)
+	}
+	return nil
 }
 
 // remark tells a person what is going on.
@@ -118,7 +143,7 @@ func (u *ui) line(s string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.wipe()
-	_, _ = io.WriteString(u.err, s+"\n")
+	_, _ = io.WriteString(u.err, printable(s)+"\n")
 }
 
 // outErr is what went wrong writing results. A full disk behind a pipe must not look like success.

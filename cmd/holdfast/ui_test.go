@@ -102,13 +102,13 @@ func TestProgress(t *testing.T) {
 	var none *bar
 	none.add(1)
 	none.expect(2)
-	if b := u.progress("reading", 100); b != nil {
+	if b := u.progress("reading", 100, true); b != nil {
 		t.Error("a bar in a pipe")
 	}
 	u.terminal = true
 	for _, flag := range []*bool{&u.quiet, &u.json, &u.noProgress} {
 		*flag = true
-		if b := u.progress("reading", 100); b != nil {
+		if b := u.progress("reading", 100, true); b != nil {
 			t.Error("a bar that was not wanted")
 		}
 		*flag = false
@@ -116,7 +116,7 @@ func TestProgress(t *testing.T) {
 	if err.Len() != 0 {
 		t.Errorf("drawn: %q", err)
 	}
-	b := u.progress("reading", 100)
+	b := u.progress("reading", 100, true)
 	b.expect(200 << 20)
 	b.add(100 << 20)
 	if !strings.Contains(err.String(), "reading") || !strings.Contains(err.String(), "50%") {

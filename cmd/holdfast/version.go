@@ -45,7 +45,7 @@ func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Show the version of the program and of the repositories it writes",
-		Args:  cobra.NoArgs,
+		Args:  takes(0, 0),
 		RunE: a.action(func(context.Context, []string) error {
 			b := thisBuild()
 			if a.ui.json {

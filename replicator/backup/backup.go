@@ -239,7 +239,7 @@ func (e *engine) finish(ctx context.Context) (*Result, error) {
 		TakenAt: format.At(e.takenAt), RetainUntil: format.At(e.decision.RetainUntil.Truncate(time.Second)),
 		Status: format.StatusComplete, Entries: e.stats.entries.Load(), Bytes: e.stats.bytes.Load(), Missing: e.stats.missing.Load(),
 		Added: e.stats.added.Load(), Changed: e.stats.changed.Load(), Deleted: e.stats.deleted.Load(),
-		Manifest: root, Needs: needsRoot, Predecessors: e.predecessors, Slots: e.decision.Slots,
+		Mode: string(e.s.Mode()), Manifest: root, Needs: needsRoot, Predecessors: e.predecessors, Slots: e.decision.Slots,
 	}
 	if c.Missing > 0 {
 		c.Status, c.Slots = format.StatusIncomplete, nil

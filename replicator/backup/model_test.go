@@ -38,7 +38,7 @@ func TestAnEmptySourceHasAPoint(t *testing.T) {
 // at several levels, and holds every point against what the source was.
 func TestAnyHistory(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		r := newRigWith(t, 1, format.Parameters{Chunker: "fastcdc-v1.0.0", MinChunk: 1 << 10, AvgChunk: 4 << 10, MaxChunk: 16 << 10, LeafKeys: 4, Fanout: 3})
+		r := newRigWith(t, 1, format.Parameters{Chunker: "fastcdc-v1.0.0", MinChunk: 1 << 10, AvgChunk: 4 << 10, MaxChunk: 16 << 10, LeafKeys: 4, Fanout: 6})
 		src := memsource.New(memsource.Options{Now: r.now})
 		r.source = src
 		now := map[string][]byte{}

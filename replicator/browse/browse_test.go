@@ -1,9 +1,11 @@
 package browse
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -273,5 +275,24 @@ func TestFind(t *testing.T) {
 	}
 	if got := find("", "a/050"); len(got) != 1 || len(h.findings) != 1 || h.findings[0].Kind != repo.Missing || h.findings[0].Name != lost {
 		t.Errorf("%q, reported %v", got, h.findings)
+	}
+}
+
+// A commit object that arrives long after it was signed is listed, and marked.
+func TestLate(t *testing.T) {
+	h := newRig(t)
+	src := memsource.New(memsource.Options{})
+	src.Put("a", []byte("a"))
+	p := h.point(h.run("uploads", src))
+	body := must(io.ReadAll(must(h.vault.Open(t.Context(), store.Ref{Name: p.Name, Version: p.Version}, 0, -1))(t)))(t)
+	if err := h.vault.Attacker().Lose(store.Ref{Name: p.Name, Version: p.Version}); err != nil {
+		t.Fatal(err)
+	}
+	h.clock = h.clock.Add(time.Hour)
+	if _, err := h.vault.Put(t.Context(), p.Name, bytes.NewReader(body), int64(len(body)), store.PutOptions{SHA256: p.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.point(p.ID); !got.Late {
+		t.Errorf("signed %s, arrived %s, not late", got.SignedAt, got.Arrived)
 	}
 }

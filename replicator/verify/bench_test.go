@@ -17,7 +17,7 @@ import (
 // BenchmarkLocks looks at many points that share most of their objects, in a vault that answers at once: what is left is
 // the cost of merging lists and listing. It reports objects a second, each counted once for all points.
 func BenchmarkLocks(b *testing.B) {
-	const objects, points = 20_000, 100
+	const objects, points = 10_000, 50
 	r := newRig(b)
 	ctx := context.Background()
 	id := r.craft(crafted{})

@@ -183,7 +183,7 @@ func (w *walk) entry(ctx context.Context, e *format.Entry, read bool) error {
 		if c.Sum.IsZero() {
 			c.Sum = e.SHA256
 		}
-		w.win = append(w.win, piece{key: e.Key, chunk: c, want: e.SHA256})
+		w.win = append(w.win, piece{key: e.Key, chunk: c})
 		w.size += c.Size
 		if len(w.win) >= windowPieces || w.size >= windowBytes {
 			return w.flush(ctx)

@@ -202,6 +202,19 @@ func (r *rig) one(prefix string) store.Info {
 	return slices.MaxFunc(all, func(a, b store.Info) int { return int(a.Size - b.Size) })
 }
 
+// oldest is the first version of the only name under prefix.
+func (r *rig) oldest(prefix string) store.Info {
+	r.t.Helper()
+	var out store.Info
+	for info, err := range r.vault.Versions(context.Background(), prefix) {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		out = info
+	}
+	return out
+}
+
 func show(fs []Finding) string {
 	var b strings.Builder
 	for _, f := range fs {

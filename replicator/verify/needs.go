@@ -73,9 +73,10 @@ type list struct {
 	root  format.PageRef
 	locks locks
 	point format.Hash
-	next  func() (format.Need, error, bool)
-	stop  func()
-	head  format.Need
+
+	next func() (format.PageRef, error, bool) // its leaf pages
+	stop func()
+	leaf format.PageRef // the next of them
 }
 
 // lists gives the different needs lists of the points.
@@ -97,86 +98,175 @@ func lists(points []*point) []*list {
 	return out
 }
 
-// merger walks several needs lists side by side.
+// merger walks several needs lists side by side. Lists of one vault share most of their leaf pages: a page is read once
+// for all lists that have it.
 type merger struct {
 	load   tree.Load
-	pages  func(l *list, ref format.PageRef) // called for every page of every list
-	broken func(l *list, err error) error    // called for a list that cannot be read further; the others go on
-	heap   listHeap
+	pages  func(l *list, ref format.PageRef)                            // called for every page of every list
+	broken func(ref format.PageRef, point format.Hash, err error) error // called for a page that cannot be read; the rest goes on
+	lists  queue[*list]
+	open   queue[*page]
+	last   string
+}
+
+// page is a leaf page being read.
+type page struct {
+	ref   format.PageRef
+	locks locks
+	point format.Hash
+	next  func() (format.Need, error, bool)
+	stop  func()
+	head  format.Need
 }
 
 // merged gives the objects of the lists in order of name, each once, asking for all that its lists ask for.
 func (m *merger) merged(ctx context.Context, lists []*list) iter.Seq2[*object, error] {
 	return func(yield func(*object, error) bool) {
+		m.lists = queue[*list]{key: func(l *list) string { return l.leaf.First }}
+		m.open = queue[*page]{key: func(p *page) string { return p.head.Name }}
+		m.last = ""
 		defer func() {
 			for _, l := range lists {
 				if l.stop != nil {
 					l.stop()
 				}
 			}
+			for _, p := range m.open.items {
+				p.stop()
+			}
 		}()
-		m.heap = nil
 		for _, l := range lists {
-			l.next, l.stop = iter.Pull2(tree.Needs(ctx, m.load, l.root, func(ref format.PageRef) { m.pages(l, ref) }))
+			l.next, l.stop = iter.Pull2(tree.Leaves(ctx, m.load, l.root, "", func(ref format.PageRef) { m.pages(l, ref) }))
 			if err := m.advance(l); err != nil {
 				yield(nil, err)
 				return
 			}
 		}
-		for len(m.heap) > 0 {
+		for {
+			if err := m.fill(ctx); err != nil {
+				yield(nil, err)
+				return
+			}
+			if m.open.Len() == 0 {
+				return
+			}
 			o, err := m.take()
-			if !yield(o, err) || err != nil {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if o != nil && !yield(o, nil) {
 				return
 			}
 		}
 	}
 }
 
-// take gives the object with the least name and moves every list that has it on.
-func (m *merger) take() (*object, error) {
-	first := m.heap[0]
-	sum, err := format.ParseName(first.head.Name)
-	if err != nil {
-		return nil, fmt.Errorf("needs list of %s: %w", first.point, err)
-	}
-	o := &object{name: first.head.Name, size: first.head.Size, sum: sum, point: first.point}
-	for len(m.heap) > 0 && m.heap[0].head.Name == o.name {
-		l := heap.Pop(&m.heap).(*list)
-		if o.locks.join(l.locks) {
-			o.point = l.point
+// fill opens every page that can hold the least name.
+func (m *merger) fill(ctx context.Context) error {
+	for m.lists.Len() > 0 && (m.open.Len() == 0 || m.lists.items[0].leaf.First <= m.open.items[0].head.Name) {
+		first := m.lists.items[0]
+		p := &page{ref: first.leaf, point: first.point}
+		var same, other []*list
+		for m.lists.Len() > 0 && m.lists.items[0].leaf.First == p.ref.First {
+			l := heap.Pop(&m.lists).(*list)
+			if l.leaf.Sum != p.ref.Sum {
+				other = append(other, l)
+				continue
+			}
+			same = append(same, l)
+			m.pages(l, l.leaf)
+			if p.locks.join(l.locks) {
+				p.point = l.point
+			}
 		}
-		if err := m.advance(l); err != nil {
+		for _, l := range other {
+			heap.Push(&m.lists, l)
+		}
+		for _, l := range same {
+			if err := m.advance(l); err != nil {
+				return err
+			}
+		}
+		p.next, p.stop = iter.Pull2(tree.Needs(ctx, m.load, p.ref, nil))
+		if err := m.read(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take gives the object with the least name and moves every page that has it on; nil where a page was out of order.
+func (m *merger) take() (*object, error) {
+	first := m.open.items[0]
+	name := first.head.Name
+	if name <= m.last {
+		heap.Pop(&m.open)
+		first.stop()
+		return nil, m.broken(first.ref, first.point, fmt.Errorf("%s comes after %s: %w", name, m.last, format.ErrMalformed))
+	}
+	m.last = name
+	sum, err := format.ParseName(name)
+	if err != nil {
+		return nil, err
+	}
+	o := &object{name: name, size: first.head.Size, sum: sum, point: first.point}
+	for m.open.Len() > 0 && m.open.items[0].head.Name == name {
+		p := heap.Pop(&m.open).(*page)
+		if o.locks.join(p.locks) {
+			o.point = p.point
+		}
+		if err := m.read(p); err != nil {
 			return nil, err
 		}
 	}
 	return o, nil
 }
 
-// advance puts a list back with its next need, if it has one.
+// advance puts a list back with its next leaf page, if it has one.
 func (m *merger) advance(l *list) error {
-	n, err, ok := l.next()
+	ref, err, ok := l.next()
 	if err != nil {
-		return m.broken(l, err)
+		return m.broken(l.root, l.point, err)
 	}
 	if ok {
-		l.head = n
-		heap.Push(&m.heap, l)
+		l.leaf = ref
+		heap.Push(&m.lists, l)
 	}
 	return nil
 }
 
-// listHeap orders lists by the name of their next need.
-type listHeap []*list
+// read puts a page back with its next line, if it has one.
+func (m *merger) read(p *page) error {
+	n, err, ok := p.next()
+	if err != nil || !ok {
+		p.stop()
+	}
+	if err != nil {
+		return m.broken(p.ref, p.point, err)
+	}
+	if ok {
+		p.head = n
+		heap.Push(&m.open, p)
+	}
+	return nil
+}
 
-func (h listHeap) Len() int           { return len(h) }
-func (h listHeap) Less(i, j int) bool { return h[i].head.Name < h[j].head.Name }
-func (h listHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *listHeap) Push(x any)        { *h = append(*h, x.(*list)) }
-func (h *listHeap) Pop() any {
-	old := *h
-	l := old[len(old)-1]
-	*h = old[:len(old)-1]
-	return l
+// queue is a heap of things ordered by a name.
+type queue[T any] struct {
+	items []T
+	key   func(T) string
+}
+
+func (q *queue[T]) Len() int           { return len(q.items) }
+func (q *queue[T]) Less(i, j int) bool { return q.key(q.items[i]) < q.key(q.items[j]) }
+func (q *queue[T]) Swap(i, j int)      { q.items[i], q.items[j] = q.items[j], q.items[i] }
+func (q *queue[T]) Push(x any)         { q.items = append(q.items, x.(T)) }
+func (q *queue[T]) Pop() any {
+	last := len(q.items) - 1
+	x := q.items[last]
+	q.items = q.items[:last]
+	return x
 }
 
 // remembered collects objects that become known in no order: those that needs lists themselves are in, of which there

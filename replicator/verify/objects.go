@@ -30,8 +30,8 @@ func (r *run) objects(ctx context.Context, points []*point) error {
 	}
 	r.o.Progress.ObjectsTotal.Add(most) // lists of one vault mostly name the same objects
 	held, standing := remembered{}, remembered{}
-	broken := func(l *list, err error) error {
-		return r.trouble(ctx, l.root.Object, l.point, fmt.Errorf("needs list: %w", err))
+	broken := func(ref format.PageRef, p format.Hash, err error) error {
+		return r.trouble(ctx, ref.Object, p, fmt.Errorf("needs list: %w", err))
 	}
 	pages := newPageCache(r.reader.Page)
 	for batch := range slices.Chunk(all, maxStreams) {

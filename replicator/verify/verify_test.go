@@ -278,7 +278,9 @@ func TestDirectoryVault(t *testing.T) {
 // The same bytes put twice are no attack: a repeated request, or two runs at once.
 func TestPutTwice(t *testing.T) {
 	r := newRig(t)
-	r.run("uploads", filled())
+	src := memsource.New(memsource.Options{})
+	src.Put("a", body(1, 1000))
+	r.run("uploads", src)
 	for _, prefix := range []string{"packs/", "needs/"} {
 		info := r.one(prefix)
 		body := must(r.vault.Open(context.Background(), info.Ref, 0, -1))(t)
@@ -289,6 +291,40 @@ func TestPutTwice(t *testing.T) {
 		put(t, r, info.Name, b)
 	}
 	if got, s := r.verify(r.options(Content)); len(got) != 0 {
+		t.Errorf("%+v%s", s, show(got))
+	}
+	// One of the two being locked is enough.
+	pack := r.oldest("packs/")
+	if err := r.vault.Attacker().Unlock(pack.Ref); err != nil {
+		t.Fatal(err)
+	}
+	lock := store.Retention{Mode: store.Compliance, Until: r.clock.Add(300 * 24 * time.Hour)}
+	if err := r.vault.Extend(context.Background(), r.one("packs/").Ref, lock); err != nil {
+		t.Fatal(err)
+	}
+	if got, s := r.verify(r.options(Locks)); len(got) != 0 {
+		t.Errorf("%+v%s", s, show(got))
+	}
+	// So often is no accident.
+	for range maxVersions {
+		b := must(io.ReadAll(must(r.vault.Open(context.Background(), pack.Ref, 0, -1))(t)))(t)
+		put(t, r, pack.Name, b)
+	}
+	if got, s := r.verify(r.options(Locks)); len(got) != 1 || got[0].Kind != repo.Tampered {
+		t.Errorf("%+v%s", s, show(got))
+	}
+}
+
+// The right bytes are found under any number of others.
+func TestManyVersions(t *testing.T) {
+	r := newRig(t)
+	r.run("uploads", filled())
+	name := r.one("packs/").Name
+	for range 3 * maxVersions {
+		r.vault.Attacker().Overwrite(name, []byte("pay me"))
+		r.vault.Attacker().Hide(name)
+	}
+	if got, s := r.verify(r.options(Locks)); len(got) != 1 || got[0].Kind != repo.Tampered || s.Status != Tampered {
 		t.Errorf("%+v%s", s, show(got))
 	}
 }

@@ -30,28 +30,38 @@ func readRange(ctx context.Context, r store.Reader, ref store.Ref, off, n int64)
 }
 
 // whole reads a small object (at most max bytes) whose name or ID holds the hash of its bytes. It tries hint, or the
-// newest version, and walks the versions for the right bytes when those are wrong.
+// newest version, with one request, and walks the versions for the right bytes when those are wrong. The Info it gives
+// has the size, and the version as far as it was known or found.
 func whole(ctx context.Context, r store.Reader, hint store.Ref, sum format.Hash, max int64, report Report) ([]byte, store.Info, error) {
-	info, _, err := r.Stat(ctx, hint)
-	if err == nil && info.Size <= max {
-		var b []byte
-		b, err = readRange(ctx, r, info.Ref, 0, info.Size)
-		if err == nil && sha256.Sum256(b) == sum {
-			return b, info, nil
-		}
+	b, err := slurp(ctx, r, hint, max)
+	if err == nil && sha256.Sum256(b) == sum {
+		return b, store.Info{Ref: hint, Size: int64(len(b))}, nil
 	}
-	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, info, err
+	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, format.ErrBounds) {
+		return nil, store.Info{}, err
 	}
-	info, err = locate(ctx, r, hint.Name, sum, max, report)
+	info, err := locate(ctx, r, hint.Name, sum, max, report)
 	if err != nil {
 		return nil, info, err
 	}
-	b, err := readRange(ctx, r, info.Ref, 0, info.Size)
+	b, err = slurp(ctx, r, info.Ref, max)
 	if err == nil && sha256.Sum256(b) != sum {
 		err = fmt.Errorf("%s: %w", hint.Name, ErrDamaged)
 	}
 	return b, info, err
+}
+
+// slurp reads an object of at most max bytes.
+func slurp(ctx context.Context, r store.Reader, ref store.Ref, max int64) ([]byte, error) {
+	body, err := r.Open(ctx, ref, 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	b, err := readAll(body, max)
+	if cerr := body.Close(); err == nil {
+		err = cerr
+	}
+	return b, err
 }
 
 // locate walks the versions of name, oldest last as the vault lists them, for one whose bytes have the hash sum. Finding

@@ -43,7 +43,7 @@ func (s *Session) loadPlacements(ctx context.Context, k *keeper, info store.Info
 	if done, err := s.cache.Loaded(k.vault.Name, info.Name); err != nil || done {
 		return err
 	}
-	body, got, err := whole(ctx, k.vault.Read, store.Ref{Name: info.Name}, sum, format.MaxPack, s.report)
+	body, got, err := whole(ctx, k.vault.Read, info.Ref, sum, format.MaxPack, s.report)
 	if err != nil {
 		return s.passOver(info.Name, err)
 	}

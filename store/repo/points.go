@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/holdfast-backup/holdfast/crypto/attest"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
@@ -149,25 +151,31 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 		if err != nil {
 			return err
 		}
-		var last *Head
-		for _, p := range points {
-			c, err := s.repo.Commit(ctx, k.vault.Read, p, s.report)
-			if notOurs(err) {
-				s.report.send(Damaged, p.Name, "%v", err)
-				continue
-			}
-			if err != nil {
+		heads := make([]Head, len(points))
+		g, gctx := errgroup.WithContext(ctx)
+		g.SetLimit(secureParallel)
+		for i, p := range points {
+			g.Go(func() error {
+				c, err := s.repo.Commit(gctx, k.vault.Read, p, s.report)
+				if notOurs(err) {
+					s.report.send(Damaged, p.Name, "%v", err)
+					return nil
+				}
+				heads[i] = Head{p, c, k.reader}
 				return err
-			}
-			last = &Head{p, c, k.reader}
-			mu.Lock()
-			found[p.ID] = *last
-			mu.Unlock()
+			})
 		}
-		if last != nil {
-			mu.Lock()
-			newest[last.ID] = true
-			mu.Unlock()
+		if err := g.Wait(); err != nil {
+			return err
+		}
+		heads = slices.DeleteFunc(heads, func(h Head) bool { return h.Commit == nil })
+		mu.Lock()
+		defer mu.Unlock()
+		for _, h := range heads {
+			found[h.ID] = h
+		}
+		if n := len(heads); n > 0 {
+			newest[heads[n-1].ID] = true
 		}
 		return nil
 	})

@@ -229,6 +229,17 @@ func (s *Session) Now() time.Time {
 	return t
 }
 
+// Mode is the weakest lock mode of the active vaults that lock at all: what a point can promise everywhere.
+func (s *Session) Mode() store.Mode {
+	mode := store.ModeNone
+	for _, k := range s.active() {
+		if m := k.vault.Locking.Mode; m == store.Governance || mode == store.ModeNone {
+			mode = m
+		}
+	}
+	return mode
+}
+
 // Begin says until when what is stored from now on is needed. It refuses a lock beyond a vault's ceiling, before
 // anything is written.
 func (s *Session) Begin(need time.Time) error {

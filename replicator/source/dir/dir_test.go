@@ -255,21 +255,14 @@ func TestSymlinkRace(t *testing.T) {
 	if _, err := v.Open(t.Context(), e, 0, -1); !errors.Is(err, source.ErrChanged) && !errors.Is(err, source.ErrGone) {
 		t.Errorf("a folder that became a link: %v", err)
 	}
-	st, err := os.Stat(outside + "/f")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = st
 	// Even one that names the outside file's own inode.
 	o := find(t, freeze(t, newSource(t, Options{Root: outside})), "f")
 	o.Key = "d/f"
 	if _, err := v.Open(t.Context(), o, 0, -1); !errors.Is(err, source.ErrChanged) && !errors.Is(err, source.ErrGone) {
 		t.Errorf("a link was followed out of the root: %v", err)
 	}
-	var st2 unix.Stat_t
-	fd, err := openSteps(v.(*view).root, "d/f", unix.O_RDONLY|unix.O_NOFOLLOW) //nolint:forcetypeassert // test
-	if err == nil {
-		_ = fstat(fd, &st2)
+	if fd, err := openSteps(v.(*view).root, "d/f", unix.O_RDONLY|unix.O_NOFOLLOW); err == nil { //nolint:forcetypeassert // test
+		_ = unix.Close(fd)
 		t.Error("the step-by-step open followed a link")
 	}
 }
@@ -330,7 +323,7 @@ func TestSparse(t *testing.T) {
 	}
 }
 
-// TestDenied needs someone the system can deny; root it cannot, so the folder below is made unreadable another way.
+// TestDenied: the system cannot deny root anything, so what it would answer is also put in by hand.
 func TestDenied(t *testing.T) {
 	root := t.TempDir()
 	put(t, root, "a", []byte("x"))

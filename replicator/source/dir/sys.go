@@ -98,7 +98,7 @@ func kept(name string) bool {
 		name == "system.posix_acl_access" || name == "system.posix_acl_default"
 }
 
-// xattrErrors are answers that mean that there are none: of a file system without them, or an attribute that went away.
+// noXattr reports whether an answer means that there is none: no attributes on this file system, or one that went away.
 func noXattr(err error) bool {
 	return errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, noSuchAttr)
 }

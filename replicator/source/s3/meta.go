@@ -110,6 +110,10 @@ func (v *view) readTags(ctx context.Context, e *format.Entry, count int32) error
 		in.VersionId = optional(e.Version)
 	}
 	out, err := v.s.client.GetObjectTagging(ctx, in)
+	if err != nil && str(in.VersionId) == "null" && answerOf(err).status == http.StatusNotFound {
+		in.VersionId = nil // versitygw lists version "null" in a bucket without versions and does not know it here
+		out, err = v.s.client.GetObjectTagging(ctx, in)
+	}
 	if err != nil {
 		return v.tagError(ctx, e, err)
 	}

@@ -30,7 +30,7 @@ type mode struct {
 }
 
 func modes() []mode {
-	return []mode{{"unversioned", false, "current"}, {"versioned", true, "current"}, {"all", true, "all"}}
+	return []mode{{"unversioned", false, "current"}, {"versioned", true, "current"}, {"all", true, "all"}, {"all of an unversioned bucket", false, "all"}}
 }
 
 func open(t testing.TB, srv *servers.Server, bucket string, edit func(*s3source.Options)) *s3source.Source {
@@ -70,7 +70,7 @@ func TestConformance(t *testing.T) {
 				srv := pool.Get(t, kind)
 				c := srv.Admin()
 				sourcetest.Run(t, sourcetest.Harness{
-					Versioned: m.versions == "all", Pinned: true,
+					Versioned: m.versioned && m.versions == "all", Pinned: true,
 					New: func(t *testing.T) *sourcetest.Fixture {
 						bucket := srv.NewBucket(t, servers.BucketOptions{Versioning: m.versioned})
 						return &sourcetest.Fixture{

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-backup/holdfast/replicator/browse"
+	"github.com/holdfast-backup/holdfast/replicator/glob"
+	"github.com/holdfast-backup/holdfast/replicator/restore"
+)
+
+const restoreHelp = `Bring a recovery point back, whole or in part. Every byte is verified before it counts.
+
+--to URL is a bucket (s3://BUCKET[/PREFIX]?endpoint=URL&region=R, with --to-credentials),
+a directory (a path or file:///PATH), or - for a tar stream on standard output. What is
+at the target is left as it is unless --overwrite says otherwise, so an interrupted
+restore can simply be run again:
+
+  --overwrite never    (default) leaves everything that is there
+  --overwrite changed  replaces what is not as in the point
+  --overwrite always   restores everything again
+
+Nothing at the target is ever deleted. --include and --exclude take globs against the
+whole key: * within a segment, ** across, ?, [a-z].
+
+Exit codes: 0 everything is back; 3 something is not, and is listed; 4 everything is
+back, and the vault was tampered with; 2 the key does not open the content.
+` + pointHelp + readerHelp
+
+// restoreFlags are those of restore alone.
+type restoreFlags struct {
+	to               target
+	include, exclude []string
+	overwrite        string
+	dry              bool
+}
+
+// restoredJSON is the summary for scripts.
+type restoredJSON struct {
+	Point    string        `json:"point"`
+	Source   string        `json:"source"`
+	Vault    string        `json:"vault"`
+	Target   string        `json:"target"`
+	Entries  int64         `json:"entries"`
+	Bytes    int64         `json:"bytes"`
+	Skipped  int64         `json:"skipped"` // there already
+	Ignored  int64         `json:"ignored"` // what this kind of target does not hold
+	Failed   int64         `json:"failed"`
+	Missing  int64         `json:"missing"` // not in the recovery point
+	Seconds  float64       `json:"seconds"`
+	DryRun   bool          `json:"dry_run,omitempty"`
+	Failures []failureJSON `json:"failures,omitempty"`
+	Notes    []string      `json:"notes,omitempty"`
+	Alarms   []string      `json:"alarms,omitempty"`
+}
+
+// failureJSON is one entry, or a stretch of the manifest, that is not back.
+type failureJSON struct {
+	Key       string `json:"key"`
+	KeyB64    string `json:"key_b64,omitempty"`
+	VersionID string `json:"version_id,omitempty"`
+	Entries   int64  `json:"entries"`
+	Missing   bool   `json:"missing,omitempty"` // the point never had it
+	Error     string `json:"error"`
+}
+
+func (a *app) restoreCommand() *cobra.Command {
+	var f readerFlags
+	var rf restoreFlags
+	cmd := &cobra.Command{
+		Use:               "restore POINT --to URL",
+		Short:             "Bring a recovery point back to a bucket, a directory or a tar stream",
+		Long:              restoreHelp,
+		Args:              takes(1, 1),
+		ValidArgsFunction: a.completePoints(&f, 1),
+		RunE: a.action(func(ctx context.Context, args []string) error {
+			return a.restore(ctx, &f, &rf, args[0])
+		}),
+	}
+	f.add(cmd, a)
+	f.addIdentity(cmd, "a restore key")
+	f.addAllowIncomplete(cmd)
+	s := cmd.Flags()
+	s.StringVar(&rf.to.text, "to", "", "where to: a bucket's or directory's `URL`, a path, or - for a tar stream")
+	s.StringVar(&rf.to.credentials, "to-credentials", "", "where the target bucket's credentials lie: a `REF` (default: the AWS SDK's own chain)")
+	s.BoolVar(&rf.to.inPlace, "in-place", false, "allow the target to be a configured source")
+	s.BoolVar(&rf.to.owners, "owners", false, "into a directory: set owners even if not root, and fail where that fails")
+	s.BoolVar(&rf.to.specials, "specials", false, "into a directory: make devices, fifos and sockets too")
+	s.StringArrayVar(&rf.include, "include", nil, "only keys that match the `GLOB` (repeatable)")
+	s.StringArrayVar(&rf.exclude, "exclude", nil, "no keys that match the `GLOB` (repeatable)")
+	s.StringVar(&rf.overwrite, "overwrite", "never", "what is at the target already is replaced `WHEN`: never, changed or always")
+	complete(cmd, "overwrite", fixed("never", "changed", "always"))
+	s.BoolVar(&rf.dry, "dry-run", false, "say what would be restored, change nothing")
+	return cmd
+}
+
+func (rf *restoreFlags) check() error {
+	switch restore.Overwrite(rf.overwrite) {
+	case restore.Never, restore.Changed, restore.Always:
+	default:
+		return usage(fmt.Errorf("--overwrite %s: use never, changed or always", safe(rf.overwrite)))
+	}
+	for flag, patterns := range map[string][]string{"--include": rf.include, "--exclude": rf.exclude} {
+		if _, err := glob.ParseSet(patterns); err != nil {
+			return usage(fmt.Errorf("%s: %w", flag, err))
+		}
+	}
+	return nil
+}
+
+func (a *app) restore(ctx context.Context, f *readerFlags, rf *restoreFlags, spec string) (err error) {
+	if err := rf.check(); err != nil {
+		return err
+	}
+	if err := rf.to.parse(); err != nil {
+		return err
+	}
+	r, err := a.openReading(ctx, f)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	if err := rf.to.apart(r); err != nil {
+		return err
+	}
+	reader, err := r.content()
+	if err != nil {
+		return err
+	}
+	p, err := r.point(ctx, spec)
+	if err != nil {
+		return err
+	}
+	to, err := r.openTarget(&rf.to)
+	if err != nil {
+		return err
+	}
+	o := restore.Options{
+		Reader: reader, Commit: p.Commit, Target: to, Include: rf.include, Exclude: rf.exclude,
+		Overwrite: restore.Overwrite(rf.overwrite), DryRun: rf.dry, Memory: max(r.memory(), restore.MinMemory),
+	}
+	if r.config != nil {
+		o.Concurrency = min(16, r.config.Limits.Connections)
+	}
+	return r.runRestore(ctx, o, p, rf)
+}
+
+// maxListed bounds how many failures are listed for people one by one.
+const maxListed = 100
+
+func (r *reading) runRestore(ctx context.Context, o restore.Options, p browse.Point, rf *restoreFlags) error {
+	var bytes atomic.Int64
+	o.Progress = func(_, n int64) { bytes.Add(n) }
+	listed := 0
+	o.Failed = func(f restore.Failure) {
+		if listed++; listed <= maxListed && !r.ui.json {
+			r.ui.warn("%s: %v", safe(f.Key), f.Err)
+		}
+	}
+	total := o.Commit.Bytes
+	if len(rf.include)+len(rf.exclude) > 0 {
+		total = 0 // not known before the end
+	}
+	stop := r.watch(ctx, "restore", true, func() (int64, int64) { return bytes.Load(), total })
+	res, err := restore.Run(ctx, o)
+	stop()
+	if listed > maxListed && !r.ui.json {
+		r.ui.warn("and %d more", listed-maxListed)
+	}
+	alarms, alarm := r.alarms()
+	if err != nil && !errors.Is(err, restore.ErrStop) {
+		return together{err, alarm}.orNil()
+	}
+	all := together{err, r.printRestored(res, p, rf, alarms), alarm}
+	if n := res.Failed + res.Missing; n > 0 {
+		all = append(all, &marked{errIncomplete, fmt.Errorf("%d entries are not restored: %d failed, %d are not in the recovery point", n, res.Failed, res.Missing)})
+	}
+	return all.orNil()
+}
+
+func (r *reading) printRestored(res restore.Result, p browse.Point, rf *restoreFlags, alarms []string) error {
+	for _, n := range res.Notes {
+		r.ui.remark("Note: %s", n)
+	}
+	if res.Skipped > 0 && restore.Overwrite(rf.overwrite) == restore.Never {
+		r.ui.remark("%d entries were there already and are left as they are; --overwrite changed replaces those that differ.", res.Skipped)
+	}
+	line := restoredJSON{
+		Point: p.ID.String(), Source: p.Source, Vault: r.vault.name, Target: rf.to.text, Entries: res.Entries, Bytes: res.Bytes,
+		Skipped: res.Skipped, Ignored: res.Ignored, Failed: res.Failed, Missing: res.Missing, Seconds: roundSeconds(res.Seconds),
+		DryRun: rf.dry, Notes: res.Notes, Alarms: alarms,
+	}
+	for _, f := range res.Failures {
+		line.Failures = append(line.Failures, failureJSON{f.Key, b64(f.Key), f.Version, f.Entries, f.Missing, f.Err.Error()})
+	}
+	var extra []string
+	for _, x := range []struct {
+		n    int64
+		what string
+	}{
+		{res.Skipped, "there already"}, {res.Ignored, "not for this kind of target"}, {res.Failed, "failed"}, {res.Missing, "not in the point"},
+	} {
+		if x.n > 0 {
+			extra = append(extra, fmt.Sprintf("%d %s", x.n, x.what))
+		}
+	}
+	verb := "restored"
+	if rf.dry {
+		verb = "would restore"
+	}
+	text := fmt.Sprintf("%s@%.12s: %s %d entries, %s, to %s", p.Source, line.Point, verb, res.Entries, size(res.Bytes), safe(rf.to.text))
+	if len(extra) > 0 {
+		text += " (" + strings.Join(extra, ", ") + ")"
+	}
+	text += fmt.Sprintf("; %.1f s", res.Seconds)
+	return r.ui.summary(line, text, rf.to.stream())
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/credentials"
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
+	"github.com/holdfast-backup/holdfast/replicator/restore"
+	"github.com/holdfast-backup/holdfast/replicator/restore/tobucket"
+	"github.com/holdfast-backup/holdfast/replicator/restore/todir"
+	"github.com/holdfast-backup/holdfast/replicator/restore/totar"
+)
+
+// target is where a restore goes, as the command line says it.
+type target struct {
+	text, credentials string
+	inPlace           bool
+	owners, specials  bool
+
+	at  location.Location // zero for a stream
+	ref credentials.Ref
+}
+
+// stream reports whether the restore is a tar stream on standard output.
+func (t *target) stream() bool { return t.text == "-" }
+
+// almostURL is a URL that lost a slash; nobody means a directory of that name.
+var almostURL = regexp.MustCompile(`^[a-z][a-z0-9]+:`)
+
+func (t *target) parse() error {
+	var err error
+	switch {
+	case t.text == "":
+		return usage(errors.New("say where to restore to: --to s3://BUCKET/PREFIX, --to DIRECTORY, or --to - for a tar stream"))
+	case t.stream():
+	case strings.Contains(t.text, "://"):
+		if t.at, err = location.Parse(t.text); err != nil {
+			return usage(fmt.Errorf("--to: %w", err))
+		}
+	case almostURL.MatchString(t.text):
+		return usage(fmt.Errorf("--to %s is neither a URL nor a plain path; write s3://BUCKET/PREFIX, or ./%s for a directory of that name", safe(t.text), safe(t.text)))
+	default:
+		abs, err := filepath.Abs(t.text)
+		if err != nil {
+			return fmt.Errorf("--to: %w", err)
+		}
+		t.at = location.Location{Kind: location.File, Text: t.text, Path: abs}
+	}
+	if t.credentials == "" {
+		return nil
+	}
+	if t.at.Kind != location.S3 {
+		return usage(errors.New("--to-credentials are for an s3:// target"))
+	}
+	if t.ref, err = credentials.Parse(t.credentials); err != nil {
+		return usage(fmt.Errorf("--to-credentials: %w", err))
+	}
+	return nil
+}
+
+// apart refuses a target that is, holds or lies in the vault or a source.
+func (t *target) apart(r *reading) error {
+	if t.stream() {
+		return nil
+	}
+	to := resolved(t.at)
+	if to.Overlaps(resolved(r.vault.url)) {
+		return usage(fmt.Errorf("--to %s overlaps the vault %s: a restore never writes to a vault; name another place", safe(t.text), r.vault.url))
+	}
+	if r.config == nil {
+		return nil
+	}
+	for _, v := range r.config.Vaults {
+		if to.Overlaps(resolved(v.URL)) {
+			return usage(fmt.Errorf("--to %s overlaps the vault %s of the configuration: a restore never writes to a vault; name another place", safe(t.text), v.Name))
+		}
+	}
+	for _, s := range r.config.Sources {
+		if !t.inPlace && to.Overlaps(resolved(s.URL)) {
+			return usage(fmt.Errorf("--to %s overlaps the source %s: restore beside it and compare first, or say --in-place if the source itself is to be filled again",
+				safe(t.text), s.Name))
+		}
+	}
+	return nil
+}
+
+// resolved follows the symbolic links of a directory as far as it exists.
+func resolved(l location.Location) location.Location {
+	if l.Kind != location.File {
+		return l
+	}
+	rest := ""
+	for p := l.Path; ; p = filepath.Dir(p) {
+		real, err := filepath.EvalSymlinks(p)
+		if err == nil {
+			l.Path = filepath.Join(real, rest)
+			return l
+		}
+		if !errors.Is(err, fs.ErrNotExist) || p == filepath.Dir(p) {
+			return l
+		}
+		rest = filepath.Join(filepath.Base(p), rest)
+	}
+}
+
+// openTarget makes the target; nothing is touched yet.
+func (r *reading) openTarget(t *target) (restore.Target, error) {
+	switch {
+	case t.stream():
+		if f, ok := r.ui.sticky.to.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+			return nil, usage(errors.New("--to - writes a tar stream, which is nothing for a terminal; send it to a file or a pipe"))
+		}
+		return totar.New(r.ui.out), nil
+	case t.at.Kind == location.File:
+		return todir.New(todir.Options{Root: t.at.Path, Owners: t.owners, Specials: t.specials})
+	}
+	ref := t.ref
+	if ref.IsZero() {
+		var err error
+		if ref, err = credentials.Parse("default"); err != nil {
+			return nil, err
+		}
+	}
+	get, err := credentials.Resolve(ref, ".", r.env)
+	if err != nil {
+		return nil, err
+	}
+	l := t.at.S3
+	if t.at.Insecure() {
+		r.ui.warn("%s is not encrypted on the way: what is restored can be read on the network", t.at)
+	}
+	connections := defaultConnections
+	if r.config != nil {
+		connections = max(r.config.Limits.Connections, 1)
+	}
+	prefix := l.Prefix
+	if prefix != "" && !strings.HasSuffix(prefix, "/") {
+		prefix += "/" // a folder, as for a directory; never the beginning of a name
+	}
+	return tobucket.New(tobucket.Options{
+		Bucket: l.Bucket, Prefix: prefix, Endpoint: l.Endpoint, Region: l.Region, PathStyle: l.PathStyle, Credentials: get, Connections: connections,
+	})
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
+	"github.com/holdfast-backup/holdfast/replicator/verify"
+	"github.com/holdfast-backup/holdfast/store/repo"
+)
+
+const verifyHelp = `Hold the vault against what its recovery points need: of all points, or of those named.
+
+  --level locks    every stored object is there, in the right version, locked long enough
+  --level bytes    and its bytes have the SHA-256 in its name: reads the whole vault
+  --level content  and all of it decrypts to what was backed up: needs a restore key
+
+The default is bytes, or content where a key is given with --identity: "verified" is not
+to mean less than that the bytes are there. --sample 5% reads that share, chosen anew each
+time; locks and names are always checked in full.
+
+Exit codes: 0 all is well; 4 something was put on top or beside and every byte is still
+there; 5 something is missing, damaged or not locked long enough.
+` + pointHelp + readerHelp
+
+// foundJSON is one finding for scripts.
+type foundJSON struct {
+	Finding string `json:"finding"` // missing, damaged, unlocked, tampered
+	Name    string `json:"name"`
+	Point   string `json:"point"` // empty where the object belongs to none
+	Detail  string `json:"detail"`
+}
+
+// verifiedJSON is the summary for scripts.
+type verifiedJSON struct {
+	Status       string   `json:"status"` // ok, tampered, damaged
+	Level        string   `json:"level"`
+	Vault        string   `json:"vault"`
+	Fingerprint  string   `json:"fingerprint"`
+	Points       int      `json:"points"`
+	Objects      int64    `json:"objects"`
+	Bytes        int64    `json:"bytes"`
+	ObjectsRead  int64    `json:"objects_read"`
+	Entries      int64    `json:"entries"`
+	EntriesRead  int64    `json:"entries_read"`
+	Sample       float64  `json:"sample"` // percent
+	LocksChecked bool     `json:"locks_checked"`
+	Governance   int64    `json:"governance"`
+	Missing      int64    `json:"missing"`
+	Damaged      int64    `json:"damaged"`
+	Unlocked     int64    `json:"unlocked"`
+	Tampered     int64    `json:"tampered"`
+	Seconds      float64  `json:"seconds"`
+	Alarms       []string `json:"alarms,omitempty"`
+}
+
+func (a *app) verifyCommand() *cobra.Command {
+	var f readerFlags
+	var level, sample string
+	cmd := &cobra.Command{
+		Use:               "verify [POINT...]",
+		Short:             "Check that the copy is there, intact and locked",
+		Long:              verifyHelp,
+		ValidArgsFunction: a.completePoints(&f, -1),
+		RunE: a.action(func(ctx context.Context, args []string) error {
+			return a.verify(ctx, &f, args, level, sample)
+		}),
+	}
+	f.add(cmd, a)
+	f.addIdentity(cmd, "a restore key, for --level content")
+	f.addAllowIncomplete(cmd)
+	cmd.Flags().StringVar(&level, "level", "", "how closely to look: locks, bytes or content (default bytes, content with --identity)")
+	complete(cmd, "level", fixed("locks", "bytes", "content"))
+	cmd.Flags().StringVar(&sample, "sample", "100%", "`SHARE` of the stored objects to read, such as 5%")
+	return cmd
+}
+
+func (a *app) verify(ctx context.Context, f *readerFlags, specs []string, level, sample string) (err error) {
+	o := verify.Options{Level: verify.Level(level), Progress: &verify.Progress{}}
+	if o.Sample, err = parseSample(sample); err != nil {
+		return err
+	}
+	switch o.Level {
+	case verify.Locks, verify.Bytes, verify.Content:
+	case "":
+		o.Level = verify.Bytes
+		if len(f.identities) > 0 {
+			o.Level = verify.Content
+		}
+	default:
+		return usage(fmt.Errorf("--level %s: use locks, bytes or content", safe(level)))
+	}
+	r, err := a.openReading(ctx, f)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	if o.Level == verify.Content {
+		if _, err := r.content(); err != nil {
+			return err
+		}
+	}
+	for _, spec := range specs {
+		p, err := r.point(ctx, spec)
+		if err != nil {
+			return err
+		}
+		o.Points = append(o.Points, p.ID)
+	}
+	r.findings.take() // verify.Run notices the same things once more
+	o.Repository, o.In, o.Identities = r.repo, r.vault.Reader, r.ids
+	o.NoLocks = r.vault.url.Kind == location.File
+	if r.config != nil {
+		o.Concurrency = min(16, r.config.Limits.Connections)
+	}
+	return r.runVerify(ctx, o)
+}
+
+// maxAlarms bounds the alarms that a summary repeats; each was a line of its own before.
+const maxAlarms = 100
+
+func (r *reading) runVerify(ctx context.Context, o verify.Options) error {
+	var alarms []string
+	var printErr error
+	o.Emit = func(f verify.Finding) {
+		if f.Kind == repo.Tampered && len(alarms) < maxAlarms {
+			alarms = append(alarms, f.String())
+		}
+		printErr = errors.Join(printErr, r.printFinding(f))
+	}
+	p := o.Progress
+	stop := r.watch(ctx, "verify", false, func() (done, total int64) {
+		return p.Objects.Load() + p.Entries.Load(), p.ObjectsTotal.Load() + p.EntriesTotal.Load()
+	})
+	sum, err := verify.Run(ctx, o)
+	stop()
+	if err == nil {
+		err = r.printVerified(sum, alarms)
+	}
+	all := together{err, printErr}
+	switch {
+	case sum.Missing+sum.Damaged+sum.Unlocked > 0:
+		all = append(all, &marked{errDamage, fmt.Errorf("vault %s: %d stored objects are missing, %d damaged, %d not locked as long as their points need",
+			r.vault.name, sum.Missing, sum.Damaged, sum.Unlocked)})
+	case sum.Tampered > 0:
+		all = append(all, &marked{errAlarm, fmt.Errorf("vault %s: %d things were put on top or beside; the right bytes are all still there", r.vault.name, sum.Tampered)})
+	}
+	return all.orNil()
+}
+
+func (r *reading) printFinding(f verify.Finding) error {
+	line := foundJSON{Finding: string(f.Kind), Name: f.Name, Detail: f.Detail}
+	if !f.Point.IsZero() {
+		line.Point = f.Point.String()
+	}
+	if r.ui.json {
+		return r.ui.object(line)
+	}
+	point := ""
+	if line.Point != "" {
+		point = fmt.Sprintf(" (point %.12s)", line.Point)
+	}
+	return r.ui.text(fmt.Sprintf("%s: %s%s: %s", line.Finding, safe(line.Name), point, printable(line.Detail)))
+}
+
+func (r *reading) printVerified(s verify.Summary, alarms []string) error {
+	line := verifiedJSON{
+		Status: string(s.Status), Level: string(s.Level), Vault: r.vault.name, Fingerprint: r.repo.Fingerprint.String(),
+		Points: s.Points, Objects: s.Objects, Bytes: s.Bytes, ObjectsRead: s.ObjectsRead, Entries: s.Entries, EntriesRead: s.EntriesRead,
+		Sample: s.Sample, LocksChecked: s.LocksChecked, Governance: s.Governance,
+		Missing: s.Missing, Damaged: s.Damaged, Unlocked: s.Unlocked, Tampered: s.Tampered, Seconds: roundSeconds(s.Seconds), Alarms: alarms,
+	}
+	if s.Governance > 0 {
+		r.ui.warn("%d stored objects are held by a governance lock, which an administrator can take away", s.Governance)
+	}
+	if r.config != nil && len(r.config.Vaults) > 1 && r.flags.vault == "" {
+		r.ui.warn("this was vault %s only; check each of the others with --vault NAME", r.vault.name)
+	}
+	if r.ui.json {
+		return r.ui.object(line)
+	}
+	locks := "no locks to check, since a directory keeps none"
+	if s.LocksChecked {
+		locks = "every lock checked"
+	}
+	text := fmt.Sprintf("%s: %s: %d points, %d stored objects, %s; %s", safe(line.Vault), line.Status, s.Points, s.Objects, size(s.Bytes), locks)
+	if s.Level != verify.Locks {
+		text += fmt.Sprintf("; %d objects read and hashed", s.ObjectsRead)
+	}
+	if s.Level == verify.Content {
+		text += fmt.Sprintf("; %d of %d entries decrypted and compared", s.EntriesRead, s.Entries)
+	}
+	if s.Sample < 100 {
+		text += fmt.Sprintf("; a sample of %g%%", s.Sample)
+	}
+	text += fmt.Sprintf("; %.1f s", s.Seconds)
+	if s.Status != verify.OK {
+		text += fmt.Sprintf("\n%d missing, %d damaged, %d not locked long enough, %d tampered with", s.Missing, s.Damaged, s.Unlocked, s.Tampered)
+	}
+	return r.ui.text(text)
+}
+
+// parseSample reads a share in percent, with or without the sign.
+func parseSample(s string) (float64, error) {
+	v, err := strconv.ParseFloat(strings.TrimSuffix(s, "%"), 64)
+	if err != nil || !(v > 0 && v <= 100) {
+		return 0, usage(fmt.Errorf("--sample %s: give a share above 0 and up to 100, such as 5%%", safe(s)))
+	}
+	return v, nil
+}
