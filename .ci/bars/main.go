@@ -11,6 +11,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"os"
 	"os/signal"
 	"slices"
@@ -37,6 +39,7 @@ func parts() []part {
 }
 
 func main() {
+	log.SetOutput(io.Discard) // net/http grumbles there about servers that close idle connections with an answer
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := measure(ctx, os.Args[1:]); err != nil {

@@ -49,7 +49,7 @@ func (b *bucket) fillNoise(ctx context.Context, count int, size, zeros int64) er
 	for i := range count {
 		key := fmt.Sprintf("noise/%03d.bin", i)
 		_, err := c.PutObject(ctx, b.name, key, newNoise(byte(i), size, zeros), size,
-			minio.PutObjectOptions{PartSize: 16 << 20, NumThreads: 1, ContentType: "application/octet-stream"})
+			minio.PutObjectOptions{PartSize: 16 << 20, NumThreads: 1, DisableContentSha256: true, ContentType: "application/octet-stream"})
 		if err != nil {
 			return fmt.Errorf("put %s: %w", key, err)
 		}

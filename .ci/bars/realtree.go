@@ -84,7 +84,7 @@ type target struct {
 }
 
 // sizes of a scene's play.
-type sizes struct{ changed, added, deleted, packs int }
+type sizes struct{ changed, added, deleted int }
 
 // play runs the three runs and all restores.
 func (w *world) play(ctx context.Context, sc scene, vault servers.Kind, n sizes) error {
@@ -160,7 +160,7 @@ func (w *world) third(m made, e edits) {
 }
 
 // bucketScene has a bucket of the Go tree's files, limit of them or all for 0.
-func (w *world) bucketScene(ctx context.Context, k servers.Kind, limit int) (sc scene, err error) {
+func (w *world) bucketScene(ctx context.Context, k servers.Kind, limit int, more ...func(*bucket) error) (sc scene, err error) {
 	root, err := goTree(ctx)
 	if err != nil {
 		return sc, err
@@ -171,6 +171,11 @@ func (w *world) bucketScene(ctx context.Context, k servers.Kind, limit int) (sc 
 	}
 	if err := b.fill(ctx, root, limit, true); err != nil {
 		return sc, err
+	}
+	for _, m := range more {
+		if err := m(b); err != nil {
+			return sc, err
+		}
 	}
 	if sc.source, err = b.asSource(ctx); err != nil {
 		return sc, err
@@ -238,7 +243,7 @@ func swappedTree(ctx context.Context, w *world) error {
 
 // small is the same play with few objects, and some large enough that there are several packs.
 func small(ctx context.Context, w *world) error {
-	sc, err := w.bucketScene(ctx, servers.KindVersityGW, 60)
+	sc, err := w.bucketScene(ctx, servers.KindVersityGW, 54, func(b *bucket) error { return b.fillNoise(ctx, 6, 14<<20, 0) })
 	if err != nil {
 		return err
 	}

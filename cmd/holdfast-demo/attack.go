@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"golang.org/x/sync/errgroup"
 )
 
 // destroy deletes every version of every object in every bucket, and the buckets, as the administrator of a server may.
@@ -27,33 +30,32 @@ func destroy(ctx context.Context, c *s3.Client) (buckets, deleted int, err error
 	return buckets, deleted, nil
 }
 
+// empty deletes every version in a bucket, and looks again until there is none.
 func empty(ctx context.Context, c *s3.Client, bucket string) (deleted int, err error) {
-	var batch []version
-	flush := func() error {
-		errs, err := deleteVersions(ctx, c, bucket, batch)
-		for _, e := range errs {
-			if e != nil {
-				return e
-			}
-		}
-		deleted += len(batch)
-		batch = batch[:0]
-		return err
-	}
-	for v, err := range versions(ctx, c, bucket) {
-		if err != nil {
-			return deleted, err
-		}
-		if batch = append(batch, v); len(batch) == 1000 {
-			if err := flush(); err != nil {
+	for {
+		var list []version
+		for v, err := range versions(ctx, c, bucket) {
+			if err != nil {
 				return deleted, err
 			}
+			list = append(list, v)
 		}
+		if len(list) == 0 {
+			return deleted, nil
+		}
+		g, ctx := errgroup.WithContext(ctx)
+		g.SetLimit(parallel)
+		for batch := range slices.Chunk(list, 100) { // up to 1,000 a request, but versitygw takes them one by one
+			g.Go(func() error {
+				errs, err := deleteVersions(ctx, c, bucket, batch)
+				return errors.Join(err, errors.Join(errs...))
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return deleted, err
+		}
+		deleted += len(list)
 	}
-	if len(batch) == 0 {
-		return deleted, nil
-	}
-	return deleted, flush()
 }
 
 // attempt is one way to destroy the copy in the vault.

@@ -37,9 +37,9 @@ func writerAttempts() []attempt {
 		{what: "delete the bucket", do: deleteBucket},
 		{what: "overwrite every object with junk", harmless: onTop, do: overwriteEach},
 		{what: "overwrite by multipart upload", harmless: onTop, do: overwriteMultipart},
-		{what: "overwrite by copying itself, key changed", harmless: onTop, do: copyOver},
+		{what: "overwrite by a copy onto itself (ransom)", harmless: onTop, do: copyOver},
 		{what: "add junk: points, packs, a descriptor", harmless: "new names; nothing believes them", do: addJunk},
-		{what: "lock one object for five years", harmless: "costs storage, destroys nothing", do: lockLonger},
+		{what: "lock one object for five years", harmless: "costs money, destroys nothing", do: lockLonger},
 	}
 }
 
@@ -204,16 +204,13 @@ func overwriteMultipart(ctx context.Context, t target) []error {
 	return []error{err}
 }
 
-// copyOver is how buckets have been held to ransom: each object is copied onto itself under a key that only the thief has.
+// copyOver is how buckets have been held to ransom: objects are copied onto themselves, encrypted with the thief's key.
 func copyOver(ctx context.Context, t target) []error {
 	v := t.list[len(t.list)-1]
 	_, err := t.c.CopyObject(ctx, &s3.CopyObjectInput{
 		Bucket: &t.bucket, Key: &v.key, CopySource: aws.String(t.bucket + "/" + v.key + "?versionId=" + v.id),
 		MetadataDirective: types.MetadataDirectiveReplace, Metadata: map[string]string{"pay": "to get it back"},
 	})
-	if err != nil {
-		println(err.Error())
-	}
 	return []error{err}
 }
 

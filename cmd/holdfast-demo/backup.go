@@ -93,6 +93,9 @@ func (d *demo) runOnce(ctx context.Context, n int) (err error) {
 	if d.points[n].bucket, err = record(ctx, d.primary.client(d.primary.root), liveBucket); err != nil {
 		return err
 	}
+	if err := d.points[n].bucket.complete(); err != nil {
+		return err
+	}
 	_, err = d.job.holdfast(ctx, []int{0}, "run")
 	return err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -31,6 +32,45 @@ func (c contents) bytes() (n int64) {
 		n += o.size
 	}
 	return n
+}
+
+// counts gives how many there are of every header, of metadata values and of tags.
+func (c contents) counts() (headers map[string]int, metadata, tags int) {
+	headers = make(map[string]int)
+	for _, o := range c {
+		for name, v := range o.headers {
+			if v != "" {
+				headers[name]++
+			}
+		}
+		metadata += len(o.metadata)
+		tags += len(o.tags)
+	}
+	return headers, metadata, tags
+}
+
+// summary says what there is to compare.
+func (c contents) summary() string {
+	headers, metadata, tags := c.counts()
+	sum := 0
+	for _, n := range headers {
+		sum += n
+	}
+	return fmt.Sprintf("%s, %s, %s, %s", plural(len(c), "object"), plural(sum, "header"), plural(metadata, "metadata value"), plural(tags, "tag"))
+}
+
+// complete is an error if a kind of header, metadata or tags is not there at all: then comparing it would prove nothing.
+func (c contents) complete() error {
+	headers, metadata, tags := c.counts()
+	for _, name := range []string{"Content-Type", "Content-Encoding", "Content-Language", "Content-Disposition", "Cache-Control", "Expires"} {
+		if headers[name] == 0 {
+			return fmt.Errorf("no object has the header %s; the server dropped it", name)
+		}
+	}
+	if metadata == 0 || tags == 0 {
+		return errors.New("no object has metadata, or none has tags; the server dropped them")
+	}
+	return nil
 }
 
 // record reads every current object of a bucket whole, as its users would.
@@ -65,16 +105,15 @@ func readObject(ctx context.Context, c *s3.Client, bucket, key string) (object, 
 	}
 	defer got.Body.Close()
 	o := object{metadata: got.Metadata, headers: map[string]string{
-		"Content-Type":             aws.ToString(got.ContentType),
-		"Content-Encoding":         aws.ToString(got.ContentEncoding),
-		"Content-Language":         aws.ToString(got.ContentLanguage),
-		"Content-Disposition":      aws.ToString(got.ContentDisposition),
-		"Cache-Control":            aws.ToString(got.CacheControl),
-		"Expires":                  aws.ToString(got.ExpiresString),
-		"Website-Redirect":         aws.ToString(got.WebsiteRedirectLocation),
-		"Storage-Class":            string(got.StorageClass),
-		"Server-Side-Encryption":   string(got.ServerSideEncryption),
-		"Metadata-Not-Expressible": fmt.Sprint(aws.ToInt32(got.MissingMeta)),
+		"Content-Type":           aws.ToString(got.ContentType),
+		"Content-Encoding":       aws.ToString(got.ContentEncoding),
+		"Content-Language":       aws.ToString(got.ContentLanguage),
+		"Content-Disposition":    aws.ToString(got.ContentDisposition),
+		"Cache-Control":          aws.ToString(got.CacheControl),
+		"Expires":                aws.ToString(got.ExpiresString),
+		"Website-Redirect":       aws.ToString(got.WebsiteRedirectLocation),
+		"Storage-Class":          string(got.StorageClass),
+		"Server-Side-Encryption": string(got.ServerSideEncryption),
 	}}
 	h := sha256.New()
 	if o.size, err = io.Copy(h, got.Body); err != nil {

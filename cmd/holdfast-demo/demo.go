@@ -134,7 +134,7 @@ func (d *demo) setTheStage(ctx context.Context) (err error) {
 	d.story.say("off-site  %s  bucket %s, object lock on", d.offsite.url, vaultBucket)
 	d.story.say("Two processes, with separate administrators. Three more keys, and not one of them can delete:")
 	d.story.say("uploads-reader (reads the live bucket), vault-writer (puts and locks), vault-reader (reads the vault).")
-	d.story.say("The live bucket got %s: files of the Go installation, with headers, metadata and tags. %s",
+	d.story.say("The live bucket got %s: files of the Go installation, with headers, metadata and tags. (%s)",
 		plural(len(files)+len(oddObjects()), "object"), seconds(time.Since(began)))
 	d.live = files
 	d.job, err = d.newMachine("job")

@@ -26,7 +26,7 @@ func buildHoldfast(ctx context.Context, dir, ready string) (string, error) {
 	// The root of the tree is two folders above this module.
 	root := filepath.Dir(filepath.Dir(filepath.Dir(strings.TrimSpace(string(out)))))
 	if _, err := os.Stat(filepath.Join(root, "cmd", "holdfast", "main.go")); err != nil {
-		return "", errors.New("the demo builds Holdfast from the tree it lies in; run it from there: go -C cmd/holdfast-demo run .")
+		return "", fmt.Errorf("the demo builds Holdfast from the tree it lies in; run it there, with go -C cmd/holdfast-demo run . (%w)", err)
 	}
 	bin := filepath.Join(dir, "holdfast")
 	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", bin, "./cmd/holdfast")
@@ -69,7 +69,7 @@ type ran struct {
 
 // holdfast runs the program as somebody types it, and shows what it prints. Any exit code not among ok is an error.
 func (m *machine) holdfast(ctx context.Context, ok []int, args ...string) (ran, error) {
-	m.story.say("$ holdfast %s", typed(args))
+	m.command(args)
 	r, err := m.quiet(ctx, ok, args...)
 	if err != nil {
 		return r, err
@@ -79,6 +79,11 @@ func (m *machine) holdfast(ctx context.Context, ok []int, args ...string) (ran, 
 		m.show(r.err)
 	}
 	return r, nil
+}
+
+// command shows what is typed.
+func (m *machine) command(args []string) {
+	m.story.say("$ %s", wrap("holdfast "+typed(args), wide, " \\", "      "))
 }
 
 // quiet runs the program and shows nothing.
@@ -104,28 +109,26 @@ func (m *machine) quiet(ctx context.Context, ok []int, args ...string) (ran, err
 	return r, nil
 }
 
-// showEnds prints the first lines of a long output and its last one.
+// showEnds prints the first lines of a long output and its last two.
 func (m *machine) showEnds(text string) {
 	lines := slices.Collect(strings.Lines(text))
-	const most = 4
-	if len(lines) <= most+2 || m.verbose {
+	const first, last = 3, 2
+	if len(lines) <= first+last+1 || m.verbose {
 		m.show(text)
 		return
 	}
-	m.show(strings.Join(lines[:most], ""))
-	m.story.say("  … %d more lines like these …", len(lines)-most-1)
-	m.show(lines[len(lines)-1])
+	m.show(strings.Join(lines[:first], ""))
+	m.story.say("  … %d more lines like these …", len(lines)-first-last)
+	m.show(strings.Join(lines[len(lines)-last:], ""))
 }
 
-// show prints a command's lines, long ones cut.
+// show prints a command's lines.
 func (m *machine) show(text string) {
-	const widest = 150
 	for line := range strings.Lines(text) {
-		line = strings.TrimRight(line, "\n")
-		if runes := []rune(line); len(runes) > widest && !m.verbose {
-			line = string(runes[:widest-1]) + "…"
+		if !m.verbose {
+			line = wrap(line, wide, "", "    ")
 		}
-		if line != "" {
+		if line = strings.TrimRight(line, "\n"); line != "" {
 			m.story.say("  %s", line)
 		}
 	}

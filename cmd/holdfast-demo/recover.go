@@ -54,8 +54,8 @@ func (d *demo) restore(ctx context.Context) error {
 			return err
 		}
 		d.restored[i].differences = compare(d.points[i].bucket, got)
-		d.story.say("Compared with what was recorded before the attack: %s, %s, every byte, header, metadata and tag: %s.",
-			plural(len(got), "object"), bytesOf(got.bytes()), plural(len(d.restored[i].differences), "difference"))
+		d.story.say("Compared, byte for byte and value for value, with what was recorded before the attack:\n  %s, %s: %s.",
+			bytesOf(got.bytes()), got.summary(), plural(len(d.restored[i].differences), "difference"))
 	}
 	return nil
 }
@@ -63,7 +63,7 @@ func (d *demo) restore(ctx context.Context) error {
 // verify shows that the junk was noticed, and is no more than that.
 func (d *demo) verify(ctx context.Context, m *machine, vault []string) error {
 	args := append([]string{"verify", "--level", "bytes"}, vault...)
-	m.story.say("$ holdfast %s", typed(args))
+	m.command(args)
 	const tampered = 4
 	r, err := m.quiet(ctx, []int{tampered}, args...)
 	if err != nil {

@@ -19,7 +19,7 @@ func (d *demo) attackPrimary(ctx context.Context) error {
 		return fmt.Errorf("the attack on the primary: %w", err)
 	}
 	d.lost = deleted
-	d.story.say("Deleted: %s of objects, all old versions among them, and %s. %s", plural(deleted, "version"), plural(buckets, "bucket"), seconds(time.Since(began)))
+	d.story.say("Deleted: %s, old ones among them, and %s. (%s)", plural(deleted, "object version"), plural(buckets, "bucket"), seconds(time.Since(began)))
 	d.story.say("The machine that ran the backups goes too: its configuration, host key and cache are wiped.")
 	d.primary.stop()
 	if d.keep {
@@ -33,14 +33,14 @@ func (d *demo) attackVault(ctx context.Context) error {
 	d.story.act("The attack on the vault: the writer key was on that machine, so it is stolen as well")
 	owner := d.offsite.client(d.offsite.root)
 	for _, thief := range []struct {
-		key      string
-		account  account
-		attempts []attempt
+		key, intro string
+		account    account
+		attempts   []attempt
 	}{
-		{"vault-writer key", d.writer, writerAttempts()},
-		{"vault administrator's key", d.offsite.root, ownerAttempts()},
+		{"vault-writer key", "With the vault-writer key, on every object in the vault:", d.writer, writerAttempts()},
+		{"vault administrator's key", "And had even the vault administrator's key been stolen:", d.offsite.root, ownerAttempts()},
 	} {
-		d.story.say("With the %s:", thief.key)
+		d.story.say("%s", thief.intro)
 		t := target{c: d.offsite.client(thief.account), bucket: vaultBucket, prefix: vaultPrefix, list: d.list}
 		for _, a := range thief.attempts {
 			o, err := a.try(ctx, thief.key, t)

@@ -23,8 +23,36 @@ func (s *story) act(title string) {
 
 func (s *story) say(format string, args ...any) {
 	for line := range strings.SplitSeq(fmt.Sprintf(format, args...), "\n") {
-		fmt.Fprintf(s.out, "   %s\n", line)
+		fmt.Fprintln(s.out, strings.TrimRight("   "+line, " "))
 	}
+}
+
+// wide is how many columns a line gets.
+const wide = 110
+
+// wrap breaks text between words into lines of at most width columns, all but the first indented, and cuts words that no
+// line would hold, such as public keys. What ends a line that goes on is put behind it.
+func wrap(text string, width int, goesOn, indent string) string {
+	var out strings.Builder
+	column := 0
+	for i, word := range strings.Fields(text) {
+		if runes := []rune(word); len(runes) > 2*width {
+			word = string(runes[:width/2]) + "…"
+		}
+		n := len([]rune(word))
+		switch {
+		case i == 0:
+		case column+1+n > width:
+			out.WriteString(goesOn + "\n" + indent)
+			column = len(indent)
+		default:
+			out.WriteByte(' ')
+			column++
+		}
+		out.WriteString(word)
+		column += n
+	}
+	return out.String()
 }
 
 // number writes 1234567 as 1,234,567.

@@ -86,7 +86,7 @@ func (s serverSpec) serve(ctx context.Context) error {
 
 // backend keeps objects as files, their headers in extended attributes or, where the file system has none, in files.
 func backend(dirs map[string]string) (*posix.Posix, error) {
-	opts := posix.PosixOpts{VersioningDir: dirs["versions"], Concurrency: 512}
+	opts := posix.PosixOpts{VersioningDir: dirs["versions"], Concurrency: 512, CopyObjectThreshold: 5 << 30}
 	var headers meta.MetadataStorer = meta.XattrMeta{}
 	const probe = "user.holdfast-demo"
 	if err := xattr.Set(dirs["data"], probe, []byte("1")); err == nil {

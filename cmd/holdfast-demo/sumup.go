@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -10,8 +11,9 @@ import (
 // sumUp ends the story with a table, and with an error if anything was lost.
 func (d *demo) sumUp() error {
 	d.story.act("What was tried, and what survived")
-	t := tabwriter.NewWriter(d.story.out, 0, 0, 2, ' ', 0)
-	row := func(cells ...any) { fmt.Fprintf(t, "   %s\t%s\t%s\n", cells...) }
+	var table strings.Builder
+	t := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	row := func(cells ...any) { fmt.Fprintf(t, "%s\t%s\t%s\n", cells...) }
 	row("TRIED", "WITH", "RESULT")
 	row("delete everything on the primary", "primary administrator's key", plural(d.lost, "version")+" gone")
 	for _, key := range []string{"vault-writer key", "vault administrator's key"} {
@@ -28,7 +30,7 @@ func (d *demo) sumUp() error {
 			}
 		}
 		row(fmt.Sprintf("%d ways to delete or weaken the copy", refused+breaches), key, fmt.Sprintf("%d refused, %d allowed", refused, breaches))
-		row(plural(harmless, "way")+" to put something on top", key, "allowed; noticed by verify")
+		row(plural(harmless, "way")+" to add, overwrite or hide", key, "allowed, without effect")
 	}
 	row("", "", "")
 	row("SURVIVED", "WHERE", "DIFFERENCES")
@@ -40,7 +42,7 @@ func (d *demo) sumUp() error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	d.story.say("")
+	d.story.say("%s", table.String())
 	d.story.say("%s in all. What this does not show: a vendor account that is closed takes its locks with it,", seconds(time.Since(d.story.began)))
 	d.story.say("so keep the vault's billing apart from the primary's, or use two vaults.")
 	return d.verdict()

@@ -36,6 +36,8 @@ const (
 // What a command may have come to, apart from plain failure. Its report has told the details by then.
 var (
 	errUsage      = errors.New("usage")
+	errSameKey    = errors.New("one access key for source and vault")
+	errTarget     = errors.New("the target would be spoilt")
 	errIncomplete = errors.New("finished, but incomplete")
 	errAlarm      = errors.New("finished, with an alarm")
 	errDamage     = errors.New("damaged or not protected")
@@ -52,6 +54,8 @@ type outcome struct {
 func outcomes() []outcome {
 	return []outcome{
 		{errUsage, exitUsage, "usage"},
+		{errSameKey, exitUsage, "same_access_key"},
+		{errTarget, exitUsage, "target"},
 		{config.ErrNone, exitUsage, "config"},
 		{keys.ErrFileMode, exitUsage, "key"},
 		{keys.ErrMalformed, exitUsage, "key"},
@@ -127,6 +131,10 @@ func exitOf(ctx context.Context, err error) (code int, name string) {
 }
 
 func exitOfOne(err error) (code int, name string) {
+	var m *marked
+	if errors.As(err, &m) {
+		err = m.kind // whoever marked it knew what the cause below comes to
+	}
 	var c *config.Error
 	if errors.As(err, &c) {
 		return exitUsage, "config"

@@ -9,7 +9,12 @@ import (
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/credentials"
 	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/crypto/seal"
+	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
 func TestExitOf(t *testing.T) {
@@ -31,7 +36,27 @@ func TestExitOf(t *testing.T) {
 		{wrap(&store.Error{Kind: store.ErrDenied, Err: plain}), 1, "denied"},
 		{wrap(&store.Error{Kind: store.ErrCredentials}), 1, "credentials_refused"},
 		{wrap(store.ErrClock), 1, "clock"},
+		{wrap(repo.ErrNeedKey), 2, "key"},
+		{wrap(seal.ErrNoKey), 2, "key"},
+		{wrap(errNoRestoreKey), 2, "key"},
+		{wrap(repo.ErrHostKey), 2, "host_key"},
+		{wrap(repo.ErrRecipients), 2, "recipients"},
+		{wrap(repo.ErrFingerprint), 2, "fingerprint"},
+		{wrap(repo.ErrCeiling), 2, "ceiling"},
+		{wrap(browse.ErrSpec), 2, "usage"},
+		{wrap(browse.ErrAmbiguous), 2, "ambiguous"},
+		{wrap(browse.ErrNotFound), 1, "no_point"},
+		{wrap(browse.ErrOnlyIncomplete), 1, "only_incomplete"},
+		{wrap(cache.ErrBusy), 1, "already_running"},
+		{wrap(repo.ErrNoRepository), 1, "no_repository"},
+		{wrap(repo.ErrRefused), 1, "refused"},
+		{fmt.Errorf("%w: %w", repo.ErrNotLocked, store.ErrNoLock), 1, "no_lock"},
+		{wrap(repo.ErrMissing), 5, "damaged"},
+		{wrap(repo.ErrDamaged), 5, "damaged"},
+		{wrap(fmt.Errorf("%w: %w", repo.ErrAllVaults, store.ErrDenied)), 1, "denied"},
+		{wrap(format.ErrNewer), 1, "newer"},
 		{wrap(errIncomplete), 3, "incomplete"},
+		{wrap(&marked{errIncomplete, store.ErrDenied}), 3, "incomplete"},
 		{wrap(errAlarm), 4, "alarm"},
 		{wrap(errDamage), 5, "damaged"},
 		{context.Canceled, 1, "failed"},

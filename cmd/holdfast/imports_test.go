@@ -67,10 +67,11 @@ var homes = map[string][]string{
 	module + "replicator/source/sourcetest":   {"replicator/source/sourcetest"},
 	module + "replicator/source/memsource":    {"replicator/source/memsource", "replicator/source/sourcetest"},
 	module + "cmd/":                           {"cmd"},
-	"testing":                                 {"store/storetest", "replicator/source/sourcetest"},
+	module + "replicator/restore/restoretest": {"replicator/restore/restoretest"},
+	"testing":                                 {"store/storetest", "replicator/source/sourcetest", "replicator/restore/restoretest"},
 	"github.com/rogpeppe/go-internal/":        {},
-	"pgregory.net/rapid":                      {"store/storetest", "replicator/source/sourcetest"},
-	"go.uber.org/goleak":                      {"store/storetest", "replicator/source/sourcetest"},
+	"pgregory.net/rapid":                      {"store/storetest", "replicator/source/sourcetest", "replicator/restore/restoretest"},
+	"go.uber.org/goleak":                      {"store/storetest", "replicator/source/sourcetest", "replicator/restore/restoretest"},
 	"github.com/PlakarKorp/go-cdc-chunkers":   {"store/repo", "replicator"},
 	"github.com/cenkalti/backoff/":            {"store/retry", "replicator"},
 	"github.com/aws/aws-sdk-go-v2/service/s3": {"replicator/source/s3", "replicator/restore"},
@@ -175,10 +176,11 @@ func TestImportFault(t *testing.T) {
 // TestProductionBinary: what is linked into holdfast has no test server, no test package and no second S3 stack.
 func TestProductionBinary(t *testing.T) {
 	forbidden := []string{
-		"testing", "net/http/httptest", "net/http/pprof", "expvar",
+		"testing", "net/http/httptest", "net/http/pprof",
+		module + "replicator/restore/restoretest",
 		module + "store/storetest", module + "store/memstore", module + "replicator/source/sourcetest", module + "replicator/source/memsource",
 		"github.com/versity", "github.com/minio/minio", "github.com/johannesboyne", "github.com/rclone",
-		"github.com/rogpeppe", "pgregory.net/rapid", "go.uber.org/goleak", "github.com/aws/aws-sdk-go",
+		"github.com/rogpeppe/go-internal/testscript", "pgregory.net/rapid", "go.uber.org/goleak", "github.com/aws/aws-sdk-go",
 	}
 	for _, p := range goList(t, "-deps", "./cmd/holdfast") {
 		for _, f := range forbidden {

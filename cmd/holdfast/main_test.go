@@ -11,68 +11,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/rogpeppe/go-internal/testscript"
 )
-
-// TestMain makes the program itself a command of the scripts, and one more that waits for a signal.
-func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
-		"holdfast": main,
-		"waiter":   waiter,
-	})
-}
-
-// TestScript runs testdata/script/*.txtar; every fault of the command line that was ever found becomes a line there.
-func TestScript(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
-		RequireExplicitExec: true,
-		RequireUniqueNames:  true,
-		Setup: func(e *testscript.Env) error {
-			// Nothing of the machine may show: neither its configuration nor its credentials.
-			e.Setenv("HOME", e.WorkDir+"/home")
-			e.Setenv("XDG_CONFIG_HOME", e.WorkDir+"/xdg")
-			e.Setenv("XDG_CACHE_HOME", e.WorkDir+"/cache")
-			e.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-			return os.MkdirAll(e.WorkDir+"/home", 0o700)
-		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits,
-			"mode":  mode,
-		},
-	})
-}
-
-// exits CODE COMMAND... runs a command and demands exactly that exit code.
-func exits(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: exits CODE COMMAND...")
-	}
-	err := ts.Exec(args[1], args[2:]...)
-	code := 0
-	var e *exec.ExitError
-	if errors.As(err, &e) {
-		code = e.ExitCode()
-	} else if err != nil {
-		ts.Fatalf("%v", err)
-	}
-	if fmt.Sprint(code) != args[0] {
-		ts.Fatalf("exit code %d instead of %s", code, args[0])
-	}
-}
-
-// mode FILE OCTAL demands a file's mode.
-func mode(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: mode FILE OCTAL")
-	}
-	info, err := os.Stat(ts.MkAbs(args[0]))
-	ts.Check(err)
-	if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[1] {
-		ts.Fatalf("%s has mode %s instead of %s", args[0], got, args[1])
-	}
-}
 
 // waiter stands for a command that runs until it is stopped; with "stubborn" it does not stop by itself either.
 func waiter() {

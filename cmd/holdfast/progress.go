@@ -20,19 +20,21 @@ func (u *ui) progress(label string, total int64, inBytes bool) *bar {
 		return nil
 	}
 	u.endProgress()
-	b := &bar{ui: u, draw: progressbar.NewOptions64(total,
+	options := []progressbar.Option{
 		progressbar.OptionSetWriter(u.err),
 		progressbar.OptionSetDescription(label),
 		progressbar.OptionShowBytes(inBytes),
 		progressbar.OptionUseIECUnits(true),
-		progressbar.OptionShowIts(),
-		progressbar.OptionShowCount(),
 		progressbar.OptionSetPredictTime(true),
 		progressbar.OptionShowElapsedTimeOnFinish(),
-		progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionThrottle(100 * time.Millisecond),
 		progressbar.OptionSetWidth(24),
 		progressbar.OptionClearOnFinish(),
-	)}
+	}
+	if !inBytes {
+		options = append(options, progressbar.OptionShowCount(), progressbar.OptionShowIts())
+	}
+	b := &bar{ui: u, draw: progressbar.NewOptions64(total, options...)}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.bar = b

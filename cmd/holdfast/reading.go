@@ -292,7 +292,7 @@ const maxKeyFile = 1 << 20
 func readIdentities(path string) ([]keys.Identity, error) {
 	text, err := keys.ReadSecretFile(path, maxKeyFile)
 	if err != nil {
-		return nil, usage(fmt.Errorf("--identity: %w", err))
+		return nil, &marked{repo.ErrNeedKey, fmt.Errorf("--identity: %w", err)}
 	}
 	if bytes.HasPrefix(text, []byte("holdfast-host-key-")) || bytes.Contains(text, []byte("\nholdfast-host-key-")) {
 		h, err := keys.ParseHostKey(text)

@@ -46,24 +46,32 @@ type ran struct {
 
 func (a *app) runCommand() *cobra.Command {
 	var dry bool
+	var pin string
 	cmd := &cobra.Command{
-		Use:   "run [SOURCE...]",
-		Short: "Make a recovery point of each source",
-		Long:  runHelp,
+		Use:               "run [SOURCE...]",
+		Short:             "Make a recovery point of each source",
+		Long:              runHelp,
+		ValidArgsFunction: a.completeSources(-1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
-			return a.backup(ctx, args, dry)
+			p, err := parsePin(pin)
+			if err != nil {
+				return err
+			}
+			return a.backup(ctx, args, p, dry)
 		}),
 	}
+	cmd.Flags().StringVar(&pin, "fingerprint", "", "the repository's fingerprint, or its first 16 `HEX` digits or more: any other is refused")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "list and compare only: say what would be read, store nothing")
 	return cmd
 }
 
-func (a *app) backup(ctx context.Context, names []string, dry bool) (err error) {
+func (a *app) backup(ctx context.Context, names []string, pin string, dry bool) (err error) {
 	j, err := a.openJob()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, j.close()) }()
+	j.pin = pin
 	sources, err := j.pickSources(names)
 	if err != nil {
 		return err

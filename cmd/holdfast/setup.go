@@ -27,6 +27,7 @@ type job struct {
 	config   *config.Config
 	backends *backends
 	vaults   []*vault
+	pin      string // --fingerprint, checked
 	findings findings
 }
 
@@ -94,8 +95,8 @@ func (j *job) distinctKeys(ctx context.Context, source string, get store.Credent
 			return err
 		}
 		if same {
-			return usage(fmt.Errorf("source %s and vault %s use the same access key: whoever steals it has both the original and the copy; "+
-				"make a key of its own for the vault, at the other vendor", source, v.name))
+			return &marked{errSameKey, fmt.Errorf("source %s and vault %s use the same access key: whoever steals it has both the original and the copy; "+
+				"make a key of its own for the vault, at the other vendor", source, v.name)}
 		}
 	}
 	return nil
@@ -131,7 +132,7 @@ func (a *app) readHostKey(c *config.Config) (*keys.HostKey, error) {
 	}
 	h, err := keys.ReadHostKeyFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, usage(fmt.Errorf("there is no host key at %s: `holdfast init` makes one for a new repository, `holdfast key recover --identity FILE` gets a lost one back", path))
+		return nil, &marked{repo.ErrNeedKey, fmt.Errorf("there is no host key at %s: `holdfast init` makes one for a new repository, `holdfast key recover --identity FILE` gets a lost one back", path)}
 	}
 	return h, err
 }
@@ -143,7 +144,7 @@ func (j *job) session(ctx context.Context, vaults []string) (*repo.Session, erro
 		return nil, err
 	}
 	return repo.OpenSession(ctx, repo.SessionOptions{
-		Vaults: j.repoVaults(vaults), HostKey: h, Recipients: j.config.Keys.Recipients, Cache: j.openCache, Report: j.findings.add, Now: j.now,
+		Vaults: j.repoVaults(vaults), HostKey: h, Recipients: j.config.Keys.Recipients, Pin: j.pin, Cache: j.openCache, Report: j.findings.add, Now: j.now,
 	})
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -174,14 +173,14 @@ func (u *ui) listing() *listing { return &listing{ui: u, w: bufio.NewWriterSize(
 // line prints text, or with --json the object.
 func (l *listing) line(object any, text string) error {
 	l.n++
-	b := []byte(text)
-	if l.ui.json {
-		var err error
-		if b, err = json.Marshal(object); err != nil {
-			return fmt.Errorf("writing a result: %w", err)
-		}
+	if !l.ui.json {
+		_, err := l.w.WriteString(text + "\n")
+		return err
 	}
-	_, err := l.w.Write(append(b, '\n'))
+	b, err := marshal(object)
+	if err == nil {
+		_, err = l.w.Write(b)
+	}
 	return err
 }
 

@@ -73,20 +73,20 @@ func (t *target) apart(r *reading) error {
 	}
 	to := resolved(t.at)
 	if to.Overlaps(resolved(r.vault.url)) {
-		return usage(fmt.Errorf("--to %s overlaps the vault %s: a restore never writes to a vault; name another place", safe(t.text), r.vault.url))
+		return &marked{errTarget, fmt.Errorf("--to %s overlaps the vault %s: a restore never writes to a vault; name another place", safe(t.text), r.vault.url)}
 	}
 	if r.config == nil {
 		return nil
 	}
 	for _, v := range r.config.Vaults {
 		if to.Overlaps(resolved(v.URL)) {
-			return usage(fmt.Errorf("--to %s overlaps the vault %s of the configuration: a restore never writes to a vault; name another place", safe(t.text), v.Name))
+			return &marked{errTarget, fmt.Errorf("--to %s overlaps the vault %s of the configuration: a restore never writes to a vault; name another place", safe(t.text), v.Name)}
 		}
 	}
 	for _, s := range r.config.Sources {
 		if !t.inPlace && to.Overlaps(resolved(s.URL)) {
-			return usage(fmt.Errorf("--to %s overlaps the source %s: restore beside it and compare first, or say --in-place if the source itself is to be filled again",
-				safe(t.text), s.Name))
+			return &marked{errTarget, fmt.Errorf("--to %s overlaps the source %s: restore beside it and compare first, or say --in-place if the source itself is to be filled again",
+				safe(t.text), s.Name)}
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -49,15 +50,26 @@ func (u *ui) settle() {
 
 // object prints one result as a line of JSON.
 func (u *ui) object(v any) error {
-	b, err := json.Marshal(v)
+	b, err := marshal(v)
 	if err != nil {
-		return fmt.Errorf("writing a result: %w", err)
+		return err
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.wipe()
-	_, err = u.out.Write(append(b, '\n'))
+	_, err = u.out.Write(b)
 	return err
+}
+
+// marshal gives one line of JSON. URLs stay readable: nothing here is put into a web page.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, fmt.Errorf("writing a result: %w", err)
+	}
+	return b.Bytes(), nil
 }
 
 // text prints one result for people.
@@ -131,11 +143,11 @@ func (u *ui) fail(err error, code string) {
 }
 
 func (u *ui) jsonLine(v any) {
-	b, err := json.Marshal(v)
+	b, err := marshal(v)
 	if err != nil {
 		b = []byte(`{"error":"a message could not be written as JSON","code":"failed"}`)
 	}
-	u.line(string(b))
+	u.line(strings.TrimSuffix(string(b), "\n"))
 }
 
 // line writes to standard error. If that fails there is nowhere left to say so; the exit code still tells.

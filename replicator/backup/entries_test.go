@@ -167,3 +167,32 @@ func TestTagsAreReadAgainInRotation(t *testing.T) {
 		t.Errorf("tags: always did not see a change: %v", e.Tags)
 	}
 }
+
+func TestWhatIsHiddenIsNotDeleted(t *testing.T) {
+	r := newRig(t, 1)
+	src := memsource.New(memsource.Options{Now: r.now})
+	r.source = src
+	want := fill(src, 50)
+	folder := format.Entry{Kind: format.KindDir, Key: "k/", File: &format.File{Mode: 0o755}}
+	src.PutEntry(folder, nil)
+	r.clock = r.clock.Add(time.Hour)
+	r.run()
+	for k := range want {
+		src.Delete(k)
+	}
+	src.Fail("k/", memsource.Fault{Failure: memsource.Missing})
+	r.clock = r.clock.Add(time.Hour)
+	second := r.run()
+	if second.Deleted != 0 || second.Status != format.StatusIncomplete || second.Missing != 1 {
+		t.Fatalf("a folder that could not be listed: %+v", second)
+	}
+	src.Heal("k/")
+	for k, v := range want {
+		src.Put(k, v)
+	}
+	r.clock = r.clock.Add(time.Hour)
+	third := r.run()
+	if third.Status != format.StatusComplete || third.Added != 50 {
+		t.Fatalf("the folder is back: %+v", third)
+	}
+}

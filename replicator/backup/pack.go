@@ -67,6 +67,9 @@ func (p *packer) add(ctx context.Context, f *frame) error {
 		if err != nil {
 			return err
 		}
+		if cap(buf) == 0 {
+			buf = make([]byte, 0, packTarget+packTarget/256) // at once: growing would copy; what is not written takes no memory
+		}
 		if p.b, err = pack.NewBuilder(p.s.Recipients(), buf[:0]); err != nil {
 			return err
 		}
@@ -76,8 +79,9 @@ func (p *packer) add(ctx context.Context, f *frame) error {
 		return err
 	}
 	f.at.Offset, f.at.Length = off, int64(len(f.packed))
-	p.pipe.packedBufs.Put(&f.packed)
+	packed := f.packed // the pool must not keep hold of the frame
 	f.packed = nil
+	p.pipe.packedBufs.Put(&packed)
 	p.frames = append(p.frames, f)
 	p.chunks += len(f.spots)
 	return nil

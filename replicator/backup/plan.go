@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/store/repo/format"
@@ -20,7 +21,10 @@ func (e *engine) plan(ctx context.Context) error {
 	defer close(e.pipe.seq)
 	defer close(e.pipe.small)
 	defer close(e.pipe.large)
-	p := e.newPlanner(ctx)
+	p, err := e.newPlanner(ctx)
+	if err != nil {
+		return err
+	}
 	defer p.old.Close()
 	last := ""
 	for entry, err := range e.view.Entries(ctx, "", "") {
@@ -49,20 +53,25 @@ type planner struct {
 	page    []*format.Entry
 	scratch []byte
 	buf     []byte
+	hidden  string // the key of a directory that could not be listed: what was below it is not known to be deleted
 }
 
-func (e *engine) newPlanner(ctx context.Context) *planner {
+func (e *engine) newPlanner(ctx context.Context) (*planner, error) {
 	p := &planner{engine: e}
 	if e.parent == nil {
 		p.old = tree.NewCursor(ctx, nil, nil, nil, nil)
-		return p
+		return p, nil
 	}
 	gone := func(ref format.PageRef) {
 		e.known.add(ref)
 		e.needs.dropsPage(ref)
 	}
-	p.old = tree.NewCursor(ctx, e.parentReader.Page, &e.parent.Manifest, gone, gone)
-	return p
+	root, err := tree.Rooted(ctx, e.parentReader.Page, e.parent.Manifest)
+	if err != nil {
+		return nil, p.oldError(err)
+	}
+	p.old = tree.NewCursor(ctx, e.parentReader.Page, &root, gone, gone)
+	return p, nil
 }
 
 // endPage decides what becomes of the page that was listed.
@@ -86,7 +95,10 @@ func (p *planner) endPage(ctx context.Context) error {
 		p.needs.dropsPage(ref)
 		return send(ctx, p.pipe.seq, &task{reuse: &ref})
 	}
-	for _, entry := range p.page {
+	if p.racy() {
+		digest = ""
+	}
+	for _, entry := range p.page { // which belong to whoever reads them once they are dispatched
 		t, err := p.compare(ctx, entry)
 		if err != nil {
 			return err
@@ -94,9 +106,6 @@ func (p *planner) endPage(ctx context.Context) error {
 		if err := p.dispatch(ctx, t); err != nil {
 			return err
 		}
-	}
-	if p.racy() {
-		digest = ""
 	}
 	return send(ctx, p.pipe.seq, &task{cut: true, sum: digest})
 }
@@ -141,6 +150,9 @@ func (p *planner) tagsFresh(at int64) bool {
 // compare holds one listed entry against the parent's.
 func (p *planner) compare(ctx context.Context, entry *format.Entry) (*task, error) {
 	t := &task{entry: entry}
+	if entry.Kind == format.KindDir && entry.Missing != "" {
+		p.hidden = entry.Key
+	}
 	for {
 		old, err := p.old.Peek()
 		if err != nil {
@@ -261,7 +273,9 @@ func (p *planner) dropRest(ctx context.Context) error {
 }
 
 func (p *planner) drop(ctx context.Context, old *format.Entry) error {
-	p.stats.deleted.Add(1)
+	if p.hidden == "" || !strings.HasPrefix(old.Key, p.hidden) {
+		p.stats.deleted.Add(1)
+	}
 	return p.needs.dropsEntry(ctx, old, p.parentReader)
 }
 

@@ -44,7 +44,7 @@ func BenchmarkLocks(b *testing.B) {
 			b.Fatal(err)
 		}
 		less := append(append([]format.Need(nil), needs[:i*100]...), needs[i*100+1:]...)
-		c.Needs, c.RetainUntil = r.plantNeeds(s.NeedsSink(), less), format.At(until)
+		c.Needs, c.RetainUntil = growNeeds(b, s.NeedsSink(), tree.Cut{Leaf: 64, Fanout: 128}, less), format.At(until)
 		must(s.Commit(ctx, c))(b)
 		r.clock = r.clock.Add(time.Second)
 	}
@@ -62,32 +62,4 @@ func BenchmarkLocks(b *testing.B) {
 		seen += sum.Objects
 	}
 	b.ReportMetric(float64(seen)/b.Elapsed().Seconds(), "objects/s")
-}
-
-func (r *rig) plantNeeds(sink tree.Sink, needs []format.Need) format.PageRef {
-	r.t.Helper()
-	ctx := context.Background()
-	cut := tree.Cut{Leaf: 64, Fanout: 128}
-	t := tree.NewBuilder(sink, cut, nil, nil)
-	var ref format.PageRef
-	var page []byte
-	end := func() {
-		if err := t.Leaf(ctx, ref, page); err != nil {
-			r.t.Fatal(err)
-		}
-		ref, page = format.PageRef{}, nil
-	}
-	for _, n := range needs {
-		if cut.LeafBefore(n.Name, false, int(ref.Entries), len(page)) {
-			end()
-		}
-		if ref.Entries == 0 {
-			ref.First = n.Name
-		}
-		ref.Entries++
-		ref.Bytes += n.Size
-		page = must(n.AppendLine(page))(r.t)
-	}
-	end()
-	return must(t.Root(ctx))(r.t)
 }

@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -193,6 +192,9 @@ func (r *run) all(ctx context.Context) error {
 	if found.ID != r.o.Repository.ID {
 		return repo.ErrAmbiguous
 	}
+	if err := r.strays(ctx); err != nil {
+		return err
+	}
 	points, err := r.points(ctx)
 	if err != nil {
 		return err
@@ -204,69 +206,6 @@ func (r *run) all(ctx context.Context) error {
 		return nil
 	}
 	return r.content(ctx, points)
-}
-
-// point is a selected point whose commit object was read.
-type point struct {
-	repo.Point
-	commit *format.Commit
-}
-
-// lock is how the point's objects have to be held.
-func (p *point) lock() store.Retention {
-	return store.Retention{Mode: store.Mode(p.commit.Mode), Until: p.commit.RetainUntil.Time}
-}
-
-// ErrNoPoint: a point to verify is not in the vault.
-var ErrNoPoint = errors.New("no such point in this vault")
-
-// points lists the points, checks the commit objects of those selected, and gives the ones that can be read, those of
-// one source together and in order of time.
-func (r *run) points(ctx context.Context) ([]*point, error) {
-	listed, err := r.o.Repository.Points(ctx, r.o.In, "", r.noticed)
-	if err != nil {
-		return nil, err
-	}
-	wanted := map[format.Hash]bool{}
-	for _, id := range r.o.Points {
-		wanted[id] = true
-	}
-	var out []*point
-	for _, p := range listed {
-		if len(r.o.Points) > 0 && !wanted[p.ID] {
-			continue
-		}
-		delete(wanted, p.ID)
-		got, err := r.point(ctx, p)
-		if err != nil {
-			return nil, err
-		}
-		if got != nil {
-			out = append(out, got)
-		}
-	}
-	for id := range wanted {
-		return nil, fmt.Errorf("point %s: %w", id, ErrNoPoint)
-	}
-	// Listed by time; a stable sort keeps that within a source.
-	slices.SortStableFunc(out, func(a, b *point) int { return compare(a.Source, b.Source) })
-	return out, nil
-}
-
-// point reads one commit object; nil: it cannot be used, and that was reported.
-func (r *run) point(ctx context.Context, p repo.Point) (*point, error) {
-	r.mu.Lock()
-	r.sum.Points++
-	r.mu.Unlock()
-	c, err := r.o.Repository.Commit(ctx, r.o.In, p, r.noticed)
-	if err != nil {
-		return nil, r.trouble(ctx, p.Name, p.ID, err)
-	}
-	if m := c.Manifest; c.Entries != m.Entries || c.Bytes != m.Bytes || c.Missing != m.Missing {
-		r.find(repo.Damaged, p.Name, p.ID, "it says %d entries of %d bytes, %d missing; its manifest %d of %d, %d missing",
-			c.Entries, c.Bytes, c.Missing, m.Entries, m.Bytes, m.Missing)
-	}
-	return &point{p, c}, nil
 }
 
 // noticed takes what package repo reports, which knows of no point.

@@ -182,7 +182,14 @@ func TestAttacks(t *testing.T) {
 		{"host key copy overwritten", overwrite("keys/"), repo.Tampered, repo.Tampered, repo.Tampered},
 		{"junk beside the points", junkPoint, repo.Tampered, repo.Tampered, repo.Tampered},
 		{"junk beside the descriptors", func(t *testing.T, r *rig) string { return put(t, r, "descriptors/x", []byte("x")) }, repo.Tampered, repo.Tampered, repo.Tampered},
-		{"a forged first descriptor", func(t *testing.T, r *rig) string {
+		{"another first descriptor", func(t *testing.T, r *rig) string {
+			other := newRig(t)
+			info := other.one("descriptors/")
+			body := must(other.vault.Open(context.Background(), info.Ref, 0, -1))(t)
+			r.clock = r.clock.Add(time.Hour)
+			return put(t, r, info.Name, must(io.ReadAll(body))(t))
+		}, repo.Tampered, repo.Tampered, repo.Tampered},
+		{"a forged second descriptor", func(t *testing.T, r *rig) string {
 			return put(t, r, format.DescriptorName(1, format.Hash{9}), []byte("forged"))
 		}, repo.Tampered, repo.Tampered, repo.Tampered},
 		{"overwritten and unlocked below", both(unlock("packs/"), overwrite("packs/")), repo.Unlocked, repo.Unlocked, repo.Unlocked},

@@ -45,14 +45,11 @@ func Inspect(ctx context.Context, v *Vault, now func() time.Time) (store.Facts, 
 		return f, fmt.Errorf("vault %s: %w", v.Name, err)
 	}
 	switch {
-	case !f.Immutable:
-		if v.Locking.Mode != store.ModeNone {
-			return f, fmt.Errorf("vault %s: a directory keeps no locks; leave out its `lock:` and use an object-lock bucket for the copy that must survive: %w", v.Name, ErrRefused)
-		}
+	case v.Locking.Mode == store.ModeNone: // a directory: never called immutable
 	case !f.Versioning:
 		return f, fmt.Errorf("vault %s: versioning is off: %w: create a bucket with object lock (which turns versioning on) and name that", v.Name, ErrRefused)
-	case !f.ObjectLock:
-		return f, fmt.Errorf("vault %s: object lock is off: %w: create a bucket with object lock and name that", v.Name, ErrRefused)
+	case !f.ObjectLock, !f.Immutable:
+		return f, fmt.Errorf("vault %s: object lock is off, or this server has none: %w: create a bucket with object lock, at a vendor that keeps it, and name that", v.Name, ErrRefused)
 	}
 	return f, nil
 }

@@ -65,13 +65,16 @@ func (r *Repository) Points(ctx context.Context, in store.Reader, source string,
 		out = append(out, p)
 	}
 	out = slices.DeleteFunc(out, func(p Point) bool { return !p.settle(report) })
-	slices.SortFunc(out, func(a, b Point) int {
-		return cmp.Or(a.SignedAt.Compare(b.SignedAt.Time), strings.Compare(a.Name, b.Name))
-	})
+	slices.SortFunc(out, inTime)
 	for i := range out {
 		out[i].Late = out[i].Arrived.Sub(out[i].SignedAt.Time) > LateAfter
 	}
 	return out, nil
+}
+
+// inTime orders points. Signed times are whole seconds, so of two from one second the vault's own timestamps decide.
+func inTime(a, b Point) int {
+	return cmp.Or(a.SignedAt.Compare(b.SignedAt.Time), a.Arrived.Compare(b.Arrived), strings.Compare(a.Name, b.Name))
 }
 
 // vouch checks a name by itself.
@@ -186,9 +189,7 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 	for _, p := range found {
 		h.Points = append(h.Points, p)
 	}
-	slices.SortFunc(h.Points, func(a, b Head) int {
-		return cmp.Or(a.SignedAt.Compare(b.SignedAt.Time), strings.Compare(a.Name, b.Name))
-	})
+	slices.SortFunc(h.Points, func(a, b Head) int { return inTime(a.Point, b.Point) })
 	for id := range newest {
 		h.Newest = append(h.Newest, id)
 	}

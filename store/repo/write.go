@@ -168,6 +168,7 @@ func (s *Session) Commit(ctx context.Context, c *format.Commit) (format.Hash, er
 		return format.Hash{}, err
 	}
 	c.Format, c.Kind, c.Repository = format.Version, "point", s.repo.ID
+	c.Manifest.First, c.Manifest.Digest = "", "" // it is plain: no key may stand in it
 	c.Descriptor = s.repo.Chain[len(s.repo.Chain)-1].Sum
 	c.SignedAt = format.At(s.Now())
 	body, err := format.EncodeCommit(c)

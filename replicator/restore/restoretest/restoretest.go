@@ -40,7 +40,7 @@ type Repo struct {
 // New makes an empty repository.
 func New(t testing.TB) *Repo {
 	t.Helper()
-	r := &Repo{T: t, cache: t.TempDir(), clock: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
+	r := &Repo{T: t, cache: t.TempDir(), clock: time.Date(2025, 11, 23, 12, 0, 0, 0, time.UTC)}
 	var err error
 	r.Identity, err = keys.GenerateIdentity(keys.X25519)
 	r.check(err)

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"strings"
 
@@ -156,5 +155,3 @@ func (t *Target) explain(op, key string, err error) error {
 	}
 	return fmt.Errorf("%s %q in %s: %w", op, key, t.name, err)
 }
-
-var _ io.ReadSeeker = (*body)(nil)

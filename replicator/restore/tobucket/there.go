@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -166,15 +167,24 @@ func (t *Target) skip(ctx context.Context, key string, e *format.Entry) (bool, e
 	return t.hasSum(ctx, key, e)
 }
 
-// isDeleted reports whether a delete marker is the newest thing under key.
+// isDeleted reports whether a delete marker is the newest thing under key. Not every server says so in its answer to HEAD.
 func (t *Target) isDeleted(ctx context.Context, key string) (bool, error) {
-	_, err := t.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &t.o.Bucket, Key: &key})
-	var re *awshttp.ResponseError
-	if errors.As(err, &re) && re.HTTPStatusCode() == http.StatusNotFound {
-		return re.Response.Header.Get("X-Amz-Delete-Marker") == "true", nil
-	}
+	out, err := t.client.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{
+		Bucket: &t.o.Bucket, Prefix: &key, MaxKeys: aws.Int32(100), EncodingType: types.EncodingTypeUrl,
+	})
 	if err != nil {
-		return false, t.explain("look at", key, err)
+		return false, t.explain("list the versions of", key, err)
+	}
+	for _, m := range out.DeleteMarkers {
+		k := aws.ToString(m.Key)
+		if out.EncodingType == types.EncodingTypeUrl {
+			if k, err = url.QueryUnescape(k); err != nil {
+				continue
+			}
+		}
+		if k == key && aws.ToBool(m.IsLatest) {
+			return true, nil
+		}
 	}
 	return false, nil
 }

@@ -125,7 +125,7 @@ func TestObjectsComeBackWithAllTheyHad(t *testing.T) {
 			}
 			rich := format.Entry{
 				Key: "rich", ContentType: "text/x-y; charset=utf-8", ContentEncoding: "gzip", ContentLanguage: "de", ContentDisposition: `attachment; filename="a b"`,
-				CacheControl: "max-age=3", Metadata: map[string]string{"who": "me", "mtime": "12.5"}, Tags: map[string]string{"a b": "c=d&e", "k": ""}, StorageClass: "GLACIER",
+				CacheControl: "max-age=3", Metadata: map[string]string{"who": "me", "mtime": "12.5"}, Tags: map[string]string{"a b": "c=d/e +", "k": ""}, StorageClass: "GLACIER",
 			}
 			src.PutEntry(rich, []byte("rich"))
 			want["rich"] = []byte("rich")
@@ -232,6 +232,10 @@ func TestVersionsAreReplayed(t *testing.T) {
 				want = append(want, fmt.Sprintf("big %x", sha256.Sum256(random(uint64(i), 9<<20)))[:12])
 			}
 			want = append(want, "gone marker", fmt.Sprintf("gone %x", sha256.Sum256([]byte("was here")))[:13])
+			// versitygw lists markers before all else.
+			slices.SortStableFunc(got, func(a, b string) int {
+				return strings.Compare(a[:strings.IndexByte(a, ' ')], b[:strings.IndexByte(b, ' ')])
+			})
 			if !slices.Equal(got, want) {
 				t.Errorf("versions:\n got %q\nwant %q", got, want)
 			}

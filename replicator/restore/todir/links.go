@@ -16,6 +16,7 @@ const maxLinks = 100_000
 type links struct {
 	first map[inode]*linked
 	todo  []link
+	apart int64 // that were too many to remember
 }
 
 type inode struct{ device, number uint64 }
@@ -41,20 +42,24 @@ func (l *links) seen(e *format.Entry, usable bool) (first string, ok bool) {
 		}
 		return f.key, true
 	}
-	if usable && len(l.first) < maxLinks && len(l.todo) < maxLinks {
+	switch {
+	case !usable:
+	case len(l.first) < maxLinks && len(l.todo) < maxLinks:
 		l.first[at] = &linked{e.Key, e.File.Links - 1}
+	default:
+		l.apart++
 	}
 	return "", false
 }
 
 // later remembers a link that is to be made.
-func (l *links) later(key, first string) error {
+func (l *links) later(key, first string) {
 	l.todo = append(l.todo, link{key, first})
-	return nil
 }
 
 // makeLinks makes the links that were put off until their files are there.
 func (t *Target) makeLinks(ctx context.Context) error {
+	t.notes.links = t.links.apart
 	for _, l := range t.links.todo {
 		if err := ctx.Err(); err != nil {
 			return err

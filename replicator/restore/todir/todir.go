@@ -170,7 +170,8 @@ func (t *Target) Accept(_ context.Context, versions []*format.Entry) (restore.Re
 	}
 	skip := there && t.job.Overwrite == restore.Never || equal && t.job.Overwrite == restore.Changed
 	if first, ok := t.links.seen(e, !skip || equal); ok && !skip {
-		return nil, restore.Done, t.links.later(e.Key, first)
+		t.links.later(e.Key, first)
+		return nil, restore.Done, nil
 	}
 	if skip {
 		return nil, restore.Skip, nil

@@ -101,6 +101,9 @@ func (c *Commit) checkLinks() error {
 	if err := nameUnder(c.Manifest.Object, PrefixMeta); err != nil {
 		return fmt.Errorf("manifest: %w", err)
 	}
+	if c.Manifest.First != "" || c.Manifest.Digest != "" {
+		return fmt.Errorf("manifest: a commit object is plain and names no key and no digest: %w", ErrMalformed)
+	}
 	if err := c.Needs.check(); err != nil {
 		return fmt.Errorf("needs: %w", err)
 	}

@@ -112,7 +112,7 @@ type Extent struct {
 // when zero.
 type PageRef struct {
 	Level    int    // 0: a leaf
-	First    string // the first key below
+	First    string // the first key below; empty in a commit object, which is plain
 	Entries  int64  // leaf lines below
 	Bytes    int64  // content bytes (manifest) or stored bytes (needs) below
 	Object   string // meta/.. or needs/..

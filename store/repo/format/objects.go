@@ -46,7 +46,8 @@ const (
 
 // Commit is a recovery point's commit object: one line of JSON ending in a newline. Its SHA-256 is the point's ID. It is
 // stored under PointName, whose signature (attest.Point over PointMessage) vouches for it, so junk under points/ is
-// rejected from its name alone. It is the same in every vault.
+// rejected from its name alone. It is the same in every vault. It is plain: Manifest has neither First nor Digest, which
+// would tell a key and let a guess at the listing be confirmed.
 type Commit struct {
 	Format       string   `json:"format"`
 	Kind         string   `json:"kind"` // "point"

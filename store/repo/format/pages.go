@@ -136,7 +136,7 @@ func (r *PageRef) check() error {
 	if r.Level == 0 && r.Entries > MaxPageLines {
 		return fmt.Errorf("leaf of %d entries: %w", r.Entries, ErrBounds)
 	}
-	if (r.Entries == 0) != (r.Frame.Plain == 0) || (r.Entries == 0) != (r.First == "") || r.Entries == 0 && (r.Level != 0 || r.Bytes != 0) {
+	if (r.Entries == 0) != (r.Frame.Plain == 0) || r.Entries == 0 && r.First != "" || r.Entries == 0 && (r.Level != 0 || r.Bytes != 0) {
 		return fmt.Errorf("only the one page of an empty tree is empty: %w", ErrMalformed)
 	}
 	if r.Sum.IsZero() {

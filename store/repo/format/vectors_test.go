@@ -448,7 +448,7 @@ func testCommit() *Commit {
 		Format: Version, Kind: KindPoint, Repository: hashOf("repository"), Descriptor: hashOf("descriptor"), Source: "uploads", SourceKind: "s3",
 		TakenAt: moment("2026-11-23T08:00:00.25Z"), SignedAt: moment("2026-11-23T08:05:00Z"), RetainUntil: moment("2026-12-28T08:05:00Z"), Mode: "compliance",
 		Slots: []string{"daily", "weekly"}, Status: StatusIncomplete, Entries: 100, Bytes: 123456, Missing: 1, Added: 10, Changed: 5, Deleted: 2,
-		Manifest:     PageRef{Level: 1, First: "a<&>\u2028", Entries: 100, Bytes: 123456, Object: MetaName(hashOf("meta 1")), Frame: Frame{0, 300, 500}, Sum: hashOf("root"), Missing: 1},
+		Manifest:     PageRef{Level: 1, Entries: 100, Bytes: 123456, Object: MetaName(hashOf("meta 1")), Frame: Frame{0, 300, 500}, Sum: hashOf("root"), Missing: 1},
 		Needs:        PageRef{First: MetaName(hashOf("meta 1")), Entries: 4, Bytes: 1 << 25, Object: NeedsName(hashOf("needs 1")), Frame: Frame{0, 200, 400}, Sum: hashOf("needs root")},
 		Predecessors: sorted(hashOf("point 1"), hashOf("point 2")),
 	}
@@ -507,7 +507,8 @@ func signedVectors(t *testing.T) []vector {
 	refuse("commit/refuse-member", "a member this version does not know", c, `,"entries"`, `,"colour":"red","entries"`, ErrMalformed)
 	refuse("commit/refuse-case", "a member in other letters", c, `"status"`, `"Status"`, ErrMalformed)
 	refuse("commit/refuse-repeated", "a member twice", c, `"added":10`, `"added":10,"added":10`, ErrMalformed)
-	refuse("commit/refuse-escape", "an escape that is not needed", c, `<&>`, `\u003c&>`, ErrMalformed)
+	refuse("commit/refuse-escape", "an escape that is not needed", c, `"status":"incomplete"`, `"status":"incomplet\u0065"`, ErrMalformed)
+	refuse("commit/refuse-first", "the manifest's first key in a plain object", c, `"first":"","entries":100`, `"first":"a","entries":100`, ErrMalformed)
 	refuse("commit/refuse-trailing", "bytes after the line", c, "}\n", "}\n\n", ErrMalformed)
 	refuse("commit/refuse-fraction", "signed at a fraction of a second", c, `08:05:00Z","retain`, `08:05:00.5Z","retain`, ErrMalformed)
 	refuse("commit/refuse-root", "a manifest among the needs", c, MetaName(hashOf("meta 1")), NeedsName(hashOf("needs 1")), ErrMalformed)

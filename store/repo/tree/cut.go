@@ -44,9 +44,10 @@ func (c Cut) LeafBefore(key string, sameKey bool, lines, size int) bool {
 	return !sameKey && attest.CutHash(c.Key, "leaf", []byte(key)) < threshold(c.Leaf)
 }
 
-// innerBefore is the same for a page of level >= 1 and the first key of the next reference.
+// innerBefore is the same for a page of level >= 1 and the first key of the next reference. A page has at least two lines,
+// the last of a level excepted, so that every level is shorter than the one below and the tree ends.
 func (c Cut) innerBefore(level int, first string, lines, size int) bool {
-	if lines == 0 {
+	if lines < 2 {
 		return false
 	}
 	// Long keys fill a page before its lines do, and a page must fit a frame.

@@ -207,7 +207,7 @@ func anyCut() *rapid.Generator[Cut] {
 	return rapid.Custom(func(t *rapid.T) Cut {
 		var key [32]byte
 		key[0] = rapid.Byte().Draw(t, "key")
-		return Cut{Key: key, Leaf: rapid.IntRange(1, 20).Draw(t, "leaf"), Fanout: rapid.IntRange(3, 20).Draw(t, "fanout")}
+		return Cut{Key: key, Leaf: rapid.IntRange(1, 20).Draw(t, "leaf"), Fanout: rapid.IntRange(2, 20).Draw(t, "fanout")}
 	})
 }
 
@@ -229,6 +229,17 @@ func TestWalkGivesBackEverything(t *testing.T) {
 		for _, l := range tr.leaves {
 			if l.Entries > int64(capFactor*cut.Leaf) {
 				t.Fatalf("leaf of %d lines at an average of %d", l.Entries, cut.Leaf)
+			}
+		}
+		at := map[int]int{tr.root.Level: 1}
+		for _, r := range tr.all {
+			if r != tr.root {
+				at[r.Level]++
+			}
+		}
+		for level := 1; level <= tr.root.Level; level++ {
+			if at[level] > (at[level-1]+1)/2 {
+				t.Fatalf("%d pages of level %d over %d", at[level], level, at[level-1])
 			}
 		}
 		from, to := anyKey().Draw(t, "from"), anyKey().Draw(t, "to")

@@ -92,7 +92,7 @@ func parseInner(page []byte, parent format.PageRef) ([]format.PageRef, error) {
 		if r.Level != parent.Level-1 {
 			return nil, fmt.Errorf("page of level %d under one of level %d: %w", r.Level, parent.Level, format.ErrMalformed)
 		}
-		if n := len(refs); n > 0 && r.First < refs[n-1].First {
+		if n := len(refs); r.First == "" || n > 0 && r.First < refs[n-1].First {
 			return nil, fmt.Errorf("inner page at %q is not sorted: %w", parent.First, format.ErrMalformed)
 		}
 		// No sum of what one page holds comes near the largest number; one that does is a lie, and would wrap.
@@ -102,10 +102,39 @@ func parseInner(page []byte, parent format.PageRef) ([]format.PageRef, error) {
 		entries, content, missing = entries+r.Entries, content+r.Bytes, missing+r.Missing
 		refs = append(refs, r)
 	}
-	if refs[0].First != parent.First || entries != parent.Entries || content != parent.Bytes || missing != parent.Missing {
+	if parent.First != "" && refs[0].First != parent.First || entries != parent.Entries || content != parent.Bytes || missing != parent.Missing {
 		return nil, fmt.Errorf("inner page at %q does not match its reference: %w", parent.First, format.ErrMalformed)
 	}
 	return refs, nil
+}
+
+// Rooted gives a root its first key back, which a commit object leaves out: it is the first key on the root's page.
+func Rooted(ctx context.Context, load Load, root format.PageRef) (format.PageRef, error) {
+	if root.First != "" || root.Entries == 0 {
+		return root, nil
+	}
+	page, err := Page(ctx, load, root)
+	if err != nil {
+		return root, err
+	}
+	if root.Level > 0 {
+		refs, err := parseInner(page, root)
+		if err == nil {
+			root.First = refs[0].First
+		}
+		return root, err
+	}
+	for line, err := range format.PageLines(page) {
+		if err != nil {
+			return root, err
+		}
+		e, err := format.ParseEntry(line)
+		if err == nil {
+			root.First = e.Key
+		}
+		return root, err
+	}
+	return root, nil
 }
 
 // Entries gives the manifest entries with from <= key < to ("" : to the end), in order.
@@ -164,7 +193,7 @@ func LeafEntries(ctx context.Context, load Load, leaf format.PageRef) iter.Seq2[
 			if err == nil {
 				e, err = format.ParseEntry(line)
 			}
-			if err == nil && (e.Key < last || n == 0 && e.Key != leaf.First) {
+			if err == nil && (e.Key < last || n == 0 && leaf.First != "" && e.Key != leaf.First) {
 				err = fmt.Errorf("page at %q is not sorted: %w", leaf.First, format.ErrMalformed)
 			}
 			if err != nil {

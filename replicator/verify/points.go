@@ -1,0 +1,92 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// strays reports descriptors that are none of this repository's: one that was put later for another to be taken for it.
+func (r *run) strays(ctx context.Context) error {
+	ours := map[string]bool{}
+	for _, l := range r.o.Repository.Chain {
+		ours[format.DescriptorName(l.Number, l.Sum)] = true
+	}
+	for info, err := range r.o.In.Versions(ctx, format.PrefixDescriptors) {
+		if err != nil {
+			return fmt.Errorf("list descriptors: %w", err)
+		}
+		if !ours[info.Name] {
+			r.find(repo.Tampered, info.Name, format.Hash{}, "not a descriptor of this repository, %s", r.o.Repository.Fingerprint)
+		}
+	}
+	return nil
+}
+
+// point is a selected point whose commit object was read.
+type point struct {
+	repo.Point
+	commit *format.Commit
+}
+
+// lock is how the point's objects have to be held.
+func (p *point) lock() store.Retention {
+	return store.Retention{Mode: store.Mode(p.commit.Mode), Until: p.commit.RetainUntil.Time}
+}
+
+// ErrNoPoint: a point to verify is not in the vault.
+var ErrNoPoint = errors.New("no such point in this vault")
+
+// points lists the points, checks the commit objects of those selected, and gives the ones that can be read, those of
+// one source together and in order of time.
+func (r *run) points(ctx context.Context) ([]*point, error) {
+	listed, err := r.o.Repository.Points(ctx, r.o.In, "", r.noticed)
+	if err != nil {
+		return nil, err
+	}
+	wanted := map[format.Hash]bool{}
+	for _, id := range r.o.Points {
+		wanted[id] = true
+	}
+	var out []*point
+	for _, p := range listed {
+		if len(r.o.Points) > 0 && !wanted[p.ID] {
+			continue
+		}
+		delete(wanted, p.ID)
+		got, err := r.point(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		if got != nil {
+			out = append(out, got)
+		}
+	}
+	for id := range wanted {
+		return nil, fmt.Errorf("point %s: %w", id, ErrNoPoint)
+	}
+	// Listed by time; a stable sort keeps that within a source.
+	slices.SortStableFunc(out, func(a, b *point) int { return compare(a.Source, b.Source) })
+	return out, nil
+}
+
+// point reads one commit object; nil: it cannot be used, and that was reported.
+func (r *run) point(ctx context.Context, p repo.Point) (*point, error) {
+	r.mu.Lock()
+	r.sum.Points++
+	r.mu.Unlock()
+	c, err := r.o.Repository.Commit(ctx, r.o.In, p, r.noticed)
+	if err != nil {
+		return nil, r.trouble(ctx, p.Name, p.ID, err)
+	}
+	if m := c.Manifest; c.Entries != m.Entries || c.Bytes != m.Bytes || c.Missing != m.Missing {
+		r.find(repo.Damaged, p.Name, p.ID, "it says %d entries of %d bytes, %d missing; its manifest %d of %d, %d missing",
+			c.Entries, c.Bytes, c.Missing, m.Entries, m.Bytes, m.Missing)
+	}
+	return &point{p, c}, nil
+}
