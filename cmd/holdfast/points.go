@@ -74,7 +74,7 @@ func (a *app) points(ctx context.Context, f *readerFlags, source string) (err er
 			fmt.Fprintln(table, "POINT\tSOURCE\tTAKEN\tKEPT UNTIL\tENTRIES\tSIZE\tSTATUS")
 		}
 		if p.Err != nil {
-			damaged = append(damaged, &marked{errDamage, fmt.Errorf("point %s: %w", p.ID, p.Err)})
+			damaged = append(damaged, &marked{errDamage, p.Err})
 		}
 		if err := r.printPoint(table, p); err != nil {
 			return err

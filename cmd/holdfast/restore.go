@@ -134,7 +134,7 @@ func (a *app) restore(ctx context.Context, f *readerFlags, rf *restoreFlags, spe
 	}
 	p, err := r.point(ctx, spec)
 	if err != nil {
-		return err
+		return together{err, r.alarm()}.orNil()
 	}
 	to, err := r.openTarget(&rf.to)
 	if err != nil {

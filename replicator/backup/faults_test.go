@@ -149,7 +149,7 @@ func TestKilledRunIsContinued(t *testing.T) {
 		want := fill(src, 200)
 		for i := range 3 {
 			key := fmt.Sprintf("large%d", i)
-			want[key] = body(uint64(2*i), 12<<20)
+			want[key] = body(uint64(2*i), 4<<20)
 			src.Put(key, want[key])
 		}
 		r.clock = r.clock.Add(time.Hour)

@@ -47,15 +47,15 @@ func TestAnyHistory(t *testing.T) {
 			want map[string][]byte
 		}
 		var snaps []snap
-		for range rapid.IntRange(1, 4).Draw(rt, "runs") {
-			for range rapid.IntRange(0, 60).Draw(rt, "changes") {
+		for range rapid.IntRange(1, 3).Draw(rt, "runs") {
+			for range rapid.IntRange(0, 40).Draw(rt, "changes") {
 				key := fmt.Sprintf("%c/%d", 'a'+rapid.IntRange(0, 5).Draw(rt, "dir"), rapid.IntRange(0, 40).Draw(rt, "file"))
 				if rapid.IntRange(0, 3).Draw(rt, "kind") == 0 {
 					src.Delete(key)
 					delete(now, key)
 					continue
 				}
-				now[key] = body(rapid.Uint64Range(0, 9).Draw(rt, "seed"), rapid.IntRange(0, 20_000).Draw(rt, "size"))
+				now[key] = body(rapid.Uint64Range(0, 9).Draw(rt, "seed"), rapid.IntRange(0, 8_000).Draw(rt, "size"))
 				src.Put(key, now[key])
 			}
 			r.clock = r.clock.Add(time.Hour)
