@@ -55,7 +55,6 @@ func (a *app) init(ctx context.Context) (err error) {
 		if err := keys.WriteHostKeyFile(path, host); err != nil {
 			return err
 		}
-		a.ui.remark("Made the host key %s.", path)
 	}
 	results, err := repo.Init(ctx, repo.InitOptions{
 		Vaults: j.repoVaults(nil), HostKey: host, Recipients: j.config.Keys.Recipients,
@@ -67,6 +66,9 @@ func (a *app) init(ctx context.Context) (err error) {
 		if perr := a.printInit(r); perr != nil {
 			return perr
 		}
+	}
+	if fresh && (err == nil || created) {
+		a.ui.remark("Made the host key %s. A copy of it, sealed to the restore keys, lies in the vault.", path)
 	}
 	if err != nil && fresh && !created {
 		if rerr := os.Remove(path); rerr != nil {

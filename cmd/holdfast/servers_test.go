@@ -32,7 +32,7 @@ func TestServers(t *testing.T) {
 	w := &world{t: t, buckets: map[string]*bucket{}}
 	cmds := scriptCommands()
 	maps.Copy(cmds, map[string]scriptCommand{
-		"bucket": w.bucket, "user": w.user, "fill": w.fill, "put": w.put, "wipe": w.wipe, "alike": w.alike, "harmless": w.harmless, "bury": w.bury,
+		"bucket": w.bucket, "user": w.user, "fill": w.fill, "put": w.put, "wipe": w.wipe, "alike": w.alike, "harmless": w.harmless, "bury": w.bury, "history": w.history,
 	})
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/servers",
@@ -95,6 +95,9 @@ func (w *world) bucket(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	name, err := srv.MakeBucket(context.Background(), o)
 	ts.Check(err)
+	if o.Lock && o.Versioning {
+		ts.Check(srv.Admin().EnableVersioning(context.Background(), name)) // lock means it everywhere but with gofakes3
+	}
 	b := &bucket{name: name, on: srv}
 	at := srv.URL(name, prefix)
 	switch front {
@@ -272,6 +275,31 @@ func (w *world) alike(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%q differs:\n%v\n%v", k, x, y)
 		}
 	}
+}
+
+// history BUCKET BUCKET demands that two buckets hold the same versions and delete markers of the same keys, in the same order.
+func (w *world) history(ts *testscript.TestScript, neg bool, args []string) {
+	a, b := w.find(ts, args[0]).versions(ts), w.find(ts, args[1]).versions(ts)
+	if len(a) < 5 || !slices.Equal(a, b) {
+		ts.Fatalf("these differ:\n%q\n%q", a, b)
+	}
+}
+
+func (b *bucket) versions(ts *testscript.TestScript) []string {
+	ctx, c := context.Background(), b.on.Admin()
+	var out []string
+	for o := range c.ListObjects(ctx, b.name, minio.ListObjectsOptions{Recursive: true, WithVersions: true}) {
+		ts.Check(o.Err)
+		content := []byte("a delete marker")
+		if !o.IsDeleteMarker {
+			r, err := c.GetObject(ctx, b.name, o.Key, minio.GetObjectOptions{VersionID: o.VersionID})
+			ts.Check(err)
+			content, err = io.ReadAll(r)
+			ts.Check(err)
+		}
+		out = append(out, fmt.Sprintf("%s %v %.40s", o.Key, o.IsLatest, content))
+	}
+	return out
 }
 
 // harmless BUCKET demands of all requests the program ever sent to it: no DELETE, no bypass of a lock, and no change to the

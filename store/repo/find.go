@@ -112,7 +112,9 @@ func listDescriptors(ctx context.Context, r store.Reader, report Report) ([]cand
 			continue
 		}
 		if last := len(out) - 1; last >= 0 && out[last].name == info.Name {
-			out[last].arrived = info.Modified // newest first: what comes later in the listing arrived earlier
+			if info.Modified.Before(out[last].arrived) {
+				out[last].arrived = info.Modified
+			}
 			continue
 		}
 		if len(out) >= maxDescriptors {

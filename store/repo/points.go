@@ -50,10 +50,7 @@ func (r *Repository) Points(ctx context.Context, in store.Reader, source string,
 			continue
 		}
 		if last := len(out) - 1; last >= 0 && out[last].Name == info.Name {
-			out[last].covered++ // newest first: this one is older, so what was listed before lies on top of it
-			if !info.DeleteMarker {
-				out[last].Version, out[last].Arrived = info.Version, info.Modified
-			}
+			out[last].meet(info)
 			continue
 		}
 		p, err := r.vouch(info)
@@ -91,6 +88,15 @@ func (r *Repository) vouch(info store.Info) (Point, error) {
 		p.Version, p.Arrived = "", time.Time{}
 	}
 	return p, nil
+}
+
+// meet takes another version of the same name into account. Listings give the newest first; the times decide where a
+// server does not keep to that.
+func (p *Point) meet(info store.Info) {
+	p.covered++
+	if !info.DeleteMarker && (p.Arrived.IsZero() || !info.Modified.After(p.Arrived)) {
+		p.Version, p.Arrived = info.Version, info.Modified
+	}
 }
 
 // settle reports whether a point stands, once its oldest version is known.

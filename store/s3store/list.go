@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/minio/minio-go/v7"
@@ -41,7 +42,8 @@ func (s *Store) versions(ctx context.Context, prefix, after string, yield func(s
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	client, err := s.listClient(ctx)
+	page := 0
+	client, err := s.listClient(ctx, &page)
 	if err != nil {
 		return err
 	}
@@ -51,8 +53,27 @@ func (s *Store) versions(ctx context.Context, prefix, after string, yield func(s
 	}
 	seen := recent{limit: 2 * s.pageSize}
 	last := ""
+	var list []store.Info // of one page
+	of := 0               // the page they are of
+	flush := func() error {
+		inOrder(list)
+		for _, info := range list {
+			if info.Name < last {
+				return fmt.Errorf("%w: %q comes after %q", store.ErrListing, info.Name, last)
+			}
+			last = info.Name
+			if !yield(info, nil) {
+				return errStop
+			}
+		}
+		list = list[:0]
+		return nil
+	}
 	for oi := range client.ListObjectsIter(ctx, s.loc.Bucket, opts) {
 		if oi.Err != nil {
+			if err := flush(); err != nil { // what came before the failure is good
+				return err
+			}
 			return oi.Err
 		}
 		name, ok := strings.CutPrefix(oi.Key, s.prefix)
@@ -63,23 +84,41 @@ func (s *Store) versions(ctx context.Context, prefix, after string, yield func(s
 		if seen.has(entry) {
 			continue
 		}
-		if name < last {
-			return fmt.Errorf("%w: %q comes after %q", store.ErrListing, name, last)
-		}
 		seen.add(entry)
-		last = name
-		info := store.Info{
+		if page != of {
+			if err := flush(); err != nil {
+				return err
+			}
+			of = page
+		}
+		list = append(list, store.Info{
 			Ref: entry, Size: oi.Size, Modified: oi.LastModified.UTC(), Latest: oi.IsLatest, DeleteMarker: oi.IsDeleteMarker,
-		}
-		if !yield(info, nil) {
-			return errStop
-		}
+		})
 	}
-	return ctx.Err()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return flush()
 }
 
-// listClient is a client of one listing, which sees the markers that minio-go keeps to itself.
-func (s *Store) listClient(ctx context.Context) (*minio.Core, error) {
+// inOrder sorts a page as AWS does, by name and newest first: versitygw gives all versions and then all delete markers.
+func inOrder(list []store.Info) {
+	slices.SortStableFunc(list, func(a, b store.Info) int {
+		if c := strings.Compare(a.Name, b.Name); c != 0 {
+			return c
+		}
+		if a.Latest != b.Latest {
+			if a.Latest {
+				return -1
+			}
+			return 1
+		}
+		return b.Modified.Compare(a.Modified)
+	})
+}
+
+// listClient is a client of one listing, which sees the markers that minio-go keeps to itself, and counts its pages.
+func (s *Store) listClient(ctx context.Context, pages *int) (*minio.Core, error) {
 	if s.opts.Region == "" {
 		// Ask once, through the client that remembers.
 		if _, err := s.client.GetBucketLocation(ctx, s.loc.Bucket); err != nil {
@@ -97,6 +136,7 @@ func (s *Store) listClient(ctx context.Context) (*minio.Core, error) {
 			return fmt.Errorf("%w: the server gave the marker %q twice", store.ErrListing, marker)
 		}
 		previous, first = marker, false
+		*pages++
 		return nil
 	}
 	return s.newClient(&tap{next: s.transport, before: check})

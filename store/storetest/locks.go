@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -222,5 +223,25 @@ func (s *suite) missingVersion() {
 	s.wantErr(err, store.ErrNotFound, "stat of a version that is not there")
 	if s.o.Immutable {
 		s.wantErr(s.v.Extend(s.ctx(), gone, s.compliance(time.Hour)), store.ErrNotFound, "extend of a version that is not there")
+	}
+}
+
+// underMarkers: a listing of many names, each under a marker, keeps the order of names, newest first within each.
+func (s *suite) underMarkers() {
+	for i := range 7 {
+		name := fmt.Sprintf("m/%d", i)
+		s.put(name, []byte(name))
+		if err := s.h.Attacker.Hide(s.ctx(), name); err != nil {
+			s.Fatal(err)
+		}
+	}
+	got := s.list("m/")
+	if len(got) != 14 {
+		s.Fatalf("%d versions listed instead of 14", len(got))
+	}
+	for i, info := range got {
+		if want := fmt.Sprintf("m/%d", i/2); info.Name != want || info.DeleteMarker != (i%2 == 0) || info.Latest != (i%2 == 0) {
+			s.Errorf("%d: %+v instead of %s, marker first", i, info, want)
+		}
 	}
 }

@@ -104,6 +104,7 @@ func cases() []testCase {
 		{name: "TwoVersions", versions: true, run: (*suite).twoVersions},
 		{name: "ManyVersions", versions: true, run: (*suite).manyVersions},
 		{name: "UnderMarker", versions: true, run: (*suite).underMarker},
+		{name: "UnderMarkers", versions: true, run: (*suite).underMarkers},
 		{name: "ExtendUnderNewer", versions: true, immutable: true, run: (*suite).extendUnderNewer},
 		{name: "VersionRequired", versions: true, run: (*suite).versionRequired},
 		{name: "MissingVersion", versions: true, run: (*suite).missingVersion},
