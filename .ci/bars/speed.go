@@ -154,9 +154,9 @@ func (c *contest) peer(ctx context.Context, n int) error {
 	return c.check(n, dir)
 }
 
-// check compares what was restored, in the first round: speed without the right bytes counts for nothing.
+// check compares what was restored, in the first round: speed without the right bytes counts for nothing. Nothing is
+// removed before the end: ext4 takes long to make files where many have just been deleted.
 func (c *contest) check(n int, dir string) error {
-	defer os.RemoveAll(dir)
 	if n > 0 {
 		return nil
 	}

@@ -182,11 +182,9 @@ func (r *reading) otherPlace(url string, ref credentials.Ref) ([]place, error) {
 }
 
 func (r *reading) open(ctx context.Context, p place, pin string) error {
-	var limits config.Limits
+	limits := config.Limits{Connections: defaultConnections}
 	if r.config != nil {
 		limits = r.config.Limits
-	} else {
-		limits.Connections = defaultConnections
 	}
 	b := r.newBackends(p.dir, limits)
 	b.readOnly = true
@@ -216,6 +214,14 @@ func (r *reading) memory() int64 {
 	return defaultMemory
 }
 
+// connections is limits.connections, or its default.
+func (r *reading) connections() int {
+	if r.config != nil {
+		return max(r.config.Limits.Connections, 1)
+	}
+	return defaultConnections
+}
+
 func (r *reading) close() error { return r.vault.close() }
 
 func (r *reading) view() browse.View {
@@ -239,7 +245,8 @@ func (r *reading) point(ctx context.Context, spec string) (browse.Point, error) 
 
 // names gives a reader that opens manifests: with the keys given, or else with the configured host key.
 func (r *reading) names() (*repo.Reader, error) {
-	if len(r.ids) == 0 && r.config != nil {
+	configured := len(r.ids) == 0
+	if configured && r.config != nil {
 		h, err := r.readHostKey(r.config)
 		if err != nil {
 			return nil, fmt.Errorf("%w (or give a restore key with --identity FILE)", err)
@@ -253,10 +260,14 @@ func (r *reading) names() (*repo.Reader, error) {
 	for _, l := range r.repo.Chain {
 		opens = append(append(opens, l.Recipients...), l.Metadata)
 	}
-	if !r.have(opens) {
+	switch {
+	case r.have(opens):
+		return repo.NewReader(r.repo, r.vault.Reader, r.ids, nil, r.findings.add)
+	case configured:
+		return nil, fmt.Errorf("the configured host key is not one of this repository (fingerprint %.16s): %w", r.repo.Fingerprint, repo.ErrNeedKey)
+	default:
 		return nil, fmt.Errorf("none of the keys given is one of this repository (fingerprint %.16s): %w", r.repo.Fingerprint, seal.ErrNoKey)
 	}
-	return repo.NewReader(r.repo, r.vault.Reader, r.ids, nil, r.findings.add)
 }
 
 // content gives a reader that opens content, which the host key does not.

@@ -142,10 +142,7 @@ func (a *app) restore(ctx context.Context, f *readerFlags, rf *restoreFlags, spe
 	}
 	o := restore.Options{
 		Reader: reader, Commit: p.Commit, Target: to, Include: rf.include, Exclude: rf.exclude,
-		Overwrite: restore.Overwrite(rf.overwrite), DryRun: rf.dry, Memory: max(r.memory(), restore.MinMemory),
-	}
-	if r.config != nil {
-		o.Concurrency = min(16, r.config.Limits.Connections)
+		Overwrite: restore.Overwrite(rf.overwrite), DryRun: rf.dry, Memory: max(r.memory(), restore.MinMemory), Concurrency: r.connections(),
 	}
 	return r.runRestore(ctx, o, p, rf)
 }

@@ -107,38 +107,42 @@ func (j *job) pickSources(names []string) ([]config.Source, error) {
 	return out, nil
 }
 
-// runSource makes one source's point and reports it, a line a vault.
-func (j *job) runSource(ctx context.Context, s config.Source, dry bool) (err error) {
+// runSource makes one source's point and reports it, a line a vault, failed or not.
+func (j *job) runSource(ctx context.Context, s config.Source, dry bool) error {
 	began := time.Now()
+	result, err := j.makePoint(ctx, s, dry)
+	if err != nil {
+		return together{err, j.reportFailed(s, err, began), j.alarm()}.orNil()
+	}
+	return j.report(s, result, began, dry)
+}
+
+func (j *job) makePoint(ctx context.Context, s config.Source, dry bool) (_ *backup.Result, err error) {
 	src, get, err := j.backends.openSource(s)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := j.distinctKeys(ctx, s.Name, get); err != nil {
-		return err
+		return nil, err
 	}
 	session, err := j.session(ctx, s.Vaults)
 	if err != nil {
-		return errors.Join(err, j.reportFailed(s, err, began))
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, session.Close()) }()
 	progress := &backup.Progress{}
 	stop := j.watch(ctx, s.Name, true, func() (int64, int64) { return progress.BytesRead.Load(), progress.Pending.Load() })
+	defer stop()
 	missing := 0
-	result, err := backup.Run(ctx, backup.Options{
+	return backup.Run(ctx, backup.Options{
 		Source: src, Name: s.Name, Session: session, Retention: s.Retention, TagsMaxAge: tagsAge(s.Tags, j.now()),
 		Memory: j.config.Limits.Memory, Fetchers: j.config.Limits.Connections, DryRun: dry, Progress: progress, Now: j.now,
 		Missing: func(key, reason string) {
-			if missing++; missing <= 100 {
-				j.ui.warn("%s: %q could not be read: %s", s.Name, key, reason)
+			if missing++; missing <= maxListed {
+				j.ui.warn("%s: %s could not be read: %s", s.Name, safe(key), reason)
 			}
 		},
 	})
-	stop()
-	if err != nil {
-		return errors.Join(err, j.reportFailed(s, err, began))
-	}
-	return j.report(s, result, began, dry)
 }
 
 // tagsAge is how old read tags may be: negative for never reading them.

@@ -137,15 +137,11 @@ func (r *reading) openTarget(t *target) (restore.Target, error) {
 	if t.at.Insecure() {
 		r.ui.warn("%s is not encrypted on the way: what is restored can be read on the network", t.at)
 	}
-	connections := defaultConnections
-	if r.config != nil {
-		connections = max(r.config.Limits.Connections, 1)
-	}
 	prefix := l.Prefix
 	if prefix != "" && !strings.HasSuffix(prefix, "/") {
 		prefix += "/" // a folder, as for a directory; never the beginning of a name
 	}
 	return tobucket.New(tobucket.Options{
-		Bucket: l.Bucket, Prefix: prefix, Endpoint: l.Endpoint, Region: l.Region, PathStyle: l.PathStyle, Credentials: get, Connections: connections,
+		Bucket: l.Bucket, Prefix: prefix, Endpoint: l.Endpoint, Region: l.Region, PathStyle: l.PathStyle, Credentials: get, Connections: r.connections(),
 	})
 }

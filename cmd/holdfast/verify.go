@@ -115,9 +115,7 @@ func (a *app) verify(ctx context.Context, f *readerFlags, specs []string, level,
 	r.findings.take() // verify.Run notices the same things once more
 	o.Repository, o.In, o.Identities = r.repo, r.vault.Reader, r.ids
 	o.NoLocks = r.vault.url.Kind == location.File
-	if r.config != nil {
-		o.Concurrency = min(16, r.config.Limits.Connections)
-	}
+	o.Concurrency = r.connections()
 	return r.runVerify(ctx, o)
 }
 

@@ -139,15 +139,10 @@ func (k *keeper) placement(name string) (format.Placement, bool, error) {
 	return k.cache.Placement(k.vault.Name, name)
 }
 
-// holds reports whether a placement's lock, as read back, reaches need. Governance can be taken away and is read again.
+// holds reports whether a placement's lock, as read back, reaches need, so that the vault need not be asked. Governance
+// can be taken away, and what has no lock can go: those are looked at again.
 func (k *keeper) holds(p format.Placement, need time.Time) bool {
-	switch k.vault.Locking.Mode {
-	case store.ModeNone:
-		return true
-	case store.Compliance:
-		return p.Mode == string(store.Compliance) && !p.Until.Before(need)
-	}
-	return false
+	return k.vault.Locking.Mode == store.Compliance && p.Mode == string(store.Compliance) && !p.Until.Before(need)
 }
 
 // secure makes sure that this vault holds name, locked until need at least. from are other vaults to copy it from.
@@ -167,20 +162,27 @@ func (k *keeper) secure(ctx context.Context, name string, size int64, need time.
 			return nil
 		}
 	}
-	return k.extend(ctx, p, need)
+	err = k.extend(ctx, p, need)
+	if ok && (errors.Is(err, ErrMissing) || errors.Is(err, ErrDamaged)) {
+		if p, err = k.obtain(ctx, name, size, need, from); err == nil && !k.holds(p, need) {
+			err = k.extend(ctx, p, need)
+		}
+	}
+	return err
 }
 
-// extend lengthens the lock of exactly the version placed, and reads it back.
+// extend lengthens the lock of exactly the version placed, and reads it back. Where there are no locks it sees to it that
+// the object is still there.
 func (k *keeper) extend(ctx context.Context, p format.Placement, need time.Time) error {
-	if k.vault.Locking.Mode == store.ModeNone {
-		return nil
-	}
 	want, err := k.retention(need)
 	if err != nil {
 		return err
 	}
 	ref := store.Ref{Name: p.Name, Version: p.Version}
 	info, got, err := k.vault.Read.Stat(ctx, ref)
+	if k.vault.Locking.Mode == store.ModeNone && err == nil && info.Size == p.Size {
+		return nil
+	}
 	if errors.Is(err, store.ErrNotFound) {
 		if info, err = k.reader.Locate(ctx, p.Name); err == nil {
 			ref = info.Ref
@@ -198,7 +200,6 @@ func (k *keeper) extend(ctx context.Context, p format.Placement, need time.Time)
 		k.mu.Lock()
 		k.calls.Extended++
 		k.mu.Unlock()
-		want = store.Retention{Mode: want.Mode, Until: need}
 	}
 	np, err := k.readBack(ctx, ref, -1, store.Retention{Mode: want.Mode, Until: need})
 	if err != nil {

@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"strings"
 	"time"
@@ -57,15 +58,28 @@ func (s *Session) SecureSegments(ctx context.Context) error {
 				due = append(due, p)
 			}
 		}
-		return k.extendAll(ctx, due, until)
+		return s.extendAll(ctx, k, due, until)
 	})
 }
 
-func (k *keeper) extendAll(ctx context.Context, due []format.Placement, until time.Time) error {
+// extendAll lengthens the locks of segments. One that is gone or damaged is reported and done without: what it said is in
+// the cache, or can be rebuilt from manifests.
+func (s *Session) extendAll(ctx context.Context, k *keeper, due []format.Placement, until time.Time) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(secureParallel)
 	for _, p := range due {
-		g.Go(func() error { return k.extend(gctx, p, until) })
+		g.Go(func() error {
+			err := k.extend(gctx, p, until)
+			switch {
+			case errors.Is(err, ErrMissing):
+				s.report.send(Missing, p.Name, "%v", err)
+				return nil
+			case errors.Is(err, ErrDamaged):
+				s.report.send(Damaged, p.Name, "%v", err)
+				return nil
+			}
+			return err
+		})
 	}
 	return g.Wait()
 }
