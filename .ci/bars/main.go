@@ -35,6 +35,8 @@ func parts() []part {
 		{"memory", "1 GiB of incompressible data in 8 objects, peak memory", memory},
 		{"huge", "a single object of 6 GiB, peak memory", huge},
 		{"speed", "against rclone copy into a crypt remote: CPU and wall of the client", speed},
+		{"speedtree", "of that, the Go tree", speedTree},
+		{"speedlarge", "of that, 1 GiB of incompressible data in 8 objects", speedLarge},
 	}
 }
 
@@ -52,7 +54,7 @@ func main() {
 func measure(ctx context.Context, names []string) (err error) {
 	if len(names) == 0 {
 		for _, p := range parts() {
-			fmt.Printf("%-9s %s\n", p.name, p.what)
+			fmt.Printf("%-11s %s\n", p.name, p.what)
 		}
 		return nil
 	}

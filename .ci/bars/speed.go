@@ -29,6 +29,13 @@ type contest struct {
 }
 
 func speed(ctx context.Context, w *world) error {
+	if err := speedTree(ctx, w); err != nil {
+		return err
+	}
+	return speedLarge(ctx, w)
+}
+
+func speedTree(ctx context.Context, w *world) error {
 	root, err := goTree(ctx)
 	if err != nil {
 		return err
@@ -43,6 +50,10 @@ func speed(ctx context.Context, w *world) error {
 	tree.hold("first", 1, 1)
 	tree.hold("unchanged", 0.3, 0.3)
 	tree.hold("restore", 1, 1)
+	return nil
+}
+
+func speedLarge(ctx context.Context, w *world) error {
 	large, err := w.newContest(ctx, "1 GiB of noise in 8 objects", func(b *bucket) error { return b.fillNoise(ctx, 8, 128<<20, 0) })
 	if err != nil {
 		return err

@@ -32,7 +32,7 @@ func (a *app) keyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "key",
 		Short: "Work with the keys of a repository",
-		Args:  takes(0, 0),
+		Args:  knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			a.begin()
 			return cmd.Help()
@@ -56,7 +56,7 @@ func (a *app) keyRecoverCommand() *cobra.Command {
 		}),
 	}
 	f.add(cmd, a)
-	f.addIdentity(cmd, "a restore key")
+	f.addIdentity(cmd, "`FILE` with a restore key")
 	cmd.Flags().StringVarP(&out, "out", "o", "", "write the host key to `FILE`, which must not exist (default: keys.host of the configuration)")
 	return cmd
 }

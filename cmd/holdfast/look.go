@@ -38,7 +38,7 @@ not even read. The exit code is 0 whether they differ or not.
 // lookFlags adds the flags of commands that read names.
 func (a *app) lookFlags(cmd *cobra.Command, f *readerFlags) {
 	f.add(cmd, a)
-	f.addIdentity(cmd, "a restore key, or the host key")
+	f.addIdentity(cmd, "`FILE` with a restore key, or the host key")
 }
 
 // look opens a vault and a reader of names for do, and reports what was noticed on the way.

@@ -46,7 +46,7 @@ func (f *readerFlags) add(cmd *cobra.Command, a *app) {
 }
 
 func (f *readerFlags) addIdentity(cmd *cobra.Command, what string) {
-	cmd.Flags().StringArrayVarP(&f.identities, "identity", "i", nil, what+" (`FILE`; repeatable)")
+	cmd.Flags().StringArrayVarP(&f.identities, "identity", "i", nil, what+" (repeatable)")
 }
 
 func (f *readerFlags) addAllowIncomplete(cmd *cobra.Command) {

@@ -83,7 +83,7 @@ func (a *app) restoreCommand() *cobra.Command {
 		}),
 	}
 	f.add(cmd, a)
-	f.addIdentity(cmd, "a restore key")
+	f.addIdentity(cmd, "`FILE` with a restore key")
 	f.addAllowIncomplete(cmd)
 	s := cmd.Flags()
 	s.StringVar(&rf.to.text, "to", "", "where to: a bucket's or directory's `URL`, a path, or - for a tar stream")

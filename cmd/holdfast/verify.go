@@ -72,7 +72,7 @@ func (a *app) verifyCommand() *cobra.Command {
 		}),
 	}
 	f.add(cmd, a)
-	f.addIdentity(cmd, "a restore key, for --level content")
+	f.addIdentity(cmd, "`FILE` with a restore key, for --level content")
 	f.addAllowIncomplete(cmd)
 	cmd.Flags().StringVar(&level, "level", "", "how closely to look: locks, bytes or content (default bytes, content with --identity)")
 	complete(cmd, "level", fixed("locks", "bytes", "content"))

@@ -95,6 +95,7 @@ type run struct {
 	inFlight sync.WaitGroup  // fetches of windows, and large entries
 	ready    chan *item      // small entries whose content is there
 	queue    chan *item      // an InOrder target's, in order
+	free     chan []byte     // buffers of large entries' batches, for use again
 }
 
 // limits share out the memory.
@@ -162,7 +163,7 @@ func newRun(o Options) (*run, error) {
 		o.Concurrency = 16
 	}
 	o.Concurrency = max(o.Concurrency, 2)
-	r := &run{o: o, limits: share(o.Memory, o.Concurrency), tally: &tally{progress: o.Progress, failed: o.Failed}}
+	r := &run{o: o, limits: share(o.Memory, o.Concurrency), tally: &tally{progress: o.Progress, failed: o.Failed}, free: make(chan []byte, 8)}
 	var err error
 	if r.include, err = glob.ParseSet(o.Include); err != nil {
 		return nil, fmt.Errorf("restore: include: %w", err)

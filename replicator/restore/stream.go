@@ -131,7 +131,7 @@ func (s *stream) start(ctx context.Context, b *batch) error {
 	if err := s.budget.Acquire(ctx, b.held); err != nil {
 		return err
 	}
-	b.buf, b.done = make([]byte, b.size), make(chan struct{})
+	b.buf, b.done = s.buffer(b.size), make(chan struct{})
 	select {
 	case s.order <- b:
 	case <-ctx.Done():
@@ -209,6 +209,7 @@ func (s *stream) consume(ctx context.Context, yield func(Piece, error) bool) (mo
 			}
 			s.tally.show(0, c.Size)
 		}
+		s.keep(b.buf)
 		b.buf = nil
 		s.budget.Release(b.held)
 	}
@@ -222,4 +223,24 @@ func (s *stream) consume(ctx context.Context, yield func(Piece, error) bool) (mo
 		return true, mismatch("its chunks are right and its SHA-256 is not")
 	}
 	return true, nil
+}
+
+// buffer gives n bytes, of a buffer used before where one is at hand.
+func (r *run) buffer(n int64) []byte {
+	select {
+	case b := <-r.free:
+		if int64(cap(b)) >= n {
+			return b[:n]
+		}
+	default:
+	}
+	return make([]byte, n, max(n, r.limits.batch))
+}
+
+// keep holds on to a buffer that nobody uses any more.
+func (r *run) keep(b []byte) {
+	select {
+	case r.free <- b:
+	default:
+	}
 }

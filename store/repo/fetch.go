@@ -14,11 +14,16 @@ import (
 
 // readRange reads exactly n bytes of ref from off. n was bounded by the caller.
 func readRange(ctx context.Context, r store.Reader, ref store.Ref, off, n int64) ([]byte, error) {
-	body, err := r.Open(ctx, ref, off, n)
-	if err != nil {
-		return nil, err
-	}
 	buf := make([]byte, n)
+	return buf, readFull(ctx, r, ref, off, buf)
+}
+
+// readFull fills buf with the bytes of ref from off.
+func readFull(ctx context.Context, r store.Reader, ref store.Ref, off int64, buf []byte) error {
+	body, err := r.Open(ctx, ref, off, int64(len(buf)))
+	if err != nil {
+		return err
+	}
 	_, err = io.ReadFull(body, buf)
 	if cerr := body.Close(); err == nil {
 		err = cerr
@@ -26,7 +31,7 @@ func readRange(ctx context.Context, r store.Reader, ref store.Ref, off, n int64)
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
-	return buf, err
+	return err
 }
 
 // whole reads a small object (at most max bytes) whose name or ID holds the hash of its bytes. It tries hint, or the

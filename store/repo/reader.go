@@ -31,6 +31,7 @@ type Reader struct {
 	place  func(name string) (format.Placement, bool)
 	report Report
 
+	scratch pack.Scratch
 	objects *lru[string, *object]
 	blocks  *lru[blockKey, []byte]
 }
@@ -224,6 +225,7 @@ func (r *Reader) openAt(ctx context.Context, o *object, info store.Info) error {
 	if err != nil {
 		return err
 	}
+	opened.Reuse(&r.scratch)
 	o.opened, o.ref = opened, ref
 	return nil
 }
@@ -234,7 +236,10 @@ var ErrNeedKey = errors.New("a key is needed to read this: give --identity FILE 
 // fetcher reads ranges of one version. Packs are read as asked, since restores plan their ranges; the pages of meta and
 // needs objects are small neighbours and come in blocks.
 func (r *Reader) fetcher(ref store.Ref, size int64) pack.Fetch {
-	direct := func(ctx context.Context, off, n int64) ([]byte, error) { return readRange(ctx, r.in, ref, off, n) }
+	direct := func(ctx context.Context, off, n int64) ([]byte, error) {
+		buf := r.scratch.Get(n)
+		return buf, readFull(ctx, r.in, ref, off, buf)
+	}
 	if isPack(ref.Name) {
 		return direct
 	}

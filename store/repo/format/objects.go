@@ -34,7 +34,7 @@ type Parameters struct {
 func DefaultParameters() Parameters {
 	return Parameters{
 		Chunker: "fastcdc-v1.0.0", MinChunk: 256 << 10, AvgChunk: 1 << 20, MaxChunk: 4 << 20,
-		LeafKeys: 64, Fanout: 128,
+		LeafKeys: 16, Fanout: 128,
 	}
 }
 

@@ -487,7 +487,7 @@ func signedVectors(t *testing.T) []vector {
 	refuse("descriptor/refuse-member", "a member this version does not know", d, `"number":0`, `"number":0,"colour":"red"`, ErrMalformed)
 	refuse("descriptor/refuse-space", "white space", d, `,"kind"`, `, "kind"`, ErrMalformed)
 	refuse("descriptor/refuse-previous", "the first names one before", d, `"number":0`, `"number":0,"previous":"`+hashOf("x").String()+`"`, ErrMalformed)
-	refuse("descriptor/refuse-parameters", "pages too large", d, `"leaf_keys":64`, `"leaf_keys":1025`, ErrBounds)
+	refuse("descriptor/refuse-parameters", "pages too large", d, `"leaf_keys":16`, `"leaf_keys":1025`, ErrBounds)
 	refuse("descriptor/refuse-unsigned", "no signature line", d, `{"signature"`, `{"Signature"`, ErrMalformed)
 
 	c := bytesOf(EncodeCommit(testCommit()))

@@ -46,6 +46,9 @@ func NewEncoder() (*Encoder, error) {
 // Frame appends one zstd frame that holds plain, at most format.MaxFrame bytes, and gives the extended slice. Bytes that
 // do not shrink are stored in raw blocks; a frame is at most MaxFrameLength bytes.
 func (e *Encoder) Frame(dst, plain []byte) []byte {
+	if len(plain) >= sampledFrom && e.noise(plain) {
+		return appendRaw(dst, plain)
+	}
 	dst = slices.Grow(dst, e.z.MaxEncodedSize(len(plain)))
 	out := e.z.EncodeAll(plain, dst)
 	frame := out[len(dst):]
@@ -57,6 +60,28 @@ func (e *Encoder) Frame(dst, plain []byte) []byte {
 		return out
 	}
 	return appendRaw(dst, plain)
+}
+
+const (
+	sampledFrom = 256 << 10 // frames from this size are looked at first
+	sample      = 32 << 10
+)
+
+// noise reports whether plain looks as if it would not shrink: its bytes are spread evenly, and a piece from its middle
+// that was tried did not get smaller. Encrypted and compressed content then costs no time; a wrong answer costs some space.
+func (e *Encoder) noise(plain []byte) bool {
+	mid := plain[len(plain)/2:][:sample]
+	var count [256]int
+	for _, b := range mid {
+		count[b]++
+	}
+	// 128 of each are to be expected, give or take 11: text, tables and code are far from it.
+	for _, n := range count {
+		if n < 64 || n > 192 {
+			return false
+		}
+	}
+	return len(e.z.EncodeAll(mid, make([]byte, 0, sample+1024))) >= sample
 }
 
 // Decoder turns frames back into bytes. It is safe for concurrent use.

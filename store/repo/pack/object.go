@@ -20,6 +20,7 @@ const (
 	maxRange = 8 << 20   // payload bytes of one fetch, unless a single frame is longer
 	small    = 256 << 10 // a sealed object up to this size is fetched whole when it is opened
 	edge     = 64<<10 + 16
+	maxKept  = 4<<20 + spare // of a decoded frame's buffer at the start: that of the largest chunk
 )
 
 // Fetch gives n bytes of the stored object from off on: exactly n, else an error. It may be called from several
@@ -34,7 +35,11 @@ type Object struct {
 	payload int64
 	sealed  *seal.Opened // nil: plain
 	body    []byte       // the stored object, where it was small enough to be fetched whole
+	scratch *Scratch     // may be nil
 }
+
+// Reuse lets the object take buffers from s, and give those back that fetch gave it.
+func (o *Object) Reuse(s *Scratch) { o.scratch = s }
 
 // Open opens an object of size bytes; without identities it is taken as a plain one, and nothing is fetched. A sealed
 // object costs one fetch of all of it, or two at once of 64 KiB from its start and its end.
@@ -102,6 +107,10 @@ func (o *Object) Frames(ctx context.Context, frames []format.Frame, visit func(i
 		return err
 	}
 	w := work{object: o, decoder: d, frames: frames, visit: visit}
+	if o.scratch != nil {
+		w.stored, w.plain = o.scratch.Get(keptFrom), o.scratch.Get(maxKept)
+		defer func() { o.scratch.Put(w.stored); o.scratch.Put(w.plain) }()
+	}
 	for len(order) > 0 {
 		n, end := near(frames, order)
 		if err := w.group(ctx, order[:n], end); err != nil {
@@ -152,6 +161,9 @@ func (w *work) group(ctx context.Context, order []int, end int64) error {
 	r, err := w.object.read(ctx, start, end-start)
 	if err != nil {
 		return err
+	}
+	if w.object.sealed != nil && w.object.body == nil { // of a plain object the frames lie in what was fetched
+		defer w.object.scratch.Put(r.stored)
 	}
 	for k, i := range order {
 		if err := ctx.Err(); err != nil {
