@@ -107,7 +107,7 @@ func (s *Session) find(ctx context.Context, o SessionOptions) error {
 		return err
 	}
 	if o.Recipients != nil && !sameRecipients(o.Recipients, s.repo.Now().Recipients) {
-		return fmt.Errorf("%w: the repository seals to %d keys; put those into keys.recipients, or add one with `holdfast key add-recipient`",
+		return fmt.Errorf("%w: it seals to %d keys, fixed when it was made; put exactly those into keys.recipients",
 			ErrRecipients, len(s.repo.Now().Recipients))
 	}
 	for _, k := range s.keepers {
