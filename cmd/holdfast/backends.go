@@ -58,7 +58,7 @@ func (b *backends) openVault(name string, at location.Location, ref credentials.
 	v := &vault{name: name, url: at, counted: meter.New(meter.Options{}), close: func() error { return nil }}
 	d, err := b.driver(v, ref)
 	if err != nil {
-		return nil, fmt.Errorf("vault %s: %w", at, err)
+		return nil, prefixed(err, "vault "+at.String())
 	}
 	again := retry.New(retry.Options{Notify: func(e retry.Event) {
 		b.ui.detail("trying again in %s: %v", e.Wait, e.Err)

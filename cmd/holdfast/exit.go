@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -37,6 +38,8 @@ const (
 var (
 	errUsage      = errors.New("usage")
 	errSameKey    = errors.New("one access key for source and vault")
+	errCache      = errors.New("the cache folder cannot be used")
+	errNoMatch    = errors.New("an include that matches nothing")
 	errTarget     = errors.New("the target would be spoilt")
 	errIncomplete = errors.New("finished, but incomplete")
 	errAlarm      = errors.New("finished, with an alarm")
@@ -57,6 +60,7 @@ func outcomes() []outcome {
 		{errSameKey, exitUsage, "same_access_key"},
 		{errTarget, exitUsage, "target"},
 		{config.ErrNone, exitUsage, "config"},
+		{errCache, exitUsage, "config"},
 		{keys.ErrFileMode, exitUsage, "key"},
 		{keys.ErrMalformed, exitUsage, "key"},
 		{keys.ErrEmpty, exitUsage, "key"},
@@ -78,6 +82,7 @@ func outcomes() []outcome {
 		{browse.ErrSpec, exitUsage, "usage"},
 		{browse.ErrAmbiguous, exitUsage, "ambiguous"},
 		{browse.ErrNotFound, exitFailed, "no_point"},
+		{errNoMatch, exitFailed, "no_match"},
 		{browse.ErrOnlyIncomplete, exitFailed, "only_incomplete"},
 		{errDamage, exitDamage, "damaged"},
 		{cache.ErrBusy, exitFailed, "already_running"},
@@ -173,4 +178,23 @@ func (t together) orNil() error {
 		return nil
 	}
 	return t
+}
+
+// prefixed says what an error is about, unless it says so already in one of the given ways.
+func prefixed(err error, about ...string) error {
+	for _, a := range about {
+		if strings.HasPrefix(err.Error(), a+": ") {
+			return err
+		}
+	}
+	return fmt.Errorf("%s: %w", about[0], err)
+}
+
+// stopped gives the signal in the place of an error that came of it: where it struck is of no use to anybody.
+func stopped(ctx context.Context, err error) error {
+	var s *signalled
+	if errors.As(context.Cause(ctx), &s) && (errors.Is(err, context.Canceled) || errors.Is(err, s)) {
+		return s
+	}
+	return err
 }

@@ -115,7 +115,8 @@ func TestInterrupt(t *testing.T) {
 			if err := busy.Process.Signal(c.signal); err != nil {
 				t.Fatal(err)
 			}
-			if code, took := d.code(busy.Wait()), time.Since(began); code != c.code || took > 2*time.Second || !strings.Contains(errOut.String(), c.name) {
+			if code, took := d.code(busy.Wait()), time.Since(began); code != c.code || took > 2*time.Second || !strings.Contains(errOut.String(), "source site: stopped: "+c.name) ||
+				strings.Contains(errOut.String()+out.String(), "context canceled") || strings.Contains(errOut.String(), "source site: source site") {
 				t.Errorf("exit code %d after %v: %s%s", code, took, out, errOut)
 			}
 			if code, out, errOut := d.run("points", "--json"); code != 0 || out != "" {

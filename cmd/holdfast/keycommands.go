@@ -38,6 +38,7 @@ func (a *app) keyCommand() *cobra.Command {
 			return cmd.Help()
 		},
 	}
+	cmd.SuggestionsMinimumDistance = 2
 	cmd.AddCommand(a.keyRecoverCommand())
 	return cmd
 }

@@ -124,9 +124,10 @@ func (r *reading) ls(ctx context.Context, in *repo.Reader, out *listing, spec, p
 
 // hitJSON is one entry that find found.
 type hitJSON struct {
-	Point   string `json:"point"`
-	Source  string `json:"source"`
-	TakenAt string `json:"taken_at"`
+	Point    string `json:"point"`
+	Source   string `json:"source"`
+	TakenAt  string `json:"taken_at"`
+	SignedAt string `json:"signed_at"`
 	entryJSON
 }
 
@@ -163,10 +164,14 @@ func (r *reading) find(ctx context.Context, in *repo.Reader, out *listing, sourc
 		if err != nil {
 			return err
 		}
-		taken := hit.Point.Commit.TakenAt
-		line := hitJSON{hit.Point.ID.String(), hit.Point.Source, moment(taken), showEntry(hit.Entry)}
-		text := fmt.Sprintf("%.12s  %s  %s  %s", line.Point, line.Source, taken.UTC().Format(timeForm), longEntry(hit.Entry))
+		line := hitJSON{hit.Point.ID.String(), hit.Point.Source, moment(hit.Point.Commit.TakenAt), moment(hit.Point.SignedAt), showEntry(hit.Entry)}
+		text := fmt.Sprintf("%.12s  %s  %s  %s", line.Point, line.Source, hit.Point.SignedAt.UTC().Format(timeForm), longEntry(hit.Entry))
 		if err := out.line(line, text); err != nil {
+			return err
+		}
+	}
+	if out.n == 0 && source != "" {
+		if err := r.noPoints(ctx, source); err != nil {
 			return err
 		}
 	}

@@ -14,7 +14,7 @@ import (
 
 const pointsHelp = `List the recovery points of SOURCE, of all sources if none is named, oldest first.
 
-No key is needed. A point that arrived over an hour after it was signed is marked late;
+No key is needed. SIGNED is the time that SOURCE@TIME goes by. A point that arrived over an hour after it was signed is marked late;
 one that cannot be read any more is listed as damaged, and the exit code is then 5.
 ` + readerHelp
 
@@ -71,7 +71,7 @@ func (a *app) points(ctx context.Context, f *readerFlags, source string) (err er
 			return err
 		}
 		if n++; n == 1 && !a.ui.json {
-			fmt.Fprintln(table, "POINT\tSOURCE\tTAKEN\tKEPT UNTIL\tENTRIES\tSIZE\tSTATUS")
+			fmt.Fprintln(table, "POINT\tSOURCE\tSIGNED\tKEPT UNTIL\tENTRIES\tSIZE\tSTATUS")
 		}
 		if p.Err != nil {
 			damaged = append(damaged, &marked{errDamage, p.Err})
@@ -81,6 +81,11 @@ func (a *app) points(ctx context.Context, f *readerFlags, source string) (err er
 		}
 	}
 	if n == 0 {
+		if source != "" {
+			if err := r.noPoints(ctx, source); err != nil {
+				return err
+			}
+		}
 		a.ui.remark("There are no recovery points%s in vault %s.", of(source), safe(r.vault.name))
 	}
 	return append(damaged, table.Flush(), r.alarm()).orNil()
@@ -114,11 +119,7 @@ func (r *reading) printPoint(table *tabwriter.Writer, p browse.Point) error {
 	if p.Late {
 		status += ", late"
 	}
-	taken := p.SignedAt
-	if p.Commit != nil {
-		taken = p.Commit.TakenAt
-	}
-	_, err := fmt.Fprintf(table, "%.12s\t%s\t%s\t%s\t%d\t%s\t%s\n", line.Point, line.Source, taken.UTC().Format(timeForm), until, line.Entries, size1, status)
+	_, err := fmt.Fprintf(table, "%.12s\t%s\t%s\t%s\t%d\t%s\t%s\n", line.Point, line.Source, p.SignedAt.UTC().Format(timeForm), until, line.Entries, size1, status)
 	return err
 }
 

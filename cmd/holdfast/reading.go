@@ -92,7 +92,7 @@ func (a *app) openReading(ctx context.Context, f *readerFlags) (*reading, error)
 			}
 			return r, nil
 		}
-		tried = append(tried, fmt.Errorf("vault %s: %w", p.name, err))
+		tried = append(tried, prefixed(err, "vault "+p.name, "vault "+p.url.String()))
 		if ctx.Err() != nil {
 			break
 		}
@@ -117,7 +117,7 @@ func (r *reading) places() ([]place, error) {
 	var ref credentials.Ref
 	if f.credentials != "" {
 		var err error
-		if ref, err = credentials.Parse(f.credentials); err != nil {
+		if ref, err = credentials.ParseVault(f.credentials); err != nil {
 			return nil, usage(fmt.Errorf("--credentials: %w", err))
 		}
 		if ref.IsDefault() {
@@ -230,6 +230,9 @@ func (r *reading) view() browse.View {
 
 // point resolves a POINT.
 func (r *reading) point(ctx context.Context, spec string) (browse.Point, error) {
+	if len(spec) < 4 && strings.Trim(spec, "0123456789abcdef") == "" {
+		return browse.Point{}, usage(fmt.Errorf("POINT %q is too short: give at least 4 digits of an ID, or SOURCE@latest", spec))
+	}
 	p, err := browse.Resolve(ctx, r.view(), spec, r.flags.allowIncomplete)
 	if err != nil {
 		return p, err
@@ -241,6 +244,31 @@ func (r *reading) point(ctx context.Context, spec string) (browse.Point, error) 
 		r.ui.warn("point %.12s of %s arrived over an hour after it was signed, at %s", p.ID, p.Source, p.Arrived.UTC().Format(timeForm))
 	}
 	return p, nil
+}
+
+// noPoints warns of a source that is not in the vault and that the configuration does not know either: most likely a slip.
+func (r *reading) noPoints(ctx context.Context, source string) error {
+	if r.config != nil && slices.ContainsFunc(r.config.Sources, func(s config.Source) bool { return s.Name == source }) {
+		return nil
+	}
+	listed, err := r.repo.Points(ctx, r.vault.Reader, "", nil)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, p := range listed {
+		names = append(names, p.Source)
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	switch {
+	case slices.Contains(names, source):
+	case len(names) == 0:
+		r.ui.warn("no points of source %s; this vault has none at all", safe(source))
+	default:
+		r.ui.warn("no points of source %s; this vault has: %s", safe(source), strings.Join(names, ", "))
+	}
+	return nil
 }
 
 // names gives a reader that opens manifests: with the keys given, or else with the configured host key.
@@ -321,7 +349,7 @@ func readIdentities(path string) ([]keys.Identity, error) {
 
 // parsePin checks --fingerprint.
 func parsePin(s string) (string, error) {
-	s = strings.ToLower(s)
+	s = strings.ToLower(strings.NewReplacer(" ", "", "-", "").Replace(s)) // as it is read off a paper
 	if s == "" {
 		return "", nil
 	}
@@ -342,5 +370,5 @@ func (r *reading) alarms() (lines []string, alarm error) {
 	if count == 0 {
 		return nil, nil
 	}
-	return lines, &marked{errAlarm, fmt.Errorf("%d things are not as they were left in the vault; `holdfast verify` tells more", count)}
+	return lines, &marked{errAlarm, notAsLeft(count)}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
 	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/replicator/glob"
 	"github.com/holdfast-backup/holdfast/replicator/restore"
@@ -26,7 +27,8 @@ restore can simply be run again:
   --overwrite always   restores everything again
 
 Nothing at the target is ever deleted. --include and --exclude take globs against the
-whole key: * within a segment, ** across, ?, [a-z].
+whole key: * within a segment, ** across, ?, [a-z]. So 'docs/**' takes what is in the
+folder docs. An --include that matches nothing is an error (exit 1).
 
 Exit codes: 0 everything is back; 3 something is not, and is listed; 4 everything is
 back, and the vault was tampered with; 2 the key does not open the content.
@@ -56,6 +58,7 @@ type restoredJSON struct {
 	DryRun   bool          `json:"dry_run,omitempty"`
 	Failures []failureJSON `json:"failures,omitempty"`
 	Notes    []string      `json:"notes,omitempty"`
+	NoMatch  []string      `json:"no_match,omitempty"` // what --include was given for nothing
 	Alarms   []string      `json:"alarms,omitempty"`
 }
 
@@ -136,7 +139,7 @@ func (a *app) restore(ctx context.Context, f *readerFlags, rf *restoreFlags, spe
 	if err != nil {
 		return together{err, r.alarm()}.orNil()
 	}
-	to, err := r.openTarget(&rf.to)
+	to, err := r.openTarget(ctx, &rf.to)
 	if err != nil {
 		return err
 	}
@@ -153,8 +156,14 @@ const maxListed = 100
 func (r *reading) runRestore(ctx context.Context, o restore.Options, p browse.Point, rf *restoreFlags) error {
 	var bytes atomic.Int64
 	o.Progress = func(_, n int64) { bytes.Add(n) }
+	matches, err := newMatches(o.Target, rf.include)
+	if err != nil {
+		return err
+	}
+	o.Target = matches
 	listed := 0
 	o.Failed = func(f restore.Failure) {
+		matches.see(f.Key)
 		if listed++; listed <= maxListed && !r.ui.json {
 			r.ui.warn("%s: %v", safe(f.Key), f.Err)
 		}
@@ -173,24 +182,34 @@ func (r *reading) runRestore(ctx context.Context, o restore.Options, p browse.Po
 	if err != nil && !errors.Is(err, restore.ErrStop) {
 		return together{err, alarm}.orNil()
 	}
-	all := together{err, r.printRestored(res, p, rf, alarms), alarm}
+	var none []string
+	if err == nil && res.Failed == 0 { // else it may be among what could not be read
+		none = matches.none()
+	}
+	all := together{err, r.printRestored(res, p, rf, alarms, none), alarm}
+	if len(none) > 0 {
+		all = append(all, noMatch(none))
+	}
 	if n := res.Failed + res.Missing; n > 0 {
-		all = append(all, &marked{errIncomplete, fmt.Errorf("%d entries are not restored: %d failed, %d are not in the recovery point", n, res.Failed, res.Missing)})
+		all = append(all, &marked{errIncomplete, fmt.Errorf("%s not restored: %d failed, %d not in the recovery point", entries(n), res.Failed, res.Missing)})
 	}
 	return all.orNil()
 }
 
-func (r *reading) printRestored(res restore.Result, p browse.Point, rf *restoreFlags, alarms []string) error {
+func (r *reading) printRestored(res restore.Result, p browse.Point, rf *restoreFlags, alarms, none []string) error {
 	for _, n := range res.Notes {
 		r.ui.remark("Note: %s", n)
 	}
+	if res.Ignored > 0 && !rf.to.specials && rf.to.at.Kind == location.File {
+		r.ui.remark("Note: --specials makes devices, fifos and sockets too.")
+	}
 	if res.Skipped > 0 && restore.Overwrite(rf.overwrite) == restore.Never {
-		r.ui.remark("%d entries were there already and are left as they are; --overwrite changed replaces those that differ.", res.Skipped)
+		r.ui.remark("%s there already, left as is; --overwrite changed replaces what differs.", entries(res.Skipped))
 	}
 	line := restoredJSON{
 		Point: p.ID.String(), Source: p.Source, Vault: r.vault.name, Target: rf.to.text, Entries: res.Entries, Bytes: res.Bytes,
 		Skipped: res.Skipped, Ignored: res.Ignored, Failed: res.Failed, Missing: res.Missing, Seconds: roundSeconds(res.Seconds),
-		DryRun: rf.dry, Notes: res.Notes, Alarms: alarms,
+		DryRun: rf.dry, Notes: res.Notes, NoMatch: none, Alarms: alarms,
 	}
 	for _, f := range res.Failures {
 		line.Failures = append(line.Failures, failureJSON{f.Key, b64(f.Key), f.Version, f.Entries, f.Missing, f.Err.Error()})
@@ -210,7 +229,7 @@ func (r *reading) printRestored(res restore.Result, p browse.Point, rf *restoreF
 	if rf.dry {
 		verb = "would restore"
 	}
-	text := fmt.Sprintf("%s@%.12s: %s %d entries, %s, to %s", p.Source, line.Point, verb, res.Entries, size(res.Bytes), safe(rf.to.text))
+	text := fmt.Sprintf("%s@%.12s: %s %s, %s, to %s", p.Source, line.Point, verb, entries(res.Entries), size(res.Bytes), safe(rf.to.text))
 	if len(extra) > 0 {
 		text += " (" + strings.Join(extra, ", ") + ")"
 	}

@@ -39,12 +39,16 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if err == nil {
 		return exitDone
 	}
+	if !errors.As(err, new(*signalled)) { // else it says already what was stopped
+		err = stopped(ctx, err)
+	}
 	code, name := exitOf(ctx, err)
 	a.ui.fail(err, name)
 	return code
 }
 
 func (a *app) rootCommand() *cobra.Command {
+	var version bool
 	root := &cobra.Command{
 		Use:           "holdfast",
 		Short:         "A copy of your cloud that nobody who owns your cloud can delete",
@@ -54,6 +58,9 @@ func (a *app) rootCommand() *cobra.Command {
 		Args:          knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			a.begin()
+			if version {
+				return a.showVersion()
+			}
 			return cmd.Help()
 		},
 	}
@@ -63,10 +70,11 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SetErr(a.ui.err)
 	root.SetIn(a.stdin)
 
+	root.Flags().BoolVar(&version, "version", false, "show the version, as the command of that name does")
 	f := root.PersistentFlags()
 	f.StringVarP(&a.configFile, "config", "c", "", "configuration `FILE` (default ./holdfast.yaml, then the user's, then /etc/holdfast)")
 	f.BoolVar(&a.ui.json, "json", false, "one JSON object a line on standard output, errors as JSON on standard error")
-	f.BoolVarP(&a.ui.quiet, "quiet", "q", false, "no remarks and no progress; results, warnings and errors only")
+	f.BoolVarP(&a.ui.quiet, "quiet", "q", false, "no remarks and no progress; results, warnings and errors only (of run: no complete points either)")
 	f.BoolVarP(&a.ui.verbose, "verbose", "v", false, "say more on standard error")
 	f.BoolVar(&a.ui.noProgress, "no-progress", false, "no progress bars (there are none in a pipe anyway)")
 

@@ -13,13 +13,17 @@ import (
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/replicator/backup"
+	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
 const runHelp = `Make a recovery point of each SOURCE, of all of them if none is named.
 
 What is stored already is found and not stored again, also after a run that was
-killed. A source that fails does not keep the others from being done.`
+killed. A source that fails does not keep the others from being done.
+
+--quiet leaves out the lines of complete points, so that a timer's mail says only what
+went wrong; with --json every line is there.`
 
 // ran is one source in one vault, for scripts.
 type ran struct {
@@ -79,7 +83,7 @@ func (a *app) backup(ctx context.Context, names []string, pin string, dry bool) 
 	var all together
 	for _, s := range sources {
 		if err := j.runSource(ctx, s, dry); err != nil {
-			all = append(all, fmt.Errorf("source %s: %w", s.Name, err))
+			all = append(all, prefixed(err, "source "+s.Name))
 		}
 		if ctx.Err() != nil {
 			break
@@ -112,6 +116,7 @@ func (j *job) runSource(ctx context.Context, s config.Source, dry bool) error {
 	began := time.Now()
 	result, err := j.makePoint(ctx, s, dry)
 	if err != nil {
+		err = stopped(ctx, err)
 		return together{err, j.reportFailed(s, err, began), j.alarm()}.orNil()
 	}
 	return j.report(s, result, began, dry)
@@ -130,6 +135,7 @@ func (j *job) makePoint(ctx context.Context, s config.Source, dry bool) (_ *back
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, session.Close()) }()
+	j.tellSession(s.Name, session)
 	progress := &backup.Progress{}
 	stop := j.watch(ctx, s.Name, true, func() (int64, int64) { return progress.BytesRead.Load(), progress.Pending.Load() })
 	defer stop()
@@ -143,6 +149,18 @@ func (j *job) makePoint(ctx context.Context, s config.Source, dry bool) (_ *back
 			}
 		},
 	})
+}
+
+// tellSession says what a source's run works with, for those who asked for more.
+func (j *job) tellSession(source string, session *repo.Session) {
+	j.ui.detail("%s: repository %.16s", source, session.Repository().Fingerprint)
+	for _, v := range session.Vaults() {
+		if v.Err != nil {
+			j.ui.detail("%s: vault %s is left out: %v", source, v.Vault, v.Err)
+		} else {
+			j.ui.detail("%s: vault %s is open", source, v.Vault)
+		}
+	}
 }
 
 // tagsAge is how old read tags may be: negative for never reading them.
@@ -177,7 +195,7 @@ func (j *job) report(s config.Source, r *backup.Result, began time.Time, dry boo
 		}
 	}
 	if r.Status == format.StatusIncomplete {
-		all = append(all, &marked{errIncomplete, fmt.Errorf("the point is incomplete: %d entries could not be read", r.Missing)})
+		all = append(all, &marked{errIncomplete, fmt.Errorf("the point is incomplete: %s could not be read", entries(r.Missing))})
 	}
 	return append(all, alarm).orNil()
 }
@@ -204,20 +222,31 @@ func (j *job) printRun(l ran) error {
 	}
 	var err error
 	switch {
+	case j.ui.quiet && l.Status == format.StatusComplete && !l.DryRun:
 	case l.Status == "failed":
 		_, err = fmt.Fprintf(j.ui.out, "%s -> %s: failed\n", l.Source, l.Vault)
 	case l.DryRun:
-		_, err = fmt.Fprintf(j.ui.out, "%s -> %s: would read %s of %s in %d entries (+%d ~%d -%d), kept until %s\n",
-			l.Source, l.Vault, size(l.BytesRead), size(l.Bytes), l.Entries, l.Added, l.Changed, l.Deleted, day(l.RetainUntil))
+		_, err = fmt.Fprintf(j.ui.out, "%s -> %s: would read %s of %s in %s (+%d ~%d -%d), kept until %s\n",
+			l.Source, l.Vault, size(l.BytesRead), size(l.Bytes), entries(l.Entries), l.Added, l.Changed, l.Deleted, day(l.RetainUntil))
 	default:
-		_, err = fmt.Fprintf(j.ui.out, "%s -> %s: %s point %.12s: %d entries, %s (+%d ~%d -%d); read %s, stored %s in %d objects, locked until %s, %.1f s\n",
-			l.Source, l.Vault, l.Status, l.Point, l.Entries, size(l.Bytes), l.Added, l.Changed, l.Deleted,
-			size(l.BytesRead), size(l.BytesStored), l.ObjectsStored, day(l.RetainUntil), l.Seconds)
+		_, err = fmt.Fprintf(j.ui.out, "%s -> %s: %s point %.12s: %s, %s (+%d ~%d -%d); read %s, stored %s in %s, locked until %s, %.1f s\n",
+			l.Source, l.Vault, l.Status, l.Point, entries(l.Entries), size(l.Bytes), l.Added, l.Changed, l.Deleted,
+			size(l.BytesRead), size(l.BytesStored), plural(l.ObjectsStored, "object", "objects"), day(l.RetainUntil), l.Seconds)
 	}
 	return err
 }
 
 func day(rfc3339 string) string { return strings.SplitN(rfc3339, "T", 2)[0] }
+
+// plural writes a count for people.
+func plural[T int | int64](n T, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+func entries(n int64) string { return plural(n, "entry", "entries") }
 
 // size writes bytes for people.
 func size(n int64) string {
@@ -232,6 +261,13 @@ func size(n int64) string {
 	return fmt.Sprintf("%.1f %ciB", f, "KMGTP"[i])
 }
 
+func notAsLeft(n int) error {
+	if n == 1 {
+		return errors.New("one thing is not as it was left in the vault; `holdfast verify` tells more")
+	}
+	return fmt.Errorf("%d things are not as they were left in the vault; `holdfast verify` tells more", n)
+}
+
 // alarms tells what was noticed since it was last asked, as lines for a summary and as what the command comes to.
 func (j *job) alarms() (lines []string, alarm error) {
 	lines, count, gone := j.findings.tell(j.ui)
@@ -242,7 +278,7 @@ func (j *job) alarms() (lines []string, alarm error) {
 	if gone {
 		kind = errDamage
 	}
-	return lines, &marked{kind, fmt.Errorf("%d things are not as they were left in the vault; `holdfast verify` tells more", count)}
+	return lines, &marked{kind, notAsLeft(count)}
 }
 
 func (j *job) alarm() error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -108,10 +109,18 @@ func (j *job) openCache(id format.Hash) (*cache.Cache, error) {
 	if err == nil {
 		dir = filepath.Join(dir, id.String()[:16])
 		if err = os.MkdirAll(dir, 0o700); err == nil {
-			return cache.Open(filepath.Join(dir, "index"), cache.Options{Memory: j.config.Limits.Memory / 12})
+			c, err := cache.Open(filepath.Join(dir, "index"), cache.Options{Memory: j.config.Limits.Memory / 12})
+			if !errors.Is(err, fs.ErrPermission) {
+				return c, err
+			}
+			return nil, unusableCache(err)
 		}
 	}
-	return nil, fmt.Errorf("the cache folder cannot be used: %w; set `cache:` to a folder this user can write (what is in it is safe to delete)", err)
+	return nil, unusableCache(err)
+}
+
+func unusableCache(err error) error {
+	return &marked{errCache, fmt.Errorf("the cache folder cannot be used: %w; set `cache:` to a folder this user can write (what is in it is safe to delete)", err)}
 }
 
 func (j *job) cacheDir() (string, error) {

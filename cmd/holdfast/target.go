@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,6 +18,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/restore/tobucket"
 	"github.com/holdfast-backup/holdfast/replicator/restore/todir"
 	"github.com/holdfast-backup/holdfast/replicator/restore/totar"
+	"github.com/holdfast-backup/holdfast/store"
 )
 
 // target is where a restore goes, as the command line says it.
@@ -112,7 +114,7 @@ func resolved(l location.Location) location.Location {
 }
 
 // openTarget makes the target; nothing is touched yet.
-func (r *reading) openTarget(t *target) (restore.Target, error) {
+func (r *reading) openTarget(ctx context.Context, t *target) (restore.Target, error) {
 	switch {
 	case t.stream():
 		if f, ok := r.ui.sticky.to.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
@@ -133,6 +135,9 @@ func (r *reading) openTarget(t *target) (restore.Target, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := t.credentialsThere(ctx, get); err != nil {
+		return nil, err
+	}
 	l := t.at.S3
 	if t.at.Insecure() {
 		r.ui.warn("%s is not encrypted on the way: what is restored can be read on the network", t.at)
@@ -144,4 +149,18 @@ func (r *reading) openTarget(t *target) (restore.Target, error) {
 	return tobucket.New(tobucket.Options{
 		Bucket: l.Bucket, Prefix: prefix, Endpoint: l.Endpoint, Region: l.Region, PathStyle: l.PathStyle, Credentials: get, Connections: r.connections(),
 	})
+}
+
+// credentialsThere looks before anything is read from the vault whether the target's credentials can be had.
+func (t *target) credentialsThere(ctx context.Context, get store.CredentialsFunc) error {
+	_, err := get(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case t.ref.IsZero() && errors.Is(err, credentials.ErrUnset):
+		return &marked{credentials.ErrUnset, errors.New("no credentials for the target: give --to-credentials REF, such as env:PREFIX, profile:NAME or file:PATH")}
+	}
+	return fmt.Errorf("--to-credentials: %w", err)
 }

@@ -19,7 +19,8 @@ import (
 //   - Names and messages that others may have chosen are printed so that they cannot steer a terminal.
 //   - Standard error carries everything else: remarks, warnings, progress, errors. With --json there are no remarks and no
 //     progress; a warning is {"warning": ".."}, an error {"error": "..", "code": ".."}, a line each.
-//   - --quiet drops remarks and progress, never warnings and errors. --verbose adds details.
+//   - --quiet drops remarks and progress, and of run the lines of complete points; never warnings and errors. --verbose adds
+//     details.
 //   - Progress is drawn only where standard error is a terminal, and is wiped before anything else is printed there.
 //   - Nothing is ever asked: every command runs unattended.
 type ui struct {

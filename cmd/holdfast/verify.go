@@ -143,10 +143,10 @@ func (r *reading) runVerify(ctx context.Context, o verify.Options) error {
 	all := together{err, printErr}
 	switch {
 	case sum.Missing+sum.Damaged+sum.Unlocked > 0:
-		all = append(all, &marked{errDamage, fmt.Errorf("vault %s: %d stored objects are missing, %d damaged, %d not locked as long as their points need",
+		all = append(all, &marked{errDamage, fmt.Errorf("vault %s: stored objects: %d missing, %d damaged, %d not locked as long as their points need",
 			r.vault.name, sum.Missing, sum.Damaged, sum.Unlocked)})
 	case sum.Tampered > 0:
-		all = append(all, &marked{errAlarm, fmt.Errorf("vault %s: %d things were put on top or beside; the right bytes are all still there", r.vault.name, sum.Tampered)})
+		all = append(all, &marked{errAlarm, fmt.Errorf("vault %s: put on top or beside: %s; the right bytes are all still there", r.vault.name, plural(sum.Tampered, "thing", "things"))})
 	}
 	return all.orNil()
 }
@@ -186,9 +186,10 @@ func (r *reading) printVerified(s verify.Summary, alarms []string) error {
 	if s.LocksChecked {
 		locks = "every lock checked"
 	}
-	text := fmt.Sprintf("%s: %s: %d points, %d stored objects, %s; %s", safe(line.Vault), line.Status, s.Points, s.Objects, size(s.Bytes), locks)
+	text := fmt.Sprintf("%s: %s: %s, %s, %s; %s", safe(line.Vault), line.Status,
+		plural(s.Points, "point", "points"), plural(s.Objects, "stored object", "stored objects"), size(s.Bytes), locks)
 	if s.Level != verify.Locks {
-		text += fmt.Sprintf("; %d objects read and hashed", s.ObjectsRead)
+		text += fmt.Sprintf("; %s read and hashed", plural(s.ObjectsRead, "object", "objects"))
 	}
 	if s.Level == verify.Content {
 		text += fmt.Sprintf("; %d of %d entries decrypted and compared", s.EntriesRead, s.Entries)

@@ -46,20 +46,22 @@ func (a *app) versionCommand() *cobra.Command {
 		Use:   "version",
 		Short: "Show the version of the program and of the repositories it writes",
 		Args:  takes(0, 0),
-		RunE: a.action(func(context.Context, []string) error {
-			b := thisBuild()
-			if a.ui.json {
-				return a.ui.object(b)
-			}
-			revision := ""
-			if b.Revision != "" {
-				revision = " revision " + b.Revision
-			}
-			if b.Modified {
-				revision += " (modified)"
-			}
-			fmt.Fprintf(a.ui.out, "holdfast %s%s\nrepository format %s\n%s %s\n", b.Version, revision, b.Format, b.Go, b.Platform)
-			return nil
-		}),
+		RunE:  a.action(func(context.Context, []string) error { return a.showVersion() }),
 	}
+}
+
+func (a *app) showVersion() error {
+	b := thisBuild()
+	if a.ui.json {
+		return a.ui.object(b)
+	}
+	revision := ""
+	if b.Revision != "" {
+		revision = " revision " + b.Revision
+	}
+	if b.Modified {
+		revision += " (modified)"
+	}
+	fmt.Fprintf(a.ui.out, "holdfast %s%s\nrepository format %s\n%s %s\n", b.Version, revision, b.Format, b.Go, b.Platform)
+	return nil
 }

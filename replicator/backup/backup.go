@@ -287,6 +287,10 @@ func (e *engine) dryRun(ctx context.Context) (*Result, error) {
 			case t.entry != nil:
 				e.stats.entries.Add(1)
 				e.stats.bytes.Add(t.entry.Size)
+				if t.entry.Missing != "" {
+					e.stats.missing.Add(1)
+					e.o.Missing(t.entry.Key, t.entry.Missing)
+				}
 			}
 		})
 	})
@@ -294,7 +298,11 @@ func (e *engine) dryRun(ctx context.Context) (*Result, error) {
 		return nil, fmt.Errorf("source %s: %w", e.o.Name, err)
 	}
 	e.stats.read.Store(e.stats.wouldRead.Load())
-	return e.result(format.Hash{}, format.StatusComplete), nil
+	status := format.StatusComplete
+	if e.stats.missing.Load() > 0 {
+		status = format.StatusIncomplete
+	}
+	return e.result(format.Hash{}, status), nil
 }
 
 // weigh counts what a dry run would read, and gives its memory back.

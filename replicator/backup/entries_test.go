@@ -196,3 +196,18 @@ func TestWhatIsHiddenIsNotDeleted(t *testing.T) {
 		t.Fatalf("the folder is back: %+v", third)
 	}
 }
+
+func TestWhatIsListedAndNotFoundIsMissing(t *testing.T) {
+	r := newRig(t, 1)
+	src := memsource.New(memsource.Options{Now: r.now})
+	r.source = src
+	fill(src, 20)
+	src.Put("ctl\uFFFDx", []byte("a key that the listing could not express"))
+	src.Fail("ctl\uFFFDx", memsource.Fault{Failure: memsource.Gone})
+	src.Fail("k/0007", memsource.Fault{Failure: memsource.Gone})
+	r.clock = r.clock.Add(time.Hour)
+	res := r.run()
+	if res.Status != format.StatusIncomplete || res.Missing != 2 {
+		t.Fatalf("%+v", res)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/replicator/source"
@@ -102,6 +103,10 @@ func (e *engine) attempt(ctx context.Context, t *task, read func() error) error 
 		case errors.Is(err, source.ErrChanged) && try >= readTries:
 			e.unreadable(t, &listed, "kept changing while it was read", false)
 			return nil
+		case errors.Is(err, source.ErrGone) && (try >= readTries || strings.Contains(listed.Key, unreadableRune)):
+			// Still listed, or listed under a name that the listing itself could not express.
+			e.unreadable(t, &listed, "listed, and not found when it was read", false)
+			return nil
 		case errors.Is(err, source.ErrChanged), errors.Is(err, source.ErrGone):
 			t.unsure = true
 			fresh, err := e.listAgain(ctx, &listed)
@@ -109,7 +114,7 @@ func (e *engine) attempt(ctx context.Context, t *task, read func() error) error 
 				return err
 			}
 			if fresh == nil {
-				t.dropped = true
+				e.drop(t)
 				return nil
 			}
 			listed = *fresh
@@ -151,6 +156,20 @@ func (e *engine) unreadable(t *task, listed *format.Entry, reason string, accept
 	n.SHA256, n.Chunks, n.Extents, n.Missing = format.Hash{}, nil, nil, reason
 	t.data, t.pieces, t.extents = nil, nil, nil
 	t.unsure, t.accepted = !accepted, accepted
+}
+
+// unreadableRune stands in keys that a server could not put into its listing: it replaces what XML cannot hold.
+const unreadableRune = "\uFFFD"
+
+// drop leaves an entry out that was deleted after it was listed, and takes back what was counted for it.
+func (e *engine) drop(t *task) {
+	t.dropped = true
+	if t.old == nil {
+		e.stats.added.Add(-1)
+		return
+	}
+	e.stats.changed.Add(-1)
+	e.stats.deleted.Add(1)
 }
 
 // listAgain lists one entry anew; nil means that it is not there any more.

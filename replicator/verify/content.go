@@ -162,7 +162,7 @@ func (w *walk) leaf(ctx context.Context, leaf format.PageRef, known bool) error 
 			w.sum.Entries++
 			w.mu.Unlock()
 		}
-		read := !known && e.Missing == "" && w.sample.takes(e.Key, e.Version, e.SHA256.String())
+		read := !known && e.Missing == "" && w.opens(e)
 		if err := w.entry(ctx, e, read); err != nil {
 			return err
 		}

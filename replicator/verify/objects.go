@@ -168,7 +168,9 @@ func (r *run) check(ctx context.Context, t task) error {
 			r.find(repo.Damaged, o.name, o.point, "%d bytes instead of %s", only.Size, o.sizeText())
 			return nil
 		}
-		if r.o.Level != Locks && r.sample.takes(o.name) {
+		if r.o.Level != Locks && !r.sample.takes(o.name) {
+			r.keepSpare(o, only)
+		} else if r.o.Level != Locks {
 			if ok, err := r.readAll(ctx, o, only); err != nil || !ok {
 				return err
 			}

@@ -63,13 +63,18 @@ func (s sampler) takes(parts ...string) bool {
 	if s.all {
 		return true
 	}
+	return s.value(parts...)>>1 < s.below
+}
+
+// value is a number for a thing's name that is as good as random.
+func (s sampler) value(parts ...string) uint64 {
 	h := sha256.New()
 	h.Write(s.seed[:])
 	for _, p := range parts {
 		h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(p)))) //nolint:gosec // names are short
 		h.Write([]byte(p))
 	}
-	return binary.BigEndian.Uint64(h.Sum(nil))>>1 < s.below
+	return binary.BigEndian.Uint64(h.Sum(nil))
 }
 
 func compare(a, b string) int {

@@ -125,9 +125,11 @@ type run struct {
 	o      Options
 	reader *repo.Reader
 	sample sampler
+	opened atomic.Bool // an entry's content was chosen to be read
 
 	mu       sync.Mutex // guards what follows
 	sum      Summary
+	spare    *spare          // what to read of the stored objects if the sample takes none
 	reported map[string]bool // kind and name of findings about stored objects
 }
 
@@ -200,6 +202,9 @@ func (r *run) all(ctx context.Context) error {
 		return err
 	}
 	if err := r.objects(ctx, points); err != nil {
+		return err
+	}
+	if err := r.readSpare(ctx); err != nil {
 		return err
 	}
 	if r.o.Level != Content {

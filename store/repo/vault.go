@@ -36,7 +36,7 @@ const MaxClockOffset = 5 * time.Minute
 
 // Errors of the repository. They are wrapped with the vault and object concerned.
 var (
-	ErrNoRepository = errors.New("no repository in this vault; `holdfast init` creates one")
+	ErrNoRepository = errors.New("no repository in this vault: check the bucket and prefix, or create one with `holdfast init`")
 	ErrFingerprint  = errors.New("the repository's fingerprint is not the pinned one")
 	ErrAmbiguous    = errors.New("two repositories claim this vault; pin the right one with --fingerprint")
 	ErrHostKey      = errors.New("the host key is not this repository's")

@@ -81,7 +81,7 @@ func (r *reader) vault(i int, n ast.Node) {
 	seen := r.object(n, what,
 		field{"name", func(n ast.Node) { v.Name = r.name(n, what+".name") }},
 		field{"url", func(n ast.Node) { nodes.url = n; v.URL = r.url(n, what+".url") }},
-		field{"credentials", func(n ast.Node) { refNode = n; v.Credentials = r.ref(n, what+".credentials") }},
+		field{"credentials", func(n ast.Node) { refNode = n; v.Credentials = r.ref(n, what+".credentials", credentials.ParseVault) }},
 		field{"lock", func(n ast.Node) { lockNode, nodes.ceiling = n, n; r.lock(n, what+".lock", &v.Lock, &nodes) }},
 	)
 	if !r.require(n, what, seen, "name", "url") {
@@ -209,7 +209,7 @@ func (r *reader) source(i int, n ast.Node) {
 	seen := r.object(n, what,
 		field{"name", func(n ast.Node) { s.Name = r.name(n, what+".name") }},
 		field{"url", func(n ast.Node) { nodes.url = n; s.URL = r.url(n, what+".url") }},
-		field{"credentials", func(n ast.Node) { refNode = n; s.Credentials = r.ref(n, what+".credentials") }},
+		field{"credentials", func(n ast.Node) { refNode = n; s.Credentials = r.ref(n, what+".credentials", credentials.Parse) }},
 		field{"versions", func(n ast.Node) {
 			only["versions"] = n
 			s.AllVersions = r.choice(n, what+".versions", "current", "all") == "all"
@@ -338,12 +338,12 @@ func (r *reader) url(n ast.Node, what string) location.Location {
 	return l
 }
 
-func (r *reader) ref(n ast.Node, what string) credentials.Ref {
+func (r *reader) ref(n ast.Node, what string, parse func(string) (credentials.Ref, error)) credentials.Ref {
 	s, ok := r.str(n, what)
 	if !ok {
 		return credentials.Ref{}
 	}
-	ref, err := credentials.Parse(s)
+	ref, err := parse(s)
 	if err != nil {
 		r.problem(n, "%s: %v; no secret may stand in this file", what, err)
 	}

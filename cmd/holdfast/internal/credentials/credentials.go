@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/store"
@@ -83,6 +84,8 @@ func fromSystemd(name string, env Env) (store.Credentials, error) {
 
 // fromSDK asks the AWS SDK: shared files, SSO, role chains, and for default the environment and the instance's role too.
 func fromSDK(r Ref, options ...func(*config.LoadOptions) error) store.CredentialsFunc {
+	// The SDK would write its own lines to standard error; what matters of them is in the error.
+	options = append(options, config.WithLogger(logging.Nop{}))
 	return func(ctx context.Context) (store.Credentials, error) {
 		cfg, err := config.LoadDefaultConfig(ctx, options...)
 		if err != nil {

@@ -31,10 +31,19 @@ var (
 	systemdForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,254}$`)
 )
 
-const forms = "env:PREFIX, profile:NAME, file:PATH, file:PATH#PROFILE, systemd:NAME or default"
+const (
+	namedForms = "env:PREFIX, profile:NAME, file:PATH, file:PATH#PROFILE or systemd:NAME"
+	forms      = "env:PREFIX, profile:NAME, file:PATH, file:PATH#PROFILE, systemd:NAME or default"
+)
 
 // Parse reads a reference. Its errors do not repeat what stood there: it may be the secret itself, pasted in the wrong place.
-func Parse(s string) (Ref, error) {
+func Parse(s string) (Ref, error) { return parse(s, forms) }
+
+// ParseVault reads a vault's reference: its errors do not offer default, which is for sources. That it is not default is
+// for the caller to check, who knows what to say.
+func ParseVault(s string) (Ref, error) { return parse(s, namedForms) }
+
+func parse(s, forms string) (Ref, error) {
 	if s == string(schemeDefault) {
 		return Ref{scheme: schemeDefault}, nil
 	}
