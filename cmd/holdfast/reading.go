@@ -121,7 +121,7 @@ func (r *reading) places() ([]place, error) {
 			return nil, usage(fmt.Errorf("--credentials: %w", err))
 		}
 		if ref.IsDefault() {
-			return nil, usage(errors.New("--credentials default is for sources only: a vault's credentials are kept apart from the environment's; name them with profile:, file:, env: or systemd:"))
+			return nil, usage(errors.New("--credentials default is for sources only: a vault's credentials are kept apart from the environment's; name them with `profile:`, `file:`, `env:` or `systemd:` instead"))
 		}
 	}
 	if strings.Contains(f.vault, "://") {

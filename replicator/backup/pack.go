@@ -51,7 +51,6 @@ func (e *engine) packFrames(ctx context.Context) error {
 type packer struct {
 	*engine
 	b      *pack.Builder
-	buf    []byte
 	frames []*frame
 	chunks int
 }

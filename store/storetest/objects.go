@@ -351,7 +351,7 @@ func (s *suite) inspect() {
 	if f.Clock.IsZero() || f.Clock.Location() != time.UTC {
 		s.Errorf("clock %v", f.Clock)
 	}
-	if d := f.Clock.Sub(time.Now()) - f.Offset; d < -3*time.Second || d > 3*time.Second {
+	if d := time.Until(f.Clock) - f.Offset; d < -3*time.Second || d > 3*time.Second {
 		s.Errorf("clock %v and offset %v disagree by %v", f.Clock, f.Offset, d)
 	}
 }
