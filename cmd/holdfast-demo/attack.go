@@ -43,16 +43,13 @@ func empty(ctx context.Context, c *s3.Client, bucket string) (deleted int, err e
 		if len(list) == 0 {
 			return deleted, nil
 		}
-		g, ctx := errgroup.WithContext(ctx)
-		g.SetLimit(parallel)
-		for batch := range slices.Chunk(list, 100) { // up to 1,000 a request, but versitygw takes them one by one
-			g.Go(func() error {
-				errs, err := deleteVersions(ctx, c, bucket, batch)
-				return errors.Join(err, errors.Join(errs...))
-			})
-		}
-		if err := g.Wait(); err != nil {
-			return deleted, err
+		// One batch after another: versitygw fails where two requests delete versions of one key. A request takes up to
+		// 1,000, but versitygw works them off one by one.
+		for batch := range slices.Chunk(list, 100) {
+			errs, err := deleteVersions(ctx, c, bucket, batch)
+			if err := errors.Join(err, errors.Join(errs...)); err != nil {
+				return deleted, err
+			}
 		}
 		deleted += len(list)
 	}

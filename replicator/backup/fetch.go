@@ -82,10 +82,11 @@ func (e *engine) count(n int) {
 func (e *engine) attempt(ctx context.Context, t *task, read func() error) error {
 	listed := *t.entry
 	for try := 1; ; try++ {
-		began := e.o.Now()
+		began := e.view.Clock()
 		err := read()
 		if err == nil {
 			e.keepListing(t, &listed, began)
+			e.countChange(t)
 			return nil
 		}
 		*t.entry = listed
@@ -95,18 +96,19 @@ func (e *engine) attempt(ctx context.Context, t *task, read func() error) error 
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.As(err, &u):
-			e.unreadable(t, &listed, u.Reason, u.Accepted)
+			return e.unreadable(ctx, t, &listed, u.Reason, u.Accepted)
+		case t.action == complete && listed.SHA256 != (format.Hash{}) && (errors.Is(err, source.ErrChanged) || errors.Is(err, source.ErrGone)):
+			// It changed after it was listed, and what was listed is known. The next listing shows the change.
+			*t.entry, t.unsure = listed, true
+			t.entry.Recheck = true
 			return nil
 		case errors.Is(err, source.ErrCorrupt):
-			e.unreadable(t, &listed, "source delivered bytes that do not match its own checksum", false)
-			return nil
+			return e.unreadable(ctx, t, &listed, "source delivered bytes that do not match its own checksum", false)
 		case errors.Is(err, source.ErrChanged) && try >= readTries:
-			e.unreadable(t, &listed, "kept changing while it was read", false)
-			return nil
+			return e.unreadable(ctx, t, &listed, "kept changing while it was read", false)
 		case errors.Is(err, source.ErrGone) && (try >= readTries || strings.Contains(listed.Key, unreadableRune)):
 			// Still listed, or listed under a name that the listing itself could not express.
-			e.unreadable(t, &listed, "listed, and not found when it was read", false)
-			return nil
+			return e.unreadable(ctx, t, &listed, "listed, and not found when it was read", false)
 		case errors.Is(err, source.ErrChanged), errors.Is(err, source.ErrGone):
 			t.unsure = true
 			fresh, err := e.listAgain(ctx, &listed)
@@ -134,9 +136,30 @@ func (e *engine) keepListing(t *task, listed *format.Entry, began time.Time) {
 	n := t.entry
 	n.Kind, n.Key, n.Version, n.Size = listed.Kind, listed.Key, listed.Version, listed.Size
 	n.Modified, n.ETag, n.StorageClass, n.Missing = listed.Modified, listed.ETag, listed.StorageClass, ""
-	n.Recheck = n.Kind == format.KindFile && began.Sub(changedAt(n)) < granularity(n)
+	n.Recheck = rewritable(n) && began.Sub(changedAt(n)) < granularity(n)
 	if n.Recheck {
 		t.unsure = true
+	}
+}
+
+// rewritable reports whether the entry can be written again under the name it was listed by: a version cannot.
+func rewritable(e *format.Entry) bool {
+	return e.Kind == format.KindFile || e.Kind == format.KindObject && (e.Version == "" || e.Version == "null")
+}
+
+// countChange counts an entry that was looked at again, though listed as before, and was found to be another.
+func (e *engine) countChange(t *task) {
+	if !t.maybe {
+		return
+	}
+	was, is := *t.old, *t.entry
+	was.TagsRead, is.TagsRead = 0, 0
+	was.Recheck, is.Recheck = false, false
+	is.Chunks, is.Extents = was.Chunks, was.Extents // not known yet; the hash says it for them
+	a, errA := was.AppendLine(nil)
+	b, errB := is.AppendLine(nil)
+	if errA != nil || errB != nil || !bytes.Equal(a, b) {
+		e.stats.changed.Add(1)
 	}
 }
 
@@ -150,12 +173,21 @@ func granularity(e *format.Entry) time.Duration {
 }
 
 // unreadable records an entry without content. The page it stands on gets no digest, so it is looked at in every run.
-func (e *engine) unreadable(t *task, listed *format.Entry, reason string, accepted bool) {
+func (e *engine) unreadable(ctx context.Context, t *task, listed *format.Entry, reason string, accepted bool) error {
+	if t.maybe {
+		e.stats.changed.Add(1)
+	}
+	if t.action == complete && t.old != nil {
+		if err := e.needs.dropsEntry(ctx, t.old, e.parentReader); err != nil {
+			return err
+		}
+	}
 	*t.entry = *listed
 	n := t.entry
 	n.SHA256, n.Chunks, n.Extents, n.Missing = format.Hash{}, nil, nil, reason
 	t.data, t.pieces, t.extents = nil, nil, nil
 	t.unsure, t.accepted = !accepted, accepted
+	return nil
 }
 
 // unreadableRune stands in keys that a server could not put into its listing: it replaces what XML cannot hold.
@@ -168,7 +200,9 @@ func (e *engine) drop(t *task) {
 		e.stats.added.Add(-1)
 		return
 	}
-	e.stats.changed.Add(-1)
+	if !t.maybe {
+		e.stats.changed.Add(-1)
+	}
 	e.stats.deleted.Add(1)
 }
 

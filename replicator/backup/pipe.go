@@ -19,6 +19,7 @@ type task struct {
 
 	entry   *format.Entry
 	old     *format.Entry // the parent's, if it has one
+	maybe   bool          // looked at again though listed as in old: whether it changed is seen by comparing the two
 	action  action
 	held    int64         // bytes of the small budget
 	fetched chan struct{} // closed when the fields below are final; nil where nothing is fetched
@@ -36,7 +37,7 @@ type action int
 const (
 	carry    action = iota // exactly as in the parent
 	read                   // read the content
-	complete               // no content to read: metadata only
+	complete               // no content to read, or the content is known: metadata only
 )
 
 func (t *task) content() bool { return t.action == read }

@@ -110,10 +110,13 @@ func (p *planner) endPage(ctx context.Context) error {
 	return send(ctx, p.pipe.seq, &task{cut: true, sum: digest})
 }
 
-// digest is what the listing says of the page.
+// digest is what the listing says of the page; none if there is something it could not see.
 func (p *planner) digest() string {
 	h := sha256.New()
 	for _, entry := range p.page {
+		if entry.Missing != "" {
+			return ""
+		}
 		p.scratch = entry.AppendListing(p.scratch[:0])
 		h.Write(p.scratch)
 	}
@@ -122,7 +125,7 @@ func (p *planner) digest() string {
 
 // racy reports whether something on the page changed so recently that the next change might look the same.
 func (p *planner) racy() bool {
-	edge := p.o.Now().Add(-racyFor)
+	edge := p.view.Clock().Add(-racyFor)
 	for _, entry := range p.page {
 		if changedAt(entry).After(edge) {
 			return true
@@ -185,9 +188,17 @@ func (p *planner) judge(ctx context.Context, t *task) error {
 			return nil
 		}
 		// Unchanged, but its tags are due: they change without a trace in listings.
-		t.action = complete
+		t.action, t.maybe = complete, true
 		withContentOf(entry, old)
 		return nil
+	}
+	if old.Recheck && old.Missing == "" && p.same(old, entry) {
+		t.maybe = true
+		if entry.Kind == format.KindObject && entry.ETag != "" && entry.Missing == "" {
+			t.action = complete // the ETag is the content's: only what goes with it can have changed unnoticed
+			withContentOf(entry, old)
+			return nil
+		}
 	}
 	t.action = actionFor(entry)
 	if !again && sameButClass(old, entry) {
@@ -197,7 +208,7 @@ func (p *planner) judge(ctx context.Context, t *task) error {
 		entry.StorageClass = class
 		return nil
 	}
-	if old.Missing == "" || !p.same(old, entry) {
+	if !t.maybe && (old.Missing == "" || !p.same(old, entry)) {
 		p.stats.changed.Add(1)
 	}
 	return p.needs.dropsEntry(ctx, old, p.parentReader)

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"time"
 
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
@@ -41,8 +42,11 @@ type View interface {
 	// touches a field that the listing set.
 	Open(ctx context.Context, e *format.Entry, off, n int64) (io.ReadCloser, error)
 	// Complete fills in what Open would, without reading content: for entries that have none (dirs, symlinks), and for
-	// unchanged objects whose tags are due to be read again.
+	// unchanged objects whose tags are due to be read again. Of an object with Recheck set the headers and metadata are
+	// asked for too, pinned as in Open.
 	Complete(ctx context.Context, e *format.Entry) error
+	// Clock is the time now by the clock that Modified is kept with, as well as the source tells it.
+	Clock() time.Time
 	// Close releases what the view holds.
 	Close() error
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -319,13 +320,13 @@ func TestPlantedLinksAreNotFollowed(t *testing.T) {
 // slow delays and counts reads of packs, and can end the test's patience.
 type slow struct {
 	store.Reader
-	after int
+	after atomic.Int64 // opens left: they come from many goroutines
 	then  func()
 }
 
 func (s *slow) Open(ctx context.Context, ref store.Ref, off, n int64) (io.ReadCloser, error) {
 	if strings.HasPrefix(ref.Name, "packs/") {
-		if s.after--; s.after == 0 {
+		if s.after.Add(-1) == 0 {
 			s.then()
 		}
 	}
@@ -343,7 +344,8 @@ func TestCancelledAndRunAgainConverges(t *testing.T) {
 	to := filepath.Join(t.TempDir(), "to")
 	for n := range 6 {
 		ctx, cancel := context.WithCancel(t.Context())
-		s := &slow{Reader: r.Store, after: 6 + 4*n, then: cancel}
+		s := &slow{Reader: r.Store, then: cancel}
+		s.after.Store(int64(6 + 4*n))
 		start := time.Now()
 		_, err := restore.Run(ctx, restore.Options{Reader: r.Reader(s), Commit: c, Target: into(t, to), Overwrite: restore.Changed, Memory: 64 << 20})
 		cancel()

@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -92,6 +93,9 @@ type view struct {
 	once   sync.Once
 	closed error
 }
+
+// Clock is this machine's.
+func (v *view) Clock() time.Time { return time.Now() }
 
 // Close closes the root.
 func (v *view) Close() error {

@@ -336,6 +336,9 @@ func (v *view) Complete(ctx context.Context, e *format.Entry) error {
 	return nil
 }
 
+// Clock implements source.View.
+func (v *view) Clock() time.Time { return v.s.o.Now() }
+
 // Close implements source.View.
 func (v *view) Close() error { return nil }
 

@@ -9,6 +9,7 @@ import (
 
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/holdfast-backup/holdfast/replicator/source"
@@ -161,13 +162,50 @@ func (v *view) tagError(ctx context.Context, e *format.Entry, err error) error {
 	return mapped
 }
 
-// Complete implements source.View: of an object only its tags can change without a trace in a listing.
+// Complete implements source.View: of an object only its tags can change without a trace in a listing, unless it was
+// written again within the second.
 func (v *view) Complete(ctx context.Context, e *format.Entry) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if e.Kind != format.KindObject || v.s.o.SkipTags {
+	switch {
+	case e.Kind != format.KindObject:
+		return nil
+	case e.Recheck:
+		return v.head(ctx, e)
+	case v.s.o.SkipTags:
 		return nil
 	}
 	return v.readTags(ctx, e, 0)
+}
+
+// head asks for everything but the content of an object that was listed as it is now.
+func (v *view) head(ctx context.Context, e *format.Entry) error {
+	in := &s3.HeadObjectInput{Bucket: &v.s.o.Bucket, Key: &e.Key, RequestPayer: v.s.payer(), ChecksumMode: types.ChecksumModeEnabled}
+	if v.s.all() {
+		in.VersionId = optional(e.Version)
+	}
+	out, err := v.s.client.HeadObject(ctx, in)
+	if err != nil && str(in.VersionId) == "null" && answerOf(err).status == http.StatusNotFound {
+		in.VersionId = nil // as in readTags
+		out, err = v.s.client.HeadObject(ctx, in)
+	}
+	if err != nil {
+		return v.objectError(ctx, "look at", e, err)
+	}
+	size := e.Size
+	if out.ContentLength != nil {
+		size = *out.ContentLength
+	}
+	if got := unquote(str(out.ETag)); got != e.ETag || size != e.Size {
+		return fmt.Errorf("look at %q of %s: ETag %s and %d bytes instead of %s and %d: %w", e.Key, v.s.name, got, size, e.ETag, e.Size, source.ErrChanged)
+	}
+	return v.complete(ctx, e, &s3.GetObjectOutput{
+		ContentType: out.ContentType, ContentEncoding: out.ContentEncoding, ContentLanguage: out.ContentLanguage,
+		ContentDisposition: out.ContentDisposition, CacheControl: out.CacheControl, ExpiresString: out.ExpiresString,
+		WebsiteRedirectLocation: out.WebsiteRedirectLocation, Metadata: out.Metadata, MissingMeta: out.MissingMeta,
+		ChecksumCRC32: out.ChecksumCRC32, ChecksumCRC32C: out.ChecksumCRC32C, ChecksumCRC64NVME: out.ChecksumCRC64NVME,
+		ChecksumSHA1: out.ChecksumSHA1, ChecksumSHA256: out.ChecksumSHA256, ChecksumType: out.ChecksumType,
+		TagCount: out.TagCount, ResultMetadata: out.ResultMetadata,
+	})
 }

@@ -235,6 +235,14 @@ type view struct {
 	known serverFacts
 }
 
+// Clock is the server's, from the answer to Freeze; at most a second slow, since a Date has whole seconds.
+func (v *view) Clock() time.Time {
+	if v.frozen.IsZero() {
+		return v.s.o.Now()
+	}
+	return v.frozen.Add(time.Since(v.frozenAt))
+}
+
 // Close gives up idle connections.
 func (v *view) Close() error {
 	v.drain()

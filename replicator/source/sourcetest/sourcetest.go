@@ -448,6 +448,18 @@ func (s *suite) metadata() {
 			continue
 		}
 		w.Check(s.T, e)
+		if e.Kind == format.KindObject {
+			again := s.find(v, w.Key)
+			again.Recheck = true
+			if err := v.Complete(s.ctx, again); err != nil {
+				s.Errorf("%q, looked at again: %v", w.Key, err)
+				continue
+			}
+			w.Check(s.T, again)
+		}
+	}
+	if ahead := time.Until(v.Clock()).Abs(); ahead > time.Hour {
+		s.Errorf("the source's clock is %s away", ahead)
 	}
 }
 

@@ -52,7 +52,7 @@ type Entry struct {
 	Extents []Extent // instead of Chunks for more than MaxEntryChunks of them
 
 	Missing string // why the content could not be read; then SHA256, Chunks and Extents are unset and the point is incomplete
-	Recheck bool   // the content may have changed unnoticed right after it was read: read it again whatever the listing says
+	Recheck bool   // read so soon after a change that the next may look the same: look again, whatever the listing says
 }
 
 // File is what a file system knows beside content.
