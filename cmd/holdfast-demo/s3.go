@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -21,16 +24,20 @@ const region = "us-east-1"
 // parallel is how many requests are under way at a time.
 const parallel = 16
 
-// client speaks to the server as a. It asks once: what the server answers is what is shown.
+// client speaks to the server as a. What the server answers is what is shown, so only a question whose answer never came
+// is asked again: versitygw now and then closes a connection under its own answer.
 func (s *server) client(a account) *s3.Client {
 	transport := &http.Transport{MaxIdleConnsPerHost: parallel, DisableCompression: true} // no proxy: it is on this machine
 	return s3.New(s3.Options{
-		BaseEndpoint:               aws.String(s.url),
-		UsePathStyle:               true,
-		Region:                     region,
-		Credentials:                credentials.NewStaticCredentialsProvider(a.ID, a.Secret, ""),
-		HTTPClient:                 &http.Client{Transport: transport},
-		Retryer:                    aws.NopRetryer{},
+		BaseEndpoint: aws.String(s.url),
+		UsePathStyle: true,
+		Region:       region,
+		Credentials:  credentials.NewStaticCredentialsProvider(a.ID, a.Secret, ""),
+		HTTPClient:   &http.Client{Transport: transport},
+		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
+			o.Retryables = []retry.IsErrorRetryable{retry.NoRetryCanceledError{}, retry.RetryableConnectionError{}}
+			o.MaxAttempts, o.MaxBackoff, o.RateLimiter = 5, 200*time.Millisecond, ratelimit.None
+		}),
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
 		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
 	})
