@@ -84,8 +84,13 @@ func (r receiver) write(ctx context.Context, fd int, e *format.Entry, c restore.
 		}
 		if p.Hole > 0 {
 			hole = true
-		} else if err := r.writeAt(fd, p.Data, at); err != nil {
-			return err
+		} else {
+			if err := r.reserve(fd, at, p.Len()); err != nil {
+				return err
+			}
+			if err := r.writeAt(fd, p.Data, at); err != nil {
+				return err
+			}
 		}
 		at += p.Len()
 	}
@@ -106,6 +111,22 @@ func hasHole(e *format.Entry) bool {
 	}
 	return false
 }
+
+// reserve has the file system find room before it is written to. Writing large pieces then costs ext4 a fraction of the
+// processor time, files lie in one piece, and a full disk is found first.
+func (r receiver) reserve(fd int, at, n int64) error {
+	if n < reserveMin {
+		return nil
+	}
+	err := retry(func() error { return allocate(fd, at, n) })
+	if err == unix.ENOSPC || err == unix.EDQUOT || err == unix.EFBIG {
+		return explain("write", r.name, err)
+	}
+	return nil // not every file system can
+}
+
+// reserveMin is the least that is worth a system call.
+const reserveMin = 256 << 10
 
 func (r receiver) writeAt(fd int, b []byte, at int64) error {
 	for len(b) > 0 {
