@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -23,6 +24,7 @@ type world struct {
 	dir      string
 	holdfast string
 	started  map[servers.Kind]*servers.Server
+	extra    []func() error // of parts: called at the end, the last first
 	serial   int
 	missed   int
 }
@@ -55,6 +57,9 @@ func newWorld(ctx context.Context) (w *world, err error) {
 
 func (w *world) close() error {
 	var errs []error
+	for _, end := range slices.Backward(w.extra) {
+		errs = append(errs, end())
+	}
 	for _, s := range w.started {
 		errs = append(errs, s.Close())
 	}
@@ -110,15 +115,22 @@ func execute(ctx context.Context, dir string, env []string, bin string, args ...
 	err = cmd.Run()
 	c.wall = time.Since(began)
 	if s := cmd.ProcessState; s != nil {
-		c.cpu = s.UserTime() + s.SystemTime()
-		if r, ok := s.SysUsage().(*syscall.Rusage); ok {
-			c.peak = r.Maxrss << 10
-		}
+		c.cpu, c.peak = s.UserTime()+s.SystemTime(), peakOf(s)
 	}
 	if err != nil {
 		err = fmt.Errorf("%s %s: %w\n%s%s", filepath.Base(bin), strings.Join(args, " "), err, tail(out.Bytes()), tail(diag.Bytes()))
 	}
 	return out.Bytes(), c, err
+}
+
+// peakOf is the most a finished process had resident, in bytes.
+func peakOf(s *os.ProcessState) int64 {
+	if s != nil {
+		if r, ok := s.SysUsage().(*syscall.Rusage); ok {
+			return r.Maxrss << 10
+		}
+	}
+	return 0
 }
 
 func tail(b []byte) []byte { return b[max(0, len(b)-4096):] }

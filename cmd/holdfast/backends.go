@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/credentials"
@@ -30,6 +31,7 @@ type vault struct {
 	store.Locker
 	store.Inspector
 
+	once        store.Inspector       // without trying again
 	credentials store.CredentialsFunc // nil for a directory
 	counted     *meter.Meter          // what went over the wire, tries included
 	close       func() error
@@ -53,20 +55,26 @@ type driver interface {
 	store.Inspector
 }
 
+// firstAnswer is how long a vault is waited for that gives no answer at the start. One that worked and stops is given
+// longer.
+const firstAnswer = 20 * time.Second
+
 // openVault opens a vault; nothing is sent yet.
 func (b *backends) openVault(name string, at location.Location, ref credentials.Ref) (*vault, error) {
 	v := &vault{name: name, url: at, counted: meter.New(meter.Options{}), close: func() error { return nil }}
 	d, err := b.driver(v, ref)
 	if err != nil {
-		return nil, prefixed(err, "vault "+at.String())
+		return nil, prefixed(err, "vault "+at.String(), "vault "+at.S3.String())
 	}
-	again := retry.New(retry.Options{Notify: func(e retry.Event) {
-		b.ui.detail("trying again in %s: %v", e.Wait, e.Err)
-	}})
+	tell := func(e retry.Event) { b.ui.detail("trying again in %s: %v", e.Wait, e.Err) }
+	again := retry.New(retry.Options{Notify: tell})
+	// The first thing that is asked of a vault: whether it is there at all is seen soon.
+	first := retry.New(retry.Options{Notify: tell, Total: firstAnswer})
 	v.Reader = again.Reader(v.counted.Reader(b.rate.Reader(d)))
 	v.Writer = again.Writer(v.counted.Writer(b.rate.Writer(d)))
 	v.Locker = again.Locker(v.counted.Locker(d))
-	v.Inspector = again.Inspector(v.counted.Inspector(d))
+	v.once = v.counted.Inspector(d)
+	v.Inspector = first.Inspector(v.once)
 	return v, nil
 }
 

@@ -1,11 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/credentials"
@@ -53,6 +58,52 @@ type outcome struct {
 	name string
 }
 
+// next says what to do about an outcome, by its name. What is not here says so itself, in the error's own words: names of
+// files, keys and settings stand there. docs/operations.md lists all of them.
+func next(name string) string {
+	switch name {
+	case "credentials_refused":
+		return "the vendor does not take this access key, its secret or its session token: it was mistyped, has expired or was revoked. " +
+			"Renew what `credentials` names, and run the command again"
+	case "denied":
+		return "these credentials lack a right, or the bucket is not theirs: compare the user's policy with the one in the README, and run the command again"
+	case "clock":
+		return "set this machine's clock (NTP), and run the command again"
+	case "no_space":
+		return "make room there, or name another place, and run the command again"
+	case "not_found":
+		return "check bucket, prefix, endpoint and region in the URL, and in the vendor's console whether the bucket is still there"
+	case "region":
+		return "the bucket is in another region: put that one into region= of the URL, and its endpoint if you name one"
+	case "unreachable":
+		return "check the endpoint in the URL, the network and the vendor's status page, and run the command again: what is done already is not done twice"
+	case "throttled":
+		return "the vendor wants fewer requests: lower limits.connections, or wait, and run the command again"
+	case "certificate":
+		return "the endpoint's certificate is not one this machine trusts: check the host in the URL; " +
+			"where it is signed by an authority of your own, add that one's certificate to this machine's, or name it in SSL_CERT_FILE=FILE"
+	case "damaged":
+		return "what is lost here may be whole in another vault (--vault NAME) or in another point (`holdfast points`); `holdfast verify` lists all that is wrong"
+	case "newer":
+		return "install a newer Holdfast"
+	case "locked":
+		return "nothing can be written over what is locked; name another place"
+	case "read_only":
+		return "name a place that can be written, or mount this one writable, and run the command again"
+	case "not_a_folder":
+		return "a file stands where a folder must be: name another place, or move the file away"
+	case "no_permission":
+		return "this user may not do that there: look at owner and mode, or name another place, and run the command again"
+	case "no_such_file":
+		return "check the path, and whether the disk or share it lies on is mounted"
+	case "fingerprint":
+		return "check the vault's URL and prefix, and the digits on the paper; do not go on before you know why they differ"
+	case "alarm":
+		return "nothing is lost, but somebody wrote to the vault, or, in a directory, its disk fails: take the vault writer's key away and make a new one, keep this output, and run `holdfast verify`"
+	}
+	return ""
+}
+
 // outcomes lists the kinds in the order in which they count: what stands first in one error decides.
 func outcomes() []outcome {
 	return []outcome{
@@ -92,11 +143,15 @@ func outcomes() []outcome {
 		{repo.ErrAmbiguous, exitFailed, "ambiguous"},
 		{verify.ErrNoPoint, exitFailed, "no_point"},
 		{store.ErrCredentials, exitFailed, "credentials_refused"},
+		{syscall.EROFS, exitFailed, "read_only"}, // a directory vault's, as the next one, goes before what it means to a vault
+		{fs.ErrPermission, exitFailed, "no_permission"},
 		{store.ErrDenied, exitFailed, "denied"},
 		{store.ErrNoLock, exitFailed, "no_lock"},
 		{store.ErrLocked, exitFailed, "locked"},
 		{store.ErrClock, exitFailed, "clock"},
 		{store.ErrNoSpace, exitFailed, "no_space"},
+		{syscall.ENOSPC, exitFailed, "no_space"},
+		{syscall.EDQUOT, exitFailed, "no_space"},
 		{format.ErrNewer, exitFailed, "newer"},
 		{repo.ErrMissing, exitDamage, "damaged"},
 		{repo.ErrDamaged, exitDamage, "damaged"},
@@ -104,8 +159,12 @@ func outcomes() []outcome {
 		{seal.ErrDamaged, exitDamage, "damaged"},
 		{format.ErrMalformed, exitDamage, "damaged"},
 		{format.ErrBounds, exitDamage, "damaged"},
-		{restore.ErrStop, exitFailed, "stopped"},
 		{store.ErrNotFound, exitFailed, "not_found"},
+		{store.ErrThrottled, exitFailed, "throttled"},
+		{store.ErrTransient, exitFailed, "unreachable"},
+		{syscall.ENOTDIR, exitFailed, "not_a_folder"},
+		{fs.ErrNotExist, exitFailed, "no_such_file"},
+		{restore.ErrStop, exitFailed, "stopped"},
 		{errIncomplete, exitIncomplete, "incomplete"},
 		{errAlarm, exitAlarm, "alarm"},
 	}
@@ -140,9 +199,17 @@ func exitOfOne(err error) (code int, name string) {
 	if errors.As(err, &m) {
 		err = m.kind // whoever marked it knew what the cause below comes to
 	}
-	var c *config.Error
-	if errors.As(err, &c) {
+	if errors.As(err, new(*config.Error)) {
 		return exitUsage, "config"
+	}
+	if errors.As(err, new(*tls.CertificateVerificationError)) {
+		return exitFailed, "certificate"
+	}
+	if e, ok := errors.AsType[*store.Error](err); ok && slices.Contains([]string{"PermanentRedirect", "AuthorizationHeaderMalformed"}, e.Code) {
+		return exitFailed, "region"
+	}
+	if errors.As(err, new(*net.DNSError)) {
+		return exitFailed, "unreachable"
 	}
 	for _, o := range outcomes() {
 		if errors.Is(err, o.kind) {
@@ -150,6 +217,38 @@ func exitOfOne(err error) (code int, name string) {
 		}
 	}
 	return exitFailed, "failed"
+}
+
+// nextOf gives what to do about an error, each thing once. Of what was marked as something else the cause counts first: a
+// vault that was left out because its credentials were refused wants new credentials.
+func nextOf(ctx context.Context, err error) []string {
+	if err == nil || errors.As(context.Cause(ctx), new(*signalled)) {
+		return nil
+	}
+	var list together
+	if !errors.As(err, &list) {
+		list = together{err}
+	}
+	var out []string
+	for _, e := range list {
+		if e == nil {
+			continue
+		}
+		if errors.As(e, new(together)) {
+			out = append(out, nextOf(ctx, e)...)
+			continue
+		}
+		_, name := exitOfOne(e)
+		text := next(name)
+		if m, ok := errors.AsType[*marked](e); ok {
+			_, cause := exitOfOne(m.err)
+			text = cmp.Or(next(cause), text)
+		}
+		if text != "" && !slices.Contains(out, text) {
+			out = append(out, text)
+		}
+	}
+	return out
 }
 
 // marked says of an error what it comes to, without a word more in its text.

@@ -2,8 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
@@ -87,5 +92,51 @@ func TestTogether(t *testing.T) {
 	}
 	if err := (together{nil, errAlarm}).orNil(); !errors.Is(err, errAlarm) || err.Error() != errAlarm.Error() {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestCodesAreDocumented: every code a script may meet stands in the operations page with its exit code.
+func TestCodesAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, ok := strings.Cut(string(text), "\n## Error messages\n")
+	if !ok {
+		t.Fatal("there is no such section")
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	all := append(outcomes(), outcome{code: exitFailed, name: "certificate"}, outcome{code: exitFailed, name: "region"}, outcome{code: exitFailed, name: "failed"})
+	for _, o := range all {
+		found := false
+		for row := range strings.Lines(section) {
+			cells := strings.Split(row, "|")
+			found = found || len(cells) > 3 && strings.Contains(cells[1], "`"+o.name+"`") && strings.TrimSpace(cells[2]) == fmt.Sprint(o.code)
+		}
+		if !found {
+			t.Errorf("%s, exit code %d, is not in the table", o.name, o.code)
+		}
+	}
+}
+
+// TestNext: what to do, once each, by what lies below.
+func TestNext(t *testing.T) {
+	refused := &marked{errIncomplete, fmt.Errorf("vault x: %w", store.ErrCredentials)}
+	for i, c := range []struct {
+		err  error
+		want []string
+	}{
+		{nil, nil},
+		{errors.New("plain"), nil},
+		{usage(errors.New("plain")), nil},
+		{fmt.Errorf("source x: %w", store.ErrDenied), []string{next("denied")}},
+		{refused, []string{next("credentials_refused")}},
+		{together{refused, nil, refused, &marked{errAlarm, errors.New("x")}}, []string{next("credentials_refused"), next("alarm")}},
+		{fmt.Errorf("source x: %w", together{store.ErrNoSpace, fmt.Errorf("y: %w", together{store.ErrClock})}), []string{next("no_space"), next("clock")}},
+		{&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, []string{next("certificate")}},
+	} {
+		if got := nextOf(t.Context(), c.err); !slices.Equal(got, c.want) {
+			t.Errorf("%d: %v gives %q, want %q", i, c.err, got, c.want)
+		}
 	}
 }

@@ -75,7 +75,7 @@ func (a *app) init(ctx context.Context) (err error) {
 			a.ui.warn("the host key %s was made for nothing and can be deleted: %v", path, rerr)
 		}
 	}
-	return errors.Join(err, j.alarm())
+	return together{err, j.alarm()}.orNil()
 }
 
 func (a *app) printInit(r repo.InitResult) error {
@@ -95,7 +95,7 @@ func (j *job) hostKeyForInit() (h *keys.HostKey, path string, fresh bool, err er
 	if path, err = j.config.HostKeyPath(j.env); err != nil {
 		return nil, "", false, err
 	}
-	h, err = keys.ReadHostKeyFile(path)
+	h, err = readHostKeyFile(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return h, path, false, err
 	}

@@ -84,7 +84,7 @@ func (a *app) recoverHostKey(ctx context.Context, f *readerFlags, out string) (e
 	}
 	h, err := repo.RecoverHostKey(ctx, r.repo, r.vault.Reader, r.ids, r.findings.add)
 	if err != nil {
-		return err
+		return together{err, r.alarm()}.orNil()
 	}
 	if err := keys.WriteHostKeyFile(out, h); err != nil {
 		return err
@@ -95,7 +95,7 @@ func (a *app) recoverHostKey(ctx context.Context, f *readerFlags, out string) (e
 	} else {
 		_, err = fmt.Fprintf(a.ui.out, "%s: host key recovered from %s, repository %s\n", done.File, safe(done.Vault), done.Fingerprint)
 	}
-	return errors.Join(err, r.alarm())
+	return together{err, r.alarm()}.orNil()
 }
 
 // hostKeyPlace is where the configuration wants the host key.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -294,14 +295,14 @@ func (r *reading) names() (*repo.Reader, error) {
 	case configured:
 		return nil, fmt.Errorf("the configured host key is not one of this repository (fingerprint %.16s): %w", r.repo.Fingerprint, repo.ErrNeedKey)
 	default:
-		return nil, fmt.Errorf("none of the keys given is one of this repository (fingerprint %.16s): %w", r.repo.Fingerprint, seal.ErrNoKey)
+		return nil, r.strangers()
 	}
 }
 
 // content gives a reader that opens content, which the host key does not.
 func (r *reading) content() (*repo.Reader, error) {
 	if len(r.ids) == 0 {
-		return nil, fmt.Errorf("content opens with a restore key only, give it with --identity FILE: %w", errNoRestoreKey)
+		return nil, &marked{errNoRestoreKey, errors.New("no restore key given, and content opens with nothing else: give one with --identity FILE")}
 	}
 	var opens []string
 	host := false
@@ -313,12 +314,36 @@ func (r *reading) content() (*repo.Reader, error) {
 	case r.have(opens):
 		return repo.NewReader(r.repo, r.vault.Reader, r.ids, nil, r.findings.add)
 	case host:
-		return nil, fmt.Errorf("this is the host key: it opens names, never content; give a restore key with --identity FILE: %w", errNoRestoreKey)
+		return nil, &marked{errNoRestoreKey, errors.New("this is the host key: it opens names, never content; give a restore key with --identity FILE")}
 	}
-	return nil, fmt.Errorf("none of the keys given is a restore key of this repository (fingerprint %.16s): %w", r.repo.Fingerprint, seal.ErrNoKey)
+	return nil, r.strangers()
+}
+
+// strangers says which keys the repository opens with. Their public halves are no secret, and stand in the key files.
+func (r *reading) strangers() error {
+	var opens []string
+	for _, l := range r.repo.Chain {
+		opens = append(opens, l.Recipients...)
+	}
+	for i, o := range opens {
+		opens[i] = fmt.Sprintf("%.20s..", o)
+	}
+	return &marked{seal.ErrNoKey, fmt.Errorf("none of the keys given opens this repository (fingerprint %.16s): it opens with %s; compare the line `# public key:` of your key files, or check that this is the right vault",
+		r.repo.Fingerprint, strings.Join(distinct(opens), ", "))}
 }
 
 var errNoRestoreKey = errors.New("no restore key given")
+
+// distinct drops what stands twice, and keeps the order.
+func distinct(list []string) []string {
+	var out []string
+	for _, s := range list {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
 
 func (r *reading) have(recipients []string) bool {
 	return slices.ContainsFunc(r.ids, func(id keys.Identity) bool { return slices.Contains(recipients, id.Recipient().String()) })
@@ -330,6 +355,9 @@ const maxKeyFile = 1 << 20
 // readIdentities reads a file of restore keys, or a host key, whose metadata identity opens names.
 func readIdentities(path string) ([]keys.Identity, error) {
 	text, err := keys.ReadSecretFile(path, maxKeyFile)
+	if errors.Is(err, keys.ErrEmpty) || errors.Is(err, keys.ErrTooLarge) || errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w; a restore key is the file that `holdfast keygen --out FILE` made, or its line AGE-SECRET-KEY-.. typed from the paper", err)
+	}
 	if err != nil {
 		return nil, &marked{repo.ErrNeedKey, fmt.Errorf("--identity: %w", err)}
 	}
@@ -359,16 +387,21 @@ func parsePin(s string) (string, error) {
 	return s, nil
 }
 
-// alarm tells what was noticed while reading and gives what the command comes to: an alarm, since what was read was whole.
+// alarm tells what was noticed while reading and gives what the command comes to: an alarm, or damage where something is lost that
+// was done without, such as a newer point.
 func (r *reading) alarm() error {
 	_, err := r.alarms()
 	return err
 }
 
 func (r *reading) alarms() (lines []string, alarm error) {
-	lines, count, _ := r.findings.tell(r.ui)
+	lines, count, gone := r.findings.tell(r.ui)
 	if count == 0 {
 		return nil, nil
 	}
-	return lines, &marked{errAlarm, notAsLeft(count)}
+	kind := errAlarm
+	if gone {
+		kind = errDamage
+	}
+	return lines, &marked{kind, notAsLeft(count)}
 }

@@ -165,7 +165,11 @@ func (r *reading) runRestore(ctx context.Context, o restore.Options, p browse.Po
 	o.Failed = func(f restore.Failure) {
 		matches.see(f.Key)
 		if listed++; listed <= maxListed && !r.ui.json {
-			r.ui.warn("%s: %v", safe(f.Key), f.Err)
+			where := safe(f.Key)
+			if f.Key == "" {
+				where = "all of the point"
+			}
+			r.ui.warn("%s: %v", where, f.Err)
 		}
 	}
 	total := o.Commit.Bytes
@@ -178,6 +182,9 @@ func (r *reading) runRestore(ctx context.Context, o restore.Options, p browse.Po
 	if listed > maxListed && !r.ui.json {
 		r.ui.warn("and %d more", listed-maxListed)
 	}
+	if err != nil && !strings.Contains(err.Error(), "restore to ") {
+		err = fmt.Errorf("restore to %s: %w", safe(rf.to.text), err)
+	}
 	alarms, alarm := r.alarms()
 	if err != nil && !errors.Is(err, restore.ErrStop) {
 		return together{err, alarm}.orNil()
@@ -186,17 +193,30 @@ func (r *reading) runRestore(ctx context.Context, o restore.Options, p browse.Po
 	if err == nil && res.Failed == 0 { // else it may be among what could not be read
 		none = matches.none()
 	}
-	all := together{err, r.printRestored(res, p, rf, alarms, none), alarm}
+	all := together{err, r.printRestored(res, p, rf, alarms, none, err != nil), alarm}
 	if len(none) > 0 {
 		all = append(all, noMatch(none))
 	}
 	if n := res.Failed + res.Missing; n > 0 {
-		all = append(all, &marked{errIncomplete, fmt.Errorf("%s not restored: %d failed, %d not in the recovery point", entries(n), res.Failed, res.Missing)})
+		all = append(all, &marked{errIncomplete, fmt.Errorf("%s not restored: %d failed, %d not in the recovery point%s", entries(n), res.Failed, res.Missing, notRestored(res))})
 	}
 	return all.orNil()
 }
 
-func (r *reading) printRestored(res restore.Result, p browse.Point, rf *restoreFlags, alarms, none []string) error {
+// notRestored says what to do about entries that are not back; why each is not was said before.
+func notRestored(res restore.Result) string {
+	if res.Failed == 0 {
+		return "; another point may have them: `holdfast find KEY` looks in all"
+	}
+	for _, f := range res.Failures {
+		if code, _ := exitOfOne(f.Err); code == exitDamage {
+			return "; what is damaged in this vault may be whole in another (--vault NAME) or in another point (`holdfast find KEY`): run the command again with that"
+		}
+	}
+	return "; mend what the lines above say and run the command again: it goes on with what is missing"
+}
+
+func (r *reading) printRestored(res restore.Result, p browse.Point, rf *restoreFlags, alarms, none []string, stopped bool) error {
 	for _, n := range res.Notes {
 		r.ui.remark("Note: %s", n)
 	}
@@ -226,7 +246,10 @@ func (r *reading) printRestored(res restore.Result, p browse.Point, rf *restoreF
 		}
 	}
 	verb := "restored"
-	if rf.dry {
+	switch {
+	case stopped:
+		verb = "stopped, with the rest to do; restored"
+	case rf.dry:
 		verb = "would restore"
 	}
 	text := fmt.Sprintf("%s@%.12s: %s %s, %s, to %s", p.Source, line.Point, verb, entries(res.Entries), size(res.Bytes), safe(rf.to.text))

@@ -43,7 +43,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 		err = stopped(ctx, err)
 	}
 	code, name := exitOf(ctx, err)
-	a.ui.fail(err, name)
+	a.ui.fail(err, name, nextOf(ctx, err))
 	return code
 }
 

@@ -40,6 +40,7 @@ type ran struct {
 	BytesRead     int64    `json:"bytes_read"`
 	BytesStored   int64    `json:"bytes_stored"`
 	ObjectsStored int64    `json:"objects_stored"`
+	ObjectsCopied int64    `json:"objects_copied"` // of those stored: from another vault
 	LocksExtended int64    `json:"locks_extended"`
 	RetainUntil   string   `json:"retain_until,omitempty"`
 	Seconds       float64  `json:"seconds"`
@@ -134,7 +135,10 @@ func (j *job) makePoint(ctx context.Context, s config.Source, dry bool) (_ *back
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, session.Close()) }()
+	defer func() {
+		j.remember(session.Vaults())
+		err = errors.Join(err, session.Close())
+	}()
 	j.tellSession(s.Name, session)
 	progress := &backup.Progress{}
 	stop := j.watch(ctx, s.Name, true, func() (int64, int64) { return progress.BytesRead.Load(), progress.Pending.Load() })
@@ -179,7 +183,7 @@ func (j *job) report(s config.Source, r *backup.Result, began time.Time, dry boo
 		line := ran{
 			Source: s.Name, Vault: v.Vault, Point: r.Point.String(), Status: r.Status, Entries: r.Entries, Bytes: r.Bytes,
 			Added: r.Added, Changed: r.Changed, Deleted: r.Deleted, Missing: r.Missing, BytesRead: r.BytesRead,
-			BytesStored: v.Bytes, ObjectsStored: v.Objects, LocksExtended: v.Extended,
+			BytesStored: v.Bytes, ObjectsStored: v.Objects, ObjectsCopied: v.Copied, LocksExtended: v.Extended,
 			RetainUntil: r.RetainUntil.UTC().Format(time.RFC3339), Seconds: seconds(began), DryRun: dry, Alarms: alarms,
 		}
 		if r.Point.IsZero() {
@@ -195,7 +199,7 @@ func (j *job) report(s config.Source, r *backup.Result, began time.Time, dry boo
 		}
 	}
 	if r.Status == format.StatusIncomplete {
-		all = append(all, &marked{errIncomplete, fmt.Errorf("the point is incomplete: %s could not be read", entries(r.Missing))})
+		all = append(all, &marked{errIncomplete, fmt.Errorf("the point is incomplete: %s could not be read; the lines above say why, and the next run tries again", entries(r.Missing))})
 	}
 	return append(all, alarm).orNil()
 }

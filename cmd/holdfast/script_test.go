@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,20 +44,34 @@ func TestScript(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               bare,
 		Cmds:                scriptCommands(),
+		Condition:           conditions,
+		UpdateScripts:       *update,
 	})
+}
+
+var update = flag.Bool("update", false, "rewrite the golden files in the scripts")
+
+// conditions adds [mount]: whether a file system can be mounted here.
+func conditions(cond string) (bool, error) {
+	if cond != "mount" {
+		return false, fmt.Errorf("unknown condition %s", cond)
+	}
+	return canMount(), nil
 }
 
 type scriptCommand = func(*testscript.TestScript, bool, []string)
 
 func scriptCommands() map[string]scriptCommand {
-	return map[string]scriptCommand{
+	all := badCommands()
+	maps.Copy(all, map[string]scriptCommand{
 		"exits":  exits,
 		"mode":   mode,
 		"expand": expand,
 		"json":   checkJSON,
 		"save":   save,
 		"flip":   flip,
-	}
+	})
+	return all
 }
 
 // bare sees to it that nothing of the machine shows: neither its configuration nor its credentials.
@@ -64,6 +80,7 @@ func bare(e *testscript.Env) error {
 	e.Setenv("XDG_CONFIG_HOME", e.WorkDir+"/xdg")
 	e.Setenv("XDG_CACHE_HOME", e.WorkDir+"/cache")
 	e.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	withTranscript(e)
 	return os.MkdirAll(e.WorkDir+"/home", 0o700)
 }
 

@@ -33,6 +33,7 @@ func TestServers(t *testing.T) {
 	cmds := scriptCommands()
 	maps.Copy(cmds, map[string]scriptCommand{
 		"bucket": w.bucket, "user": w.user, "fill": w.fill, "put": w.put, "wipe": w.wipe, "alike": w.alike, "harmless": w.harmless, "bury": w.bury, "history": w.history,
+		"front": w.front, "overlay": w.overlay, "uncover": w.uncover, "drop": w.drop,
 	})
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/servers",
@@ -40,6 +41,7 @@ func TestServers(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               bare,
 		Cmds:                cmds,
+		UpdateScripts:       *update,
 	})
 }
 

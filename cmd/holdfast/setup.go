@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
@@ -30,6 +31,7 @@ type job struct {
 	vaults   []*vault
 	pin      string // --fingerprint, checked
 	findings findings
+	down     map[string]bool // vaults that an earlier source of this command found down
 }
 
 // openJob reads the configuration and opens the vaults that are named, all of them for none. Nothing is sent yet.
@@ -77,8 +79,12 @@ func (j *job) repoVaults(names []string) []*repo.Vault {
 		}
 		l := j.config.Vaults[i].Lock
 		now := j.now()
+		inspect := v.Inspector
+		if j.down[v.name] {
+			inspect = v.once // all tries were waited out already
+		}
 		out = append(out, &repo.Vault{
-			Name: v.name, Read: v.Reader, Write: v.Writer, Lock: v.Locker, Inspect: v.Inspector,
+			Name: v.name, Read: v.Reader, Write: v.Writer, Lock: v.Locker, Inspect: inspect,
 			Locking: repo.Locking{Mode: l.Mode, Slack: l.Slack.AddTo(now).Sub(now), Ceiling: l.Ceiling.AddTo(now).Sub(now)},
 		})
 	}
@@ -103,32 +109,43 @@ func (j *job) distinctKeys(ctx context.Context, source string, get store.Credent
 	return nil
 }
 
-// openCache opens the local cache of a repository, or a passing one where the folder cannot be used.
+// openCache opens the local cache of a repository. A folder that cannot be written is a fault of the configuration.
 func (j *job) openCache(id format.Hash) (*cache.Cache, error) {
-	dir, err := j.cacheDir()
-	if err == nil {
-		dir = filepath.Join(dir, id.String()[:16])
-		if err = os.MkdirAll(dir, 0o700); err == nil {
-			c, err := cache.Open(filepath.Join(dir, "index"), cache.Options{Memory: j.config.Limits.Memory / 12})
-			if !errors.Is(err, fs.ErrPermission) {
-				return c, err
-			}
+	dir, err := cacheDir(j.config, id)
+	if err != nil {
+		return nil, unusableCache(err)
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return nil, unusableCache(err)
+	}
+	c, err := cache.Open(dir, cache.Options{Memory: j.config.Limits.Memory / 12})
+	for _, kind := range []error{fs.ErrPermission, syscall.EROFS, syscall.ENOTDIR} {
+		if errors.Is(err, kind) {
 			return nil, unusableCache(err)
 		}
 	}
-	return nil, unusableCache(err)
+	return c, err
 }
 
 func unusableCache(err error) error {
-	return &marked{errCache, fmt.Errorf("the cache folder cannot be used: %w; set `cache:` to a folder this user can write (what is in it is safe to delete)", err)}
+	kind := errCache
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		kind = store.ErrNoSpace
+	}
+	return &marked{kind, fmt.Errorf("the cache folder cannot be used: %w; set `cache:` to a folder this user can write (what is in it is safe to delete)", err)}
 }
 
-func (j *job) cacheDir() (string, error) {
-	if j.config.Cache != "" {
-		return j.config.Cache, nil
+// cacheDir is the folder of a repository's cache.
+func cacheDir(c *config.Config, id format.Hash) (string, error) {
+	base := c.Cache
+	if base == "" {
+		dir, err := os.UserCacheDir()
+		if err != nil {
+			return "", err
+		}
+		base = filepath.Join(dir, "holdfast")
 	}
-	dir, err := os.UserCacheDir()
-	return filepath.Join(dir, "holdfast"), err
+	return filepath.Join(base, id.String()[:16], "index"), nil
 }
 
 // hostKey reads the host key named in the configuration.
@@ -139,9 +156,20 @@ func (a *app) readHostKey(c *config.Config) (*keys.HostKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := keys.ReadHostKeyFile(path)
+	h, err := readHostKeyFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, &marked{repo.ErrNeedKey, fmt.Errorf("there is no host key at %s: `holdfast init` makes one for a new repository, `holdfast key recover --identity FILE` gets a lost one back", path)}
+	}
+	return h, err
+}
+
+// readHostKeyFile says of a host key that cannot be used how to get it back.
+func readHostKeyFile(path string) (*keys.HostKey, error) {
+	h, err := keys.ReadHostKeyFile(path)
+	for _, kind := range []error{keys.ErrMalformed, keys.ErrEmpty, keys.ErrTooLarge} {
+		if errors.Is(err, kind) {
+			return nil, fmt.Errorf("%w; move the file away, then `holdfast key recover --identity FILE` gets the host key back", err)
+		}
 	}
 	return h, err
 }
@@ -152,9 +180,25 @@ func (j *job) session(ctx context.Context, vaults []string) (*repo.Session, erro
 	if err != nil {
 		return nil, err
 	}
-	return repo.OpenSession(ctx, repo.SessionOptions{
+	s, err := repo.OpenSession(ctx, repo.SessionOptions{
 		Vaults: j.repoVaults(vaults), HostKey: h, Recipients: j.config.Keys.Recipients, Pin: j.pin, Cache: j.openCache, Report: j.findings.add, Now: j.now,
 	})
+	if errors.Is(err, repo.ErrAllVaults) && ctx.Err() == nil {
+		for _, name := range vaults {
+			j.remember([]repo.VaultResult{{Vault: name, Err: err}})
+		}
+	}
+	return s, err
+}
+
+// remember notes which vaults are down, so that the next source of this command asks them once instead of waiting again.
+func (j *job) remember(vaults []repo.VaultResult) {
+	if j.down == nil {
+		j.down = map[string]bool{}
+	}
+	for _, v := range vaults {
+		j.down[v.Vault] = v.Err != nil && store.Retryable(v.Err)
+	}
 }
 
 // longestKeep is how long the longest-kept point of any source is kept.

@@ -18,7 +18,7 @@ import (
 //     every line is one JSON object. Where it carries a tar stream the summary goes to standard error.
 //   - Names and messages that others may have chosen are printed so that they cannot steer a terminal.
 //   - Standard error carries everything else: remarks, warnings, progress, errors. With --json there are no remarks and no
-//     progress; a warning is {"warning": ".."}, an error {"error": "..", "code": ".."}, a line each.
+//     progress; a warning is {"warning": ".."}, an error {"error": "..", "code": "..", "next": [".."]}, a line each.
 //   - --quiet drops remarks and progress, and of run the lines of complete points; never warnings and errors. --verbose adds
 //     details.
 //   - Progress is drawn only where standard error is a terminal, and is wiped before anything else is printed there.
@@ -124,19 +124,23 @@ func (u *ui) warn(format string, args ...any) {
 	u.line("holdfast: warning: " + text)
 }
 
-// fail tells why the command did not succeed.
-func (u *ui) fail(err error, code string) {
+// fail tells why the command did not succeed, and what to do about it.
+func (u *ui) fail(err error, code string, next []string) {
 	if u.json {
 		u.jsonLine(struct {
-			Error string `json:"error"`
-			Code  string `json:"code"`
-		}{err.Error(), code})
+			Error string   `json:"error"`
+			Code  string   `json:"code"`
+			Next  []string `json:"next,omitempty"`
+		}{err.Error(), code, next})
 		return
 	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		if line != "" {
 			u.line("holdfast: " + line)
 		}
+	}
+	for _, n := range next {
+		u.line("holdfast: what to do: " + n + ".")
 	}
 	if code == "usage" {
 		u.line("Run holdfast --help, or holdfast COMMAND --help, for what there is.")

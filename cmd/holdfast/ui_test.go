@@ -22,10 +22,10 @@ func TestWhereThingsGo(t *testing.T) {
 		json, quiet, verbose bool
 		want                 string
 	}{
-		{"plain", false, false, false, "remark\nholdfast: warning: warning\nholdfast: one\nholdfast: two\n"},
-		{"verbose", false, false, true, "remark\ndetail\nholdfast: warning: warning\nholdfast: one\nholdfast: two\n"},
-		{"quiet", false, true, true, "holdfast: warning: warning\nholdfast: one\nholdfast: two\n"},
-		{"json", true, false, true, `{"warning":"warning"}` + "\n" + `{"error":"one\ntwo","code":"failed"}` + "\n"},
+		{"plain", false, false, false, "remark\nholdfast: warning: warning\nholdfast: one\nholdfast: two\nholdfast: what to do: the other thing.\n"},
+		{"verbose", false, false, true, "remark\ndetail\nholdfast: warning: warning\nholdfast: one\nholdfast: two\nholdfast: what to do: the other thing.\n"},
+		{"quiet", false, true, true, "holdfast: warning: warning\nholdfast: one\nholdfast: two\nholdfast: what to do: the other thing.\n"},
+		{"json", true, false, true, `{"warning":"warning"}` + "\n" + `{"error":"one\ntwo","code":"failed","next":["the other thing"]}` + "\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			u, out, err := testUI()
@@ -34,7 +34,7 @@ func TestWhereThingsGo(t *testing.T) {
 			u.remark("remark")
 			u.detail("detail")
 			u.warn("warning")
-			u.fail(errors.New("one\ntwo"), "failed")
+			u.fail(errors.New("one\ntwo"), "failed", []string{"the other thing"})
 			if err.String() != c.want {
 				t.Errorf("standard error: %q, want %q", err, c.want)
 			}

@@ -57,6 +57,7 @@ type verifiedJSON struct {
 	Tampered     int64    `json:"tampered"`
 	Seconds      float64  `json:"seconds"`
 	Alarms       []string `json:"alarms,omitempty"`
+	NextRun      []string `json:"next_run,omitempty"` // what the next run does about what was found
 }
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -125,7 +126,9 @@ const maxAlarms = 100
 func (r *reading) runVerify(ctx context.Context, o verify.Options) error {
 	var alarms []string
 	var printErr error
+	var doubts doubted
 	o.Emit = func(f verify.Finding) {
+		doubts.add(f)
 		if f.Kind == repo.Tampered && len(alarms) < maxAlarms {
 			alarms = append(alarms, f.String())
 		}
@@ -137,8 +140,9 @@ func (r *reading) runVerify(ctx context.Context, o verify.Options) error {
 	})
 	sum, err := verify.Run(ctx, o)
 	stop()
+	noted := r.note(&doubts)
 	if err == nil {
-		err = r.printVerified(sum, alarms)
+		err = r.printVerified(sum, alarms, r.nextRun(sum, noted))
 	}
 	all := together{err, printErr}
 	switch {
@@ -166,12 +170,15 @@ func (r *reading) printFinding(f verify.Finding) error {
 	return r.ui.text(fmt.Sprintf("%s: %s%s: %s", line.Finding, safe(line.Name), point, printable(line.Detail)))
 }
 
-func (r *reading) printVerified(s verify.Summary, alarms []string) error {
+func (r *reading) printVerified(s verify.Summary, alarms, nextRun []string) error {
 	line := verifiedJSON{
 		Status: string(s.Status), Level: string(s.Level), Vault: r.vault.name, Fingerprint: r.repo.Fingerprint.String(),
 		Points: s.Points, Objects: s.Objects, Bytes: s.Bytes, ObjectsRead: s.ObjectsRead, Entries: s.Entries, EntriesRead: s.EntriesRead,
 		Sample: s.Sample, LocksChecked: s.LocksChecked, Governance: s.Governance,
-		Missing: s.Missing, Damaged: s.Damaged, Unlocked: s.Unlocked, Tampered: s.Tampered, Seconds: roundSeconds(s.Seconds), Alarms: alarms,
+		Missing: s.Missing, Damaged: s.Damaged, Unlocked: s.Unlocked, Tampered: s.Tampered, Seconds: roundSeconds(s.Seconds), Alarms: alarms, NextRun: nextRun,
+	}
+	if s.Points == 0 {
+		r.ui.warn("there was nothing to verify: vault %s has no recovery points", r.vault.name)
 	}
 	if s.Governance > 0 {
 		r.ui.warn("%d stored objects are held by a governance lock, which an administrator can take away", s.Governance)
@@ -200,6 +207,9 @@ func (r *reading) printVerified(s verify.Summary, alarms []string) error {
 	text += fmt.Sprintf("; %.1f s", s.Seconds)
 	if s.Status != verify.OK {
 		text += fmt.Sprintf("\n%d missing, %d damaged, %d not locked long enough, %d tampered with", s.Missing, s.Damaged, s.Unlocked, s.Tampered)
+	}
+	for _, line := range nextRun {
+		text += "\n" + line
 	}
 	return r.ui.text(text)
 }

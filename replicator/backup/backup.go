@@ -52,6 +52,13 @@ type Progress struct {
 	Stored    atomic.Int64 // bytes of packs stored
 }
 
+// reset begins again.
+func (p *Progress) reset() {
+	for _, n := range []*atomic.Int64{&p.Listed, &p.Pending, &p.BytesRead, &p.Done} {
+		n.Store(0)
+	}
+}
+
 // Result is what a run made of one source.
 type Result struct {
 	Point       format.Hash // zero for a dry run, or where no vault took it
@@ -76,25 +83,63 @@ const (
 	waitingMax   = 8 << 20  // or when so many bytes of manifest entries wait for its name
 	extentChunks = 1024     // about so many chunks an extent page refers to
 	readTries    = 4        // of an entry that keeps changing
-	flushEvery   = 2 * time.Minute
-	flushBytes   = 1 << 30
 )
 
 // Run makes one recovery point. A source that could not be read whole gives an incomplete point and no error; a source
-// that could not be listed, or vaults that all failed, give an error and no point.
+// that could not be listed, or vaults that all failed, give an error and no point. What no vault can give any more is read
+// from the source again.
 func Run(ctx context.Context, o Options) (*Result, error) {
-	e, err := newEngine(ctx, o)
+	if o.Progress == nil {
+		o.Progress = &Progress{}
+	}
+	before := o.Session.Vaults()
+	var read int64    // from the source, by tries that came to nothing as well
+	var gone []string // stored objects that no vault could give
+	for try := 1; ; try++ {
+		res, n, err := attempt(ctx, o, before, gone)
+		read += n
+		var lost *repo.LostError
+		if err == nil {
+			res.BytesRead = read
+			return res, nil
+		}
+		if try >= mendTries || !errors.As(err, &lost) {
+			return nil, err
+		}
+		if i := slices.IndexFunc(lost.Names, isStanding); i >= 0 {
+			return nil, fmt.Errorf("%w; every point needs %s and a run cannot make it again: put it back from a copy of the vault, "+
+				"or begin a new repository under another prefix", err, lost.Names[i])
+		}
+		gone = append(gone, lost.Names...)
+		o.Progress.reset() // the next try knows that this is gone, and starts from what is stored
+	}
+}
+
+// mendTries is how often a run starts over because an object turned out to be lost: once for each vault that fails on the
+// way, and some.
+const mendTries = 5
+
+// attempt is one try. read is what it read from the source, whatever came of it.
+func attempt(ctx context.Context, o Options, before []repo.VaultResult, gone []string) (res *Result, read int64, err error) {
+	e, err := newEngine(ctx, o, gone)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer e.close()
+	e.before = before
 	if o.DryRun {
-		return e.dryRun(ctx)
+		res, err = e.dryRun(ctx)
+		return res, e.stats.read.Load(), err
 	}
 	if err := e.readSource(ctx); err != nil {
-		return nil, fmt.Errorf("source %s: %w", o.Name, err)
+		err = fmt.Errorf("source %s: %w", o.Name, err)
+		if isLost(err) { // it begins again and finds what was stored; so shall others
+			err = errors.Join(err, e.index.flush(ctx, e.s))
+		}
+		return nil, e.stats.read.Load(), err
 	}
-	return e.finish(ctx)
+	res, err = e.finish(ctx)
+	return res, e.stats.read.Load(), err
 }
 
 // engine is one run of one source.
@@ -109,8 +154,8 @@ type engine struct {
 	before   []repo.VaultResult
 
 	parent       *format.Commit // the point this one follows; nil for the first
-	parentReader *repo.Reader
 	predecessors []format.Hash
+	mend         *mending // not nil: something the parent needs is lost
 
 	stats  stats
 	dedup  *dedup
@@ -128,7 +173,7 @@ type stats struct {
 	entries, bytes, added, changed, deleted, missing, read, wouldRead atomic.Int64
 }
 
-func newEngine(ctx context.Context, o Options) (_ *engine, err error) {
+func newEngine(ctx context.Context, o Options, gone []string) (_ *engine, err error) {
 	if o.Memory <= 0 {
 		o.Memory = 256 << 20
 	}
@@ -138,13 +183,10 @@ func newEngine(ctx context.Context, o Options) (_ *engine, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if o.Progress == nil {
-		o.Progress = &Progress{}
-	}
 	if o.Missing == nil {
 		o.Missing = func(string, string) {}
 	}
-	e := &engine{o: o, s: o.Session, params: o.Session.Repository().Now().Parameters, before: o.Session.Vaults()}
+	e := &engine{o: o, s: o.Session, params: o.Session.Repository().Now().Parameters}
 	e.cut = tree.NewCut(e.s.ChunkKey(), e.params)
 	e.takenAt = e.s.Now()
 	earlier, err := e.findParent(ctx)
@@ -155,11 +197,14 @@ func newEngine(ctx context.Context, o Options) (_ *engine, err error) {
 	if err := e.s.Begin(e.decision.RetainUntil); err != nil {
 		return nil, err
 	}
+	if e.mend, err = e.examine(ctx, gone); err != nil {
+		return nil, err
+	}
 	e.dedup = newDedup(e.s)
-	e.known = newKnownPages()
+	e.known = e.newKnownPages(ctx)
 	e.budget = newBudget(o.Memory)
 	e.sink = &lockedSink{sink: e.s.MetaSink()}
-	if e.needs, err = newTally(e.s.Cache(), "needs"); err != nil {
+	if e.needs, err = newTally(e.s.Cache(), "needs", e.mend == nil); err != nil {
 		return nil, err
 	}
 	e.tree = tree.NewBuilder(e.sink, e.cut, e.known.find, e.needs.usesPage)
@@ -187,7 +232,7 @@ func (e *engine) findParent(ctx context.Context) ([]retain.Earlier, error) {
 		earlier = append(earlier, retain.Earlier{SignedAt: h.Commit.SignedAt.Time, Complete: h.Commit.Status == format.StatusComplete, Slots: h.Commit.Slots})
 	}
 	if n := len(heads.Points); n > 0 {
-		e.parent, e.parentReader = heads.Points[n-1].Commit, heads.Points[n-1].Reader
+		e.parent = heads.Points[n-1].Commit
 	}
 	e.predecessors = heads.Newest
 	return earlier, nil
@@ -211,10 +256,16 @@ func (e *engine) readSource(ctx context.Context) error {
 	for range e.budget.uploads {
 		g.Go(func() error { return e.upload(gctx) })
 	}
-	g.Go(func() error { return e.writeManifest(gctx) })
+	listed := make(chan struct{})
+	g.Go(func() error {
+		defer close(listed)
+		return e.writeManifest(gctx)
+	})
+	g.Go(func() error { return e.index.keepUp(gctx, e.s, listed) })
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	e.pipe = nil // its buffers' memory is for copying between vaults now
 	return e.index.flush(ctx, e.s)
 }
 

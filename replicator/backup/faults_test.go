@@ -27,7 +27,8 @@ type flaky struct {
 	down func(op, name string) bool
 }
 
-var errDown = errors.New("the vault does not answer")
+// errDown calls itself what time-outs of the network call themselves.
+var errDown = fmt.Errorf("the vault does not answer: %w", context.DeadlineExceeded)
 
 func (f *flaky) check(op, name string) error {
 	if f.down != nil && f.down(op, name) {
@@ -106,6 +107,7 @@ func TestOneVaultOfTwoFailsAndCatchesUp(t *testing.T) {
 	}
 	for name, down := range stages {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, 2)
 			src := memsource.New(memsource.Options{Now: r.now})
 			r.source = src

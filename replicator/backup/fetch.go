@@ -178,7 +178,7 @@ func (e *engine) unreadable(ctx context.Context, t *task, listed *format.Entry, 
 		e.stats.changed.Add(1)
 	}
 	if t.action == complete && t.old != nil {
-		if err := e.needs.dropsEntry(ctx, t.old, e.parentReader); err != nil {
+		if err := e.needs.dropsEntry(ctx, t.old, e.s); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,10 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,15 +38,27 @@ type rig struct {
 	memory  int64
 	tags    time.Duration
 	params  format.Parameters
+	pace    repo.Pace
+	slept   *atomic.Int64 // how far all clocks have moved during a run
+	set     *atomic.Int64 // how far this machine's alone was set
+
+	mu    *sync.Mutex
+	found []repo.Finding // by sessions, since saw was asked last
 }
 
-func (r *rig) now() time.Time { return r.clock }
+func (r *rig) now() time.Time { return r.clock.Add(time.Duration(r.slept.Load())) }
+
+// local is the time this machine's clock shows.
+func (r *rig) local() time.Time { return r.now().Add(time.Duration(r.set.Load())) }
 
 func newRig(t *testing.T, vaults int) *rig { return newRigWith(t, vaults, format.Parameters{}) }
 
 func newRigWith(t *testing.T, vaults int, p format.Parameters) *rig {
 	t.Helper()
-	r := &rig{t: t, params: p, clock: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), cache: t.TempDir(), memory: 64 << 20, tags: -1}
+	r := &rig{
+		t: t, mu: new(sync.Mutex), slept: new(atomic.Int64), set: new(atomic.Int64), params: p,
+		clock: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), cache: t.TempDir(), memory: 64 << 20, tags: -1,
+	}
 	var err error
 	if r.restore, err = keys.GenerateIdentity(keys.X25519); err != nil {
 		t.Fatal(err)
@@ -77,10 +93,26 @@ func (r *rig) init() {
 
 func (r *rig) session(ctx context.Context) (*repo.Session, error) {
 	return repo.OpenSession(ctx, repo.SessionOptions{
-		Vaults: r.vaults, HostKey: r.host, Now: r.now,
+		Vaults: r.vaults, HostKey: r.host, Now: r.local, Pace: r.pace,
 		Cache:  func(format.Hash) (*cache.Cache, error) { return cache.Open(r.cache, cache.Options{Memory: 16 << 20}) },
-		Report: func(f repo.Finding) { r.t.Log(f) },
+		Report: r.report,
 	})
+}
+
+func (r *rig) report(f repo.Finding) {
+	r.t.Log(f)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.found = append(r.found, f)
+}
+
+// saw reports whether a finding of that kind names an object with that beginning, and forgets all findings.
+func (r *rig) saw(kind repo.FindingKind, prefix string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	seen := slices.ContainsFunc(r.found, func(f repo.Finding) bool { return f.Kind == kind && strings.HasPrefix(f.Name, prefix) })
+	r.found = nil
+	return seen
 }
 
 func (r *rig) try(ctx context.Context) (*backup.Result, error) {
@@ -98,7 +130,7 @@ func (r *rig) try(ctx context.Context) (*backup.Result, error) {
 		r.t.Fatal(err)
 	}
 	return backup.Run(ctx, backup.Options{
-		Source: r.source, Name: "uploads", Session: s, Retention: retain.Policy{Daily: day}, TagsMaxAge: r.tags, Memory: r.memory, Now: r.now,
+		Source: r.source, Name: "uploads", Session: s, Retention: retain.Policy{Daily: day}, TagsMaxAge: r.tags, Memory: r.memory, Now: r.local,
 	})
 }
 

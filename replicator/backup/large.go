@@ -203,7 +203,7 @@ func (e *engine) writeExtent(ctx context.Context, old *format.Entry, x *extent) 
 	}
 	x.pieces = nil
 	x.ref.Sum = sha256.Sum256(page)
-	if o, ok := oldExtent(old, x.ref); ok {
+	if o, ok := oldExtent(old, x.ref); ok && (e.mend == nil || !e.mend.isLost(ctx, o.Object)) {
 		x.ref.Object, x.ref.Frame = o.Object, o.Frame
 		return e.needs.add(o.Object, o.Frame.Length)
 	}

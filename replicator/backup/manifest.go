@@ -86,6 +86,11 @@ func (m *manifest) take(ctx context.Context, t *task) error {
 
 // resolve fills in where an entry's content is.
 func (m *manifest) resolve(ctx context.Context, t *task) error {
+	if m.mend != nil { // what is carried over from the parent counts as well
+		if err := m.needs.entry(ctx, t.entry, m.s, 1); err != nil {
+			return err
+		}
+	}
 	for _, p := range t.pieces {
 		if err := p.wait(ctx); err != nil {
 			return err
@@ -179,9 +184,10 @@ func (m *manifest) endPage(ctx context.Context, digest string) error {
 // knownPages remembers the parent's pages that were looked at last, so that a page which comes out the same is referred
 // to instead of written again. Both trees are walked in the same order, so a window is enough.
 type knownPages struct {
+	lost  func(object string) bool // its pages must not be referred to again; may be nil
 	mu    sync.Mutex
 	at    map[pageKey]format.PageRef
-	order []pageKey
+	order map[int][]pageKey // by level: leaves are many and must not push out the inner pages above them
 }
 
 type pageKey struct {
@@ -189,21 +195,31 @@ type pageKey struct {
 	first string
 }
 
-// maxKnown is how many pages are remembered.
-const maxKnown = 8192
+// maxKnown is how many pages of a level are remembered.
+const maxKnown = 4096
 
-func newKnownPages() *knownPages { return &knownPages{at: map[pageKey]format.PageRef{}} }
+func (e *engine) newKnownPages(ctx context.Context) *knownPages {
+	k := &knownPages{at: map[pageKey]format.PageRef{}, order: map[int][]pageKey{}}
+	if e.mend != nil {
+		k.lost = func(object string) bool { return e.mend.isLost(ctx, object) }
+	}
+	return k
+}
 
 func (k *knownPages) add(ref format.PageRef) {
+	if k.lost != nil && k.lost(ref.Object) {
+		return
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	key := pageKey{ref.Level, ref.First}
 	if _, ok := k.at[key]; !ok {
-		if len(k.order) >= maxKnown {
-			delete(k.at, k.order[0])
-			k.order = k.order[1:]
+		order := k.order[key.level]
+		if len(order) >= maxKnown {
+			delete(k.at, order[0])
+			order = order[1:]
 		}
-		k.order = append(k.order, key)
+		k.order[key.level] = append(order, key)
 	}
 	k.at[key] = ref
 }

@@ -8,25 +8,27 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
 )
 
-// tally adds up how much of which stored object the new point uses beyond what its parent did. It is kept on disk.
+// tally adds up how much of which stored object the new point uses: beyond what its parent did, or, where the parent's
+// own list cannot be relied on, in all. It is kept on disk.
 type tally struct {
+	beyond bool // the parent's uses are taken off
+
 	mu  sync.Mutex
 	c   *cache.Counter
 	err error // the first failure of a call that could not return one
 }
 
-func newTally(c *cache.Cache, name string) (*tally, error) {
+func newTally(c *cache.Cache, name string, beyond bool) (*tally, error) {
 	counter, err := c.Counter(name)
 	if err != nil {
 		return nil, err
 	}
-	return &tally{c: counter}, nil
+	return &tally{c: counter, beyond: beyond}, nil
 }
 
 func (n *tally) close() error { return n.c.Close() }
@@ -48,42 +50,78 @@ func (n *tally) usesChunk(c format.Chunk) error {
 }
 
 // usesPage and dropsPage are called for every page of the new tree and of the parent's. Their errors come out of all.
-func (n *tally) usesPage(ref format.PageRef)  { _ = n.add(ref.Object, ref.Frame.Length) }
-func (n *tally) dropsPage(ref format.PageRef) { _ = n.add(ref.Object, -ref.Frame.Length) }
+func (n *tally) usesPage(ref format.PageRef) { _ = n.add(ref.Object, ref.Frame.Length) }
+func (n *tally) dropsPage(ref format.PageRef) {
+	if n.beyond {
+		_ = n.add(ref.Object, -ref.Frame.Length)
+	}
+}
+
+// extents reads extent pages; a session does.
+type extents interface {
+	Extent(ctx context.Context, x format.Extent) ([]byte, error)
+}
 
 // dropsEntry takes away what an entry of the parent used.
-func (n *tally) dropsEntry(ctx context.Context, e *format.Entry, r *repo.Reader) error {
+func (n *tally) dropsEntry(ctx context.Context, e *format.Entry, r extents) error {
+	if !n.beyond {
+		return nil
+	}
+	return n.entry(ctx, e, r, -1)
+}
+
+// entry counts what an entry uses, times sign.
+func (n *tally) entry(ctx context.Context, e *format.Entry, r extents, sign int64) error {
 	for _, c := range e.Chunks {
 		if !c.Hole {
-			if err := n.add(format.PackName(c.Pack), -c.Share()); err != nil {
+			if err := n.add(format.PackName(c.Pack), sign*c.Share()); err != nil {
+				return err
+			}
+		}
+	}
+	for c, err := range extentChunksOf(ctx, e, r) {
+		if err != nil {
+			return err
+		}
+		if !c.Hole {
+			if err := n.add(format.PackName(c.Pack), sign*c.Share()); err != nil {
 				return err
 			}
 		}
 	}
 	for _, x := range e.Extents {
-		page, err := r.Extent(ctx, x)
-		if err != nil {
-			return fmt.Errorf("read where %q was: %w", e.Key, err)
-		}
-		for line, err := range format.PageLines(page) {
-			var c format.Chunk
-			if err == nil {
-				c, err = format.ParseChunk(line)
-			}
-			if err != nil {
-				return fmt.Errorf("read where %q was: %w", e.Key, err)
-			}
-			if !c.Hole {
-				if err := n.add(format.PackName(c.Pack), -c.Share()); err != nil {
-					return err
-				}
-			}
-		}
-		if err := n.add(x.Object, -x.Frame.Length); err != nil {
+		if err := n.add(x.Object, sign*x.Frame.Length); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// extentChunksOf gives the chunks on an entry's extent pages.
+func extentChunksOf(ctx context.Context, e *format.Entry, r extents) iter.Seq2[format.Chunk, error] {
+	return func(yield func(format.Chunk, error) bool) {
+		fail := func(err error) { yield(format.Chunk{}, fmt.Errorf("read where %q was: %w", e.Key, err)) }
+		for _, x := range e.Extents {
+			page, err := r.Extent(ctx, x)
+			if err != nil {
+				fail(err)
+				return
+			}
+			for line, err := range format.PageLines(page) {
+				var c format.Chunk
+				if err == nil {
+					c, err = format.ParseChunk(line)
+				}
+				if err != nil {
+					fail(err)
+					return
+				}
+				if !yield(c, nil) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // all gives the sums by name.
@@ -103,7 +141,7 @@ func (n *tally) all() iter.Seq2[cache.Item, error] {
 // writeNeeds merges the parent's needs list with the tally, writes the new list, and secures every object on it, the
 // list's own objects included, in every vault.
 func (e *engine) writeNeeds(ctx context.Context) (format.PageRef, error) {
-	known := newKnownPages()
+	known := e.newKnownPages(ctx)
 	pages := map[string]bool{} // objects the list itself is in
 	sink := e.s.NeedsSink()
 	cut := tree.NewCut([32]byte{}, e.params)
@@ -191,10 +229,10 @@ func (e *engine) mergedNeeds(ctx context.Context, known *knownPages) iter.Seq2[f
 }
 
 func (e *engine) oldNeeds(ctx context.Context, known *knownPages) iter.Seq2[format.Need, error] {
-	if e.parent == nil {
+	if e.parent == nil || e.mend != nil {
 		return func(func(format.Need, error) bool) {}
 	}
-	return tree.Needs(ctx, e.parentReader.Page, e.parent.Needs, known.add)
+	return tree.Needs(ctx, e.s.Page, e.parent.Needs, known.add)
 }
 
 // changes gives the tally and the objects every point needs, by name, with sizes.

@@ -156,7 +156,8 @@ func (b *indexBuffer) add(ctx context.Context, s *repo.Session, lines []format.I
 	b.mu.Lock()
 	b.lines = append(b.lines, lines...)
 	b.bytes += size
-	due := b.bytes >= flushBytes || now.Sub(b.since) >= flushEvery || len(b.lines) >= packChunks
+	pace := s.Pace()
+	due := b.bytes >= pace.Bytes || now.Sub(b.since) >= pace.Every || len(b.lines) >= packChunks
 	if due {
 		b.since = now
 	}
@@ -180,4 +181,22 @@ func (b *indexBuffer) flush(ctx context.Context, s *repo.Session) error {
 		return err
 	}
 	return s.FlushPlacements(ctx)
+}
+
+// keepUp flushes in time also while no pack lands, because the source or the vault is slow, until done is closed.
+func (b *indexBuffer) keepUp(ctx context.Context, s *repo.Session, done <-chan struct{}) error {
+	tick := time.NewTicker(s.Pace().Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if err := b.flush(ctx, s); err != nil {
+				return err
+			}
+		case <-done:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }

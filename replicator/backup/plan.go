@@ -59,18 +59,22 @@ type planner struct {
 func (e *engine) newPlanner(ctx context.Context) (*planner, error) {
 	p := &planner{engine: e}
 	if e.parent == nil {
-		p.old = tree.NewCursor(ctx, nil, nil, nil, nil)
+		p.old = tree.NewCursor(ctx, nil, nil, nil, nil, nil)
 		return p, nil
 	}
 	gone := func(ref format.PageRef) {
 		e.known.add(ref)
 		e.needs.dropsPage(ref)
 	}
-	root, err := tree.Rooted(ctx, e.parentReader.Page, e.parent.Manifest)
-	if err != nil {
+	root, err := tree.Rooted(ctx, e.s.Page, e.parent.Manifest)
+	if err != nil && !e.passOver(e.parent.Manifest, err) {
 		return nil, p.oldError(err)
 	}
-	p.old = tree.NewCursor(ctx, e.parentReader.Page, &root, gone, gone)
+	if err != nil {
+		p.old = tree.NewCursor(ctx, nil, nil, nil, nil, nil)
+		return p, nil
+	}
+	p.old = tree.NewCursor(ctx, e.s.Page, &root, gone, gone, e.passOver)
 	return p, nil
 }
 
@@ -88,7 +92,7 @@ func (p *planner) endPage(ctx context.Context) error {
 	if err != nil {
 		return p.oldError(err)
 	}
-	if leaf != nil && leaf.First == p.page[0].Key && leaf.Digest != "" && leaf.Digest == digest && p.tagsFresh(leaf.TagsRead) {
+	if p.mend == nil && leaf != nil && leaf.First == p.page[0].Key && leaf.Digest != "" && leaf.Digest == digest && p.tagsFresh(leaf.TagsRead) {
 		ref := *leaf
 		p.old.Skip()
 		p.known.add(ref)
@@ -181,6 +185,16 @@ func (p *planner) compare(ctx context.Context, entry *format.Entry) (*task, erro
 // judge decides whether an entry the parent has too must be read again.
 func (p *planner) judge(ctx context.Context, t *task) error {
 	old, entry := t.old, t.entry
+	if lost, err := p.lostContent(ctx, old); err != nil {
+		return err
+	} else if lost {
+		t.action, t.maybe = actionFor(entry), true
+		if entry.Missing != "" || !p.same(old, entry) {
+			t.maybe = false
+			p.stats.changed.Add(1)
+		}
+		return nil // nothing to drop: the needs list is counted anew
+	}
 	again := old.Recheck || old.Missing != "" || entry.Missing != ""
 	if !again && p.same(old, entry) {
 		if p.tagsFresh(old.TagsRead) || actionFor(entry) != read {
@@ -211,7 +225,7 @@ func (p *planner) judge(ctx context.Context, t *task) error {
 	if !t.maybe && (old.Missing == "" || !p.same(old, entry)) {
 		p.stats.changed.Add(1)
 	}
-	return p.needs.dropsEntry(ctx, old, p.parentReader)
+	return p.needs.dropsEntry(ctx, old, p.s)
 }
 
 // same reports whether the listing says the same of both.
@@ -287,11 +301,11 @@ func (p *planner) drop(ctx context.Context, old *format.Entry) error {
 	if p.hidden == "" || !strings.HasPrefix(old.Key, p.hidden) {
 		p.stats.deleted.Add(1)
 	}
-	return p.needs.dropsEntry(ctx, old, p.parentReader)
+	return p.needs.dropsEntry(ctx, old, p.s)
 }
 
 func (p *planner) oldError(err error) error {
-	return fmt.Errorf("read the manifest of the last point; `holdfast verify` tells more: %w", err)
+	return fmt.Errorf("read the manifest of the last point: %w", err)
 }
 
 // dispatch sends a task to whoever reads it and into the sequence. Memory for a small object is taken here, in order, so

@@ -122,7 +122,7 @@ func (v View) report(name string, err error) {
 	if errors.Is(err, repo.ErrMissing) || errors.Is(err, store.ErrNotFound) {
 		kind = repo.Missing
 	}
-	v.Report(repo.Finding{Kind: kind, Name: name, Detail: fmt.Sprint(err)})
+	v.Report(repo.Finding{Kind: kind, Name: name, Detail: fmt.Sprintf("passed over, as if it were not there: %v", err)})
 }
 
 func compare(a, b string) int {

@@ -136,7 +136,7 @@ func byID(ctx context.Context, v View, spec string) (Point, error) {
 	if len(found) > most {
 		names = append(names, fmt.Sprintf("and %d more", len(found)-most))
 	}
-	return Point{}, fmt.Errorf("%s: %w begin with it; give more digits: %s", spec, ErrAmbiguous, strings.Join(names, ", "))
+	return Point{}, fmt.Errorf("%s: %w begins with it; give more digits: %s", spec, ErrAmbiguous, strings.Join(names, ", "))
 }
 
 // noSource says which sources there are.

@@ -168,7 +168,10 @@ func (r *run) content(it *item) (c Content, shown bool) {
 	case it.empty:
 		return NoContent(), false
 	case it.large:
-		return Content{pieces: func(ctx context.Context) iter.Seq2[Piece, error] { return r.stream(ctx, it.e) }}, true
+		return Content{
+			pieces: func(ctx context.Context) iter.Seq2[Piece, error] { return r.stream(ctx, it.e, false) },
+			rough:  func(ctx context.Context) iter.Seq2[Piece, error] { return r.stream(ctx, it.e, true) },
+		}, true
 	case it.err != nil:
 		return lost(it.err), false
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/glob"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/pack"
 )
 
 // Options of a restore.
@@ -95,7 +96,7 @@ type run struct {
 	inFlight sync.WaitGroup  // fetches of windows, and large entries
 	ready    chan *item      // small entries whose content is there
 	queue    chan *item      // an InOrder target's, in order
-	free     chan []byte     // buffers of large entries' batches, for use again
+	scratch  pack.Scratch    // buffers of large entries' chunks
 }
 
 // limits share out the memory.
@@ -103,8 +104,8 @@ type limits struct {
 	small     int64 // bytes of small entries in flight
 	window    int64 // bytes of one window
 	whole     int64 // the largest entry handled as a small one
-	stream    int64 // bytes of one large entry in flight
-	batch     int64 // bytes fetched at once for a large entry
+	stream    int64 // bytes of one batch of a large entry in flight
+	ahead     int64 // batches of one large entry fetched at once
 	streams   int64
 	fetches   int64
 	target    int64
@@ -118,11 +119,15 @@ type limits struct {
 // fewer large entries than receivers.
 func share(memory int64, receivers int) limits {
 	unit := memory / 256
-	return limits{
+	l := limits{
 		small: 40 * unit, window: 13 * unit, whole: 4 * unit,
-		stream: 12 * unit, batch: 4 * unit, streams: min(4, int64(receivers)-1), fetches: 5,
+		stream: 6 * unit, ahead: 2, streams: min(4, int64(receivers)-1, max(1, memory>>25)), fetches: 5,
 		target: 40 * unit, maxWindow: 4096,
 	}
+	if memory < 128<<20 { // every batch has buffers for a frame beside
+		l.ahead = 1
+	}
+	return l
 }
 
 // Run restores. The result is filled in as far as it went, also beside an error. Failures of single entries are not an error: see
@@ -163,7 +168,7 @@ func newRun(o Options) (*run, error) {
 		o.Concurrency = 16
 	}
 	o.Concurrency = max(o.Concurrency, 2)
-	r := &run{o: o, limits: share(o.Memory, o.Concurrency), tally: &tally{progress: o.Progress, failed: o.Failed}, free: make(chan []byte, 8)}
+	r := &run{o: o, limits: share(o.Memory, o.Concurrency), tally: &tally{progress: o.Progress, failed: o.Failed}}
 	var err error
 	if r.include, err = glob.ParseSet(o.Include); err != nil {
 		return nil, fmt.Errorf("restore: include: %w", err)
@@ -182,7 +187,8 @@ func (r *run) all(ctx context.Context) (err error) {
 	t := r.o.Target
 	r.job = Job{
 		Commit: r.o.Commit, Overwrite: r.o.Overwrite, DryRun: r.o.DryRun, Concurrency: r.o.Concurrency,
-		Memory: r.limits.target, Fail: func(key string, err error) { r.tally.late(key, err) },
+		Partial: !r.include.Empty() || !r.exclude.Empty(),
+		Memory:  r.limits.target, Fail: func(key string, err error) { r.tally.late(key, err) },
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
 	if err := t.Begin(ctx, r.job); err != nil {

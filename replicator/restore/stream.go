@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -13,27 +14,52 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
-const (
-	batchPieces = 1024 // chunks and holes of one batch
-	batchQueue  = 16   // batches ahead; bytes bound them more tightly
-)
+// batchPieces is how many chunks and holes a batch has at most.
+const batchPieces = 1024
 
-// batch is a run of an entry's chunks that are fetched together.
+// batch is a run of an entry's chunks that lie behind each other in one pack: one request reads them.
 type batch struct {
 	chunks []format.Chunk
-	size   int64 // bytes of data, holes not counted
-	buf    []byte
-	held   int64 // bytes of the stream's budget
-	done   chan struct{}
-	err    error // set before done is closed
+	pack   format.Hash // of the data chunks, if there are any
+	at     int64       // where the last one's frame starts
+	data   int         // chunks that are no holes
+	budget *semaphore.Weighted
+	came   chan arrival // in order; closed when nothing more comes
+	err    error        // why not, set before came is closed
 }
 
-// stream gives a large entry's content in order, a few batches being fetched ahead.
-func (r *run) stream(ctx context.Context, e *format.Entry) iter.Seq2[Piece, error] {
+// arrival is one chunk's bytes, or why there are none.
+type arrival struct {
+	b   []byte
+	err error
+}
+
+// takes reports whether c can be read by the same request.
+func (b *batch) takes(c *format.Chunk) bool {
+	if len(b.chunks) == batchPieces {
+		return false
+	}
+	return c.Hole || b.data == 0 || c.Pack == b.pack && c.Frame.Offset >= b.at
+}
+
+func (b *batch) add(c format.Chunk) {
+	b.chunks = append(b.chunks, c)
+	if !c.Hole {
+		b.pack, b.at = c.Pack, c.Frame.Offset
+		b.data++
+	}
+}
+
+// stream gives a large entry's content in order, a few batches being fetched ahead. With lax the chunks are not checked
+// one by one, only the whole at the end.
+func (r *run) stream(ctx context.Context, e *format.Entry, lax bool) iter.Seq2[Piece, error] {
 	return func(yield func(Piece, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		g, gctx := errgroup.WithContext(ctx)
-		s := &stream{run: r, e: e, g: g, budget: semaphore.NewWeighted(r.limits.stream), order: make(chan *batch, batchQueue)}
+		s := &stream{
+			run: r, e: e, g: g, lax: lax && !isOneChunk(e),
+			slots: semaphore.NewWeighted(r.limits.ahead), order: make(chan *batch, r.limits.ahead),
+		}
 		g.Go(func() error {
 			defer close(s.order)
 			return s.plan(gctx)
@@ -52,10 +78,11 @@ func (r *run) stream(ctx context.Context, e *format.Entry) iter.Seq2[Piece, erro
 
 type stream struct {
 	*run
-	e      *format.Entry
-	g      *errgroup.Group
-	budget *semaphore.Weighted
-	order  chan *batch
+	e     *format.Entry
+	g     *errgroup.Group
+	lax   bool
+	slots *semaphore.Weighted // batches at once
+	order chan *batch
 }
 
 // plan cuts the content into batches and starts them, in order.
@@ -65,18 +92,13 @@ func (s *stream) plan(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		size := c.Size
-		if c.Hole {
-			size = 0
-		}
-		if len(b.chunks) > 0 && (b.size+size > s.limits.batch || len(b.chunks) == batchPieces) {
+		if !b.takes(&c) {
 			if err := s.start(ctx, b); err != nil {
 				return err
 			}
 			b = &batch{}
 		}
-		b.chunks = append(b.chunks, c)
-		b.size += size
+		b.add(c)
 	}
 	if len(b.chunks) == 0 {
 		return nil
@@ -125,80 +147,72 @@ func (s *stream) chunks(ctx context.Context) iter.Seq2[format.Chunk, error] {
 	}
 }
 
-// start fetches a batch on a goroutine of its own, as soon as the budget allows.
+// start fetches a batch on a goroutine of its own, as soon as an earlier one is done.
 func (s *stream) start(ctx context.Context, b *batch) error {
-	b.held = min(b.size, s.limits.stream)
-	if err := s.budget.Acquire(ctx, b.held); err != nil {
+	if err := s.slots.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	b.buf, b.done = s.buffer(b.size), make(chan struct{})
+	b.budget = semaphore.NewWeighted(s.limits.stream)
+	b.came = make(chan arrival, b.data) // so that nobody waits but for the budget
 	select {
 	case s.order <- b:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	s.g.Go(func() error {
-		defer close(b.done)
+		defer close(b.came)
 		b.err = s.fill(ctx, b)
 		return nil // the consumer sees it in its turn
 	})
 	return nil
 }
 
-// fill fetches what a batch is made of.
+// fill fetches what a batch is made of. Frames are visited in order of their offsets, which is that of the chunks.
 func (s *stream) fill(ctx context.Context, b *batch) error {
 	packs := make(packs)
-	var failed error
-	at := int64(0)
 	for i := range b.chunks {
 		c := &b.chunks[i]
 		if c.Hole {
 			continue
 		}
-		packs.add(piece{chunk: c, sum: c.Sum, dst: b.buf[at : at+c.Size], arrived: func(err error) error {
-			if err != nil && failed == nil {
-				failed = err
+		var dst []byte
+		room := func() ([]byte, error) {
+			if err := b.budget.Acquire(ctx, s.cost(c)); err != nil {
+				return nil, err
 			}
+			dst = s.scratch.Get(c.Size)
+			return dst, nil
+		}
+		packs.add(piece{chunk: c, sum: c.Sum, room: room, lax: s.lax, arrived: func(err error) error {
+			b.came <- arrival{dst, err}
 			return nil
 		}})
-		at += c.Size
 	}
-	for _, j := range packs.jobs() {
-		if err := s.fetches.Acquire(ctx, 1); err != nil {
-			return err
-		}
-		err := s.fetch(ctx, j)
-		s.fetches.Release(1)
-		if err == nil {
-			err = failed
-		}
-		if err != nil {
+	for _, j := range packs.jobs(format.MaxPack) {
+		if err := s.fetch(ctx, j); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// cost is what a chunk takes of its batch's budget.
+func (s *stream) cost(c *format.Chunk) int64 { return min(c.Size, s.limits.stream) }
+
 // consume yields the batches' pieces as they come and checks the whole. more is false when the consumer wants no more.
 func (s *stream) consume(ctx context.Context, yield func(Piece, error) bool) (more bool, err error) {
 	sum := sha256.New()
 	var total int64
 	for b := range s.order {
-		select {
-		case <-b.done:
-		case <-ctx.Done():
-			return true, ctx.Err()
-		}
-		if b.err != nil {
-			return true, b.err
-		}
-		at := int64(0)
 		for i := range b.chunks {
 			c := &b.chunks[i]
 			p := Piece{Hole: c.Size}
 			if !c.Hole {
-				p = Piece{Data: b.buf[at : at+c.Size]}
-				at += c.Size
+				a, err := b.next(ctx)
+				if err != nil {
+					return true, err
+				}
+				p = Piece{Data: a}
 			}
 			if !isOneChunk(s.e) {
 				hashPiece(sum, p)
@@ -207,11 +221,13 @@ func (s *stream) consume(ctx context.Context, yield func(Piece, error) bool) (mo
 			if !yield(p, nil) {
 				return false, nil
 			}
+			if !c.Hole {
+				s.scratch.Put(p.Data)
+				b.budget.Release(s.cost(c))
+			}
 			s.tally.show(0, c.Size)
 		}
-		s.keep(b.buf)
-		b.buf = nil
-		s.budget.Release(b.held)
+		s.slots.Release(1)
 	}
 	if ctx.Err() != nil {
 		return true, nil // the planner's error says why
@@ -220,27 +236,22 @@ func (s *stream) consume(ctx context.Context, yield func(Piece, error) bool) (mo
 		return true, mismatch("%d bytes instead of %d", total, s.e.Size)
 	}
 	if !isOneChunk(s.e) && format.Hash(sum.Sum(nil)) != s.e.SHA256 {
-		return true, mismatch("its chunks are right and its SHA-256 is not")
+		return true, mismatch("its SHA-256 is not the manifest's")
 	}
 	return true, nil
 }
 
-// buffer gives n bytes, of a buffer used before where one is at hand.
-func (r *run) buffer(n int64) []byte {
+// next waits for the batch's next chunk.
+func (b *batch) next(ctx context.Context) ([]byte, error) {
 	select {
-	case b := <-r.free:
-		if int64(cap(b)) >= n {
-			return b[:n]
+	case a, ok := <-b.came:
+		if !ok {
+			return nil, cmp.Or(b.err, ctx.Err(), errUnasked)
 		}
-	default:
+		return a.b, a.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
-	return make([]byte, n, max(n, r.limits.batch))
 }
 
-// keep holds on to a buffer that nobody uses any more.
-func (r *run) keep(b []byte) {
-	select {
-	case r.free <- b:
-	default:
-	}
-}
+var errUnasked = errors.New("a chunk was not fetched")

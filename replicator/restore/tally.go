@@ -100,6 +100,9 @@ func (t *tally) fail(f Failure) error {
 	}
 	t.mu.Unlock()
 	t.show(f.Entries, 0)
+	if errors.Is(f.Err, store.ErrCredentials) {
+		return fmt.Errorf("%w: %w", ErrStop, f) // nothing that is still to come can be read either
+	}
 	if give {
 		return fmt.Errorf("%w: %d failures in a row, the last of them: %w", ErrStop, giveUpAfter, f)
 	}

@@ -54,6 +54,7 @@ type Job struct {
 	Commit      *format.Commit
 	Overwrite   Overwrite
 	DryRun      bool  // decide, and change nothing
+	Partial     bool  // not all of the point's keys are looked at
 	Concurrency int   // how many entries it will be handed at once
 	Memory      int64 // bytes it may use for buffers of its own
 	// Fail reports an entry that was taken and went wrong after its Restore came back, or that had none (Done). It may be
@@ -100,6 +101,7 @@ type Content struct {
 	whole  []byte
 	isHeld bool
 	pieces func(context.Context) iter.Seq2[Piece, error]
+	rough  func(context.Context) iter.Seq2[Piece, error] // nil: pieces
 }
 
 // Whole gives the content of a small entry, verified. It is valid during Restore only. ok is false for a large one, and
@@ -110,6 +112,16 @@ func (c Content) Whole() (b []byte, ok bool) { return c.whole, c.isHeld }
 // was as long as the entry says and had its SHA-256: until then nothing may be called done. It can be asked for again, and
 // is then fetched again.
 func (c Content) Pieces(ctx context.Context) iter.Seq2[Piece, error] { return c.pieces(ctx) }
+
+// Rough is Pieces for a receiver that can begin anew: the whole is verified at the end, and not each piece before, which is
+// half the hashing. An error that wraps [ErrContent] at the end says that something was wrong, as where a forged object
+// lies over the right one. Ask for Pieces then: they find the right one.
+func (c Content) Rough(ctx context.Context) iter.Seq2[Piece, error] {
+	if c.rough != nil {
+		return c.rough(ctx)
+	}
+	return c.pieces(ctx)
+}
 
 // NoContent is what a receiver is handed with TakeEmpty.
 func NoContent() Content {

@@ -105,7 +105,11 @@ func (w *walker) lostRest(ctx context.Context, err error) error {
 	if w.include.Empty() {
 		rest = max(w.o.Commit.Manifest.Entries-w.seen, 1)
 	}
-	return w.tally.fail(Failure{Key: w.last, Entries: rest, Err: fmt.Errorf("manifest after this key: %w", err)})
+	what := "manifest after this key"
+	if w.last == "" {
+		what = "manifest from its beginning"
+	}
+	return w.tally.fail(Failure{Key: w.last, Entries: rest, Err: fmt.Errorf("%s: %w", what, err)})
 }
 
 // entry collects the versions of one key; with the first of the next they are settled.

@@ -43,6 +43,8 @@ type piece struct {
 	chunk *format.Chunk
 	sum   format.Hash
 	dst   []byte
+	room  func() ([]byte, error) // gives dst when the bytes are there; nil: it is given
+	lax   bool                   // the whole is checked later, and this chunk then
 	there bool
 	// arrived is told once, with nil or with why it will not come.
 	arrived func(error) error
@@ -67,7 +69,7 @@ func (w *walker) flush(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, job := range packs.jobs() {
+	for _, job := range packs.jobs(jobPlain) {
 		if err := w.fetches.Acquire(ctx, 1); err != nil {
 			return err
 		}
@@ -151,13 +153,10 @@ type job struct {
 }
 
 // A job is cut so that one fetch does for it and several processors have something to decode.
-const (
-	jobPlain = 4 << 20
-	jobSpan  = 8 << 20
-)
+const jobPlain = 4 << 20
 
-// jobs gives the work, pack by pack in order of offset.
-func (p packs) jobs() []job {
+// jobs gives the work, pack by pack in order of offset, each of at most so many plain bytes.
+func (p packs) jobs(most int64) []job {
 	var out []job
 	for pack, frames := range p {
 		all := make([]*wanted, 0, len(frames))
@@ -168,7 +167,7 @@ func (p packs) jobs() []job {
 		for len(all) > 0 {
 			n, plain := 0, int64(0)
 			for _, f := range all {
-				if n > 0 && (plain+f.frame.Plain > jobPlain || f.frame.Offset+f.frame.Length-all[0].frame.Offset > jobSpan) {
+				if n > 0 && (plain+f.frame.Plain > most || f.frame.Offset+f.frame.Length-all[0].frame.Offset > 2*most) {
 					break
 				}
 				plain += f.frame.Plain
@@ -193,9 +192,17 @@ func (r *run) fetch(ctx context.Context, j job) error {
 				continue
 			}
 			b := plain[x.chunk.At:][:x.chunk.Size]
-			if sha256.Sum256(b) != x.sum {
+			if !x.lax && sha256.Sum256(b) != x.sum {
+				if x.room != nil {
+					return repo.ErrWrongBytes // those behind it must not come before it
+				}
 				ok = false
 				continue
+			}
+			if x.room != nil {
+				if x.dst, fatal = x.room(); fatal != nil {
+					return fatal
+				}
 			}
 			copy(x.dst, b)
 			x.there = true

@@ -217,8 +217,17 @@ func (r *run) countRead() {
 	r.sum.ObjectsRead++
 }
 
-// hashes streams one version and compares its hash.
+// hashes compares the hash of one version. What was wrong is read once more: the network may have changed it.
 func (r *run) hashes(ctx context.Context, info store.Info, sum format.Hash) (bool, error) {
+	ok, err := r.hashesNow(ctx, info, sum)
+	if err == nil && !ok {
+		ok, err = r.hashesNow(ctx, info, sum)
+	}
+	return ok, err
+}
+
+// hashesNow streams one version and compares its hash.
+func (r *run) hashesNow(ctx context.Context, info store.Info, sum format.Hash) (bool, error) {
 	body, err := r.o.In.Open(ctx, info.Ref, 0, -1)
 	if err != nil {
 		return false, err

@@ -42,7 +42,9 @@ func whole(ctx context.Context, r store.Reader, hint store.Ref, sum format.Hash,
 	if err == nil && sha256.Sum256(b) == sum {
 		return b, store.Info{Ref: hint, Size: int64(len(b))}, nil
 	}
-	if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, format.ErrBounds) {
+	// A stream without a version that breaks is not taken up again below here, as another object may be the newest by then.
+	broke := hint.Version == "" && store.Retryable(err)
+	if err != nil && !broke && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, format.ErrBounds) {
 		return nil, store.Info{}, err
 	}
 	info, err := locate(ctx, r, hint.Name, sum, max, report)
@@ -90,7 +92,7 @@ func locate(ctx context.Context, r store.Reader, name string, sum format.Hash, m
 		}
 		if ok {
 			if seen > 1 {
-				report.send(Tampered, name, "%d newer versions or delete markers lie on top of the right bytes, in version %s", seen-1, info.Version)
+				report.send(Tampered, name, "newer versions or delete markers (%d) lie on top of the right bytes, in version %s", seen-1, info.Version)
 			}
 			return info, nil
 		}
@@ -98,7 +100,7 @@ func locate(ctx context.Context, r store.Reader, name string, sum format.Hash, m
 	if seen == 0 {
 		return store.Info{}, fmt.Errorf("%s: %w", name, ErrMissing)
 	}
-	return store.Info{}, fmt.Errorf("%s: looked at %d versions: %w", name, seen, ErrDamaged)
+	return store.Info{}, fmt.Errorf("%s: %w (%d looked at)", name, ErrDamaged, seen)
 }
 
 // hasHash streams one version and compares its hash. A version that ends early has not.

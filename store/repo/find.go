@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"fmt"
@@ -66,7 +67,8 @@ type candidate struct {
 	number  int
 	sum     format.Hash
 	name    string
-	arrived time.Time // its oldest version
+	version string // the oldest
+	arrived time.Time
 }
 
 // Find recognises the repository in a vault: the first descriptor that arrived, by the vault's own timestamps, and the
@@ -113,14 +115,14 @@ func listDescriptors(ctx context.Context, r store.Reader, report Report) ([]cand
 		}
 		if last := len(out) - 1; last >= 0 && out[last].name == info.Name {
 			if info.Modified.Before(out[last].arrived) {
-				out[last].arrived = info.Modified
+				out[last].arrived, out[last].version = info.Modified, info.Version
 			}
 			continue
 		}
 		if len(out) >= maxDescriptors {
 			return nil, fmt.Errorf("over %d descriptors: %w", maxDescriptors, format.ErrBounds)
 		}
-		out = append(out, candidate{n, sum, info.Name, info.Modified})
+		out = append(out, candidate{n, sum, info.Name, info.Version, info.Modified})
 	}
 	slices.SortStableFunc(out, func(a, b candidate) int {
 		if a.number != b.number {
@@ -136,6 +138,8 @@ const maxDescriptors = 10_000
 
 func pickFirst(ctx context.Context, r store.Reader, cands []candidate, pin string, report Report) (Link, error) {
 	var found []Link
+	var spoilt error
+	var junk []Finding // if there is a right one beside it; else it may be the right one that is spoilt
 	for _, c := range cands {
 		if c.number != 0 || pin != "" && !strings.HasPrefix(c.sum.String(), pin) {
 			continue
@@ -146,22 +150,45 @@ func pickFirst(ctx context.Context, r store.Reader, cands []candidate, pin strin
 		l, err := readDescriptor(ctx, r, c, ed25519.PublicKey(nil), report)
 		if err != nil {
 			if notOurs(err) {
-				report.send(Tampered, c.name, "%v", err)
+				junk = append(junk, Finding{Tampered, c.name, err.Error()})
+				spoilt = cmp.Or(spoilt, err)
 				continue
 			}
 			return Link{}, err
 		}
 		found = append(found, l)
 	}
+	if len(found) > 0 && report != nil {
+		for _, f := range junk {
+			report(f)
+		}
+	}
 	switch {
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) > 1:
 		return Link{}, ErrAmbiguous
+	case spoilt != nil:
+		return Link{}, fmt.Errorf("%w; %s", spoilt, elsewhere)
 	case pin != "" && len(cands) > 0:
 		return Link{}, fmt.Errorf("no descriptor here begins with %s: %w", pin, ErrFingerprint)
 	}
-	return Link{}, ErrNoRepository
+	return Link{}, nothing(ctx, r)
+}
+
+// elsewhere is what helps a vault that lost its first descriptor. Another must not be made: the points would not be its own.
+const elsewhere = "without it nothing here can be recognised. It is the same object in every vault: `holdfast init` brings it from " +
+	"another vault of the configuration; else put it back from a copy of this one"
+
+// nothing tells a place without a repository from a repository that lost its descriptor.
+func nothing(ctx context.Context, r store.Reader) error {
+	for _, err := range r.Versions(ctx, format.PrefixPoints) {
+		if err != nil {
+			return fmt.Errorf("list points: %w", err)
+		}
+		return fmt.Errorf("%s: %w, and there are recovery points; %s", format.PrefixDescriptors, ErrMissing, elsewhere)
+	}
+	return ErrNoRepository
 }
 
 // pickNext finds descriptor n: signed by the key before, naming the one before, the earliest to arrive.
@@ -188,7 +215,7 @@ func pickNext(ctx context.Context, r store.Reader, cands []candidate, repo *Repo
 
 // readDescriptor reads and checks one; signer nil means it signs for itself.
 func readDescriptor(ctx context.Context, r store.Reader, c candidate, signer ed25519.PublicKey, report Report) (Link, error) {
-	b, _, err := whole(ctx, r, store.Ref{Name: c.name}, c.sum, format.MaxDescriptor, report)
+	b, _, err := whole(ctx, r, store.Ref{Name: c.name, Version: c.version}, c.sum, format.MaxDescriptor, report)
 	if err != nil {
 		return Link{}, fmt.Errorf("read descriptor: %w", err)
 	}

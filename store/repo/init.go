@@ -2,6 +2,7 @@ package repo
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -91,6 +92,7 @@ func Init(ctx context.Context, o InitOptions) ([]InitResult, error) {
 func survey(ctx context.Context, o InitOptions) ([]*Repository, *Repository, error) {
 	found := make([]*Repository, len(o.Vaults))
 	var one *Repository
+	var lost error // a vault that had a repository and cannot tell which: to be filled from another, never begun anew
 	for i, v := range o.Vaults {
 		if _, err := Inspect(ctx, v, o.Now); err != nil {
 			return nil, nil, err
@@ -103,6 +105,10 @@ func survey(ctx context.Context, o InitOptions) ([]*Repository, *Repository, err
 		if errors.Is(err, ErrNoRepository) {
 			continue
 		}
+		if notOurs(err) {
+			lost = cmp.Or(lost, fmt.Errorf("vault %s: %w", v.Name, err))
+			continue
+		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("vault %s: %w", v.Name, err)
 		}
@@ -110,12 +116,15 @@ func survey(ctx context.Context, o InitOptions) ([]*Repository, *Repository, err
 			return nil, nil, fmt.Errorf("vault %s already holds a repository: %w", v.Name, err)
 		}
 		if !sameRecipients(o.Recipients, r.Now().Recipients) {
-			return nil, nil, fmt.Errorf("vault %s: %w", v.Name, ErrRecipients)
+			return nil, nil, fmt.Errorf("vault %s: %w", v.Name, otherRecipients(r))
 		}
 		if one != nil && one.ID != r.ID {
 			return nil, nil, fmt.Errorf("vault %s: %w", v.Name, ErrAmbiguous)
 		}
 		found[i], one = r, r
+	}
+	if one == nil && lost != nil {
+		return nil, nil, lost
 	}
 	return found, one, nil
 }
@@ -176,7 +185,7 @@ func copyFounding(ctx context.Context, o InitOptions, r *Repository) (descriptor
 			return descriptor, keyCopy, nil
 		}
 	}
-	return nil, nil, err
+	return nil, nil, fmt.Errorf("read what the repository was founded with, in any vault: %w", err)
 }
 
 // found1 writes the founding objects into one vault, the descriptor last, and recognises the result.

@@ -20,11 +20,24 @@ type keeper struct {
 	reader *Reader
 	offset time.Duration // vault's clock minus ours
 	now    func() time.Time
+	report Report
+	life   context.Context // ends when the vault is left out: nothing waits any longer for it
+	end    context.CancelFunc
 
-	mu      sync.Mutex
-	pending []format.Placement // read back, not yet in a placements object
-	failed  error              // the first failure: nothing more is put here in this run
-	calls   Calls
+	mu       sync.Mutex
+	pending  []format.Placement // read back, not yet in a placements object
+	unplaced int64              // bytes of what was stored since they were last written
+	flushed  time.Time          // when that was
+	failed   error              // the first failure: nothing more is put here in this run
+	calls    Calls
+}
+
+// newKeeper makes a session's keeper. All it asks of the vault ends when the vault is left out.
+func newKeeper(v *Vault, now func() time.Time, report Report) *keeper {
+	k := &keeper{now: now, report: report.in(v.Name), flushed: now()}
+	k.life, k.end = context.WithCancel(context.Background())
+	k.vault = k.guarded(v)
+	return k
 }
 
 // Calls counts what a keeper did.
@@ -41,6 +54,7 @@ func (k *keeper) fail(err error) error {
 	defer k.mu.Unlock()
 	if k.failed == nil {
 		k.failed = fmt.Errorf("vault %s: %w", k.vault.Name, err)
+		k.end()
 	}
 	return k.failed
 }
@@ -95,6 +109,7 @@ func (k *keeper) store(ctx context.Context, name string, body []byte, sum format
 	k.mu.Lock()
 	k.calls.Objects++
 	k.calls.Bytes += int64(len(body))
+	k.unplaced += int64(len(body))
 	k.mu.Unlock()
 	return p, nil
 }
@@ -145,32 +160,6 @@ func (k *keeper) holds(p format.Placement, need time.Time) bool {
 	return k.vault.Locking.Mode == store.Compliance && p.Mode == string(store.Compliance) && !p.Until.Before(need)
 }
 
-// secure makes sure that this vault holds name, locked until need at least. from are other vaults to copy it from.
-func (k *keeper) secure(ctx context.Context, name string, size int64, need time.Time, from []*keeper) error {
-	p, ok, err := k.placement(name)
-	if err != nil {
-		return err
-	}
-	if ok && k.holds(p, need) {
-		return nil
-	}
-	if !ok {
-		if p, err = k.obtain(ctx, name, size, need, from); err != nil {
-			return err
-		}
-		if k.holds(p, need) {
-			return nil
-		}
-	}
-	err = k.extend(ctx, p, need)
-	if ok && (errors.Is(err, ErrMissing) || errors.Is(err, ErrDamaged)) {
-		if p, err = k.obtain(ctx, name, size, need, from); err == nil && !k.holds(p, need) {
-			err = k.extend(ctx, p, need)
-		}
-	}
-	return err
-}
-
 // extend lengthens the lock of exactly the version placed, and reads it back. Where there are no locks it sees to it that
 // the object is still there.
 func (k *keeper) extend(ctx context.Context, p format.Placement, need time.Time) error {
@@ -180,10 +169,11 @@ func (k *keeper) extend(ctx context.Context, p format.Placement, need time.Time)
 	}
 	ref := store.Ref{Name: p.Name, Version: p.Version}
 	info, got, err := k.vault.Read.Stat(ctx, ref)
-	if k.vault.Locking.Mode == store.ModeNone && err == nil && info.Size == p.Size {
+	whole := err == nil && info.Size == p.Size
+	if k.vault.Locking.Mode == store.ModeNone && whole {
 		return nil
 	}
-	if errors.Is(err, store.ErrNotFound) {
+	if errors.Is(err, store.ErrNotFound) || err == nil && !whole {
 		if info, err = k.reader.Locate(ctx, p.Name); err == nil {
 			ref = info.Ref
 			_, got, err = k.vault.Read.Stat(ctx, ref)
@@ -209,31 +199,12 @@ func (k *keeper) extend(ctx context.Context, p format.Placement, need time.Time)
 	return k.note(np)
 }
 
-// obtain finds an object whose placement is not known: in this vault, by reading it, or in another, by copying it.
-func (k *keeper) obtain(ctx context.Context, name string, size int64, need time.Time, from []*keeper) (format.Placement, error) {
-	for _, other := range from {
-		if other == k || other.err() != nil {
-			continue
-		}
-		if _, ok, err := other.placement(name); err != nil || !ok {
-			continue
-		}
-		body, _, err := other.reader.Whole(ctx, name, format.MaxPack)
-		if err != nil {
-			continue // the next vault may have it; this one's trouble shows where it is needed itself
-		}
-		sum, err := format.ParseName(name)
-		if err != nil {
-			return format.Placement{}, err
-		}
-		k.mu.Lock()
-		k.calls.Copied++
-		k.mu.Unlock()
-		return k.put(ctx, name, body, sum, need, false)
-	}
+// adopt finds an object whose placement is not known among what the vault holds, by reading it. A size below zero is
+// not known.
+func (k *keeper) adopt(ctx context.Context, name string, size int64, index bool) (format.Placement, error) {
 	info, err := k.reader.Locate(ctx, name)
 	if err != nil {
-		return format.Placement{}, fmt.Errorf("an object that the point needs: %w", err)
+		return format.Placement{}, err
 	}
 	if size >= 0 && info.Size != size {
 		return format.Placement{}, fmt.Errorf("%s: %w", name, ErrDamaged)
@@ -242,8 +213,18 @@ func (k *keeper) obtain(ctx context.Context, name string, size int64, need time.
 	if err != nil {
 		return format.Placement{}, err
 	}
-	p := format.Placement{Name: name, Version: info.Version, Size: info.Size, Mode: string(got.Mode), Until: format.At(got.Until)}
+	p := format.Placement{Name: name, Version: info.Version, Size: info.Size, Mode: string(got.Mode), Until: format.At(got.Until), Index: index}
 	return p, k.note(p)
+}
+
+// lose forgets where an object was and says so. Nothing of the vault's is changed.
+func (k *keeper) lose(name string, why error) error {
+	kind := Missing
+	if !errors.Is(why, ErrMissing) {
+		kind = Damaged
+	}
+	k.report.send(kind, name, "%v", why)
+	return k.cache.Drop(k.vault.Name, name)
 }
 
 // Minus is what was done since an earlier count.

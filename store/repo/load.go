@@ -14,10 +14,9 @@ import (
 )
 
 // load reads the placements and index segments of one vault that the cache has not seen: what earlier runs, killed ones
-// and other machines' included, have stored. A segment that is damaged or not signed by the repository is reported and
+// and other machines' included, have stored; and forgets what the vault does not list any more. A segment that is damaged or not signed by the repository is reported and
 // left out: its chunks are stored again.
 func (s *Session) load(ctx context.Context, k *keeper) error {
-	k.cache = s.cache
 	seen := ""
 	for info, err := range k.vault.Read.Versions(ctx, format.PrefixPlacements) {
 		if err != nil {
@@ -31,21 +30,27 @@ func (s *Session) load(ctx context.Context, k *keeper) error {
 			return err
 		}
 	}
+	if err := s.compare(ctx, k); err != nil {
+		return err
+	}
+	if err := s.settleDoubts(ctx, k); err != nil {
+		return err
+	}
 	return s.loadIndexes(ctx, k)
 }
 
 func (s *Session) loadPlacements(ctx context.Context, k *keeper, info store.Info) error {
 	_, sum, err := format.ParsePlacementsName(info.Name)
 	if err != nil {
-		s.report.send(Tampered, info.Name, "not the name of a placements object")
+		k.report.send(Tampered, info.Name, "not the name of a placements object")
 		return nil
 	}
 	if done, err := s.cache.Loaded(k.vault.Name, info.Name); err != nil || done {
 		return err
 	}
-	body, got, err := whole(ctx, k.vault.Read, info.Ref, sum, format.MaxPack, s.report)
+	body, got, err := whole(ctx, k.vault.Read, info.Ref, sum, format.MaxPack, k.report)
 	if err != nil {
-		return s.passOver(info.Name, err)
+		return k.passOver(info.Name, err)
 	}
 	err = scanBytes(ctx, body, func(plain []byte) error {
 		_, lines, err := format.DecodePlacements(plain, s.verifier(attest.Placements))
@@ -59,7 +64,7 @@ func (s *Session) loadPlacements(ctx context.Context, k *keeper, info store.Info
 		err = s.cache.PutPlacements(k.vault.Name, []format.Placement{{Name: info.Name, Version: got.Version, Size: got.Size}})
 	}
 	if err != nil {
-		return s.passOver(info.Name, err)
+		return k.passOver(info.Name, err)
 	}
 	return s.cache.MarkLoaded(k.vault.Name, info.Name)
 }
@@ -97,7 +102,7 @@ func (s *Session) loadIndexes(ctx context.Context, k *keeper) error {
 			return s.cache.PutIndex(lines)
 		})
 		if err != nil {
-			if err = s.passOver(p.Name, err); err != nil {
+			if err = k.passOver(p.Name, err); err != nil {
 				return err
 			}
 			continue
@@ -114,9 +119,9 @@ func (s *Session) verifier(d attest.Domain) func(msg, sig []byte) bool {
 }
 
 // passOver reports a segment that cannot be used and goes on; only a failing vault stops the run.
-func (s *Session) passOver(name string, err error) error {
+func (k *keeper) passOver(name string, err error) error {
 	if notOurs(err) || errors.Is(err, format.ErrSignature) || wrongVersion(err) || errors.Is(err, seal.ErrNoKey) {
-		s.report.send(Tampered, name, "left out: %v", err)
+		k.report.send(Tampered, name, "left out: %v", err)
 		return nil
 	}
 	return err

@@ -55,6 +55,18 @@ func (l *lru[K, V]) get(k K, make func() V) V {
 	return v
 }
 
+// drop forgets what goes chooses.
+func (l *lru[K, V]) drop(goes func(K) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for k, e := range l.at {
+		if goes(k) {
+			l.order.Remove(e)
+			delete(l.at, k)
+		}
+	}
+}
+
 func isPlain(name string) bool {
 	return strings.HasPrefix(name, format.PrefixNeeds) || strings.HasPrefix(name, format.PrefixPlacements)
 }

@@ -26,15 +26,20 @@ type Point struct {
 	Arrived        time.Time // the vault's timestamp of that version
 	Late           bool      // arrived over an hour after it was signed
 
-	covered int // versions and delete markers that lie on top
+	covered  int          // versions and delete markers beside the oldest version
+	versions []store.Info // all there are, the oldest included; at most maxCopies
 }
+
+// maxCopies is how many versions of one commit object are looked at for being the same: where a request was repeated
+// because its answer was lost, there are a few at most.
+const maxCopies = 8
 
 // LateAfter is how long after its signed time a point may arrive without being marked late.
 const LateAfter = time.Hour
 
 // Points lists the points of source ("" : of all sources) in order of signed time. A name that is malformed, or whose
 // signature no key of the repository made, or that claims a time later than the vault saw it arrive, is junk: reported,
-// never taken. Commit objects are not fetched.
+// never taken. Commit objects are not fetched, but where there are several versions of one.
 func (r *Repository) Points(ctx context.Context, in store.Reader, source string, report Report) ([]Point, error) {
 	prefix := format.PrefixPoints
 	if source != "" {
@@ -60,6 +65,11 @@ func (r *Repository) Points(ctx context.Context, in store.Reader, source string,
 			continue
 		}
 		out = append(out, p)
+	}
+	for i := range out {
+		if err := out[i].recount(ctx, in); err != nil {
+			return nil, fmt.Errorf("list points: %w", err)
+		}
 	}
 	out = slices.DeleteFunc(out, func(p Point) bool { return !p.settle(report) })
 	slices.SortFunc(out, inTime)
@@ -87,6 +97,7 @@ func (r *Repository) vouch(info store.Info) (Point, error) {
 	if info.DeleteMarker {
 		p.Version, p.Arrived = "", time.Time{}
 	}
+	p.keep(info)
 	return p, nil
 }
 
@@ -94,9 +105,37 @@ func (r *Repository) vouch(info store.Info) (Point, error) {
 // server does not keep to that.
 func (p *Point) meet(info store.Info) {
 	p.covered++
+	p.keep(info)
 	if !info.DeleteMarker && (p.Arrived.IsZero() || !info.Modified.After(p.Arrived)) {
 		p.Version, p.Arrived = info.Version, info.Modified
 	}
+}
+
+func (p *Point) keep(info store.Info) {
+	if !info.DeleteMarker && len(p.versions) < maxCopies {
+		p.versions = append(p.versions, info)
+	}
+}
+
+// recount takes the same bytes put twice for what they are: a repeated request, and no harm. Where there are delete markers
+// too, or very many versions, nothing is looked at: the point is covered in any case.
+func (p *Point) recount(ctx context.Context, in store.Reader) error {
+	if p.covered == 0 || p.covered+1 != len(p.versions) {
+		return nil
+	}
+	for _, info := range p.versions {
+		if info.Version == p.Version || info.Size > format.MaxCommit {
+			continue
+		}
+		same, err := hasHash(ctx, in, info, p.ID)
+		if err != nil {
+			return err
+		}
+		if same {
+			p.covered--
+		}
+	}
+	return nil
 }
 
 // settle reports whether a point stands, once its oldest version is known.
@@ -106,7 +145,7 @@ func (p *Point) settle(report Report) bool {
 		return false
 	}
 	if p.covered > 0 {
-		report.send(Tampered, p.Name, "%d newer versions or delete markers lie on top of this point", p.covered)
+		report.send(Tampered, p.Name, "newer versions or delete markers (%d) lie on top of this point", p.covered)
 	}
 	if p.SignedAt.After(p.Arrived) {
 		report.send(Tampered, p.Name, "claims %s but arrived at %s", p.SignedAt.Format(time.RFC3339), p.Arrived.Format(time.RFC3339))
@@ -136,11 +175,10 @@ func notOurs(err error) bool {
 	return errors.Is(err, format.ErrMalformed) || errors.Is(err, format.ErrBounds) || errors.Is(err, ErrDamaged) || errors.Is(err, ErrMissing)
 }
 
-// Head is a point with what its commit says and a reader of a vault that has it.
+// Head is a point with what its commit says.
 type Head struct {
 	Point
 	Commit *format.Commit
-	Reader *Reader
 }
 
 // Heads are a source's points over all vaults of a session.
@@ -155,8 +193,8 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 	var mu sync.Mutex
 	found := map[format.Hash]Head{}
 	newest := map[format.Hash]bool{}
-	err := s.each(func(k *keeper) error {
-		points, err := s.repo.Points(ctx, k.vault.Read, source, s.report)
+	err := s.each(ctx, func(k *keeper) error {
+		points, err := s.repo.Points(ctx, k.vault.Read, source, k.report)
 		if err != nil {
 			return err
 		}
@@ -165,12 +203,12 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 		g.SetLimit(secureParallel)
 		for i, p := range points {
 			g.Go(func() error {
-				c, err := s.repo.Commit(gctx, k.vault.Read, p, s.report)
+				c, err := s.repo.Commit(gctx, k.vault.Read, p, k.report)
 				if notOurs(err) {
-					s.report.send(Damaged, p.Name, "%v", err)
+					k.report.send(Damaged, p.Name, "%v", err)
 					return nil
 				}
-				heads[i] = Head{p, c, k.reader}
+				heads[i] = Head{p, c}
 				return err
 			})
 		}

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/crypto/seal"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/pack"
@@ -117,7 +119,7 @@ func (r *Reader) Frames(ctx context.Context, name string, frames []format.Frame,
 	if err == nil {
 		err = opened.Frames(ctx, frames, once)
 	}
-	if err == nil || proven || !wrongVersion(err) {
+	if err == nil || proven || !wrongVersion(err) && !errors.Is(err, seal.ErrNoKey) {
 		return annotate(name, err)
 	}
 	if opened, err = r.relocate(ctx, o, name); err == nil {
@@ -133,7 +135,7 @@ func (r *Reader) Scan(ctx context.Context, name string, visit func(f format.Fram
 		return err
 	}
 	opened, proven, err := r.ready(ctx, o, name)
-	if err != nil && !proven && wrongVersion(err) {
+	if err != nil && !proven && (wrongVersion(err) || errors.Is(err, seal.ErrNoKey)) {
 		opened, err = r.relocate(ctx, o, name)
 	}
 	if err != nil {
@@ -149,6 +151,25 @@ func (r *Reader) Whole(ctx context.Context, name string, max int64) ([]byte, sto
 		return nil, store.Info{}, err
 	}
 	return whole(ctx, r.in, r.hint(name), sum, max, r.report)
+}
+
+// exactly is Whole of an object of known size (less than zero: not known), read into a buffer of that size.
+func (r *Reader) exactly(ctx context.Context, name string, size int64) ([]byte, error) {
+	sum, err := format.ParseName(name)
+	if err != nil {
+		return nil, err
+	}
+	if size >= 0 && size <= format.MaxPack {
+		b, err := readRange(ctx, r.in, r.hint(name), 0, size)
+		if err == nil && sha256.Sum256(b) == sum {
+			return b, nil
+		}
+		if err != nil && !wrongVersion(err) {
+			return nil, err
+		}
+	}
+	b, _, err := r.Whole(ctx, name, format.MaxPack)
+	return b, err
 }
 
 // Locate finds the version of name with the right bytes by reading versions until one fits.
@@ -203,6 +224,7 @@ func (r *Reader) relocate(ctx context.Context, o *object, name string) (*pack.Ob
 	if err != nil {
 		return nil, err
 	}
+	r.blocks.drop(func(k blockKey) bool { return k.ref.Name == name }) // they may be what was wrong
 	if err := r.openAt(ctx, o, info); err != nil {
 		return nil, err
 	}
@@ -226,6 +248,9 @@ func (r *Reader) openAt(ctx context.Context, o *object, info store.Info) error {
 		return err
 	}
 	opened.Reuse(&r.scratch)
+	if isPack(ref.Name) {
+		opened.Streamed(func(ctx context.Context, off, n int64) (io.ReadCloser, error) { return r.in.Open(ctx, ref, off, n) })
+	}
 	o.opened, o.ref = opened, ref
 	return nil
 }
@@ -292,6 +317,8 @@ func annotate(name string, err error) error {
 		return nil
 	case errors.Is(err, ErrWrongBytes):
 		return fmt.Errorf("%s: %w (%w)", name, ErrDamaged, err)
+	case strings.HasPrefix(err.Error(), name+": "):
+		return err // it says so itself
 	}
 	return fmt.Errorf("%s: %w", name, err)
 }

@@ -2,7 +2,6 @@ package repo
 
 import (
 	"context"
-	"errors"
 	"iter"
 	"strings"
 	"time"
@@ -17,9 +16,10 @@ const secureParallel = 16
 
 // Secure makes sure that every active vault holds each of the needs, locked until the session's time at least: from its
 // placement, by lengthening the lock, or by copying the object from another vault. A vault where that fails is left out.
-// needs is walked once.
+// An object that some active vault lacks and none can give is in the *LostError that comes back. needs is walked once.
 func (s *Session) Secure(ctx context.Context, needs iter.Seq2[format.Need, error]) error {
 	until := s.until()
+	lost := &losses{}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(secureParallel)
 	for n, err := range needs {
@@ -36,19 +36,33 @@ func (s *Session) Secure(ctx context.Context, needs iter.Seq2[format.Need, error
 			if ok && k.holds(p, until) {
 				continue
 			}
-			g.Go(func() error { return s.settle(gctx, k, k.secure(gctx, n.Name, n.Size, until, s.keepers)) })
+			g.Go(func() error {
+				err := s.secure(gctx, k, n.Name, n.Size, until)
+				if lostBytes(err) && gctx.Err() == nil {
+					lost.add(k, n.Name, err)
+					return nil
+				}
+				if err == nil {
+					err = s.keepUp(gctx, k)
+				}
+				return s.settle(gctx, k, err)
+			})
 		}
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return s.living()
+	if err := s.living(); err != nil {
+		return err
+	}
+	return lost.err()
 }
 
-// SecureSegments keeps up the locks of index segments and placements objects, which no point needs but later runs use.
+// SecureSegments keeps up the locks of index segments and placements objects, which no point needs but later runs use,
+// and copies index segments into vaults that lack them: content is then found in any vault that outlives the others.
 func (s *Session) SecureSegments(ctx context.Context) error {
 	until := s.until()
-	return s.each(func(k *keeper) error {
+	return s.each(ctx, func(k *keeper) error {
 		var due []format.Placement
 		for p, err := range s.cache.Placements(k.vault.Name) {
 			if err != nil {
@@ -58,8 +72,46 @@ func (s *Session) SecureSegments(ctx context.Context) error {
 				due = append(due, p)
 			}
 		}
-		return s.extendAll(ctx, k, due, until)
+		if err := s.extendAll(ctx, k, due, until); err != nil {
+			return err
+		}
+		return s.copySegments(ctx, k, until)
 	})
+}
+
+func (s *Session) copySegments(ctx context.Context, k *keeper, until time.Time) error {
+	for _, other := range s.active() {
+		if other == k {
+			continue
+		}
+		for p, err := range s.cache.PlacementsUnder(other.vault.Name, format.PrefixMeta) {
+			if err != nil {
+				return err
+			}
+			if !p.Index {
+				continue
+			}
+			if _, ok, err := k.placement(p.Name); err != nil {
+				return err
+			} else if ok {
+				continue
+			}
+			_, err := s.obtain(ctx, k, p.Name, p.Size, until, true)
+			if lostBytes(err) {
+				continue // it was reported; what it said is in the cache
+			}
+			if err != nil {
+				return err
+			}
+			if err := s.cache.MarkLoaded(k.vault.Name, p.Name); err != nil {
+				return err
+			}
+			if err := s.keepUp(ctx, k); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // extendAll lengthens the locks of segments. One that is gone or damaged is reported and done without: what it said is in
@@ -70,37 +122,16 @@ func (s *Session) extendAll(ctx context.Context, k *keeper, due []format.Placeme
 	for _, p := range due {
 		g.Go(func() error {
 			err := k.extend(gctx, p, until)
-			switch {
-			case errors.Is(err, ErrMissing):
-				s.report.send(Missing, p.Name, "%v", err)
-				return nil
-			case errors.Is(err, ErrDamaged):
-				s.report.send(Damaged, p.Name, "%v", err)
-				return nil
+			if lostBytes(err) && gctx.Err() == nil {
+				return k.lose(p.Name, err)
+			}
+			if err == nil {
+				err = s.keepUp(gctx, k)
 			}
 			return err
 		})
 	}
 	return g.Wait()
-}
-
-// settle turns an error of one vault into that vault being left out; the others go on.
-func (s *Session) settle(ctx context.Context, k *keeper, err error) error {
-	if err == nil {
-		return nil
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	_ = k.fail(err) // kept in the keeper, shown in the vault's result
-	return s.living()
-}
-
-func (s *Session) living() error {
-	if len(s.active()) == 0 {
-		return s.dead()
-	}
-	return nil
 }
 
 // Standing gives the objects every point needs besides content: the descriptors and the host key's sealed copies.

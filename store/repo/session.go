@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/holdfast-backup/holdfast/crypto/attest"
 	"github.com/holdfast-backup/holdfast/crypto/keys"
@@ -28,6 +30,7 @@ type SessionOptions struct {
 	Cache      func(repository format.Hash) (*cache.Cache, error)
 	Report     Report
 	Now        func() time.Time // default time.Now
+	Pace       Pace
 }
 
 // Session is one job's hold on a repository in all its vaults: it reads old metadata, stores and locks new objects, and
@@ -43,6 +46,8 @@ type Session struct {
 	meta    []keys.Recipient // restore keys and the host's metadata key
 	now     func() time.Time
 	report  Report
+	pace    Pace
+	copying *semaphore.Weighted // bytes on their way from one vault to another
 
 	mu   sync.Mutex
 	need time.Time // what is stored now is held until then, and the slack
@@ -54,10 +59,16 @@ func OpenSession(ctx context.Context, o SessionOptions) (*Session, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Session{host: o.HostKey, now: o.Now, report: o.Report}
+	s := &Session{host: o.HostKey, now: o.Now, report: o.Report, pace: o.Pace.orDefault(), copying: semaphore.NewWeighted(copyMemory)}
 	for _, v := range o.Vaults {
-		s.keepers = append(s.keepers, &keeper{vault: v, now: o.Now})
+		s.keepers = append(s.keepers, newKeeper(v, o.Now, o.Report))
 	}
+	opened := false
+	defer func() {
+		if !opened {
+			s.letGo()
+		}
+	}()
 	if err := s.find(ctx, o); err != nil {
 		return nil, err
 	}
@@ -74,20 +85,24 @@ func OpenSession(ctx context.Context, o SessionOptions) (*Session, error) {
 	if s.cache, err = o.Cache(s.repo.ID); err != nil {
 		return nil, err
 	}
-	if err := s.each(func(k *keeper) error { return s.load(ctx, k) }); err != nil {
+	for _, k := range s.keepers {
+		k.cache = s.cache // of those left out already, too: what is known of them is still of use
+	}
+	if err := s.each(ctx, func(k *keeper) error { return s.load(ctx, k) }); err != nil {
 		return nil, errors.Join(err, s.cache.Close())
 	}
+	opened = true
 	return s, nil
 }
 
 // find recognises the repository in each vault and checks that it is one and ours.
 func (s *Session) find(ctx context.Context, o SessionOptions) error {
 	repos := make([]*Repository, len(s.keepers))
-	if err := s.eachIndexed(func(i int, k *keeper) (err error) {
+	if err := s.eachIndexed(ctx, func(i int, k *keeper) (err error) {
 		if err = k.meet(ctx); err != nil {
 			return err
 		}
-		repos[i], err = Find(ctx, k.vault.Read, o.Pin, o.Report)
+		repos[i], err = Find(ctx, k.vault.Read, o.Pin, k.report)
 		return err
 	}); err != nil {
 		return err
@@ -107,12 +122,11 @@ func (s *Session) find(ctx context.Context, o SessionOptions) error {
 		return err
 	}
 	if o.Recipients != nil && !sameRecipients(o.Recipients, s.repo.Now().Recipients) {
-		return fmt.Errorf("%w: it seals to %d keys, fixed when it was made; put exactly those into keys.recipients",
-			ErrRecipients, len(s.repo.Now().Recipients))
+		return otherRecipients(s.repo)
 	}
 	for _, k := range s.keepers {
 		var err error
-		if k.reader, err = NewReader(s.repo, k.vault.Read, []keys.Identity{o.HostKey.Metadata}, s.placer(k), o.Report); err != nil {
+		if k.reader, err = NewReader(s.repo, k.vault.Read, []keys.Identity{o.HostKey.Metadata}, s.placer(k), k.report); err != nil {
 			return err
 		}
 	}
@@ -147,6 +161,15 @@ func CheckHostKey(r *Repository, h *keys.HostKey) error {
 	return nil
 }
 
+// otherRecipients says which keys a repository seals to, by their beginnings.
+func otherRecipients(r *Repository) error {
+	var are []string
+	for _, have := range r.Now().Recipients {
+		are = append(are, fmt.Sprintf("%.20s..", have))
+	}
+	return fmt.Errorf("%w: it seals to %s, fixed when it was made; put exactly these into keys.recipients", ErrRecipients, strings.Join(are, ", "))
+}
+
 func sameRecipients(a []keys.Recipient, b []string) bool {
 	as := make([]string, len(a))
 	for i, r := range a {
@@ -169,7 +192,17 @@ func (s *Session) placer(k *keeper) func(string) (format.Placement, bool) {
 }
 
 // Close closes the cache.
-func (s *Session) Close() error { return s.cache.Close() }
+func (s *Session) Close() error {
+	s.letGo()
+	return s.cache.Close()
+}
+
+// letGo ends what may still wait for a vault.
+func (s *Session) letGo() {
+	for _, k := range s.keepers {
+		k.end()
+	}
+}
 
 // Repository is the one this session writes to.
 func (s *Session) Repository() *Repository { return s.repo }
@@ -260,42 +293,40 @@ func (s *Session) until() time.Time {
 	return s.need
 }
 
-// Reader reads from the first vault that works.
-func (s *Session) Reader() (*Reader, error) {
-	a := s.active()
-	if len(a) == 0 {
-		return nil, s.dead()
-	}
-	return a[0].reader, nil
-}
-
 // each runs fn for every active vault at once. A vault whose fn fails is left out from then on, unless the context
 // ended; an error comes back only when none is left.
-func (s *Session) each(fn func(*keeper) error) error {
-	return s.eachIndexed(func(_ int, k *keeper) error { return fn(k) })
+func (s *Session) each(ctx context.Context, fn func(*keeper) error) error {
+	return s.eachIndexed(ctx, func(_ int, k *keeper) error { return fn(k) })
 }
 
-func (s *Session) eachIndexed(fn func(int, *keeper) error) error {
+func (s *Session) eachIndexed(ctx context.Context, fn func(int, *keeper) error) error {
 	var g errgroup.Group
 	for i, k := range s.keepers {
 		if k.err() != nil {
 			continue
 		}
-		g.Go(func() error {
-			err := fn(i, k)
-			if err == nil {
-				return nil
-			}
-			if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-				return err
-			}
-			_ = k.fail(err) // kept in the keeper; whether the session can go on is seen below
-			return nil
-		})
+		g.Go(func() error { return s.settle(ctx, k, fn(i, k)) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	return s.living()
+}
+
+// settle turns an error of one vault into that vault being left out; the others go on. Only the context tells whether the
+// caller ended it: a vault that does not answer gives errors that call themselves DeadlineExceeded too.
+func (s *Session) settle(ctx context.Context, k *keeper, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	_ = k.fail(err) // kept in the keeper, shown in the vault's result; whether the session can go on is seen elsewhere
+	return nil
+}
+
+func (s *Session) living() error {
 	if len(s.active()) == 0 {
 		return s.dead()
 	}

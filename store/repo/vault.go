@@ -76,3 +76,14 @@ func (r Report) send(k FindingKind, name, format string, args ...any) {
 		r(Finding{Kind: k, Name: name, Detail: fmt.Sprintf(format, args...)})
 	}
 }
+
+// in gives a Report that says of every finding which vault it is about.
+func (r Report) in(vault string) Report {
+	if r == nil {
+		return nil
+	}
+	return func(f Finding) {
+		f.Detail = "vault " + vault + ": " + f.Detail
+		r(f)
+	}
+}

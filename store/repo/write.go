@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast/crypto/attest"
+	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/pack"
 )
@@ -22,7 +23,7 @@ func (s *Session) Store(ctx context.Context, name string, sealed pack.Sealed) er
 
 func (s *Session) store(ctx context.Context, name string, body []byte, sum format.Hash, index bool) error {
 	need := s.until()
-	return s.each(func(k *keeper) error {
+	return s.each(ctx, func(k *keeper) error {
 		_, err := k.put(ctx, name, body, sum, need, index)
 		return err
 	})
@@ -96,13 +97,14 @@ const maxSegmentLines = 32_768
 
 // FlushPlacements writes what is new about where objects are into each vault.
 func (s *Session) FlushPlacements(ctx context.Context) error {
-	return s.each(func(k *keeper) error { return s.flushPlacements(ctx, k) })
+	return s.each(ctx, func(k *keeper) error { return s.flushPlacements(ctx, k) })
 }
 
 func (s *Session) flushPlacements(ctx context.Context, k *keeper) error {
 	k.mu.Lock()
 	lines := k.pending
 	k.pending = nil
+	k.flushed, k.unplaced = s.now(), 0
 	k.mu.Unlock()
 	for len(lines) > 0 {
 		n := min(len(lines), maxSegmentLines/2)
@@ -170,6 +172,9 @@ func (s *Session) Commit(ctx context.Context, c *format.Commit) (format.Hash, er
 	c.Format, c.Kind, c.Repository = format.Version, "point", s.repo.ID
 	c.Manifest.First, c.Manifest.Digest = "", "" // it is plain: no key may stand in it
 	c.Descriptor = s.repo.Chain[len(s.repo.Chain)-1].Sum
+	if err := s.timely(ctx, c.RetainUntil.Time); err != nil {
+		return format.Hash{}, err
+	}
 	c.SignedAt = format.At(s.Now())
 	body, err := format.EncodeCommit(c)
 	if err != nil {
@@ -178,7 +183,7 @@ func (s *Session) Commit(ctx context.Context, c *format.Commit) (format.Hash, er
 	id := format.Hash(sha256.Sum256(body))
 	sig := s.signer(attest.Point)(format.PointMessage(s.repo.ID, c.Source, c.SignedAt, id))
 	name := format.PointName(c.Source, c.SignedAt.Time, id, sig)
-	err = s.each(func(k *keeper) error {
+	err = s.each(ctx, func(k *keeper) error {
 		_, err := k.store(ctx, name, body, id, c.RetainUntil.Time)
 		if err != nil {
 			return fmt.Errorf("commit: %w", err)
@@ -186,4 +191,18 @@ func (s *Session) Commit(ctx context.Context, c *format.Commit) (format.Hash, er
 		return nil
 	})
 	return id, err
+}
+
+// timely asks the vaults for the time once more and refuses a point that would be over already. A machine may have slept
+// for weeks, or its clock been set, since the run began: locks that were read back then need not hold any more, and a
+// signed time from the future would make a point that no reader takes.
+func (s *Session) timely(ctx context.Context, until time.Time) error {
+	if err := s.each(ctx, func(k *keeper) error { return k.meet(ctx) }); err != nil {
+		return err
+	}
+	if now := s.Now(); !until.After(now) {
+		return fmt.Errorf("%w: the point was to be kept until %s and it is %s now: the run took longer than its point is kept, or this machine slept; nothing was committed, run it again",
+			store.ErrClock, until.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	}
+	return nil
 }

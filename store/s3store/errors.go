@@ -2,7 +2,9 @@ package s3store
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -74,12 +76,19 @@ func (s *Store) fail(ctx context.Context, op string, ref store.Ref, err error) e
 		if !wire.permanent() {
 			e.Kind = store.ErrTransient
 		}
+	case notS3(err):
+		e.Err = fmt.Errorf("what answers there is no S3 server; check the endpoint in the URL: %w", err)
 	case errors.Is(err, errResolve):
 		if !store.Retryable(err) {
 			e.Kind = store.ErrCredentials
 		}
 	}
 	return e
+}
+
+// notS3 reports an answer that is none of S3's: a web page, most often. minio-go does not always keep the XML error.
+func notS3(err error) bool {
+	return errors.As(err, new(*xml.SyntaxError)) || errors.As(err, new(xml.UnmarshalError)) || strings.HasPrefix(err.Error(), "unrecognized option:")
 }
 
 // kindOf judges an answer by its code, then by its status, then by its words: AWS says 403 AccessDenied for a locked

@@ -134,7 +134,7 @@ func (s *Store) Stat(ctx context.Context, ref store.Ref) (store.Info, store.Rete
 	}
 	oi, err := s.client.StatObject(ctx, s.loc.Bucket, key, minio.StatObjectOptions{VersionID: ref.Version})
 	if err != nil {
-		return store.Info{}, none, s.fail(ctx, "stat", ref, err)
+		return store.Info{}, none, s.fail(ctx, "stat", ref, s.reason(ctx, key, ref.Version, err))
 	}
 	if oi.Size < 0 {
 		return store.Info{}, none, s.fail(ctx, "stat", ref, errors.New("the server did not say how large the object is"))
@@ -155,6 +155,25 @@ func (s *Store) Stat(ctx context.Context, ref store.Ref) (store.Info, store.Rete
 	}
 	info := store.Info{Ref: store.Ref{Name: ref.Name, Version: version}, Size: oi.Size, Modified: oi.LastModified.UTC()}
 	return info, lock, nil
+}
+
+// reason finds out why a HEAD was refused: its answer has no body, and so no code, and an expired session token is 400 like
+// much else. One byte is asked for instead, whose refusal says it.
+func (s *Store) reason(ctx context.Context, key, version string, cause error) error {
+	if status := minio.ToErrorResponse(cause).StatusCode; status != http.StatusBadRequest && status != http.StatusForbidden {
+		return cause
+	}
+	opts := minio.GetObjectOptions{VersionID: version}
+	opts.Set("Range", "bytes=0-0")
+	rc, _, _, err := s.client.GetObject(ctx, s.loc.Bucket, key, opts)
+	if err != nil {
+		if minio.ToErrorResponse(err).StatusCode == minio.ToErrorResponse(cause).StatusCode {
+			return err
+		}
+		return cause
+	}
+	_ = rc.Close() // it was only asked for to be refused
+	return cause
 }
 
 // lockFrom reads the lock headers. No header is no lock; half a lock, or one that cannot be read, is an error.

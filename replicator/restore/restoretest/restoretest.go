@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"io"
 	"sync"
 	"testing"
 	"time"
@@ -193,6 +194,17 @@ func (r *Repo) Findings() []repo.Finding {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.findings
+}
+
+// Bytes gives what a name holds now.
+func (r *Repo) Bytes(name string) []byte {
+	r.T.Helper()
+	body, err := r.Store.Open(r.T.Context(), store.Ref{Name: name}, 0, -1)
+	r.check(err)
+	b, err := io.ReadAll(body)
+	r.check(err)
+	r.check(body.Close())
+	return b
 }
 
 // Cover puts other bytes on top of a stored object, as a stolen writer's key could.

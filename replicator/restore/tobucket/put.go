@@ -150,7 +150,8 @@ func (t *Target) explain(op, key string, err error) error {
 	switch code(err) {
 	case "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken":
 		return fmt.Errorf("%w: %s %q in %s: %w", restore.ErrStop, op, key, t.name, err)
-	case "KeyTooLongError", "XMinioInvalidObjectName", "XMinioParentIsObject", "XMinioObjectExistsAsDirectory", "ObjectParentIsFile", "ExistingObjectIsDirectory":
+	case "KeyTooLongError", "XMinioInvalidObjectName", "XMinioParentIsObject", "XMinioObjectExistsAsDirectory", "ObjectParentIsFile", "ExistingObjectIsDirectory",
+		"DirectoryObjectContainsData":
 		return fmt.Errorf("%w: this server cannot hold the key; restore it to AWS or to a tar stream: %w", restore.ErrRefused, err)
 	}
 	return fmt.Errorf("%s %q in %s: %w", op, key, t.name, err)

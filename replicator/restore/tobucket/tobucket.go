@@ -14,6 +14,7 @@ package tobucket
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -121,6 +122,7 @@ func (t *Target) connect() {
 		Credentials: aws.NewCredentialsCache(provider{o.Credentials}, func(c *aws.CredentialsCacheOptions) { c.ExpiryWindow = 5 * time.Minute }),
 		Retryer: retry.NewStandard(func(r *retry.StandardOptions) {
 			r.MaxAttempts, r.MaxBackoff, r.RateLimiter = attempts, o.MaxBackoff, ratelimit.None
+			r.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(notTrusted)}, r.Retryables...)
 		}),
 		RetryMaxAttempts: attempts,
 		// The checksum is known and sent; the SDK need not make one of its own, as a trailer that some servers cannot read.
@@ -134,6 +136,14 @@ func (t *Target) connect() {
 		opts.BaseEndpoint = aws.String(o.Endpoint)
 	}
 	t.client = s3.New(opts)
+}
+
+// notTrusted keeps the SDK from asking again a server whose certificate it does not trust.
+func notTrusted(err error) aws.Ternary {
+	if errors.As(err, new(*tls.CertificateVerificationError)) {
+		return aws.FalseTernary
+	}
+	return aws.UnknownTernary
 }
 
 // provider gives the SDK our credentials.
@@ -151,6 +161,25 @@ func (p provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	}, nil
 }
 
+// reason finds out why a HEAD was refused, whose answer has no body and so no code: a listing is refused in words.
+func (t *Target) reason(ctx context.Context, cause error) error {
+	_, err := t.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &t.o.Bucket, MaxKeys: aws.Int32(1)})
+	if err == nil {
+		return cause
+	}
+	switch code(err) {
+	case "NoSuchBucket":
+		return fmt.Errorf("%w: %w", store.ErrNotFound, err)
+	case "AccessDenied":
+		return fmt.Errorf("%w: %w", store.ErrDenied, err)
+	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken":
+		return fmt.Errorf("%w: %w", store.ErrCredentials, err)
+	case "RequestTimeTooSkewed":
+		return fmt.Errorf("%w: %w", store.ErrClock, err)
+	}
+	return err
+}
+
 // Begin proves that the bucket is there and learns whether it keeps versions.
 func (t *Target) Begin(ctx context.Context, job restore.Job) error {
 	t.job = job
@@ -161,7 +190,7 @@ func (t *Target) Begin(ctx context.Context, job restore.Job) error {
 	}
 	t.probeName = ".holdfast-probe-" + hex.EncodeToString(b[:])
 	if _, err := t.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &t.o.Bucket}); err != nil {
-		return fmt.Errorf("restore to %s: %w; check that the bucket exists and that the credentials may list it", t.name, err)
+		return fmt.Errorf("restore to %s: %w; check that the bucket exists and that the credentials may list it", t.name, t.reason(ctx, err))
 	}
 	out, err := t.client.GetBucketVersioning(ctx, &s3.GetBucketVersioningInput{Bucket: &t.o.Bucket})
 	switch {

@@ -2,7 +2,9 @@ package todir
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"iter"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -41,6 +43,7 @@ func (r receiver) Restore(ctx context.Context, e *format.Entry, c restore.Conten
 		r.discard(temp)
 		return explain("name", r.name, err)
 	}
+	r.t.links.restored(e)
 	return nil
 }
 
@@ -76,9 +79,20 @@ func (r receiver) write(ctx context.Context, fd int, e *format.Entry, c restore.
 	if b, ok := c.Whole(); ok && (len(e.Chunks) == 0 || !hasHole(e)) {
 		return r.writeAt(fd, b, 0)
 	}
+	err := r.writePieces(fd, c.Rough(ctx))
+	if !errors.Is(err, restore.ErrContent) {
+		return err
+	}
+	if err := retry(func() error { return unix.Ftruncate(fd, 0) }); err != nil {
+		return explain("write", r.name, err)
+	}
+	return r.writePieces(fd, c.Pieces(ctx))
+}
+
+func (r receiver) writePieces(fd int, pieces iter.Seq2[restore.Piece, error]) error {
 	var at int64
 	hole := false
-	for p, err := range c.Pieces(ctx) {
+	for p, err := range pieces {
 		if err != nil {
 			return err
 		}
@@ -91,6 +105,7 @@ func (r receiver) write(ctx context.Context, fd int, e *format.Entry, c restore.
 			if err := r.writeAt(fd, p.Data, at); err != nil {
 				return err
 			}
+			flush(fd, at, p.Len())
 		}
 		at += p.Len()
 	}

@@ -2,7 +2,9 @@ package todir
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -17,6 +19,9 @@ type links struct {
 	first map[inode]*linked
 	todo  []link
 	apart int64 // that were too many to remember
+
+	mu    sync.Mutex
+	right map[string]bool // of the first names: whether they are at the target as they should be; receivers set it
 }
 
 type inode struct{ device, number uint64 }
@@ -28,7 +33,9 @@ type linked struct {
 
 type link struct{ key, first string }
 
-func newLinks() links { return links{first: make(map[inode]*linked)} }
+func newLinks() links {
+	return links{first: make(map[inode]*linked), right: make(map[string]bool)}
+}
 
 // seen gives the name under which e's file was restored already. If there is none e itself becomes that, if it is usable.
 func (l *links) seen(e *format.Entry, usable bool) (first string, ok bool) {
@@ -46,10 +53,26 @@ func (l *links) seen(e *format.Entry, usable bool) (first string, ok bool) {
 	case !usable:
 	case len(l.first) < maxLinks && len(l.todo) < maxLinks:
 		l.first[at] = &linked{e.Key, e.File.Links - 1}
+		l.mu.Lock()
+		l.right[e.Key] = false
+		l.mu.Unlock()
 	default:
 		l.apart++
 	}
 	return "", false
+}
+
+// restored remembers that e is at the target. Whatever else is under a first name, such as an older file where restoring
+// it failed, is never linked to.
+func (l *links) restored(e *format.Entry) {
+	if e.Kind != format.KindFile || e.File.Links < 2 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.right[e.Key]; ok {
+		l.right[e.Key] = true
+	}
 }
 
 // later remembers a link that is to be made.
@@ -72,6 +95,9 @@ func (t *Target) makeLinks(ctx context.Context) error {
 }
 
 func (t *Target) makeLink(l link) error {
+	if !t.links.right[l.first] {
+		return errors.New("the first name was not restored")
+	}
 	from, fromName, err := t.reach(l.first)
 	if err != nil {
 		return err
@@ -84,7 +110,7 @@ func (t *Target) makeLink(l link) error {
 	defer unix.Close(to)
 	var a, b, dir unix.Stat_t
 	if err := unix.Fstatat(from, fromName, &a, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return fmt.Errorf("the first name was not restored: %w", err)
+		return fmt.Errorf("the first name is gone: %w", err)
 	}
 	if unix.Fstatat(to, toName, &b, unix.AT_SYMLINK_NOFOLLOW) == nil && a.Ino == b.Ino && a.Dev == b.Dev {
 		return nil

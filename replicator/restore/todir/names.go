@@ -4,9 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	"golang.org/x/text/cases"
-	"golang.org/x/text/unicode/norm"
-
 	"github.com/holdfast-backup/holdfast/replicator/restore"
 )
 
@@ -77,6 +74,3 @@ func checkSegment(s string) error {
 	}
 	return nil
 }
-
-// fold gives what a file system that ignores case or Unicode form may take a name for.
-func fold(name string) string { return norm.NFC.String(cases.Fold().String(norm.NFD.String(name))) }

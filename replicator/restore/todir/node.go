@@ -20,8 +20,9 @@ type node struct {
 	t      *Target
 	parent *node
 	name   string
-	fd     int           // -1: is not there, and this is a dry run
-	fresh  bool          // made by this run: nothing can be in it but ours
+	fd     int  // -1: is not there, and this is a dry run
+	fresh  bool // made by this run: nothing can be in it but ours
+	manner manner
 	entry  *format.Entry // its attributes, if they are to be set
 	refs   atomic.Int32  // the walk, folders inside, receivers
 
@@ -45,7 +46,12 @@ func (n *node) claim(name string, folder bool) error {
 	if folder && slices.Contains(n.files, name) {
 		return refuse("%q is a file in this recovery point too, so it cannot be a folder", name)
 	}
-	if n.t.folds {
+	if n.manner.windows {
+		if err := checkWindows(name); err != nil {
+			return err
+		}
+	}
+	if n.manner.folds {
 		f := fold(name)
 		if old, ok := n.folded[f]; ok && old != name {
 			return refuse("this file system cannot tell %q from %q", name, old)
@@ -93,7 +99,7 @@ func (n *node) enter(name string, entry *format.Entry) (*node, error) {
 	if err := n.claim(name, true); err != nil {
 		return nil, err
 	}
-	c := &node{t: n.t, parent: n, name: name, fd: -1}
+	c := &node{t: n.t, parent: n, name: name, fd: -1, manner: n.manner}
 	mode := uint32(0o777)
 	if entry != nil && entry.File != nil {
 		mode = 0o700 // until its own is set
@@ -128,6 +134,7 @@ func (c *node) open() error {
 		return explain("open folder", c.name, err)
 	}
 	c.fd = fd
+	c.manner = c.mannerOf()
 	if !c.fresh && !c.t.job.DryRun {
 		return c.sweep()
 	}
@@ -157,7 +164,7 @@ func (c *node) sweep() error {
 	for {
 		names, err := d.Readdirnames(1024)
 		for _, name := range names {
-			if strings.HasPrefix(name, tempPrefix) {
+			if strings.HasPrefix(name, tempPrefix) && name != markName {
 				if err := unix.Unlinkat(c.fd, name, 0); err != nil && err != unix.ENOENT {
 					return explain("remove what an interrupted restore left", name, err)
 				}
@@ -234,7 +241,7 @@ func explain(op, name string, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT), errors.Is(err, unix.EROFS):
 		return fmt.Errorf("%w: %s %q: %w", errStop, op, name, err)
-	case errors.Is(err, unix.ENAMETOOLONG), errors.Is(err, unix.EILSEQ):
+	case errors.Is(err, unix.ENAMETOOLONG), errors.Is(err, unix.EILSEQ), errors.Is(err, unix.EINVAL):
 		return refuse("%s %q: %v", op, name, err)
 	case errors.Is(err, unix.EISDIR), errors.Is(err, unix.ENOTEMPTY), errors.Is(err, unix.EEXIST):
 		return refuse("a folder is at the target where %q must be", name)

@@ -16,6 +16,9 @@ func syncAll(int) error {
 // allocate does nothing: other systems have no call of that meaning.
 func allocate(int, int64, int64) error { return nil }
 
+// flush does nothing, for the same reason.
+func flush(int, int64, int64) {}
+
 var errNoSpecials = errors.New("special files cannot be made on this system")
 
 func mknodat(int, string, uint32, uint64) error { return errNoSpecials }

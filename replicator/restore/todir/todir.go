@@ -8,7 +8,8 @@
 // removed. It must never follow a link, clean a key, or write one key over another.
 //
 // With `changed`, a file that is there is taken as right if its size and modification time (to the nanosecond) are the
-// entry's, since a time is only ever set on a file whose content was verified; links if they point to the same place.
+// entry's, since a time is only ever set on a file whose content was verified; links if they point to the same place. Where
+// an unfinished restore was followed by a new start of the machine, such files are read and compared: see unfinished.go.
 package todir
 
 import (
@@ -43,13 +44,15 @@ type Target struct {
 	o     Options
 	job   restore.Job
 	root  *node
-	folds bool // the file system ignores case or Unicode form
 	owner bool
 	euid  uint32
 	egid  uint32
 
 	temp   string
 	serial atomic.Uint64
+
+	doubtful   bool // an unfinished restore's files may not have reached the disk whole: see begin
+	othersMark bool // and it was another point's
 
 	stack []*node // the folders the walk is in, root first
 	links links
@@ -107,7 +110,10 @@ func (t *Target) Begin(ctx context.Context, job restore.Job) error {
 	t.keep(t.root)
 	t.stack = []*node{t.root}
 	if job.DryRun {
-		return nil
+		if fd >= 0 {
+			t.root.manner = t.probe(fd)
+		}
+		return t.begin()
 	}
 	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
 		return fmt.Errorf("restore to %s: another restore is writing there; wait for it, or give another directory", t.o.Root)
@@ -115,27 +121,8 @@ func (t *Target) Begin(ctx context.Context, job restore.Job) error {
 	if err := t.root.sweep(); err != nil {
 		return err
 	}
-	t.folds = t.folds || t.probe()
-	return nil
-}
-
-// probe reports whether the file system takes two spellings of a name for one.
-func (t *Target) probe() bool {
-	for _, pair := range [][2]string{{"k", "K"}, {"\u00e9", "e\u0301"}} {
-		name := t.tempName()
-		fd, err := openat(t.root.fd, name+pair[0], unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
-		if err != nil {
-			continue // then it cannot be told; the first file will say what is wrong
-		}
-		_ = unix.Close(fd)
-		var st unix.Stat_t
-		same := unix.Fstatat(t.root.fd, name+pair[1], &st, unix.AT_SYMLINK_NOFOLLOW) == nil
-		_ = unix.Unlinkat(t.root.fd, name+pair[0], 0)
-		if same {
-			return true
-		}
-	}
-	return false
+	t.root.manner = t.probe(fd)
+	return t.begin()
 }
 
 func (t *Target) tempName() string {
@@ -172,6 +159,9 @@ func (t *Target) Accept(_ context.Context, versions []*format.Entry) (restore.Re
 	if first, ok := t.links.seen(e, !skip || equal); ok && !skip {
 		t.links.later(e.Key, first)
 		return nil, restore.Done, nil
+	}
+	if skip && equal {
+		t.links.restored(e)
 	}
 	if skip {
 		return nil, restore.Skip, nil
@@ -232,6 +222,9 @@ func (t *Target) compare(n *node, name string, e *format.Entry) (there, equal bo
 	case unix.S_IFDIR:
 		return true, false, refuse("a folder is at the target where %q must be", name)
 	case unix.S_IFREG:
+		if t.torn(n, name, &st, e) {
+			return false, false, nil
+		}
 		equal = (e.Kind == format.KindFile || e.Kind == format.KindObject) && st.Size == e.Size &&
 			time.Unix(st.Mtim.Unix()).Equal(e.Modified.Time)
 	case unix.S_IFLNK:
@@ -255,6 +248,7 @@ func (t *Target) Finish(ctx context.Context) error {
 	if err := syncAll(t.root.fd); err != nil {
 		return fmt.Errorf("restore to %s: write everything out: %w", t.o.Root, err)
 	}
+	t.settled()
 	if e := t.root.entry; e != nil {
 		if err := t.dress(t.root.fd, e); err != nil {
 			t.job.Fail(e.Key, err)

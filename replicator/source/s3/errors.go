@@ -2,6 +2,7 @@ package s3source
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -105,6 +106,9 @@ func (v *view) listError(ctx context.Context, err error) error {
 	what := "list " + v.s.name
 	var parse *again
 	if errors.Is(err, errXML) {
+		return fmt.Errorf("%s: %w; check that an S3 server answers at the endpoint in the source's URL", what, err)
+	}
+	if errors.As(err, new(*tls.CertificateVerificationError)) {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	if errors.As(err, &parse) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/md5"
 	"encoding/hex"
+	"encoding/xml"
 	"fmt"
 	"io"
 	"net/http"
@@ -29,6 +30,7 @@ type fake struct {
 	mu    sync.Mutex
 	items []fakeItem // by key bytes, newest first
 	page  int
+	plain bool // do not follow encoding-type=url
 	hook  func(w http.ResponseWriter, r *http.Request, key string) bool
 	log   []string
 }
@@ -139,6 +141,10 @@ func (f *fake) list(w http.ResponseWriter, q url.Values) {
 	if versions {
 		after, afterVersion = q.Get("key-marker"), q.Get("version-id-marker")
 	}
+	encode, encoding := url.QueryEscape, "<EncodingType>url</EncodingType>"
+	if f.plain {
+		encode, encoding = xmlText, ""
+	}
 	var b strings.Builder
 	n, more := 0, false
 	var last, lastVersion string
@@ -168,7 +174,7 @@ func (f *fake) list(w http.ResponseWriter, q url.Values) {
 			class = "STANDARD"
 		}
 		fmt.Fprintf(&b, "<%s><Key>%s</Key><VersionId>%s</VersionId><LastModified>%s</LastModified><ETag>&quot;%s&quot;</ETag><Size>%d</Size><StorageClass>%s</StorageClass></%s>",
-			kind, url.QueryEscape(it.key), it.version, it.at.UTC().Format("2006-01-02T15:04:05.000Z"), it.etag(), len(it.body), class, kind)
+			kind, encode(it.key), it.version, it.at.UTC().Format("2006-01-02T15:04:05.000Z"), it.etag(), len(it.body), class, kind)
 	}
 	name := "ListBucketResult"
 	if versions {
@@ -176,12 +182,22 @@ func (f *fake) list(w http.ResponseWriter, q url.Values) {
 	}
 	next := "<NextContinuationToken>" + hex.EncodeToString([]byte(last)) + "</NextContinuationToken>"
 	if versions {
-		next = "<NextKeyMarker>" + url.QueryEscape(last) + "</NextKeyMarker><NextVersionIdMarker>" + lastVersion + "</NextVersionIdMarker>"
+		next = "<NextKeyMarker>" + encode(last) + "</NextKeyMarker><NextVersionIdMarker>" + lastVersion + "</NextVersionIdMarker>"
+	}
+	if f.plain && !versions {
+		next = "<NextContinuationToken>" + encode(last) + "</NextContinuationToken>"
 	}
 	if !more {
 		next = ""
 	}
-	fmt.Fprintf(w, "<?xml version=\"1.0\"?>\n<%s><EncodingType>url</EncodingType><IsTruncated>%v</IsTruncated>%s%s</%s>", name, more, next, b.String(), name) //nolint:errcheck // test
+	fmt.Fprintf(w, "<?xml version=\"1.0\"?>\n<%s>%s<IsTruncated>%v</IsTruncated>%s%s</%s>", name, encoding, more, next, b.String(), name) //nolint:errcheck // test
+}
+
+// xmlText writes a key as Go servers do that know no other way.
+func xmlText(s string) string {
+	var b strings.Builder
+	_ = xml.EscapeText(&b, []byte(s)) // never fails
+	return b.String()
 }
 
 func mustFreeze(t testing.TB, o Options) *view {

@@ -2,6 +2,7 @@ package s3source
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -183,6 +184,7 @@ func (v *view) each(ctx context.Context, from, to string, visit func(context.Con
 		c.after = justBefore(from)
 	}
 	var last listItem
+	odd := garbled{from: from, to: to, visit: visit}
 	for first := true; ; first = false {
 		p, err := v.page(ctx, c)
 		if err != nil {
@@ -191,10 +193,16 @@ func (v *view) each(ctx context.Context, from, to string, visit func(context.Con
 		repeated := v.repeats(p, &last)
 		for i := range p.items {
 			it := &p.items[i]
+			if p.garbles(it.key) {
+				if err := v.holdBack(&odd, it); err != nil {
+					return err
+				}
+				continue
+			}
 			if !first && repeated[it.version] && it.key == last.key {
 				continue
 			}
-			if err := v.inOrder(it, &last, first && i == 0); err != nil {
+			if err := v.inOrder(it, &last, last.key == ""); err != nil {
 				return err
 			}
 			last = *it
@@ -202,7 +210,10 @@ func (v *view) each(ctx context.Context, from, to string, visit func(context.Con
 				continue
 			}
 			if to != "" && it.key >= to {
-				return nil
+				return odd.before(ctx, to)
+			}
+			if err := odd.before(ctx, it.key); err != nil {
+				return err
 			}
 			more, err := visit(ctx, it)
 			if err != nil {
@@ -213,7 +224,7 @@ func (v *view) each(ctx context.Context, from, to string, visit func(context.Con
 			}
 		}
 		if !p.truncated {
-			return nil
+			return odd.before(ctx, to)
 		}
 		if c, err = v.advance(c, p); err != nil {
 			return err
@@ -258,6 +269,11 @@ func (v *view) inOrder(it, last *listItem, first bool) error {
 
 // advance gives the next page's cursor; one that stands still would list for ever.
 func (v *view) advance(c cursor, p *listPage) (cursor, error) {
+	if p.garbles(p.token) || p.garbles(p.keyMarker) {
+		// Going on there would leave out what lies between that name and the true one.
+		return c, fmt.Errorf("list %s: the server cannot say where its listing goes on: the key %.200q holds control characters, and it does not follow encoding-type=url; rename that object: %w",
+			v.s.name, cmp.Or(p.keyMarker, p.token), store.ErrListing)
+	}
 	next := cursor{token: p.token, keyMarker: p.keyMarker, verMarker: p.verMarker}
 	still := p.token == "" || p.token == c.token
 	if v.s.all() {

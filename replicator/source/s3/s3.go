@@ -12,6 +12,7 @@ package s3source
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -135,6 +136,7 @@ func (s *Source) connect() {
 			r.MaxAttempts = attempts
 			r.MaxBackoff = o.MaxBackoff
 			r.RateLimiter = ratelimit.None
+			r.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(notTrusted)}, r.Retryables...)
 		}),
 		RetryMaxAttempts: attempts,
 		// Checksums are checked here, over resumed streams too, so the SDK need not.
@@ -179,6 +181,14 @@ func (r readOnly) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("refused to send %s to a source: sources are only read", req.Method)
 	}
 	return r.next.RoundTrip(req)
+}
+
+// notTrusted keeps the SDK from asking again a server whose certificate it does not trust.
+func notTrusted(err error) aws.Ternary {
+	if errors.As(err, new(*tls.CertificateVerificationError)) {
+		return aws.FalseTernary
+	}
+	return aws.UnknownTernary
 }
 
 // provider gives the SDK our credentials.

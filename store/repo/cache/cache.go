@@ -241,6 +241,10 @@ func (w *writer) merge(key, value []byte) error {
 	return errors.Join(w.batch.Merge(key, value, nil), w.full())
 }
 
+func (w *writer) drop(key []byte) error {
+	return errors.Join(w.batch.Delete(key, nil), w.full())
+}
+
 func (w *writer) full() error {
 	if w.batch.Len() < maxBatch {
 		return nil

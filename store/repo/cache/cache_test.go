@@ -288,3 +288,72 @@ func TestPermissions(t *testing.T) {
 		}
 	}
 }
+
+func TestDropForgetsWhatIsNamed(t *testing.T) {
+	c := start(t, t.TempDir())
+	put := []format.Placement{{Name: "meta/aa/1", Size: 1}, {Name: "meta/ab/2", Size: 2}, {Name: "packs/aa/3", Size: 3}}
+	for _, vault := range []string{"v", "w"} {
+		if err := c.PutPlacements(vault, put); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.MarkLoaded(vault, "meta/aa/1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Drop("v", "meta/aa/1", "never/there"); err != nil {
+		t.Fatal(err)
+	}
+	under := func(vault, prefix string) (out []string) {
+		for p, err := range c.PlacementsUnder(vault, prefix) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, p.Name)
+		}
+		return out
+	}
+	if got := under("v", "meta/"); !slices.Equal(got, []string{"meta/ab/2"}) {
+		t.Errorf("under meta/ %q is left", got)
+	}
+	if got := under("w", "meta/a"); !slices.Equal(got, []string{"meta/aa/1", "meta/ab/2"}) {
+		t.Errorf("the other vault has %q", got)
+	}
+	for vault, want := range map[string]bool{"v": false, "w": true} {
+		if got, err := c.Loaded(vault, "meta/aa/1"); err != nil || got != want {
+			t.Errorf("%s: loaded %t, %v", vault, got, err)
+		}
+	}
+}
+
+func TestDoubtsAreKeptUntilSettled(t *testing.T) {
+	dir := t.TempDir()
+	name := format.PackName(format.Hash{1})
+	if err := Doubt(dir, "v", []string{name, name, "junk"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := Doubt(dir, "../v", nil); err == nil {
+		t.Error("a name that leaves the folder was taken")
+	}
+	c := start(t, dir)
+	for range 2 { // not settled: still there
+		if names, _, err := c.Doubts("v"); err != nil || !slices.Equal(names, []string{name}) {
+			t.Fatalf("%q, %v", names, err)
+		}
+	}
+	if err := Doubt(dir, "v", []string{format.PackName(format.Hash{2})}); err != nil { // meanwhile
+		t.Fatal(err)
+	}
+	_, settled, err := c.Doubts("v")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := settled(); err != nil {
+		t.Fatal(err)
+	}
+	if names, _, err := c.Doubts("v"); err != nil || !slices.Equal(names, []string{format.PackName(format.Hash{2})}) {
+		t.Errorf("%q, %v", names, err)
+	}
+	if names, settled, err := c.Doubts("w"); err != nil || names != nil || settled() != nil {
+		t.Errorf("%q, %v", names, err)
+	}
+}

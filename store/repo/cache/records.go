@@ -72,14 +72,19 @@ func (c *Cache) PutPlacements(vault string, ps []format.Placement) error {
 
 // Placements gives what is known of a vault, by name, as it was when the loop began. An error is the last it gives.
 func (c *Cache) Placements(vault string) iter.Seq2[format.Placement, error] {
+	return c.PlacementsUnder(vault, "")
+}
+
+// PlacementsUnder is Placements of the names that begin with under.
+func (c *Cache) PlacementsUnder(vault, under string) iter.Seq2[format.Placement, error] {
 	return func(yield func(format.Placement, error) bool) {
-		prefix, err := namedKey(keyPlacement, vault, "")
+		prefix, err := namedKey(keyPlacement, vault, under)
 		if err != nil {
 			yield(format.Placement{}, fmt.Errorf("listing placements: %w", err))
 			return
 		}
 		err = c.each("listing placements", prefix, func(rest, value []byte) (bool, error) {
-			p, err := decodePlacement(string(rest), value)
+			p, err := decodePlacement(under+string(rest), value)
 			return err == nil && yield(p, nil), err
 		})
 		if err != nil {
@@ -116,6 +121,24 @@ func (c *Cache) MarkLoaded(vault string, segments ...string) error {
 		return err
 	}
 	return c.Sync()
+}
+
+// Drop forgets where objects are in a vault, and that they were loaded. It is not synced; see Sync.
+func (c *Cache) Drop(vault string, names ...string) error {
+	return c.write("forgetting placements", func(w *writer) error {
+		for _, name := range names {
+			for _, kind := range []byte{keyLoaded, keyPlacement} {
+				key, err := namedKey(kind, vault, name)
+				if err != nil {
+					return err
+				}
+				if err := w.drop(key); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
 }
 
 // Forget drops all that is known of one vault. Chunks stay: without a placement of their pack they are of no use.

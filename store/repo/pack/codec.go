@@ -64,24 +64,36 @@ func (e *Encoder) Frame(dst, plain []byte) []byte {
 
 const (
 	sampledFrom = 256 << 10 // frames from this size are looked at first
-	sample      = 32 << 10
+	stride      = 8 << 10   // a look every so many bytes ..
+	look        = 512       // .. at so many
+	tried       = 32 << 10  // bytes in the middle that are tried
 )
 
-// noise reports whether plain looks as if it would not shrink: its bytes are spread evenly, and a piece from its middle
-// that was tried did not get smaller. Encrypted and compressed content then costs no time; a wrong answer costs some space.
+// noise reports whether plain looks as if it would not shrink: wherever one looks its bytes are spread evenly, and a piece
+// from its middle that was tried did not get smaller. Encrypted and compressed content then costs no time; a wrong answer
+// costs some space. Many small files share a frame, so a look at one place is not enough.
 func (e *Encoder) noise(plain []byte) bool {
-	mid := plain[len(plain)/2:][:sample]
 	var count [256]int
-	for _, b := range mid {
-		count[b]++
+	looks := 0
+	for at := 0; at+look <= len(plain); at += stride {
+		high := 0
+		for _, b := range plain[at:][:look] {
+			count[b]++
+			high += int(b >> 7)
+		}
+		// Half of them are to be expected, give or take 11: text has none.
+		if high < look/2-66 || high > look/2+66 {
+			return false
+		}
+		looks++
 	}
-	// 128 of each are to be expected, give or take 11: text, tables and code are far from it.
 	for _, n := range count {
-		if n < 64 || n > 192 {
+		if mean := looks * look / 256; n < mean/2 || n > mean+mean/2 {
 			return false
 		}
 	}
-	return len(e.z.EncodeAll(mid, make([]byte, 0, sample+1024))) >= sample
+	mid := plain[len(plain)/2:][:tried]
+	return len(e.z.EncodeAll(mid, make([]byte, 0, tried+1024))) >= tried
 }
 
 // Decoder turns frames back into bytes. It is safe for concurrent use.

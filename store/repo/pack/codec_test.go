@@ -240,3 +240,23 @@ func FuzzDecoderFrame(f *testing.F) {
 		}
 	})
 }
+
+// Small files of all kinds share a frame: what compresses among them must be compressed, wherever it lies.
+func TestMixedFramesShrink(t *testing.T) {
+	e := encoder(t)
+	for _, piece := range []int{9 << 10, 20 << 10, 100 << 10} {
+		for first := range 2 {
+			var plain []byte
+			for i := 0; len(plain) < 1<<20; i++ {
+				if i%2 == first {
+					plain = append(plain, noise(uint64(i), piece)...)
+				} else {
+					plain = append(plain, text(uint64(i), piece)...)
+				}
+			}
+			if n := len(e.Frame(nil, plain)); n > len(plain)*9/10 {
+				t.Errorf("%d bytes in pieces of %d, half of them text, became %d", len(plain), piece, n)
+			}
+		}
+	}
+}

@@ -27,11 +27,15 @@ const (
 // goroutines, and the result belongs to the caller.
 type Fetch func(ctx context.Context, off, n int64) ([]byte, error)
 
+// Stream gives n bytes of the stored object from off on, as they come.
+type Stream func(ctx context.Context, off, n int64) (io.ReadCloser, error)
+
 // Object is a stored object that is read by ranges. It is safe for concurrent use. It holds little memory between calls, at
 // most 400 KiB, and during one at most a range and a frame.
 type Object struct {
 	fetch   Fetch
-	size    int64 // of the stored object
+	stream  Stream // may be nil
+	size    int64  // of the stored object
 	payload int64
 	sealed  *seal.Opened // nil: plain
 	body    []byte       // the stored object, where it was small enough to be fetched whole
@@ -40,6 +44,13 @@ type Object struct {
 
 // Reuse lets the object take buffers from s, and give those back that fetch gave it.
 func (o *Object) Reuse(s *Scratch) { o.scratch = s }
+
+// Streamed lets ranges of a sealed object be decrypted as they come, instead of being fetched into memory first. Then
+// frames that follow each other are one request however long they are, which is kept open while they are visited.
+func (o *Object) Streamed(s Stream) { o.stream = s }
+
+// streams reports whether ranges are decrypted as they come.
+func (o *Object) streams() bool { return o.stream != nil && o.sealed != nil && o.body == nil }
 
 // Open opens an object of size bytes; without identities it is taken as a plain one, and nothing is fetched. A sealed
 // object costs one fetch of all of it, or two at once of 64 KiB from its start and its end.
@@ -112,7 +123,7 @@ func (o *Object) Frames(ctx context.Context, frames []format.Frame, visit func(i
 		defer func() { o.scratch.Put(w.stored); o.scratch.Put(w.plain) }()
 	}
 	for len(order) > 0 {
-		n, end := near(frames, order)
+		n, end := o.near(frames, order)
 		if err := w.group(ctx, order[:n], end); err != nil {
 			return err
 		}
@@ -130,13 +141,17 @@ func (o *Object) check(f format.Frame) error {
 }
 
 // near gives how many frames, from the first in order on, are fetched as one range, and where that range ends.
-func near(frames []format.Frame, order []int) (n int, end int64) {
+func (o *Object) near(frames []format.Frame, order []int) (n int, end int64) {
+	longest := int64(maxRange)
+	if o.streams() {
+		longest = format.MaxPack
+	}
 	start := frames[order[0]].Offset
 	end = start
 	for _, i := range order {
 		f := frames[i]
 		next := max(end, f.Offset+f.Length)
-		if n > 0 && (f.Offset > end+maxGap || next-start > maxRange) {
+		if n > 0 && (f.Offset > end+maxGap || next-start > longest) {
 			break
 		}
 		end = next
@@ -155,16 +170,14 @@ type work struct {
 	plain   []byte
 }
 
-// group fetches the range from the first frame of order up to end and visits its frames.
+// group reads the range from the first frame of order up to end and visits its frames.
 func (w *work) group(ctx context.Context, order []int, end int64) error {
 	start := w.frames[order[0]].Offset
 	r, err := w.object.read(ctx, start, end-start)
 	if err != nil {
 		return err
 	}
-	if w.object.sealed != nil && w.object.body == nil { // of a plain object the frames lie in what was fetched
-		defer w.object.scratch.Put(r.stored)
-	}
+	defer r.close()
 	for k, i := range order {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -186,39 +199,71 @@ func (w *work) group(ctx context.Context, order []int, end int64) error {
 	return nil
 }
 
-// fetched is a payload range whose stored bytes are at hand.
+// fetched is a payload range whose stored bytes are at hand, or on their way.
 type fetched struct {
 	object *Object
 	at     int64 // where stored starts in the object
 	stored []byte
+	coming *forward // instead of stored
 }
 
 // read fetches what covers the payload bytes [off, off+n), which the caller has checked to be inside.
-func (o *Object) read(ctx context.Context, off, n int64) (fetched, error) {
+func (o *Object) read(ctx context.Context, off, n int64) (*fetched, error) {
 	at, length := off, n
 	if o.sealed != nil {
 		at, length = o.sealed.Fetch(off, n)
 	}
+	r := &fetched{object: o, at: at}
 	switch {
 	case length == 0:
-		return fetched{object: o, at: at}, ctx.Err()
+		return r, ctx.Err()
 	case o.body != nil:
-		return fetched{o, at, o.body[at : at+length]}, ctx.Err()
+		r.stored = o.body[at : at+length]
+		return r, ctx.Err()
+	case o.streams() && length > edge:
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		body, err := o.stream(ctx, at, length)
+		if err != nil {
+			return nil, err
+		}
+		r.coming = &forward{body: body, end: length, last: make([]byte, edge)}
+		return r, nil
 	}
-	b, err := o.get(ctx, at, length)
-	return fetched{o, at, b}, err
+	var err error
+	r.stored, err = o.get(ctx, at, length)
+	return r, err
 }
 
-// bytes gives the payload bytes [off, off+n) of the range, in buf where they had to be decrypted.
-func (r fetched) bytes(buf []byte, off, n int64) ([]byte, error) {
+// close gives back what the range held.
+func (r *fetched) close() {
+	o := r.object
+	switch {
+	case r.coming != nil:
+		_ = r.coming.body.Close() // what was wanted of it came
+	case o.sealed != nil && o.body == nil: // of a plain object the frames lie in what was fetched
+		o.scratch.Put(r.stored)
+	}
+}
+
+// bytes gives the payload bytes [off, off+n) of the range, in buf where they had to be decrypted. Of a stream they must
+// be asked for in order.
+func (r *fetched) bytes(buf []byte, off, n int64) ([]byte, error) {
 	o := r.object
 	if o.sealed == nil {
 		return r.stored[off-r.at:][:n:n], nil
 	}
 	buf = slices.Grow(buf[:0], int(n))[:n]
-	// This range's own cover starts at or after r.at, and its first byte is what Decrypt wants first.
-	at, _ := o.sealed.Fetch(off, n)
-	if err := o.sealed.Decrypt(buf, r.stored[min(at-r.at, int64(len(r.stored))):], off); err != nil {
+	var err error
+	if r.coming != nil {
+		err = o.sealed.DecryptFrom(buf, r.coming, r.at, off)
+	} else {
+		// This range's own cover starts at or after r.at, and its first byte is what Decrypt wants first.
+		at, _ := o.sealed.Fetch(off, n)
+		err = o.sealed.Decrypt(buf, r.stored[min(at-r.at, int64(len(r.stored))):], off)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("payload at %d: %w", off, damaged(err))
 	}
 	return buf, nil

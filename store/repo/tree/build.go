@@ -36,6 +36,10 @@ type Builder struct {
 	levels []*level
 }
 
+// maxWaiting is how many children of a level may wait for the name of the object that one of them went into. Beyond it the
+// object is sealed as it is: what follows a changed page is a tree's whole rest.
+const maxWaiting = 8192
+
 // level collects the references that become the pages of one inner level. levels[0] collects references to leaves.
 type level struct {
 	waiting []child // not yet appended: the first one's object has no name yet
@@ -119,6 +123,11 @@ func (b *Builder) push(ctx context.Context, n int, c child) error {
 	l := b.levels[n-1]
 	l.pushed++
 	l.waiting = append(l.waiting, c)
+	if len(l.waiting) > maxWaiting {
+		if err := b.sink.Seal(ctx); err != nil {
+			return err
+		}
+	}
 	return b.drain(ctx, n)
 }
 

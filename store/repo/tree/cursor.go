@@ -14,6 +14,7 @@ type Cursor struct {
 	load Load
 	// opened is called for every leaf that is opened rather than skipped, before its entries are given.
 	opened func(format.PageRef)
+	gap    Gap
 
 	nextLeaf func() (format.PageRef, error, bool)
 	stop     func()
@@ -27,14 +28,15 @@ type Cursor struct {
 }
 
 // NewCursor starts at the beginning of the tree. visit is called for every inner page, opened for every leaf that is
-// read; both may be nil. A nil root is an empty tree.
-func NewCursor(ctx context.Context, load Load, root *format.PageRef, visit, opened func(format.PageRef)) *Cursor {
-	c := &Cursor{ctx: ctx, load: load, opened: opened, stop: func() {}, stopEntry: func() {}}
+// read; both may be nil. With a gap, which may be nil, what it allows is passed over as if it were not part of the tree. A
+// nil root is an empty tree.
+func NewCursor(ctx context.Context, load Load, root *format.PageRef, visit, opened func(format.PageRef), gap Gap) *Cursor {
+	c := &Cursor{ctx: ctx, load: load, opened: opened, gap: gap, stop: func() {}, stopEntry: func() {}}
 	if root == nil {
 		c.nextLeaf = func() (format.PageRef, error, bool) { return format.PageRef{}, nil, false }
 		return c
 	}
-	c.nextLeaf, c.stop = iter.Pull2(Leaves(ctx, load, *root, "", visit))
+	c.nextLeaf, c.stop = iter.Pull2(leaves(ctx, load, *root, "", visit, gap))
 	return c
 }
 
@@ -66,13 +68,28 @@ func (c *Cursor) Peek() (*format.Entry, error) {
 		if c.leaf == nil || c.err != nil {
 			break
 		}
-		if c.opened != nil {
-			c.opened(*c.leaf)
-		}
-		c.nextEntry, c.stopEntry = iter.Pull2(LeafEntries(c.ctx, c.load, *c.leaf))
+		leaf := *c.leaf
 		c.leaf = nil
+		if c.gap != nil {
+			page, err := Page(c.ctx, c.load, leaf)
+			if err != nil && c.gap(leaf, err) {
+				continue
+			}
+			// Read once: the walk below is handed the page, or the error.
+			c.start(leaf, func(context.Context, format.PageRef) ([]byte, error) { return page, err })
+			continue
+		}
+		c.start(leaf, c.load)
 	}
 	return c.entry, c.err
+}
+
+// start opens a leaf.
+func (c *Cursor) start(leaf format.PageRef, load Load) {
+	if c.opened != nil {
+		c.opened(leaf)
+	}
+	c.nextEntry, c.stopEntry = iter.Pull2(LeafEntries(c.ctx, load, leaf))
 }
 
 // Take passes over the entry that Peek gave.

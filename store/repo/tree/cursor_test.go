@@ -19,7 +19,7 @@ func TestCursor(t *testing.T) {
 		s := newShelf(4)
 		tr := plant(t, s, cut, entries, nil)
 		var opened []format.PageRef
-		c := NewCursor(context.Background(), s.load, &tr.root, nil, func(r format.PageRef) { opened = append(opened, r) })
+		c := NewCursor(context.Background(), s.load, &tr.root, nil, func(r format.PageRef) { opened = append(opened, r) }, nil)
 		defer c.Close()
 		at, skipped, inLeaf := 0, 0, 0
 		for {
@@ -85,7 +85,7 @@ func TestCursor(t *testing.T) {
 }
 
 func TestCursorOverNothing(t *testing.T) {
-	c := NewCursor(context.Background(), nil, nil, nil, nil)
+	c := NewCursor(context.Background(), nil, nil, nil, nil, nil)
 	defer c.Close()
 	if l, err := c.Leaf(); l != nil || err != nil {
 		t.Error(l, err)
@@ -112,7 +112,7 @@ func TestCursorErrors(t *testing.T) {
 			}
 			return s.load(ctx, ref)
 		}
-		c := NewCursor(context.Background(), load, &tr.root, nil, nil)
+		c := NewCursor(context.Background(), load, &tr.root, nil, nil, nil)
 		got := 0
 		for {
 			e, err := c.Peek()

@@ -115,7 +115,7 @@ func walk(c crib, root format.PageRef) error {
 }
 
 func walkCursor(c crib, root format.PageRef) error {
-	cur := NewCursor(context.Background(), c.load, &root, nil, nil)
+	cur := NewCursor(context.Background(), c.load, &root, nil, nil, nil)
 	defer cur.Close()
 	for {
 		e, err := cur.Peek()

@@ -29,8 +29,16 @@ func Page(ctx context.Context, load Load, ref format.PageRef) ([]byte, error) {
 // Leaves gives the references to the leaf pages that can hold keys >= from, in order. visit, if not nil, is called for
 // each inner page on the way before it is loaded, the root included unless it is a leaf. An error ends the sequence.
 func Leaves(ctx context.Context, load Load, root format.PageRef, from string, visit func(format.PageRef)) iter.Seq2[format.PageRef, error] {
+	return leaves(ctx, load, root, from, visit, nil)
+}
+
+// Gap is asked about a page that could not be read: true passes over it and whatever is below it, false ends the walk
+// with the error.
+type Gap func(ref format.PageRef, err error) bool
+
+func leaves(ctx context.Context, load Load, root format.PageRef, from string, visit func(format.PageRef), gap Gap) iter.Seq2[format.PageRef, error] {
 	return func(yield func(format.PageRef, error) bool) {
-		w := walker{ctx: ctx, load: load, from: from, visit: visit, yield: yield}
+		w := walker{ctx: ctx, load: load, from: from, visit: visit, gap: gap, yield: yield}
 		w.page(root)
 	}
 }
@@ -40,6 +48,7 @@ type walker struct {
 	load  Load
 	from  string
 	visit func(format.PageRef)
+	gap   Gap // may be nil
 	yield func(format.PageRef, error) bool
 }
 
@@ -52,6 +61,9 @@ func (w *walker) page(ref format.PageRef) bool {
 		w.visit(ref)
 	}
 	page, err := Page(w.ctx, w.load, ref)
+	if err != nil && w.gap != nil && w.gap(ref, err) {
+		return true
+	}
 	if err != nil {
 		w.yield(format.PageRef{}, err)
 		return false

@@ -206,8 +206,16 @@ func (s *Server) NewBucket(t testing.TB, o BucketOptions) string {
 func (s *Server) MakeBucket(ctx context.Context, o BucketOptions) (string, error) {
 	name := "bucket-" + strings.ToLower(freshKey().AccessKeyID)
 	c := s.Admin()
-	if err := c.MakeBucket(ctx, name, minio.MakeBucketOptions{Region: Region, ObjectLocking: o.Lock}); err != nil {
-		return "", err
+	for try := 0; ; try++ {
+		err := c.MakeBucket(ctx, name, minio.MakeBucketOptions{Region: Region, ObjectLocking: o.Lock})
+		if err == nil {
+			break
+		}
+		// MinIO calls itself ready a moment before it is.
+		if minio.ToErrorResponse(err).Code != "XMinioServerNotInitialized" || try == 50 {
+			return "", err
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
 	if o.Versioning && !o.Lock {
 		if err := c.EnableVersioning(ctx, name); err != nil {

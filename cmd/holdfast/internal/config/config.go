@@ -5,6 +5,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -127,12 +128,15 @@ func Load(path string) (*Config, error) {
 	}
 	text, err := os.ReadFile(abs)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w at %s", ErrNone, path)
+		return nil, fmt.Errorf("%w at %s; write one there, or name another with --config FILE", ErrNone, path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
+		if pe, ok := errors.AsType[*fs.PathError](err); ok {
+			err = pe.Err
+		}
+		return nil, newError([]Problem{{File: path, Message: fmt.Sprintf("cannot be read: %v; name a file that this user can read with --config FILE", err)}})
 	}
-	return parse(path, abs, text)
+	return parse(path, abs, bytes.TrimPrefix(text, []byte("\ufeff"))) // the mark that some editors leave
 }
 
 // parse reads a configuration's text. name stands in messages; relative paths are relative to the folder of abs.

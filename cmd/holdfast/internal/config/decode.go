@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -60,6 +61,10 @@ func (d *decoder) parse(text []byte) ast.Node {
 		d.problem(nil, "the file has %d bytes; a configuration has at most %d", len(text), maxFile)
 		return nil
 	}
+	if line, column, ok := notUTF8(text); ok {
+		d.problems = append(d.problems, Problem{File: d.file, Line: line, Column: column, Message: "the file is not UTF-8 text from here on; save it as UTF-8"})
+		return nil
+	}
 	// Duplicate keys are let through here and refused by object, which says where the first one stands.
 	f, err := parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
@@ -87,6 +92,9 @@ func (d *decoder) syntax(err error) {
 		return
 	}
 	p := Problem{File: d.file, Message: "not well-formed YAML: " + y.GetMessage()}
+	if strings.Contains(p.Message, "character '\t'") {
+		p.Message = "not well-formed YAML: a tab stands where a value begins; indent with spaces"
+	}
 	if t := y.GetToken(); t != nil && t.Position != nil {
 		p.Line, p.Column = t.Position.Line, t.Position.Column
 	}
@@ -275,4 +283,22 @@ func kindOf(n ast.Node) string {
 		return "a text"
 	}
 	return "this"
+}
+
+// notUTF8 finds the first byte that is no UTF-8 text, or that no text has.
+func notUTF8(text []byte) (line, column int, found bool) {
+	line, column = 1, 1
+	for len(text) > 0 {
+		r, n := utf8.DecodeRune(text)
+		switch {
+		case r == utf8.RuneError && n == 1, r == 0:
+			return line, column, true
+		case r == '\n':
+			line, column = line+1, 1
+		default:
+			column++
+		}
+		text = text[n:]
+	}
+	return 0, 0, false
 }

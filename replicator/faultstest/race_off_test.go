@@ -1,0 +1,5 @@
+//go:build !race
+
+package faultstest
+
+const raced = false

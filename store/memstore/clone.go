@@ -1,0 +1,27 @@
+package memstore
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// Clone gives a vault of its own with the same content, options and version IDs to come, on the clock now (nil: that of
+// s). Bodies are shared, as nothing changes them in place: so it costs little.
+func (s *Store) Clone(now func() time.Time) *Store {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	c := &Store{opts: s.opts, serial: s.serial, objects: maps.Clone(s.objects)}
+	if now != nil {
+		c.opts.Now = now
+	}
+	for name, vs := range c.objects {
+		vs = slices.Clone(vs)
+		for i, v := range vs {
+			own := *v
+			vs[i] = &own
+		}
+		c.objects[name] = vs
+	}
+	return c
+}

@@ -1,0 +1,169 @@
+package repo
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// The vault's own listing is compared with the cache in as many listings at once.
+const compareParallel = 8
+
+const (
+	manyPlacements = 20_000 // more under one prefix than this are listed in sixteen parts
+	maxConfirmed   = 1_000  // missing objects that are asked for by name before the listing is taken at its word
+	maxToldLost    = 20     // of one vault, each by name
+)
+
+// kinds are the beginnings of names that have placements.
+func kinds() []string {
+	return []string{format.PrefixDescriptors, format.PrefixKeys, format.PrefixPacks, format.PrefixMeta, format.PrefixNeeds, format.PrefixPlacements}
+}
+
+// compare holds what the cache says of a vault against the vault's own listing, once a session: name, version and size of
+// every object. What is gone, or has another size, is reported and forgotten; so a vault that was wiped, rolled back or
+// replaced under its name is not taken to hold what it held. That bytes are still right is not seen here.
+func (s *Session) compare(ctx context.Context, k *keeper) error {
+	c := &comparison{k: k}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(compareParallel)
+	for _, kind := range kinds() {
+		parts, err := s.parts(k, kind)
+		if err != nil {
+			_ = g.Wait()
+			return err
+		}
+		for _, prefix := range parts {
+			g.Go(func() error { return c.list(gctx, s, prefix) })
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	c.tell()
+	return nil
+}
+
+// parts gives the prefixes that the names of one kind are listed by: none where none is known.
+func (s *Session) parts(k *keeper, kind string) ([]string, error) {
+	n := 0
+	for _, err := range s.cache.PlacementsUnder(k.vault.Name, kind) {
+		if err != nil {
+			return nil, err
+		}
+		if n++; n > manyPlacements {
+			break
+		}
+	}
+	switch {
+	case n == 0:
+		return nil, nil
+	case n <= manyPlacements || kind == format.PrefixPlacements || kind == format.PrefixDescriptors:
+		return []string{kind}, nil
+	}
+	var out []string
+	for _, digit := range "0123456789abcdef" {
+		out = append(out, kind+string(digit))
+	}
+	return out, nil
+}
+
+// comparison is what came out so far.
+type comparison struct {
+	k *keeper
+
+	mu        sync.Mutex
+	kept      int // those aside that init puts there
+	gone      int
+	confirmed int
+	told      []Finding
+}
+
+// list compares the names under one prefix.
+func (c *comparison) list(ctx context.Context, s *Session, prefix string) error {
+	l := newListing(ctx, c.k.vault.Read, prefix)
+	defer l.close()
+	var gone []string
+	flush := func() error {
+		err := s.cache.Drop(c.k.vault.Name, gone...)
+		gone = gone[:0]
+		return err
+	}
+	for p, err := range s.cache.PlacementsUnder(c.k.vault.Name, prefix) {
+		if err != nil {
+			return err
+		}
+		there, why, err := l.has(p)
+		if err != nil {
+			return fmt.Errorf("list %s: %w", prefix, err)
+		}
+		if !there {
+			if there, err = c.confirm(ctx, p); err != nil {
+				return err
+			}
+		}
+		c.count(p, there, why)
+		if there {
+			continue
+		}
+		if gone = append(gone, p.Name); len(gone) >= 1000 {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
+}
+
+// confirm asks for what a listing left out, since listings may lag behind; not for ever, for a vault that lost everything.
+func (c *comparison) confirm(ctx context.Context, p format.Placement) (there bool, err error) {
+	c.mu.Lock()
+	ask := c.confirmed < maxConfirmed
+	c.confirmed++
+	c.mu.Unlock()
+	if !ask {
+		return false, nil
+	}
+	return c.k.there(ctx, p)
+}
+
+func (c *comparison) count(p format.Placement, there bool, why Finding) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if there {
+		if !strings.HasPrefix(p.Name, format.PrefixDescriptors) && !strings.HasPrefix(p.Name, format.PrefixKeys) {
+			c.kept++
+		}
+		return
+	}
+	if p.Mode != "" && p.Until.Before(c.k.clock()) {
+		return // its lock is over: whoever may remove such things did. If a point needs it, that shows there
+	}
+	c.gone++
+	if len(c.told) < maxToldLost {
+		why.Name = p.Name
+		c.told = append(c.told, why)
+	}
+}
+
+// tell reports what is gone. A vault that has nothing left is one finding.
+func (c *comparison) tell() {
+	name := c.k.vault.Name
+	if c.gone > 1 && c.kept == 0 {
+		c.k.report.send(Missing, "vault "+name, "nothing is left of the %d objects that were stored there; what points need is stored there again", c.gone)
+		return
+	}
+	slices.SortFunc(c.told, func(a, b Finding) int { return strings.Compare(a.Name, b.Name) })
+	for _, f := range c.told {
+		c.k.report.send(f.Kind, f.Name, "%s", f.Detail)
+	}
+	if more := c.gone - len(c.told); more > 0 {
+		c.k.report.send(Missing, "vault "+name, "and %d more objects are gone", more)
+	}
+}

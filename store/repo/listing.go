@@ -1,0 +1,79 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// listing walks a vault's versions under one prefix, in order of name, beside names that are asked for in that order.
+type listing struct {
+	next func() (store.Info, error, bool)
+	stop func()
+	head store.Info
+	more bool
+	err  error
+	open bool
+}
+
+func newListing(ctx context.Context, r store.Reader, prefix string) *listing {
+	l := &listing{}
+	l.next, l.stop = iter.Pull2(r.Versions(ctx, prefix))
+	return l
+}
+
+func (l *listing) close() { l.stop() }
+
+func (l *listing) advance() {
+	l.head, l.err, l.more = l.next()
+	if l.err != nil {
+		l.more = false
+	}
+}
+
+// has reports whether the version placed is listed with its size, and what is wrong if not. Where a placement knows no
+// version, any of the right size will do.
+func (l *listing) has(p format.Placement) (bool, Finding, error) {
+	if !l.open {
+		l.open = true
+		l.advance()
+	}
+	for l.more && l.head.Name < p.Name {
+		l.advance()
+	}
+	there, sized, others := false, false, 0
+	var size int64
+	for l.more && l.head.Name == p.Name {
+		if !l.head.DeleteMarker && (p.Version == "" || l.head.Version == p.Version) {
+			there, size = true, l.head.Size
+			sized = sized || l.head.Size == p.Size
+		} else {
+			others++
+		}
+		l.advance()
+	}
+	switch {
+	case l.err != nil:
+		return false, Finding{}, l.err
+	case sized:
+		return true, Finding{}, nil
+	case there:
+		return false, Finding{Kind: Damaged, Detail: fmt.Sprintf("it has %d bytes instead of %d", size, p.Size)}, nil
+	case others > 0:
+		return false, Finding{Kind: Missing, Detail: fmt.Sprintf("the version that was stored is gone; %d other versions or delete markers are there", others)}, nil
+	}
+	return false, Finding{Kind: Missing, Detail: "it is gone"}, nil
+}
+
+// there asks for exactly what was placed.
+func (k *keeper) there(ctx context.Context, p format.Placement) (bool, error) {
+	info, _, err := k.vault.Read.Stat(ctx, store.Ref{Name: p.Name, Version: p.Version})
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && info.Size == p.Size, err
+}
