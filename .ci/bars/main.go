@@ -36,6 +36,8 @@ func parts() []part {
 		{"vaults", "two vaults: one down at the start, in the middle, at the commit; one wiped; one added; a pack lost", vaults},
 		{"kills", "kill -9 at 50 random moments of runs, 20 of restores, and at each request; two runs at once", killsInFull},
 		{"kills10", "of that, ten kills (for every run of .ci/run)", killsInSmall},
+		{"killpoints", "of kills, each request", killsAtRequests},
+		{"killbig", "of kills, a run of 2.5 GiB killed late, its cache lost", killsLate},
 		{"memory", "1 GiB of incompressible data in 8 objects, peak memory", memory},
 		{"huge", "a single object of 6 GiB, peak memory", huge},
 		{"keys", "keys that few servers keep, from five kinds of source to bucket, directory and tar", awkward},

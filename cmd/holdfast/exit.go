@@ -69,6 +69,8 @@ func next(name string) string {
 		return "these credentials lack a right, or the bucket is not theirs: compare the user's policy with the one in the README, and run the command again"
 	case "clock":
 		return "set this machine's clock (NTP), and run the command again"
+	case "exists":
+		return "in a directory vault the file of that name is damaged, as its SHA-256 is not the one in the name: move it out of the vault, and run the command again, which stores it anew"
 	case "no_space":
 		return "make room there, or name another place, and run the command again"
 	case "not_found":
@@ -147,6 +149,7 @@ func outcomes() []outcome {
 		{fs.ErrPermission, exitFailed, "no_permission"},
 		{store.ErrDenied, exitFailed, "denied"},
 		{store.ErrNoLock, exitFailed, "no_lock"},
+		{store.ErrExists, exitFailed, "exists"},
 		{store.ErrLocked, exitFailed, "locked"},
 		{store.ErrClock, exitFailed, "clock"},
 		{store.ErrNoSpace, exitFailed, "no_space"},

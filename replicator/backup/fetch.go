@@ -58,7 +58,7 @@ func (e *engine) readWhole(ctx context.Context, t *task) error {
 		if n != 0 || err == nil {
 			return source.ErrChanged
 		}
-		return err
+		return shortRead(err)
 	}
 	t.entry.SHA256 = sha256.Sum256(t.data)
 	return nil
@@ -160,6 +160,11 @@ func (e *engine) countChange(t *task) {
 	b, errB := is.AppendLine(nil)
 	if errA != nil || errB != nil || !bytes.Equal(a, b) {
 		e.stats.changed.Add(1)
+		return
+	}
+	if e.o.TagsMaxAge == 0 {
+		// Tags that are read again in every run need no date, which would make every page of the manifest another one.
+		t.entry.TagsRead = t.old.TagsRead
 	}
 }
 

@@ -44,7 +44,7 @@ func (c *cutter) cut(r io.Reader, visit func(chunk []byte) error) error {
 	for {
 		chunk, err := ch.Next()
 		if err != nil && !errors.Is(err, io.EOF) {
-			return err
+			return shortRead(err)
 		}
 		if len(chunk) > 0 {
 			if err := visit(chunk); err != nil {

@@ -219,6 +219,24 @@ func TestBadListings(t *testing.T) {
 	}
 }
 
+// TestListingBreaksOff: an answer that ends early is worth another try, wherever in it that is.
+func TestListingBreaksOff(t *testing.T) {
+	page := "<?xml version=\"1.0\"?><ListVersionsResult><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>" + entry("a", "1") + "</ListVersionsResult>"
+	for _, n := range []int{0, 1, len(page) / 2, len(page) - 1} {
+		s := fake(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", fmt.Sprint(len(page)))
+			_, _ = io.WriteString(w, page[:n])
+		})
+		var last error
+		for _, err := range s.Versions(t.Context(), "") {
+			last = err
+		}
+		if !errors.Is(last, store.ErrTransient) {
+			t.Errorf("after %d bytes: %v", n, last)
+		}
+	}
+}
+
 var errAny = errors.New("any error")
 
 // TestOddAnswers: what a server should never answer is refused, not believed.

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -119,7 +120,19 @@ func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
 	if t.after != nil {
 		t.after(resp, sent)
 	}
+	resp.Body = wireBody{resp.Body}
 	return resp, nil
+}
+
+// wireBody keeps the cause recognisable of an answer that breaks off: of a listing, say, which is read elsewhere.
+type wireBody struct{ io.ReadCloser }
+
+func (b wireBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF { //nolint:errorlint // an end that is wrapped is none
+		err = &wireError{err: err}
+	}
+	return n, err
 }
 
 // wireError is a request that got no answer. Its text avoids "EOF", at which minio-go would throw the cause away.

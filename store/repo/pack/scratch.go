@@ -14,7 +14,8 @@ type Scratch struct{ pool sync.Pool }
 func (s *Scratch) Get(n int64) []byte {
 	if s != nil && n >= keptFrom {
 		if b, ok := s.pool.Get().(*[]byte); ok {
-			if int64(cap(*b)) >= n {
+			// A much larger one would make budgets that count n wrong.
+			if int64(cap(*b)) >= n && int64(cap(*b)) <= 8*n {
 				return (*b)[:n]
 			}
 			s.pool.Put(b)

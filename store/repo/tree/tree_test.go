@@ -257,3 +257,30 @@ func TestWalkGivesBackEverything(t *testing.T) {
 		}
 	})
 }
+
+// What follows a changed page does not wait for its object's name without end: memory would grow with the number of keys,
+// and unchanged inner pages would be met so late that nobody knows them any more.
+func TestWaitingIsBounded(t *testing.T) {
+	s := newShelf(1 << 30)
+	b := NewBuilder(s, Cut{Leaf: 16, Fanout: 128}, nil, nil)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	const leaves = 3*maxWaiting + 10
+	must(b.Leaf(t.Context(), format.PageRef{First: "0", Entries: 1}, []byte("changed")))
+	most := 0
+	for i := range leaves {
+		must(b.Reuse(t.Context(), format.PageRef{First: fmt.Sprintf("k%08d", i), Object: format.MetaName(sha256.Sum256(nil)), Frame: format.Frame{Length: 1, Plain: 1}, Sum: sha256.Sum256(nil), Entries: 1}))
+		for _, l := range b.levels {
+			most = max(most, len(l.waiting))
+		}
+	}
+	root, err := b.Root(t.Context())
+	must(err)
+	if root.Entries != leaves+1 || most > maxWaiting+1 {
+		t.Errorf("%d entries; up to %d children waited", root.Entries, most)
+	}
+}

@@ -63,6 +63,8 @@ func FaultWays(op string) []faults.Way {
 		return append(all, faults.Slow, faults.Truncated, faults.Flipped)
 	case op == "list", op == "versions":
 		return append(all, faults.Slow, faults.Truncated, faults.Stale)
+	case strings.HasPrefix(op, "get["), strings.HasPrefix(op, "bucket[get"):
+		return append(all, faults.Slow, faults.Truncated)
 	case op == "put":
 		return append(all, faults.Flipped, faults.Lost)
 	case strings.HasPrefix(op, "put["), strings.HasPrefix(op, "post"), strings.HasPrefix(op, "delete"):
