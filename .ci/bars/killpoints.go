@@ -175,7 +175,7 @@ func (p *pointKiller) runs(ctx context.Context) error {
 		}
 	}
 	p.restoring = &restoring{stage: s, f: p.f, from: through(s.reader, p.vaultAs, p.at)}
-	p.w.bar(killed > 0 && killed >= len(all)*9/10, "a run of %d requests killed at %d of %d points (%d times the point was there already): no point was listed half, and each next run converged",
+	p.w.bar(killed > 0 && killed >= len(all)*3/4, "a run of %d requests killed at %d of %d points (%d times the point was there already): no point was listed half, and each next run converged",
 		requests, killed, len(all), committed)
 	return nil
 }
@@ -216,7 +216,7 @@ func (p *pointKiller) restores(ctx context.Context, toBucket bool) error {
 			return fmt.Errorf("killed at %s (%s): %w", t, p.f.counts().tripped, err)
 		}
 	}
-	p.w.bar(killed > 0 && killed >= len(all)*9/10, "a restore to a %s of %d requests killed at %d of %d points: what had its name was whole, and run again all was equal",
+	p.w.bar(killed > 0 && killed >= len(all)*3/4, "a restore to a %s of %d requests killed at %d of %d points: what had its name was whole, and run again all was equal",
 		to.name, requests, killed, len(all))
 	return nil
 }

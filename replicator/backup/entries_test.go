@@ -200,6 +200,12 @@ func TestTagsAreReadAgainInRotation(t *testing.T) {
 	if e := r.entry(r.run().Point, "k/0007"); e.Tags["team"] != "green" {
 		t.Errorf("tags: always did not see a change: %v", e.Tags)
 	}
+	r.clock = r.clock.Add(time.Hour)
+	completed := src.Stats().Completed
+	quiet := r.run()
+	if asked := src.Stats().Completed - completed; asked != 100 || quiet.Vaults[0].Objects > 2 {
+		t.Errorf("tags: always with no change asked for the tags of %d objects and stored %d", asked, quiet.Vaults[0].Objects)
+	}
 }
 
 func TestWhatIsHiddenIsNotDeleted(t *testing.T) {

@@ -134,10 +134,9 @@ func (v failingView) Complete(ctx context.Context, e *format.Entry) error {
 	return v.View.Complete(ctx, e)
 }
 
-// TestEveryCallOfASource: the third run again, the source failing in turn. Failures of one entry make the point incomplete
+// everyCallOfASource: the third run again, the source failing in turn. Failures of one entry make the point incomplete
 // and are listed; those of the source as a whole make none.
-func TestEveryCallOfASource(t *testing.T) {
-	w := newWorld(t)
+func (w *world) everyCallOfASource(t *testing.T) {
 	record := w.plan(w.two)
 	c := w.fresh(t)
 	record.Class = nil
@@ -176,10 +175,9 @@ func (w *world) trySource(t *testing.T, r faults.Rule) *faults.Plan {
 	return p
 }
 
-// TestOneVaultOfTwoTimesOut: a time-out of a driver's own calls itself DeadlineExceeded; it is that vault's failure and not
+// oneVaultOfTwoTimesOut: a time-out of a driver's own calls itself DeadlineExceeded; it is that vault's failure and not
 // the end of the run.
-func TestOneVaultOfTwoTimesOut(t *testing.T) {
-	w := newWorld(t)
+func (w *world) oneVaultOfTwoTimesOut(t *testing.T) {
 	for _, r := range []faults.Rule{{Op: "put"}, {Op: "inspect"}, {Op: "versions"}, {Op: "stat"}, {Op: "put", Name: format.PrefixPoints + "*"}} {
 		r.Way = faults.TimeOut
 		c := w.fresh(t)

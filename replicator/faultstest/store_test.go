@@ -10,9 +10,18 @@ import (
 	"github.com/holdfast-backup/holdfast/store/storetest/faults"
 )
 
-// TestEveryCallOfARun: the third run, with changes, each of its calls of the vault failing in turn.
-func TestEveryCallOfARun(t *testing.T) {
+// TestEveryCall is the whole matter: one world, and everything that is done with it failing in turn.
+func TestEveryCall(t *testing.T) {
 	w := newWorld(t)
+	t.Run("run", w.everyCallOfARun)
+	t.Run("source", w.everyCallOfASource)
+	t.Run("verification", w.everyCallOfAVerification)
+	t.Run("restore", w.everyCallOfARestore)
+	t.Run("one vault of two times out", w.oneVaultOfTwoTimesOut)
+}
+
+// everyCallOfARun: the third run, with changes, each of its calls of the vault failing in turn.
+func (w *world) everyCallOfARun(t *testing.T) {
 	record := w.plan(w.two)
 	c := w.fresh(t)
 	if _, err := c.run(record, w.source); err != nil {
@@ -73,9 +82,8 @@ func (w *world) converges(t *testing.T, c *trial, r faults.Rule, made []format.H
 	}
 }
 
-// TestEveryCallOfAVerification: at the level of content, over three points.
-func TestEveryCallOfAVerification(t *testing.T) {
-	w := newWorld(t)
+// everyCallOfAVerification: at the level of content, over three points.
+func (w *world) everyCallOfAVerification(t *testing.T) {
 	record := w.plan(w.three)
 	clean, found, err := w.verified(w.three, record)
 	if err != nil || clean.Status != verify.OK {
@@ -110,9 +118,8 @@ func TestEveryCallOfAVerification(t *testing.T) {
 	}
 }
 
-// TestEveryCallOfARestore: of the third point. What comes back is right to the byte, or does not come back and is told.
-func TestEveryCallOfARestore(t *testing.T) {
-	w := newWorld(t)
+// everyCallOfARestore: of the third point. What comes back is right to the byte, or does not come back and is told.
+func (w *world) everyCallOfARestore(t *testing.T) {
 	id := w.points[2]
 	record := w.plan(w.three)
 	if got, res, err := w.restored(w.three, id, record); err != nil || len(got) != len(w.want) {

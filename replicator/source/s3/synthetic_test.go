@@ -58,7 +58,7 @@ func allVersions(o *s3source.Options) { o.Versions = "all" }
 
 // Key spaces of every shape are listed whole, in order, with no more requests than they have pages.
 func TestShapes(t *testing.T) {
-	const n = 60_000
+	const n = 20_000
 	for name, shape := range map[string]synthetic.Shape{"flat": synthetic.Flat(n), "deep": synthetic.Deep(n, 7, 4), "skewed": synthetic.Skewed(n)} {
 		t.Run(name, func(t *testing.T) {
 			srv, v := frozen(t, synthetic.Options{Shape: shape}, nil)

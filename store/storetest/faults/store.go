@@ -18,7 +18,8 @@ type late struct{ after time.Duration }
 
 func (l late) Error() string     { return fmt.Sprintf("no answer within %s (injected)", l.after) }
 func (l late) Timeout() bool     { return true }
-func (l late) Is(err error) bool { return errors.Is(context.DeadlineExceeded, err) }
+func (l late) Is(err error) bool { return err == context.DeadlineExceeded }
+
 func fail(op string, ref store.Ref, kind error, code string, err error) error {
 	return &store.Error{Op: op, Vault: "faults:", Ref: ref, Kind: kind, Code: code, Err: err}
 }
