@@ -98,7 +98,8 @@ func (w *world) everyCallOfAVerification(t *testing.T) {
 		switch {
 		case len(p.Left()) > 0: // nothing failed
 		case exact:
-			if !mended && r.Times == 0 && r.Way != faults.Stale {
+			// A byte of a range that is read later on may lie between the frames that are wanted.
+			if !mended && r.Times == 0 && r.Way != faults.Stale && (r.Way != faults.Flipped || r.Nth == 1) {
 				t.Errorf("%s: passed for good", r)
 			}
 		case mended:

@@ -17,14 +17,14 @@ const maxPage = 1000
 
 // listing is a request for a page, checked.
 type listing struct {
-	versions          bool
-	prefix            string
-	after             string // keys after this one
-	afterID           string // of versions: those older than this one of the key after
-	limit             int
-	url               bool // encoding-type=url
-	asked, startAfter string
-	token             string
+	versions   bool
+	prefix     string
+	after      string // keys after this one
+	afterID    string // of versions: those older than this one of the key after
+	limit      int
+	url        bool // encoding-type=url
+	startAfter string
+	token      string
 }
 
 // known query parameters of both listings. AWS ignores what it does not know; here it is refused, lest a test pass that
