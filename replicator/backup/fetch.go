@@ -153,8 +153,7 @@ func (e *engine) countChange(t *task) {
 		return
 	}
 	was, is := *t.old, *t.entry
-	was.TagsRead, is.TagsRead = 0, 0
-	was.Recheck, is.Recheck = false, false
+	is.TagsRead, is.Recheck = was.TagsRead, was.Recheck
 	is.Chunks, is.Extents = was.Chunks, was.Extents // not known yet; the hash says it for them
 	a, errA := was.AppendLine(nil)
 	b, errB := is.AppendLine(nil)
