@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/holdfast-backup/holdfast/store/storetest/servers"
 )
 
@@ -127,17 +129,20 @@ func (c *contest) holdfast(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
+	settle()
 	first, err := j.run(ctx, "holdfast first")
 	if err != nil {
 		return err
 	}
 	c.note("first", 0, first.cost)
+	settle()
 	unchanged, err := j.run(ctx, "holdfast unchanged")
 	if err != nil {
 		return err
 	}
 	c.note("unchanged", 0, unchanged.cost)
 	dir := c.w.path("restored")
+	settle()
 	back, err := j.restore(ctx, "holdfast restore", first.Point, dirAt(dir))
 	if err != nil {
 		return err
@@ -145,6 +150,10 @@ func (c *contest) holdfast(ctx context.Context, n int) error {
 	c.note("restore", 0, back)
 	return c.check(n, dir)
 }
+
+// settle has everything written out that the step before left, servers included, so that it is not billed to the next.
+// What a step itself leaves unwritten is to its own credit.
+func settle() { unix.Sync() }
 
 // peer is one round of rclone with a new remote folder and its own defaults.
 func (c *contest) peer(ctx context.Context, n int) error {
@@ -155,6 +164,7 @@ func (c *contest) peer(ctx context.Context, n int) error {
 	from, to := "SRC:"+c.src.name, fmt.Sprintf("CRYPT:round%d", n)
 	dir := c.w.path("restored")
 	for _, step := range []struct{ name, from, to string }{{"first", from, to}, {"unchanged", from, to}, {"restore", to, dir}} {
+		settle()
 		_, x, err := execute(ctx, c.w.dir, env, c.rclone, "copy", step.from, step.to)
 		if err != nil {
 			return err
