@@ -143,9 +143,9 @@ func (f *faultBench) play(ctx context.Context, s faultScene) error {
 	return nil
 }
 
-// until tries a case up to three times until its request came: how many there are of a kind is not quite the same each time.
+// until tries a case again, up to ten times, until its request came: which requests there are depends a little on what comes first.
 func (f *faultBench) until(ctx context.Context, s faultScene, r faults.Rule) (err error) {
-	for range 3 {
+	for range 10 {
 		var c *faultCase
 		if c, err = f.one(ctx, s, r, false); err != nil || len(c.plan.Left()) == 0 {
 			return err
