@@ -39,8 +39,9 @@ func killsInSmall(ctx context.Context, w *world) error {
 const (
 	killNoise = 8        // large objects, new ones before every kill
 	killSize  = 14 << 20 // bytes of each: several packs in all
-	inFlight  = 3*32<<20 + 4<<20
-	again     = 1 << 30 // what a killed run may store again besides what is in flight
+	// Packs being filled and sent, and one that landed while the note of it was still in the cache's own buffers.
+	inFlight = 4*32<<20 + 4<<20
+	again    = 1 << 30 // what a killed run may store again besides what is in flight
 )
 
 // stage is a source, a vault and a job for kills.
