@@ -104,17 +104,26 @@ func sendsCounts(server string) bool {
 	return server == "AmazonS3" || server == "MinIO" || server == "VERSITYGW"
 }
 
+// ofVersion asks for the version of e that was listed: without a version where only current objects are read, and where
+// the server lists a version "null" in a bucket without versions and does not know it in other requests (versitygw).
+func ofVersion[T any](v *view, e *format.Entry, ask func(version *string) (T, error)) (T, error) {
+	if !v.s.all() {
+		return ask(nil)
+	}
+	out, err := ask(optional(e.Version))
+	if err != nil && e.Version == "null" && answerOf(err).status == http.StatusNotFound {
+		return ask(nil)
+	}
+	return out, err
+}
+
 // readTags asks for the tags of e; count is what its GET said, -1 if nothing.
 func (v *view) readTags(ctx context.Context, e *format.Entry, count int32) error {
-	in := &s3.GetObjectTaggingInput{Bucket: &v.s.o.Bucket, Key: &e.Key, RequestPayer: v.s.payer()}
-	if v.s.all() {
-		in.VersionId = optional(e.Version)
-	}
-	out, err := v.s.client.GetObjectTagging(ctx, in)
-	if err != nil && str(in.VersionId) == "null" && answerOf(err).status == http.StatusNotFound {
-		in.VersionId = nil // versitygw lists version "null" in a bucket without versions and does not know it here
-		out, err = v.s.client.GetObjectTagging(ctx, in)
-	}
+	out, err := ofVersion(v, e, func(version *string) (*s3.GetObjectTaggingOutput, error) {
+		return v.s.client.GetObjectTagging(ctx, &s3.GetObjectTaggingInput{
+			Bucket: &v.s.o.Bucket, Key: &e.Key, VersionId: version, RequestPayer: v.s.payer(),
+		})
+	})
 	if err != nil {
 		return v.tagError(ctx, e, err)
 	}
@@ -181,15 +190,11 @@ func (v *view) Complete(ctx context.Context, e *format.Entry) error {
 
 // head asks for everything but the content of an object that was listed as it is now.
 func (v *view) head(ctx context.Context, e *format.Entry) error {
-	in := &s3.HeadObjectInput{Bucket: &v.s.o.Bucket, Key: &e.Key, RequestPayer: v.s.payer(), ChecksumMode: types.ChecksumModeEnabled}
-	if v.s.all() {
-		in.VersionId = optional(e.Version)
-	}
-	out, err := v.s.client.HeadObject(ctx, in)
-	if err != nil && str(in.VersionId) == "null" && answerOf(err).status == http.StatusNotFound {
-		in.VersionId = nil // as in readTags
-		out, err = v.s.client.HeadObject(ctx, in)
-	}
+	out, err := ofVersion(v, e, func(version *string) (*s3.HeadObjectOutput, error) {
+		return v.s.client.HeadObject(ctx, &s3.HeadObjectInput{
+			Bucket: &v.s.o.Bucket, Key: &e.Key, VersionId: version, RequestPayer: v.s.payer(), ChecksumMode: types.ChecksumModeEnabled,
+		})
+	})
 	if err != nil {
 		return v.objectError(ctx, "look at", e, err)
 	}

@@ -275,7 +275,7 @@ func (v *view) tooNew(modified time.Time) bool {
 	if v.frozen.IsZero() {
 		return false
 	}
-	latest := v.frozen.Add(time.Since(v.frozenAt) + time.Minute)
+	latest := v.Clock().Add(time.Minute)
 	return modified.After(v.frozen.Add(slack)) && modified.Before(latest)
 }
 
