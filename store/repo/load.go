@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/holdfast-backup/holdfast/crypto/attest"
-	"github.com/holdfast-backup/holdfast/crypto/seal"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/pack"
@@ -120,7 +119,7 @@ func (s *Session) verifier(d attest.Domain) func(msg, sig []byte) bool {
 
 // passOver reports a segment that cannot be used and goes on; only a failing vault stops the run.
 func (k *keeper) passOver(name string, err error) error {
-	if notOurs(err) || errors.Is(err, format.ErrSignature) || wrongVersion(err) || errors.Is(err, seal.ErrNoKey) {
+	if notOurs(err) || errors.Is(err, format.ErrSignature) || wrongVersion(err) {
 		k.report.send(Tampered, name, "left out: %v", err)
 		return nil
 	}

@@ -119,7 +119,7 @@ func (r *Reader) Frames(ctx context.Context, name string, frames []format.Frame,
 	if err == nil {
 		err = opened.Frames(ctx, frames, once)
 	}
-	if err == nil || proven || !wrongVersion(err) && !errors.Is(err, seal.ErrNoKey) {
+	if err == nil || proven || !wrongVersion(err) {
 		return annotate(name, err)
 	}
 	if opened, err = r.relocate(ctx, o, name); err == nil {
@@ -135,7 +135,7 @@ func (r *Reader) Scan(ctx context.Context, name string, visit func(f format.Fram
 		return err
 	}
 	opened, proven, err := r.ready(ctx, o, name)
-	if err != nil && !proven && (wrongVersion(err) || errors.Is(err, seal.ErrNoKey)) {
+	if err != nil && !proven && wrongVersion(err) {
 		opened, err = r.relocate(ctx, o, name)
 	}
 	if err != nil {
@@ -304,10 +304,11 @@ func (r *Reader) block(ctx context.Context, ref store.Ref, n, size int64) ([]byt
 	return r.blocks.get(k, func() []byte { return b }), nil
 }
 
-// wrongVersion reports whether err may come from bytes that are not the object's.
+// wrongVersion reports whether err may come from bytes that are not the object's. A flipped byte in the header of a sealed
+// object looks like no key of ours.
 func wrongVersion(err error) bool {
 	return errors.Is(err, ErrWrongBytes) || errors.Is(err, pack.ErrDamaged) || errors.Is(err, store.ErrNotFound) ||
-		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, format.ErrMalformed) || errors.Is(err, format.ErrBounds)
+		errors.Is(err, seal.ErrNoKey) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, format.ErrMalformed) || errors.Is(err, format.ErrBounds)
 }
 
 // annotate names the object, and calls bytes that stayed wrong what they are.
