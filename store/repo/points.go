@@ -73,13 +73,16 @@ func (r *Repository) Points(ctx context.Context, in store.Reader, source string,
 	}
 	out = slices.DeleteFunc(out, func(p Point) bool { return !p.settle(report) })
 	slices.SortFunc(out, inTime)
+	if err := r.untieListed(ctx, in, out); err != nil {
+		return nil, fmt.Errorf("list points: %w", err)
+	}
 	for i := range out {
 		out[i].Late = out[i].Arrived.Sub(out[i].SignedAt.Time) > LateAfter
 	}
 	return out, nil
 }
 
-// inTime orders points. Signed times are whole seconds, so of two from one second the vault's own timestamps decide.
+// inTime orders points by signed time; untie puts those of one second right.
 func inTime(a, b Point) int {
 	return cmp.Or(a.SignedAt.Compare(b.SignedAt.Time), a.Arrived.Compare(b.Arrived), strings.Compare(a.Name, b.Name))
 }
@@ -234,6 +237,7 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 		h.Points = append(h.Points, p)
 	}
 	slices.SortFunc(h.Points, func(a, b Head) int { return inTime(a.Point, b.Point) })
+	untie(h.Points, func(h Head) Point { return h.Point }, func(h Head) []format.Hash { return h.Commit.Predecessors })
 	for id := range newest {
 		h.Newest = append(h.Newest, id)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -99,8 +100,8 @@ func (b *bench) session() *repo.Session {
 	return s
 }
 
-// point commits an empty point of a source.
-func (b *bench) point(source string) format.Hash {
+// point commits an empty point of a source that follows others.
+func (b *bench) point(source string, follows ...format.Hash) format.Hash {
 	b.t.Helper()
 	ctx := b.t.Context()
 	s := b.session()
@@ -137,7 +138,7 @@ func (b *bench) point(source string) format.Hash {
 	needs := root(s.NeedsSink(), format.PageRef{First: need.Name, Entries: 1, Bytes: size}, line)
 	id, err := s.Commit(ctx, &format.Commit{
 		Source: source, SourceKind: "s3", TakenAt: format.At(b.clock), RetainUntil: format.At(until), Mode: "compliance",
-		Status: format.StatusComplete, Manifest: manifest, Needs: needs,
+		Status: format.StatusComplete, Manifest: manifest, Needs: needs, Predecessors: follows,
 	})
 	if err != nil {
 		b.t.Fatal(err)
@@ -311,6 +312,29 @@ func TestPointsStandUnderAttack(t *testing.T) {
 	c, err := r.Commit(t.Context(), b.store, got[0], b.report)
 	if err != nil || c.Source != "uploads" {
 		t.Fatalf("%+v, %v", c, err)
+	}
+}
+
+// TestPointsOfOneSecond makes runs that follow each other faster than the clocks count.
+func TestPointsOfOneSecond(t *testing.T) {
+	b := newBench(t)
+	b.clock = b.clock.Add(time.Hour)
+	want := []format.Hash{b.point("uploads")}
+	for range 7 {
+		want = append(want, b.point("uploads", want[len(want)-1]))
+		b.point("other")
+		if len(want) == 5 {
+			b.clock = b.clock.Add(time.Second)
+		}
+	}
+	var got []format.Hash
+	for _, p := range b.points() {
+		if p.Source == "uploads" {
+			got = append(got, p.ID)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("in the order\n%v, made in\n%v", got, want)
 	}
 }
 
