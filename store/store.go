@@ -63,7 +63,8 @@ func (r Retention) Covers(want Retention) bool {
 // PutOptions goes with every Put.
 type PutOptions struct {
 	Retention   Retention // zero: no lock asked for (a bucket's default retention may still apply)
-	SHA256      [32]byte  // of the whole body; sent as x-amz-checksum-sha256 and so checked by the vault. Required.
+	SHA256      [32]byte  // of the whole body; sent with the request, signed, and so checked by the vault. Required.
+	CRC32C      []byte    // of the whole body, 4 bytes big-endian, where it is at hand: see s3store.Put
 	ContentType string    // default application/octet-stream
 }
 

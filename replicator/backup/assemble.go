@@ -31,7 +31,7 @@ func (e *engine) assemble(ctx context.Context) error {
 	if err := a.endFrame(ctx); err != nil {
 		return err
 	}
-	close(e.pipe.frames)
+	e.pipe.noMoreFrames()
 	return nil
 }
 
@@ -110,7 +110,8 @@ func (a *assembler) endFrame(ctx context.Context) error {
 		return nil
 	}
 	a.open = nil
-	return send(ctx, a.pipe.frames, f)
+	a.pipe.submit(f)
+	return nil
 }
 
 // relieve waits, when too many entries wait for the names of packs, until enough of them have one: packs are then closed
@@ -154,7 +155,7 @@ func (s *sliceReader) Read(p []byte) (int, error) {
 }
 
 // newFrame makes a frame without a buffer: it takes one with its first chunk.
-func newFrame() *frame { return &frame{sealed: make(chan struct{})} }
+func newFrame() *frame { return &frame{compressed: make(chan struct{}), sealed: make(chan struct{})} }
 
 // addTo appends a chunk to a frame. The first one takes a buffer, which is the right to have one more frame on its way.
 func (e *engine) addTo(ctx context.Context, f *frame, s *spot, chunk []byte) error {
@@ -171,30 +172,28 @@ func (e *engine) addTo(ctx context.Context, f *frame, s *spot, chunk []byte) err
 	return nil
 }
 
-// startCompressors compresses frames, one goroutine a processor, and closes the packer's queue behind the last.
+// startCompressors compresses frames, one goroutine a processor.
 func (e *engine) startCompressors(ctx context.Context, g *errgroup.Group) {
-	inner, ctx := errgroup.WithContext(ctx)
 	for range compressors() {
-		inner.Go(func() error {
+		g.Go(func() error {
 			for {
+				// First the buffer, then the frame: so it is always the earliest frames that have one, and the packer's
+				// next is among them.
+				buf, _, err := receive(ctx, e.pipe.packedBufs)
+				if err != nil {
+					return err
+				}
 				f, ok, err := receive(ctx, e.pipe.frames)
 				if err != nil || !ok {
+					e.pipe.packedBufs <- buf // another may wait for it to see the end too
 					return err
 				}
-				buf := e.pipe.packedBufs.Get().(*[]byte)
 				f.at.Plain = int64(len(f.plain))
-				f.packed = e.s.Encoder().Frame((*buf)[:0], f.plain)
+				f.packed = e.s.Encoder().Frame(buf[:0], f.plain)
 				e.pipe.frameBufs <- f.plain // there is always room for what was taken
 				f.plain = nil
-				if err := send(ctx, e.pipe.packed, f); err != nil {
-					return err
-				}
+				close(f.compressed)
 			}
 		})
 	}
-	g.Go(func() error {
-		err := inner.Wait()
-		close(e.pipe.packed)
-		return err
-	})
 }

@@ -3,12 +3,7 @@ package backup
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
-	"fmt"
 	"io"
-
-	chunkers "github.com/PlakarKorp/go-cdc-chunkers"
-	_ "github.com/PlakarKorp/go-cdc-chunkers/chunkers/fastcdc" // registers the algorithm the descriptor names
 
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
@@ -21,45 +16,9 @@ type extent struct {
 	pieces []piece
 }
 
-// cutter finds chunk boundaries by content. It belongs to one goroutine and keeps one buffer.
-type cutter struct {
-	p   format.Parameters
-	buf []byte
-}
-
-// chunker starts cutting r. Boundaries are part of the format.
-func (c *cutter) chunker(r io.Reader) (*chunkers.Chunker, error) {
-	if c.buf == nil {
-		c.buf = make([]byte, 2*c.p.MaxChunk)
-	}
-	return chunkers.NewChunkerBuffer(c.p.Chunker, r, &chunkers.ChunkerOpts{MinSize: c.p.MinChunk, NormalSize: c.p.AvgChunk, MaxSize: c.p.MaxChunk}, c.buf)
-}
-
-// cut gives visit each chunk of r; the bytes are valid during the call.
-func (c *cutter) cut(r io.Reader, visit func(chunk []byte) error) error {
-	ch, err := c.chunker(r)
-	if err != nil {
-		return fmt.Errorf("cut content: %w", err)
-	}
-	for {
-		chunk, err := ch.Next()
-		if err != nil && !errors.Is(err, io.EOF) {
-			return shortRead(err)
-		}
-		if len(chunk) > 0 {
-			if err := visit(chunk); err != nil {
-				return err
-			}
-		}
-		if err != nil {
-			return nil
-		}
-	}
-}
-
 // fetchLarge streams objects too large to be held, cutting as it goes.
 func (e *engine) fetchLarge(ctx context.Context) error {
-	c := &cutter{p: e.params}
+	c := &cutter{p: e.params, buf: make([]byte, 4*e.params.MaxChunk)}
 	for {
 		t, ok, err := receive(ctx, e.pipe.large)
 		if err != nil || !ok {
@@ -82,16 +41,12 @@ func (e *engine) readStream(ctx context.Context, t *task, c *cutter) error {
 	whole := sha256.New()
 	l := &layout{e: e, t: t}
 	var total int64
-	err = c.cut(body, func(chunk []byte) error {
+	err = c.cutRuns(body, func(chunk []byte) cutChunk {
 		e.count(len(chunk))
 		whole.Write(chunk)
 		total += int64(len(chunk))
-		p, err := e.place(ctx, chunk)
-		if err != nil {
-			return err
-		}
-		return l.add(ctx, p, int64(len(chunk)))
-	})
+		return e.look(chunk)
+	}, func(run []cutChunk) error { return e.placeRun(ctx, l, run) })
 	if err != nil {
 		return err
 	}
@@ -103,20 +58,48 @@ func (e *engine) readStream(ctx context.Context, t *task, c *cutter) error {
 	return nil
 }
 
-// place finds a chunk or sends it off in a frame of its own.
-func (e *engine) place(ctx context.Context, chunk []byte) (piece, error) {
+// placeRun places the chunks of a run one after the other. No other large object's come between them: they lie together in
+// the pack, and a restore reads them with one request. Reading and hashing go on beside it.
+func (e *engine) placeRun(ctx context.Context, l *layout, run []cutChunk) error {
+	if _, _, err := receive(ctx, e.pipe.turn); err != nil {
+		return err
+	}
+	defer func() { e.pipe.turn <- struct{}{} }()
+	for _, c := range run {
+		p, err := e.place(ctx, c)
+		if err == nil {
+			err = l.add(ctx, p, int64(len(c.b)))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// look does what can be done about a chunk beside all others.
+func (e *engine) look(chunk []byte) cutChunk {
 	if len(chunk) >= e.params.MinChunk && allZero(chunk) {
-		return piece{known: format.Chunk{Hole: true, Size: int64(len(chunk))}}, nil
+		return cutChunk{b: chunk, hole: true}
+	}
+	return cutChunk{b: chunk, sum: sha256.Sum256(chunk)}
+}
+
+// place finds a chunk or sends it off in a frame of its own.
+func (e *engine) place(ctx context.Context, c cutChunk) (piece, error) {
+	if c.hole {
+		return piece{known: format.Chunk{Hole: true, Size: int64(len(c.b))}}, nil
 	}
 	f := newFrame()
-	p, fresh, err := e.dedup.find(ctx, sha256.Sum256(chunk), int64(len(chunk)), f)
+	p, fresh, err := e.dedup.find(ctx, c.sum, int64(len(c.b)), f)
 	if err != nil || !fresh {
 		return p, err
 	}
-	if err := e.addTo(ctx, f, p.spot, chunk); err != nil {
+	if err := e.addTo(ctx, f, p.spot, c.b); err != nil {
 		return p, err
 	}
-	return p, send(ctx, e.pipe.frames, f)
+	e.pipe.submit(f)
+	return p, nil
 }
 
 // layout collects a large object's pieces. Beyond the number that may stand in the entry it turns full ranges of 1 GiB

@@ -17,13 +17,13 @@ type upload struct {
 	frames []*frame
 }
 
-// packFrames fills packs with frames in the order they come, and names them as soon as they are sealed.
+// packFrames fills packs with frames in the order they were made, and names them as soon as they are sealed.
 func (e *engine) packFrames(ctx context.Context) error {
 	defer close(e.pipe.uploads)
 	p := &packer{engine: e}
 	for {
 		select {
-		case f, ok := <-e.pipe.packed:
+		case f, ok := <-e.pipe.inOrder:
 			if !ok {
 				if err := ctx.Err(); err != nil {
 					return err // the queue was closed by a failure, not by the end
@@ -33,7 +33,7 @@ func (e *engine) packFrames(ctx context.Context) error {
 			if err := p.add(ctx, f); err != nil {
 				return err
 			}
-			if e.pipe.pressed.Load() && len(e.pipe.packed) == 0 {
+			if e.pipe.pressed.Load() && len(e.pipe.inOrder) == 0 {
 				if err := p.seal(ctx); err != nil {
 					return err
 				}
@@ -56,6 +56,9 @@ type packer struct {
 }
 
 func (p *packer) add(ctx context.Context, f *frame) error {
+	if _, _, err := receive(ctx, f.compressed); err != nil {
+		return err
+	}
 	if p.b != nil && (p.b.Payload()+int64(len(f.packed)) > packTarget || p.chunks+len(f.spots) > packChunks) {
 		if err := p.seal(ctx); err != nil {
 			return err
@@ -78,9 +81,8 @@ func (p *packer) add(ctx context.Context, f *frame) error {
 		return err
 	}
 	f.at.Offset, f.at.Length = off, int64(len(f.packed))
-	packed := f.packed // the pool must not keep hold of the frame
+	p.pipe.packedBufs <- f.packed // there is always room for what was taken
 	f.packed = nil
-	p.pipe.packedBufs.Put(&packed)
 	p.frames = append(p.frames, f)
 	p.chunks += len(f.spots)
 	return nil

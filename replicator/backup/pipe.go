@@ -59,12 +59,13 @@ type spot struct {
 
 // frame is one frame on its way into a pack.
 type frame struct {
-	plain  []byte // in a buffer of the frame pool
-	packed []byte
-	spots  []*spot
-	sealed chan struct{} // closed when pack and at are set
-	pack   format.Hash
-	at     format.Frame
+	plain      []byte // in a buffer of the frame pool
+	packed     []byte
+	spots      []*spot
+	compressed chan struct{} // closed when packed is set
+	sealed     chan struct{} // closed when pack and at are set
+	pack       format.Hash
+	at         format.Frame
 }
 
 // chunk gives the reference, once the frame is sealed.
@@ -94,8 +95,9 @@ func (p piece) wait(ctx context.Context) error {
 type budget struct {
 	packs   int // buffers of packTarget
 	uploads int
-	large   int // readers of large objects, each with a cutting buffer of 8 MiB
-	frames  int // frames between cutting and packing, at most 4 MiB each
+	large   int // readers of large objects, each with a cutting buffer of 16 MiB
+	frames  int // frames between cutting and compressing, at most 4 MiB each
+	packed  int // and between compressing and packing
 	small   *semaphore.Weighted
 	most    int64 // of small
 }
@@ -108,6 +110,7 @@ func newBudget(memory int64) budget {
 	}
 	b.uploads = b.packs - 1
 	b.frames = int(min(max(memory/8/(4<<20), 3), 32))
+	b.packed = min(compressors(), b.frames) + 2
 	b.small = semaphore.NewWeighted(b.most)
 	return b
 }
@@ -125,13 +128,15 @@ type pipe struct {
 	small    chan *task  // plan -> fetchSmall
 	large    chan *task  // plan -> fetchLarge
 	frames   chan *frame // assemble, fetchLarge -> compress
-	packed   chan *frame // compress -> packFrames
+	inOrder  chan *frame // the same frames as they were made, whichever is compressed first -> packFrames
 	uploads  chan *upload
 	manifest chan *task // assemble -> writeManifest
 
 	frameBufs  chan []byte // plain buffers; taking one is the right to have a frame on its way
-	packedBufs *sync.Pool
+	packedBufs chan []byte // for compressed frames
 	packBufs   chan []byte
+	submitting sync.Mutex
+	turn       chan struct{} // of the readers of large objects
 
 	waiting  atomic.Int64  // bytes of entries that wait in manifest
 	pressed  atomic.Bool   // too many wait: packs are closed early
@@ -142,11 +147,11 @@ type pipe struct {
 func newPipe(b budget) *pipe {
 	p := &pipe{
 		seq: make(chan *task, 4096), small: make(chan *task, 4096), large: make(chan *task, 256),
-		frames: make(chan *frame, b.frames), packed: make(chan *frame, 2), uploads: make(chan *upload),
+		frames: make(chan *frame, b.frames), inOrder: make(chan *frame, b.frames+b.packed), uploads: make(chan *upload),
 		manifest:  make(chan *task, 65_536),
 		frameBufs: make(chan []byte, b.frames), packBufs: make(chan []byte, b.packs),
-		packedBufs: &sync.Pool{New: func() any { return new([]byte) }},
-		press:      make(chan struct{}, 1), relieved: make(chan struct{}, 1),
+		packedBufs: make(chan []byte, b.packed), turn: make(chan struct{}, 1),
+		press: make(chan struct{}, 1), relieved: make(chan struct{}, 1),
 	}
 	for range b.frames {
 		p.frameBufs <- nil
@@ -154,7 +159,26 @@ func newPipe(b budget) *pipe {
 	for range b.packs {
 		p.packBufs <- nil
 	}
+	for range b.packed {
+		p.packedBufs <- nil
+	}
+	p.turn <- struct{}{}
 	return p
+}
+
+// submit sends a frame off to be compressed and, in the same order, to be packed. It does not wait: who has a frame has
+// its buffer, and there is room for as many as there are buffers.
+func (p *pipe) submit(f *frame) {
+	p.submitting.Lock()
+	defer p.submitting.Unlock()
+	p.inOrder <- f
+	p.frames <- f
+}
+
+// noMoreFrames ends both queues, behind the last frame.
+func (p *pipe) noMoreFrames() {
+	close(p.frames)
+	close(p.inOrder)
 }
 
 // compressors is one per processor.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/pack"
 )
 
 // batchPieces is how many chunks and holes a batch has at most.
@@ -169,7 +170,7 @@ func (s *stream) start(ctx context.Context, b *batch) error {
 
 // fill fetches what a batch is made of. Frames are visited in order of their offsets, which is that of the chunks.
 func (s *stream) fill(ctx context.Context, b *batch) error {
-	packs := make(packs)
+	wanted := make(packs)
 	for i := range b.chunks {
 		c := &b.chunks[i]
 		if c.Hole {
@@ -177,18 +178,25 @@ func (s *stream) fill(ctx context.Context, b *batch) error {
 		}
 		var dst []byte
 		room := func() ([]byte, error) {
+			if dst != nil {
+				return dst, nil // the frame is read again
+			}
 			if err := b.budget.Acquire(ctx, s.cost(c)); err != nil {
 				return nil, err
 			}
-			dst = s.scratch.Get(c.Size)
+			dst = s.scratch.Get(pack.RoomFor(c.Size))
 			return dst, nil
 		}
-		packs.add(piece{chunk: c, sum: c.Sum, room: room, lax: s.lax, arrived: func(err error) error {
-			b.came <- arrival{dst, err}
+		wanted.add(piece{chunk: c, sum: c.Sum, room: room, lax: s.lax, arrived: func(err error) error {
+			if err != nil {
+				b.came <- arrival{nil, err}
+			} else {
+				b.came <- arrival{dst[:c.Size], nil}
+			}
 			return nil
 		}})
 	}
-	for _, j := range packs.jobs(format.MaxPack) {
+	for _, j := range wanted.jobs(format.MaxPack) {
 		if err := s.fetch(ctx, j); err != nil {
 			return err
 		}

@@ -43,7 +43,7 @@ type piece struct {
 	chunk *format.Chunk
 	sum   format.Hash
 	dst   []byte
-	room  func() ([]byte, error) // gives dst when the bytes are there; nil: it is given
+	room  func() ([]byte, error) // gives dst, with room for decoding, when its turn comes; nil: it is given
 	lax   bool                   // the whole is checked later, and this chunk then
 	there bool
 	// arrived is told once, with nil or with why it will not come.
@@ -204,7 +204,9 @@ func (r *run) fetch(ctx context.Context, j job) error {
 					return fatal
 				}
 			}
-			copy(x.dst, b)
+			if len(b) > 0 && &b[0] != &x.dst[0] {
+				copy(x.dst, b)
+			}
 			x.there = true
 			if fatal = x.arrived(nil); fatal != nil {
 				return fatal
@@ -215,7 +217,14 @@ func (r *run) fetch(ctx context.Context, j job) error {
 		}
 		return nil
 	}
-	err := r.frames(ctx, j.pack, j.frames, visit)
+	room := func(f *wanted) (dst []byte, err error) {
+		// A chunk that is a frame of its own is decoded to where it is wanted.
+		if x := &f.pieces[0]; x.room != nil && len(f.pieces) == 1 && x.chunk.At == 0 && x.chunk.Size == f.frame.Plain {
+			dst, fatal = x.room()
+		}
+		return dst, fatal
+	}
+	err := r.frames(ctx, j.pack, j.frames, room, visit)
 	for _, f := range j.frames {
 		if err == nil || fatal != nil || ctx.Err() != nil {
 			break
@@ -225,7 +234,7 @@ func (r *run) fetch(ctx context.Context, j job) error {
 		}
 		ferr := err
 		if len(j.frames) > 1 {
-			ferr = r.frames(ctx, j.pack, []*wanted{f}, visit)
+			ferr = r.frames(ctx, j.pack, []*wanted{f}, room, visit)
 		}
 		fatal = f.give(ferr)
 	}
@@ -235,12 +244,14 @@ func (r *run) fetch(ctx context.Context, j job) error {
 	return fatal
 }
 
-func (r *run) frames(ctx context.Context, pack format.Hash, all []*wanted, visit func(*wanted, []byte) error) error {
+func (r *run) frames(ctx context.Context, pack format.Hash, all []*wanted, room func(*wanted) ([]byte, error), visit func(*wanted, []byte) error) error {
 	frames := make([]format.Frame, len(all))
 	for i, f := range all {
 		frames[i] = f.frame
 	}
-	return r.o.Reader.Frames(ctx, format.PackName(pack), frames, func(i int, plain []byte) error { return visit(all[i], plain) })
+	return r.o.Reader.FramesTo(ctx, format.PackName(pack), frames,
+		func(i int) ([]byte, error) { return room(all[i]) },
+		func(i int, plain []byte) error { return visit(all[i], plain) })
 }
 
 // missing reports whether a piece of the frame has not arrived.

@@ -3,8 +3,10 @@ package repo
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"sync"
 	"time"
 
@@ -98,7 +100,10 @@ func (k *keeper) store(ctx context.Context, name string, body []byte, sum format
 	if err != nil {
 		return format.Placement{}, err
 	}
-	ref, err := k.vault.Write.Put(ctx, name, bytes.NewReader(body), int64(len(body)), store.PutOptions{Retention: want, SHA256: sum})
+	crc := crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli))
+	ref, err := k.vault.Write.Put(ctx, name, bytes.NewReader(body), int64(len(body)), store.PutOptions{
+		Retention: want, SHA256: sum, CRC32C: binary.BigEndian.AppendUint32(nil, crc),
+	})
 	if err != nil {
 		return format.Placement{}, err
 	}

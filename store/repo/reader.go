@@ -100,6 +100,12 @@ var ErrWrongBytes = errors.New("not the bytes that were referred to")
 // the frame's place in frames; plain is valid during the call only. Where the vault's bytes are damaged or not those of
 // name's hash, the versions are walked for the right ones; frames already visited are not visited again.
 func (r *Reader) Frames(ctx context.Context, name string, frames []format.Frame, visit func(i int, plain []byte) error) error {
+	return r.FramesTo(ctx, name, frames, nil, visit)
+}
+
+// FramesTo is Frames for frames that are kept, as [pack.Object.FramesTo] says. room may be asked twice for a frame: where the
+// first bytes that were found under the name were wrong.
+func (r *Reader) FramesTo(ctx context.Context, name string, frames []format.Frame, room pack.Room, visit func(i int, plain []byte) error) error {
 	o, err := r.open(ctx, name)
 	if err != nil {
 		return err
@@ -115,15 +121,24 @@ func (r *Reader) Frames(ctx context.Context, name string, frames []format.Frame,
 		done[i] = true
 		return nil
 	}
+	unmet := room
+	if room != nil {
+		unmet = func(i int) ([]byte, error) {
+			if done[i] { // what lies there belongs to the visitor now
+				return nil, nil
+			}
+			return room(i)
+		}
+	}
 	opened, proven, err := r.ready(ctx, o, name)
 	if err == nil {
-		err = opened.Frames(ctx, frames, once)
+		err = opened.FramesTo(ctx, frames, unmet, once)
 	}
 	if err == nil || proven || !wrongVersion(err) {
 		return annotate(name, err)
 	}
 	if opened, err = r.relocate(ctx, o, name); err == nil {
-		err = opened.Frames(ctx, frames, once)
+		err = opened.FramesTo(ctx, frames, unmet, once)
 	}
 	return annotate(name, err)
 }

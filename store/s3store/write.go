@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"time"
 
@@ -14,9 +15,10 @@ import (
 	"github.com/holdfast-backup/holdfast/store"
 )
 
-// Put implements store.Writer: one PUT of known length. The SHA-256 goes twice: as the signed x-amz-content-sha256, so
-// that the body is neither hashed again here nor sent in signed chunks, and as x-amz-checksum-sha256, which AWS demands
-// with a lock and keeps with the object. A time of a lock is rounded up to the whole second.
+// Put implements store.Writer: one PUT of known length. The SHA-256 goes as the signed x-amz-content-sha256, which every
+// server checks; so the body is neither hashed again here nor sent in signed chunks. AWS demands an x-amz-checksum header
+// besides where there is a lock, and keeps it with the object. That is the CRC-32C where it is given, since a second
+// SHA-256 costs the server as much as all the rest, else the SHA-256. A time of a lock is rounded up to the whole second.
 func (s *Store) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o store.PutOptions) (store.Ref, error) {
 	ref := store.Ref{Name: name}
 	key, err := s.key(name)
@@ -29,7 +31,7 @@ func (s *Store) Put(ctx context.Context, name string, body io.ReaderAt, size int
 	opts := minio.PutObjectOptions{
 		ContentType:          o.ContentType,
 		DisableContentSha256: true, // of minio-go's own making: ours is given below
-		UserMetadata:         map[string]string{"x-amz-checksum-sha256": base64.StdEncoding.EncodeToString(o.SHA256[:])},
+		UserMetadata:         checksum(o),
 	}
 	if o.Retention.Mode != store.ModeNone || !o.Retention.Until.IsZero() {
 		if opts.Mode, opts.RetainUntilDate, err = lockOf(o.Retention); err != nil {
@@ -46,6 +48,14 @@ func (s *Store) Put(ctx context.Context, name string, body io.ReaderAt, size int
 	}
 	ref.Version = info.VersionID
 	return ref, nil
+}
+
+// checksum is the header of a body's checksum.
+func checksum(o store.PutOptions) map[string]string {
+	if len(o.CRC32C) == crc32.Size {
+		return map[string]string{"x-amz-checksum-crc32c": base64.StdEncoding.EncodeToString(o.CRC32C)}
+	}
+	return map[string]string{"x-amz-checksum-sha256": base64.StdEncoding.EncodeToString(o.SHA256[:])}
 }
 
 // putBody reads a ReaderAt once, and remembers why it could not: that is not the vault's failure.

@@ -79,19 +79,26 @@ func (r receiver) write(ctx context.Context, fd int, e *format.Entry, c restore.
 	if b, ok := c.Whole(); ok && (len(e.Chunks) == 0 || !hasHole(e)) {
 		return r.writeAt(fd, b, 0)
 	}
-	err := r.writePieces(fd, c.Rough(ctx))
+	err := r.writePieces(fd, e, c.Rough(ctx))
 	if !errors.Is(err, restore.ErrContent) {
 		return err
 	}
 	if err := retry(func() error { return unix.Ftruncate(fd, 0) }); err != nil {
 		return explain("write", r.name, err)
 	}
-	return r.writePieces(fd, c.Pieces(ctx))
+	return r.writePieces(fd, e, c.Pieces(ctx))
 }
 
-func (r receiver) writePieces(fd int, pieces iter.Seq2[restore.Piece, error]) error {
+func (r receiver) writePieces(fd int, e *format.Entry, pieces iter.Seq2[restore.Piece, error]) error {
 	var at int64
 	hole := false
+	// An entry that lists its chunks says whether there are holes.
+	reserved := len(e.Extents) == 0 && !hasHole(e)
+	if reserved {
+		if err := r.reserve(fd, 0, e.Size); err != nil {
+			return err
+		}
+	}
 	for p, err := range pieces {
 		if err != nil {
 			return err
@@ -99,8 +106,10 @@ func (r receiver) writePieces(fd int, pieces iter.Seq2[restore.Piece, error]) er
 		if p.Hole > 0 {
 			hole = true
 		} else {
-			if err := r.reserve(fd, at, p.Len()); err != nil {
-				return err
+			if !reserved {
+				if err := r.reserve(fd, at, p.Len()); err != nil {
+					return err
+				}
 			}
 			if err := r.writeAt(fd, p.Data, at); err != nil {
 				return err

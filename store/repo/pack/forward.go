@@ -5,22 +5,25 @@ import (
 	"io"
 )
 
-// forward is a stretch of a stored object that comes as it is read. What was read last can be read again, since frames
-// that follow each other share the sealed chunk between them; nothing before that can.
+// forward is a stretch of a stored object that comes as it is read, some sealed chunks at a time. What was asked for last can
+// be read again, since frames that follow each other share the sealed chunk between them; nothing before that can.
 type forward struct {
 	body io.ReadCloser
 	end  int64  // bytes of the stretch
 	at   int64  // bytes read of it
-	last []byte // the bytes read last, up to at; room for one sealed chunk
+	last []byte // the bytes read last, up to at
 	held int    // bytes in last
 }
 
+// forwardRoom is the room in forward.last: four sealed chunks.
+const forwardRoom = 4 * edge
+
 var errPassed = errors.New("this part of the object has been passed")
 
-// ReadAt implements io.ReaderAt, for reads of at most a sealed chunk in ascending order.
+// ReadAt implements io.ReaderAt, for reads of at most a sealed chunk (edge) in ascending order.
 func (f *forward) ReadAt(p []byte, off int64) (int, error) {
 	from := f.at - int64(f.held)
-	if off < from || len(p) > len(f.last) {
+	if off < from || len(p) > edge {
 		return 0, errPassed
 	}
 	if off+int64(len(p)) > f.at || off+int64(len(p)) > f.end {
@@ -36,7 +39,7 @@ func (f *forward) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// ahead reads up to off+n, and holds what lies from off on.
+// ahead reads up to off+n at least, and holds what lies from off on.
 func (f *forward) ahead(off, n int64) error {
 	if off > f.at { // a gap between two frames
 		if _, err := io.CopyN(io.Discard, f.body, off-f.at); err != nil {
@@ -48,7 +51,7 @@ func (f *forward) ahead(off, n int64) error {
 		return nil
 	}
 	kept := copy(f.last, f.last[int64(f.held)-(f.at-off):f.held])
-	got, err := io.ReadFull(f.body, f.last[kept:n])
+	got, err := io.ReadAtLeast(f.body, f.last[kept:min(int64(len(f.last)), f.end-off)], int(n)-kept)
 	f.held = kept + got
 	f.at += int64(got)
 	return early(err)

@@ -20,7 +20,6 @@ const (
 	maxRange = 8 << 20   // payload bytes of one fetch, unless a single frame is longer
 	small    = 256 << 10 // a sealed object up to this size is fetched whole when it is opened
 	edge     = 64<<10 + 16
-	maxKept  = 4<<20 + spare // of a decoded frame's buffer at the start: that of the largest chunk
 )
 
 // Fetch gives n bytes of the stored object from off on: exactly n, else an error. It may be called from several
@@ -101,6 +100,18 @@ func (o *Object) PayloadSize() int64 { return o.payload }
 //
 // Errors: [ErrDamaged] (a frame outside the object included), fetch's, visit's and the context's own as they are.
 func (o *Object) Frames(ctx context.Context, frames []format.Frame, visit func(i int, plain []byte) error) error {
+	return o.FramesTo(ctx, frames, nil, visit)
+}
+
+// Room gives a buffer with a capacity of at least [RoomFor] its plain bytes that frame i is to be decoded into, or nil for one of the object's own.
+type Room func(i int) ([]byte, error)
+
+// RoomFor is the capacity that a buffer for a frame of so many plain bytes must have.
+func RoomFor(plain int64) int64 { return plain + spare }
+
+// FramesTo is [Object.Frames] for frames that are kept: what room gives for a frame is the visitor's, and visit gets a slice
+// at its beginning. It is asked just before the frame is decoded, and its error ends the call.
+func (o *Object) FramesTo(ctx context.Context, frames []format.Frame, room Room, visit func(i int, plain []byte) error) error {
 	order := make([]int, len(frames))
 	for i, f := range frames {
 		if err := o.check(f); err != nil {
@@ -117,10 +128,14 @@ func (o *Object) Frames(ctx context.Context, frames []format.Frame, visit func(i
 	if err != nil {
 		return err
 	}
-	w := work{object: o, decoder: d, frames: frames, visit: visit}
-	if o.scratch != nil {
-		w.stored, w.plain = o.scratch.Get(keptFrom), o.scratch.Get(maxKept)
-		defer func() { o.scratch.Put(w.stored); o.scratch.Put(w.plain) }()
+	w := work{object: o, decoder: d, frames: frames, room: room, visit: visit}
+	defer func() { o.scratch.Put(w.stored); o.scratch.Put(w.own) }()
+	if o.sealed != nil {
+		var longest int64
+		for _, f := range frames {
+			longest = max(longest, f.Length)
+		}
+		w.stored = o.scratch.Get(longest)
 	}
 	for len(order) > 0 {
 		n, end := o.near(frames, order)
@@ -165,9 +180,34 @@ type work struct {
 	object  *Object
 	decoder *Decoder
 	frames  []format.Frame
+	room    Room // may be nil
 	visit   func(i int, plain []byte) error
 	stored  []byte
-	plain   []byte
+	own     []byte // decoded frames that room had no place for
+}
+
+// decode decodes frame i from its stored bytes, to where it is wanted.
+func (w *work) decode(i int, stored []byte) ([]byte, error) {
+	f := w.frames[i]
+	var dst []byte
+	if w.room != nil {
+		var err error
+		if dst, err = w.room(i); err != nil {
+			return nil, err
+		}
+	}
+	if dst == nil {
+		if need := RoomFor(f.Plain); int64(cap(w.own)) < need {
+			w.object.scratch.Put(w.own)
+			w.own = w.object.scratch.Get(need)
+		}
+		dst = w.own
+	}
+	plain, err := w.decoder.Frame(dst[:0], stored, f.Plain)
+	if err != nil {
+		return nil, fmt.Errorf("frame at %d: %w", f.Offset, err)
+	}
+	return plain, nil
 }
 
 // group reads the range from the first frame of order up to end and visits its frames.
@@ -178,6 +218,7 @@ func (w *work) group(ctx context.Context, order []int, end int64) error {
 		return err
 	}
 	defer r.close()
+	var stored, plain []byte
 	for k, i := range order {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -185,14 +226,14 @@ func (w *work) group(ctx context.Context, order []int, end int64) error {
 		f := w.frames[i]
 		// The same frame may be asked for many times: small files share one.
 		if k == 0 || f != w.frames[order[k-1]] {
-			if w.stored, err = r.bytes(w.stored, f.Offset, f.Length); err != nil {
+			if stored, err = r.bytes(w.stored, f.Offset, f.Length); err != nil {
 				return err
 			}
-			if w.plain, err = w.decoder.Frame(w.plain[:0], w.stored, f.Plain); err != nil {
-				return fmt.Errorf("frame at %d: %w", f.Offset, err)
+			if plain, err = w.decode(i, stored); err != nil {
+				return err
 			}
 		}
-		if err := w.visit(i, w.plain); err != nil {
+		if err := w.visit(i, plain); err != nil {
 			return err
 		}
 	}
@@ -228,7 +269,7 @@ func (o *Object) read(ctx context.Context, off, n int64) (*fetched, error) {
 		if err != nil {
 			return nil, err
 		}
-		r.coming = &forward{body: body, end: length, last: make([]byte, edge)}
+		r.coming = &forward{body: body, end: length, last: o.scratch.Get(forwardRoom)}
 		return r, nil
 	}
 	var err error
@@ -242,6 +283,7 @@ func (r *fetched) close() {
 	switch {
 	case r.coming != nil:
 		_ = r.coming.body.Close() // what was wanted of it came
+		o.scratch.Put(r.coming.last)
 	case o.sealed != nil && o.body == nil: // of a plain object the frames lie in what was fetched
 		o.scratch.Put(r.stored)
 	}
