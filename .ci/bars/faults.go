@@ -143,9 +143,10 @@ func (f *faultBench) play(ctx context.Context, s faultScene) error {
 	return nil
 }
 
-// until tries a case again, up to ten times, until its request came: which requests there are depends a little on what comes first.
+// until tries a case again, up to forty times, until its request came: which requests there are depends a little on what
+// comes first, and on where the keys of a new repository cut its pages.
 func (f *faultBench) until(ctx context.Context, s faultScene, r faults.Rule) (err error) {
-	for range 10 {
+	for range 40 {
 		var c *faultCase
 		if c, err = f.one(ctx, s, r, false); err != nil || len(c.plan.Left()) == 0 {
 			return err
