@@ -22,10 +22,17 @@ import (
 // abortWithin bounds how long an abort may take, also after the restore was cancelled.
 const abortWithin = 5 * time.Second
 
-// partSize gives the size of the parts of an object. It is a function of the sizes alone, so that a later restore knows
-// what an earlier one made.
+const (
+	manyParts = 256      // of an object that has more ..
+	largePart = 16 << 20 // .. the parts are this large: some servers can keep a few hundred of them, no more (docs/vendors.md)
+)
+
+// partSize gives the size of the parts of an object.
 func (t *Target) partSize(size int64) (int64, error) {
-	if size <= maxParts*minPart {
+	switch {
+	case size > manyParts*minPart && size <= maxParts*largePart && 2*largePart <= t.job.Memory:
+		return largePart, nil
+	case size <= maxParts*minPart:
 		return minPart, nil
 	}
 	const round = 1 << 20
@@ -36,6 +43,17 @@ func (t *Target) partSize(size int64) (int64, error) {
 			restore.ErrRefused, size, part>>20)
 	}
 	return part, nil
+}
+
+// isParts reports whether an object of that size may have been uploaded in n parts, with whatever memory there was.
+func (t *Target) isParts(n, size int64) bool {
+	for _, part := range []int64{minPart, largePart} {
+		if n == (size+part-1)/part {
+			return true
+		}
+	}
+	part, err := t.partSize(size)
+	return err == nil && n == (size+part-1)/part
 }
 
 // upload is one object that goes in parts.

@@ -157,9 +157,7 @@ func (t *Target) skip(ctx context.Context, key string, e *format.Entry) (bool, e
 		return false, nil
 	}
 	if n, ok := partsOf(o.etag); ok && e.Size > singlePut {
-		size, err := t.partSize(e.Size)
-		same := err == nil && n == (e.Size+size-1)/size && o.modified.After(t.job.Commit.TakenAt.Time)
-		return same, nil
+		return t.isParts(n, e.Size) && o.modified.After(t.job.Commit.TakenAt.Time), nil
 	}
 	if isMD5(o.etag) && o.etag == e.ETag {
 		return true, nil
