@@ -75,7 +75,7 @@ func New(o Options) (*Store, error) {
 		s.pageSize = maxPage
 	}
 	if s.transport == nil {
-		t, err := newTransport(o.Connections, o.CABundle)
+		t, err := NewTransport(o.Connections, o.CABundle)
 		if err != nil {
 			return nil, fmt.Errorf("vault %s: %w", s.url, err)
 		}

@@ -24,8 +24,9 @@ const (
 	bufferSize         = 64 << 10         // each way and connection
 )
 
-// newTransport is tuned for many requests to one host.
-func newTransport(connections int, bundle string) (*http.Transport, error) {
+// NewTransport is tuned for many requests to one host. connections is how many idle ones are kept (default 32); bundle is
+// a PEM file of extra root certificates (default $AWS_CA_BUNDLE).
+func NewTransport(connections int, bundle string) (*http.Transport, error) {
 	if connections <= 0 {
 		connections = defaultConnections
 	}

@@ -107,6 +107,9 @@ func cases() []testCase {
 		{name: "UnderMarkers", versions: true, run: (*suite).underMarkers},
 		{name: "ExtendUnderNewer", versions: true, immutable: true, run: (*suite).extendUnderNewer},
 		{name: "VersionRequired", versions: true, run: (*suite).versionRequired},
+		{name: "RemoveOfSeveral", versions: true, run: (*suite).removeOfSeveral},
+		{name: "RemoveMarker", versions: true, run: (*suite).removeMarker},
+		{name: "RemoveTwice", run: (*suite).removeTwice},
 		{name: "MissingVersion", versions: true, run: (*suite).missingVersion},
 	}
 }

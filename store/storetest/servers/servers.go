@@ -54,6 +54,7 @@ type Server struct {
 // userMaker is how a kind of server makes a user with a policy.
 type userMaker interface {
 	newUser(ctx context.Context, s *Server, p Policy) (store.Credentials, error)
+	allow(ctx context.Context, s *Server, c store.Credentials, p Policy) error
 }
 
 // VersityGW starts a versitygw that ends with the test.

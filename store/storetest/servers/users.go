@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,20 +25,62 @@ import (
 type Policy []statement
 
 type statement struct {
+	Sid       string              `json:"Sid,omitempty"`
 	Effect    string              `json:"Effect"`
 	Principal map[string][]string `json:"Principal,omitempty"`
 	Action    []string            `json:"Action"`
 	Resource  []string            `json:"Resource"`
+	Condition json.RawMessage     `json:"Condition,omitempty"`
+}
+
+// ParsePolicy reads an IAM document, strictly. A principal in it is left out: whoever is made with the policy is it.
+func ParsePolicy(text string) (Policy, error) {
+	var doc struct {
+		Version   string
+		Statement Policy
+	}
+	d := json.NewDecoder(strings.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&doc); err != nil {
+		return nil, err
+	}
+	for i := range doc.Statement {
+		doc.Statement[i].Principal = nil
+	}
+	return doc.Statement, nil
+}
+
+// Allowing is p and a statement more: the actions, such as "DeleteObject", on the bucket and on all objects in it.
+func (p Policy) Allowing(bucket string, onBucket, onObjects []string) Policy {
+	for _, st := range allow(bucket, onBucket, onObjects) {
+		if len(st.Action) > 0 {
+			p = append(p[:len(p):len(p)], st)
+		}
+	}
+	return p
+}
+
+// Without is p without the actions.
+func (p Policy) Without(actions ...string) Policy {
+	var out Policy
+	for _, st := range p {
+		st.Action = slices.DeleteFunc(slices.Clone(st.Action), func(a string) bool { return slices.Contains(s3(actions), a) })
+		if len(st.Action) > 0 {
+			out = append(out, st)
+		}
+	}
+	return out
 }
 
 // JSON is the policy as an IAM document, without a principal.
 func (p Policy) JSON() string { return document(p) }
 
+// document is compact: versitygw keeps a bucket's policy in an extended attribute, which has 4 KiB at most on ext4.
 func document(s []statement) string {
-	b, err := json.MarshalIndent(struct {
+	b, err := json.Marshal(struct {
 		Version   string
 		Statement []statement
-	}{"2012-10-17", s}, "", "  ")
+	}{"2012-10-17", s})
 	if err != nil {
 		panic(err) // strings only: cannot fail
 	}
@@ -106,6 +149,42 @@ func (s *Server) MakeUser(ctx context.Context, p Policy) (store.Credentials, err
 	return s.users.newUser(ctx, s, p)
 }
 
+// Allow replaces what a user of NewUser may do: p and nothing else.
+func (s *Server) Allow(t testing.TB, c store.Credentials, p Policy) {
+	t.Helper()
+	if err := s.SetPolicy(t.Context(), c, p); err != nil {
+		t.Fatalf("change a policy on %s: %v", s.Kind, err)
+	}
+}
+
+// SetPolicy is Allow outside tests.
+func (s *Server) SetPolicy(ctx context.Context, c store.Credentials, p Policy) error {
+	if s.users == nil {
+		return nil // gofakes3 checks nothing
+	}
+	return s.users.allow(ctx, s, c, p)
+}
+
+// OpenToAll lets anybody, without a credential, do the actions (such as "GetObject") on a bucket and all objects in it.
+func (s *Server) OpenToAll(ctx context.Context, bucket string, actions ...string) error {
+	all := map[string][]string{"AWS": {"*"}}
+	var list []statement
+	for _, a := range s3(actions) {
+		arn := "arn:aws:s3:::" + bucket
+		if strings.Contains(a, "Object") {
+			arn += "/*"
+		}
+		list = append(list, statement{Effect: "Allow", Principal: all, Action: []string{a}, Resource: []string{arn}})
+	}
+	if v, ok := s.users.(*versityUsers); ok {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.policies[bucket] = append(v.policies[bucket], list...)
+		list = v.policies[bucket]
+	}
+	return s.Admin().SetBucketPolicy(ctx, bucket, document(list))
+}
+
 // freshKey gives credentials that nobody has.
 func freshKey() store.Credentials {
 	var b [24]byte
@@ -128,24 +207,38 @@ func (v *versityUsers) newUser(ctx context.Context, s *Server, p Policy) (store.
 	if err != nil {
 		return c, fmt.Errorf("create-user: %w: %s", err, out)
 	}
+	return c, v.allow(ctx, s, c, p)
+}
+
+func (v *versityUsers) allow(ctx context.Context, s *Server, c store.Credentials, p Policy) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	changed := make(map[string]bool)
+	for bucket, list := range v.policies {
+		rest := slices.DeleteFunc(slices.Clone(list), func(st statement) bool { return slices.Equal(st.Principal["AWS"], []string{c.AccessKeyID}) })
+		if len(rest) != len(list) {
+			v.policies[bucket], changed[bucket] = rest, true
+		}
+	}
 	for _, st := range p {
 		for _, r := range st.Resource {
 			bucket, _, _ := strings.Cut(strings.TrimPrefix(r, "arn:aws:s3:::"), "/")
 			v.policies[bucket] = append(v.policies[bucket], statement{
-				Effect: st.Effect, Principal: map[string][]string{"AWS": {c.AccessKeyID}}, Action: st.Action, Resource: []string{r},
+				Sid: st.Sid, Effect: st.Effect, Principal: map[string][]string{"AWS": {c.AccessKeyID}}, Action: st.Action, Resource: []string{r}, Condition: st.Condition,
 			})
 			changed[bucket] = true
 		}
 	}
 	for bucket := range changed {
-		if err := s.Admin().SetBucketPolicy(ctx, bucket, document(v.policies[bucket])); err != nil {
-			return c, fmt.Errorf("set the policy of bucket %s: %w", bucket, err)
+		text := ""
+		if len(v.policies[bucket]) > 0 {
+			text = document(v.policies[bucket])
+		}
+		if err := s.Admin().SetBucketPolicy(ctx, bucket, text); err != nil {
+			return fmt.Errorf("set the policy of bucket %s: %w", bucket, err)
 		}
 	}
-	return c, nil
+	return nil
 }
 
 // minioUsers makes users and policies with mc.
@@ -153,31 +246,40 @@ type minioUsers struct{ dir string }
 
 func (m minioUsers) newUser(ctx context.Context, s *Server, p Policy) (store.Credentials, error) {
 	c := freshKey()
-	mc, err := Binary(ctx, "mc")
-	if err != nil {
+	if err := m.mc(ctx, s, "user", "add", "here", c.AccessKeyID, c.SecretAccessKey); err != nil {
 		return c, err
 	}
+	if err := m.allow(ctx, s, c, p); err != nil {
+		return c, err
+	}
+	return c, m.mc(ctx, s, "policy", "attach", "here", c.AccessKeyID, "--user", c.AccessKeyID)
+}
+
+// allow writes the policy that bears the user's name.
+func (m minioUsers) allow(ctx context.Context, s *Server, c store.Credentials, p Policy) error {
 	file := filepath.Join(m.dir, c.AccessKeyID+".json")
 	if err := os.WriteFile(file, []byte(p.JSON()), 0o600); err != nil {
-		return c, err
+		return err
+	}
+	return m.mc(ctx, s, "policy", "create", "here", c.AccessKeyID, file)
+}
+
+func (m minioUsers) mc(ctx context.Context, s *Server, args ...string) error {
+	mc, err := Binary(ctx, "mc")
+	if err != nil {
+		return err
 	}
 	at, err := url.Parse(s.Direct)
 	if err != nil {
-		return c, err
+		return err
 	}
 	at.User = url.UserPassword(s.Root.AccessKeyID, s.Root.SecretAccessKey)
-	for _, args := range [][]string{
-		{"user", "add", "here", c.AccessKeyID, c.SecretAccessKey},
-		{"policy", "create", "here", c.AccessKeyID, file},
-		{"policy", "attach", "here", c.AccessKeyID, "--user", c.AccessKeyID},
-	} {
-		cmd := exec.CommandContext(ctx, mc, append([]string{"--quiet", "--config-dir", filepath.Join(m.dir, "mc"), "admin"}, args...)...)
-		cmd.Env = append(os.Environ(), "MC_HOST_here="+at.String())
-		if out, err := run(cmd); err != nil {
-			return c, fmt.Errorf("mc admin %s %s: %w: %s", args[0], args[1], err, out)
-		}
+	cmd := exec.CommandContext(ctx, mc, append([]string{"--quiet", "--config-dir", filepath.Join(m.dir, "mc"), "admin"}, args...)...)
+	cmd.Env = append(os.Environ(), "MC_HOST_here="+at.String())
+	if out, err := run(cmd); err != nil {
+		return fmt.Errorf("mc admin %s %s: %w: %s", args[0], args[1], err, out)
 	}
-	return c, nil
+	return nil
 }
 
 func run(cmd *exec.Cmd) (string, error) {
