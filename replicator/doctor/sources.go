@@ -1,0 +1,207 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/replicator/source"
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/attack"
+	"github.com/holdfast-backup/holdfast/store/probe"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/vendor"
+)
+
+const (
+	lookAt   = 1000            // entries that are looked through for one that can be read
+	taste    = 64 << 10        // bytes of it that are read
+	patience = 2 * time.Minute // for the beginning of a listing
+)
+
+// source checks one source: that its credential can do what it must, and nothing else.
+func (d *doctor) source(ctx context.Context, s *Source) error {
+	subject := "source " + s.Name
+	d.transport(subject, s.Place)
+	if s.Key != nil {
+		if _, err := s.Key(ctx); err != nil {
+			return d.badCredentials(subject, err)
+		}
+	}
+	err := d.readable(ctx, subject, s)
+	if s.Bucket == nil || s.Key == nil {
+		if s.Directory {
+			d.add(subject, "source-rights", probe.Info, "", "a directory: what this user may do there is up to the file system")
+		} else {
+			d.add(subject, "source-rights", probe.NotTested, "", "what else its credential may do cannot be asked here without doing it: compare its policy with `holdfast policy --role source-reader`")
+		}
+		return err
+	}
+	ask, aerr := s.Bucket(s.Key)
+	if aerr != nil {
+		return errors.Join(err, aerr)
+	}
+	d.onlyReads(ctx, subject, s, ask)
+	return err
+}
+
+// readable reads as a run does: the beginning of the listing, and a little of the first thing that has content, with its
+// tags.
+func (d *doctor) readable(ctx context.Context, subject string, s *Source) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	const mend = "give its credential what `holdfast policy --role source-reader` prints"
+	unlisted := func(err error) error {
+		if store.Retryable(err) || ctx.Err() != nil {
+			d.add(subject, "source-list", probe.NotTested, "", "no answer: "+err.Error())
+			return err
+		}
+		d.add(subject, "source-list", probe.Critical, mend, "it cannot be listed: "+err.Error())
+		return nil
+	}
+	view, err := s.Source.Freeze(ctx)
+	if err != nil {
+		return unlisted(err)
+	}
+	defer func() { _ = view.Close() }() // only read from
+	n := 0
+	var pick *format.Entry
+	for e, err := range view.Entries(ctx, "", "") {
+		if err != nil {
+			return unlisted(err)
+		}
+		if n++; e.Missing != "" {
+			d.add(subject, "source-read", probe.Critical, mend, fmt.Sprintf("%q cannot be read: %s", e.Key, e.Missing))
+			return nil
+		}
+		if e.Kind.HasContent() {
+			pick = e
+			break
+		}
+		if n == lookAt {
+			break
+		}
+	}
+	d.add(subject, "source-list", probe.OK, "", "it can be listed")
+	if pick == nil {
+		d.add(subject, "source-read", probe.NotTested, "", fmt.Sprintf("among %d entries there is none whose content could be read", n))
+		return nil
+	}
+	var u *source.Unreadable
+	switch err := read(ctx, view, pick, s.Tags); {
+	case errors.As(err, &u):
+		d.add(subject, "source-read", probe.Critical, mend, err.Error())
+	case err != nil:
+		d.add(subject, "source-read", probe.NotTested, "", "no clear answer: "+err.Error())
+	default:
+		d.add(subject, "source-read", probe.OK, "", "content and what belongs to it can be read")
+	}
+	return nil
+}
+
+// read reads the beginning of one entry.
+func read(ctx context.Context, view source.View, e *format.Entry, tags bool) error {
+	if e.Kind == format.KindImage {
+		return readImage(ctx, view, e)
+	}
+	again := *e
+	r, err := view.Open(ctx, e, 0, min(e.Size, taste))
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return errors.Join(err, r.Close())
+	}
+	if err := r.Close(); err != nil {
+		return err
+	}
+	if !tags || e.Kind != format.KindObject {
+		return nil
+	}
+	return view.Complete(ctx, &again)
+}
+
+func readImage(ctx context.Context, view source.View, e *format.Entry) error {
+	images, ok := view.(source.Images)
+	if !ok {
+		return fmt.Errorf("%q is an image, and its source reads none", e.Key)
+	}
+	img, err := images.Image(ctx, e, nil)
+	if err != nil {
+		return err
+	}
+	for b, err := range img.Blocks(ctx) {
+		if err == nil {
+			_, err = img.Read(ctx, b.N, make([]byte, format.ImageBlock))
+		}
+		return errors.Join(err, img.Close())
+	}
+	return img.Close()
+}
+
+// onlyReads asks with the source's credential for what it must not be allowed.
+func (d *doctor) onlyReads(ctx context.Context, subject string, s *Source, ask Asker) {
+	look := ask.Look(ctx)
+	v, err := vendor.Detect(hostOf(s.Host), look.Server)
+	if err != nil {
+		d.add(subject, "source-rights", probe.NotTested, "", err.Error())
+		return
+	}
+	const mend = " from the source's credential: it is to read and nothing else (`holdfast policy --role source-reader`)"
+	take := func(action string) string { return "take " + v.Right(action) + mend }
+	switch ans := ask.Finish(ctx); {
+	case ans.Denied():
+		d.add(subject, "source-write", probe.OK, "", "its credential may not write: "+ans.Outcome(), ans)
+	case ans.Status == 404 || ans.Done():
+		d.add(subject, "source-write", probe.Warning, take("s3:PutObject"), "its credential may write: whoever robs this machine can overwrite the originals ("+ans.Outcome()+")", ans)
+	default:
+		d.add(subject, "source-write", probe.NotTested, "", "the answer does not tell whether its credential may write: "+ans.Outcome(), ans)
+	}
+	switch ans := ask.Remove(ctx); {
+	case ans.Denied():
+		d.add(subject, "source-delete-version", probe.OK, "", "its credential may not delete versions: "+ans.Outcome(), ans)
+	case ans.Status == 404 || ans.Done():
+		d.add(subject, "source-delete-version", probe.Warning, take("s3:DeleteObjectVersion"), "its credential may delete versions ("+ans.Outcome()+")", ans)
+	default:
+		d.add(subject, "source-delete-version", probe.NotTested, "", "the answer does not tell whether its credential may delete versions: "+ans.Outcome(), ans)
+	}
+	first := v.Rights.LongNames
+	switch ans := ask.Erase(ctx); {
+	case ans.Denied():
+		d.add(subject, "source-delete", probe.OK, "", "its credential may not delete: "+ans.Outcome(), ans)
+	case ans.Done(), ans.Refused() && first.Known() && first.Value:
+		d.add(subject, "source-delete", probe.Warning, take("s3:DeleteObject"), "its credential may delete ("+ans.Outcome()+")", ans)
+	default:
+		d.add(subject, "source-delete", probe.NotTested, "", "the answer does not tell whether its credential may delete: "+ans.Outcome(), ans)
+	}
+	for _, set := range []struct {
+		name          attack.Setting
+		check, action string
+	}{
+		{attack.Lifecycle, "source-lifecycle", "s3:PutLifecycleConfiguration"},
+		{attack.Policy, "source-policy", "s3:PutBucketPolicy"},
+		{attack.Versioning, "source-versioning", "s3:PutBucketVersioning"},
+	} {
+		f := probe.Setting(ctx, garbleOnly{ask}, v, set.name)
+		f.Check = set.check
+		if f.Severity == probe.Warning {
+			f.Seen, f.Mend = "its credential may change the bucket's "+string(set.name)+": "+f.Seen, take(set.action)
+		}
+		d.report(subject, f)
+	}
+}
+
+// garbleOnly never writes a setting back: a source's configuration is left alone even where that would change nothing.
+type garbleOnly struct{ Asker }
+
+var errNotAsked = errors.New("not asked of a source")
+
+func (garbleOnly) Read(context.Context, attack.Setting) attack.Answer {
+	return attack.Answer{Request: "GET of the setting", Err: errNotAsked}
+}
+
+func (g garbleOnly) Rewrite(ctx context.Context, s attack.Setting) (read, write attack.Answer) {
+	return g.Read(ctx, s), attack.Answer{}
+}
