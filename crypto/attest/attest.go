@@ -22,10 +22,11 @@ type Domain string
 
 // The domains of repository format 1.
 const (
-	Descriptor Domain = "holdfast/1/descriptor"
-	Point      Domain = "holdfast/1/point"
-	Placements Domain = "holdfast/1/placements"
-	Index      Domain = "holdfast/1/index"
+	Descriptor     Domain = "holdfast/1/descriptor"
+	DescriptorName Domain = "holdfast/1/descriptor-name"
+	Point          Domain = "holdfast/1/point"
+	Placements     Domain = "holdfast/1/placements"
+	Index          Domain = "holdfast/1/index"
 )
 
 // SignatureSize is the length of a signature in bytes.

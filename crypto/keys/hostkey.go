@@ -29,6 +29,30 @@ type HostKey struct {
 	ChunkKey [32]byte
 	// Signing signs descriptors, points, placements and index segments.
 	Signing ed25519.PrivateKey
+	// Earlier opens manifests and index segments that were sealed before the host key was rotated, the newest first.
+	Earlier []Identity
+}
+
+// maxEarlier bounds how often a host key can be rotated and still open all metadata before.
+const maxEarlier = 64
+
+// Identities are those that open metadata: the one that new metadata is sealed to first.
+func (k *HostKey) Identities() []Identity { return append([]Identity{k.Metadata}, k.Earlier...) }
+
+// Rotated makes the host key that follows k: new identity and signing key. It opens what k opens, and cuts and names chunks
+// alike, so that deduplication goes on; with fresh that starts anew as well.
+func (k *HostKey) Rotated(fresh bool) (*HostKey, error) {
+	n, err := GenerateHostKey(k.Metadata.Class())
+	if err != nil {
+		return nil, err
+	}
+	if n.Earlier = k.Identities(); len(n.Earlier) > maxEarlier {
+		return nil, fmt.Errorf("rotating the host key: %w: it was rotated %d times", ErrTooLarge, maxEarlier)
+	}
+	if !fresh {
+		n.ChunkKey = k.ChunkKey
+	}
+	return n, nil
 }
 
 // GenerateHostKey makes a new random host key whose metadata identity has the given class, which must be that of the
@@ -57,7 +81,7 @@ func (k *HostKey) Public() ed25519.PublicKey {
 	return pub
 }
 
-// Equal tells whether two host keys hold the same three secrets, in constant time.
+// Equal tells whether two host keys hold the same secrets, in constant time.
 func (k *HostKey) Equal(o *HostKey) bool {
 	if k == nil || o == nil {
 		return k == o
@@ -65,6 +89,12 @@ func (k *HostKey) Equal(o *HostKey) bool {
 	same := subtle.ConstantTimeCompare([]byte(k.Metadata.Secret()), []byte(o.Metadata.Secret()))
 	same &= subtle.ConstantTimeCompare(k.ChunkKey[:], o.ChunkKey[:])
 	same &= subtle.ConstantTimeCompare(k.Signing, o.Signing)
+	if len(k.Earlier) != len(o.Earlier) {
+		return false
+	}
+	for i := range k.Earlier {
+		same &= subtle.ConstantTimeCompare([]byte(k.Earlier[i].Secret()), []byte(o.Earlier[i].Secret()))
+	}
 	return same == 1
 }
 
@@ -75,6 +105,8 @@ func (k *HostKey) Equal(o *HostKey) bool {
 //	chunk-id <32 bytes, standard base64 with padding>
 //	signing <the 32-byte Ed25519 seed, the same>
 //
+// and a line "earlier AGE-SECRET-KEY-…" for every metadata identity before the last rotations, the newest first.
+//
 // It is what the host key file holds (with comments) and what is sealed to the restore keys in the vault.
 func (k *HostKey) MarshalText() ([]byte, error) {
 	if k.Metadata.IsZero() || len(k.Signing) != ed25519.PrivateKeySize {
@@ -83,6 +115,9 @@ func (k *HostKey) MarshalText() ([]byte, error) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s%d\nmetadata %s\nchunk-id %s\nsigning %s\n", hostKeyPrefix, hostKeyVersion, k.Metadata.Secret(),
 		base64.StdEncoding.EncodeToString(k.ChunkKey[:]), base64.StdEncoding.EncodeToString(k.Signing.Seed()))
+	for _, id := range k.Earlier {
+		fmt.Fprintf(&b, "earlier %s\n", id.Secret())
+	}
 	return b.Bytes(), nil
 }
 
@@ -104,7 +139,7 @@ func ParseHostKey(text []byte) (*HostKey, error) {
 		plain = append(plain, line...)
 		lines = append(lines, strings.TrimSuffix(string(line), "\n"))
 	}
-	if len(lines) != 4 {
+	if len(lines) < 4 || len(lines) > 4+maxEarlier {
 		return nil, fmt.Errorf("host key: %w: it has %d lines where the version, metadata, chunk-id and signing are expected", ErrMalformed, len(lines))
 	}
 	k, err := parseHostKeyLines(lines[1:])
@@ -165,6 +200,17 @@ func parseHostKeyLines(lines []string) (*HostKey, error) {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
 	k.Signing = ed25519.NewKeyFromSeed(seed[:])
+	for _, l := range lines[3:] {
+		v, ok := strings.CutPrefix(l, "earlier ")
+		if !ok {
+			return nil, fmt.Errorf("%w: a line behind signing that is not earlier", ErrMalformed)
+		}
+		before, err := ParseIdentity(v)
+		if err != nil {
+			return nil, fmt.Errorf("earlier: %w", err)
+		}
+		k.Earlier = append(k.Earlier, before)
+	}
 	return k, nil
 }
 

@@ -29,18 +29,18 @@ func kinds() []string {
 // compare holds what the cache says of a vault against the vault's own listing, once a session: name, version and size of
 // every object. What is gone, or has another size, is reported and forgotten; so a vault that was wiped, rolled back or
 // replaced under its name is not taken to hold what it held. That bytes are still right is not seen here.
-func (s *Session) compare(ctx context.Context, k *keeper) error {
+func (k *keeper) compare(ctx context.Context) error {
 	c := &comparison{k: k}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(compareParallel)
 	for _, kind := range kinds() {
-		parts, err := s.parts(k, kind)
+		parts, err := k.parts(kind)
 		if err != nil {
 			_ = g.Wait()
 			return err
 		}
 		for _, prefix := range parts {
-			g.Go(func() error { return c.list(gctx, s, prefix) })
+			g.Go(func() error { return c.list(gctx, prefix) })
 		}
 	}
 	if err := g.Wait(); err != nil {
@@ -51,9 +51,9 @@ func (s *Session) compare(ctx context.Context, k *keeper) error {
 }
 
 // parts gives the prefixes that the names of one kind are listed by: none where none is known.
-func (s *Session) parts(k *keeper, kind string) ([]string, error) {
+func (k *keeper) parts(kind string) ([]string, error) {
 	n := 0
-	for _, err := range s.cache.PlacementsUnder(k.vault.Name, kind) {
+	for _, err := range k.cache.PlacementsUnder(k.vault.Name, kind) {
 		if err != nil {
 			return nil, err
 		}
@@ -86,16 +86,16 @@ type comparison struct {
 }
 
 // list compares the names under one prefix.
-func (c *comparison) list(ctx context.Context, s *Session, prefix string) error {
+func (c *comparison) list(ctx context.Context, prefix string) error {
 	l := newListing(ctx, c.k.vault.Read, prefix)
 	defer l.close()
 	var gone []string
 	flush := func() error {
-		err := s.cache.Drop(c.k.vault.Name, gone...)
+		err := c.k.cache.Drop(c.k.vault.Name, gone...)
 		gone = gone[:0]
 		return err
 	}
-	for p, err := range s.cache.PlacementsUnder(c.k.vault.Name, prefix) {
+	for p, err := range c.k.cache.PlacementsUnder(c.k.vault.Name, prefix) {
 		if err != nil {
 			return err
 		}
@@ -110,6 +110,11 @@ func (c *comparison) list(ctx context.Context, s *Session, prefix string) error 
 		}
 		c.count(p, there, why)
 		if there {
+			if l.over {
+				if err := c.prove(ctx, p); err != nil {
+					return err
+				}
+			}
 			continue
 		}
 		if gone = append(gone, p.Name); len(gone) >= 1000 {
@@ -119,6 +124,19 @@ func (c *comparison) list(ctx context.Context, s *Session, prefix string) error 
 		}
 	}
 	return flush()
+}
+
+// prove reads, once, a version that lies on top of an older one of the same name: an attacker's, if somebody made us believe
+// it to be ours; else the same bytes, put twice.
+func (c *comparison) prove(ctx context.Context, p format.Placement) error {
+	mark := "proved/" + p.Name + "@" + p.Version
+	if done, err := c.k.cache.Loaded(c.k.vault.Name, mark); err != nil || done {
+		return err
+	}
+	if err := c.k.reconsider(ctx, p.Name); err != nil {
+		return err
+	}
+	return c.k.cache.MarkLoaded(c.k.vault.Name, mark)
 }
 
 // confirm asks for what a listing left out, since listings may lag behind; not for ever, for a vault that lost everything.

@@ -38,7 +38,10 @@ func (k *keeper) reconsider(ctx context.Context, name string) error {
 		return nil // not the name of anything that is needed
 	}
 	right, err := hasHash(ctx, k.vault.Read, store.Info{Ref: store.Ref{Name: name, Version: p.Version}, Size: p.Size}, sum)
-	if err != nil || right {
+	if right {
+		return nil
+	}
+	if err != nil && !Unreadable(ctx, err) {
 		return err
 	}
 	if _, err = k.adopt(ctx, name, p.Size, p.Index); lostBytes(err) && ctx.Err() == nil {

@@ -2,11 +2,13 @@ package repo
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
@@ -44,7 +46,7 @@ func whole(ctx context.Context, r store.Reader, hint store.Ref, sum format.Hash,
 	}
 	// A stream without a version that breaks is not taken up again below here, as another object may be the newest by then.
 	broke := hint.Version == "" && store.Retryable(err)
-	if err != nil && !broke && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, format.ErrBounds) {
+	if err != nil && !broke && !errors.Is(err, format.ErrBounds) && !errors.Is(err, io.ErrUnexpectedEOF) && !Unreadable(ctx, err) {
 		return nil, store.Info{}, err
 	}
 	info, err := locate(ctx, r, hint.Name, sum, max, report)
@@ -56,6 +58,14 @@ func whole(ctx context.Context, r store.Reader, hint store.Ref, sum format.Hash,
 		err = fmt.Errorf("%s: %w", hint.Name, ErrDamaged)
 	}
 	return b, info, err
+}
+
+// Unreadable reports whether err may be about one version alone: it is gone, or whoever put it there saw to it that nobody
+// else can read it (encrypted with a key of his own, or moved into an archive). Another version of that name may do. What
+// would fail for any version alike, such as credentials or a network, is not.
+func Unreadable(ctx context.Context, err error) bool {
+	return err != nil && ctx.Err() == nil && !store.Retryable(err) && !errors.Is(err, store.ErrCredentials) && !errors.Is(err, store.ErrClock) &&
+		!errors.Is(err, errLeftOut) && (errors.Is(err, store.ErrNotFound) || errors.As(err, new(*store.Error)))
 }
 
 // slurp reads an object of at most max bytes.
@@ -71,36 +81,125 @@ func slurp(ctx context.Context, r store.Reader, ref store.Ref, max int64) ([]byt
 	return b, err
 }
 
-// locate walks the versions of name, oldest last as the vault lists them, for one whose bytes have the hash sum. Finding
-// it under others is reported as tampering: nothing of ours puts a name twice with other bytes, or deletes.
+// maxOldest is how many versions of a name are remembered while it is listed, the oldest ones.
+const maxOldest = 64
+
+// locate walks the versions of name for one whose bytes have the hash sum: the newest, then the others from the oldest on,
+// since what was put on top, a thousand times perhaps, came later. Finding it under others is reported as tampering: nothing
+// of ours puts a name twice with other bytes, or deletes.
 func locate(ctx context.Context, r store.Reader, name string, sum format.Hash, max int64, report Report) (store.Info, error) {
-	seen := 0
-	for info, err := range r.Versions(ctx, name) {
-		if err != nil {
-			return store.Info{}, fmt.Errorf("list versions of %s: %w", name, err)
+	l := look{ctx: ctx, r: r, name: name, sum: sum, max: max}
+	newest := ""
+	var oldest []placed // the newest of them first, as listed
+	err := l.each(func(info store.Info) (bool, error) {
+		l.seen++
+		if info.DeleteMarker {
+			return true, nil
 		}
-		if info.Name != name {
-			break // sorted: only longer names follow
+		if l.seen == 1 {
+			newest = info.Version
+			if ok, err := l.right(info); ok || err != nil {
+				return false, err
+			}
 		}
-		seen++
-		if info.DeleteMarker || info.Size > max {
+		if len(oldest) == maxOldest {
+			oldest = append(oldest[:0], oldest[1:]...)
+		}
+		oldest = append(oldest, placed{info, l.seen - 1})
+		return true, nil
+	})
+	if err != nil || l.found != nil {
+		return l.result(err, nil)
+	}
+	looked := map[string]bool{newest: true}
+	for _, v := range slices.Backward(oldest) {
+		if looked[v.info.Version] {
 			continue
 		}
-		ok, err := hasHash(ctx, r, info, sum)
+		looked[v.info.Version], l.above = true, v.above
+		if ok, err := l.right(v.info); ok || err != nil {
+			return l.result(err, report)
+		}
+	}
+	if l.seen <= maxOldest {
+		return l.result(nil, nil)
+	}
+	l.above = -1
+	err = l.each(func(info store.Info) (bool, error) { // the newest of very many are left
+		l.above++
+		if info.DeleteMarker || looked[info.Version] {
+			return true, nil
+		}
+		ok, err := l.right(info)
+		return !ok, err
+	})
+	return l.result(err, report)
+}
+
+// placed is a version with how many others lie on top of it.
+type placed struct {
+	info  store.Info
+	above int
+}
+
+// look is one search among the versions of a name.
+type look struct {
+	ctx   context.Context
+	r     store.Reader
+	name  string
+	sum   format.Hash
+	max   int64
+	seen  int
+	found *store.Info
+	above int   // versions and delete markers on top of the one looked at
+	why   error // the first version's that could not be read
+}
+
+// each gives the versions of the name, the newest first, as long as visit wants more.
+func (l *look) each(visit func(store.Info) (bool, error)) error {
+	for info, err := range l.r.Versions(l.ctx, l.name) {
 		if err != nil {
-			return store.Info{}, err
+			return fmt.Errorf("list versions of %s: %w", l.name, err)
 		}
-		if ok {
-			if seen > 1 {
-				report.send(Tampered, name, "newer versions or delete markers (%d) lie on top of the right bytes, in version %s", seen-1, info.Version)
-			}
-			return info, nil
+		if info.Name != l.name {
+			return nil // sorted: only longer names follow
+		}
+		if more, err := visit(info); err != nil || !more {
+			return err
 		}
 	}
-	if seen == 0 {
-		return store.Info{}, fmt.Errorf("%s: %w", name, ErrMissing)
+	return nil
+}
+
+func (l *look) right(info store.Info) (bool, error) {
+	if info.Size > l.max {
+		return false, nil
 	}
-	return store.Info{}, fmt.Errorf("%s: %w (%d looked at)", name, ErrDamaged, seen)
+	ok, err := hasHash(l.ctx, l.r, info, l.sum)
+	if Unreadable(l.ctx, err) {
+		l.why = cmp.Or(l.why, err)
+		return false, nil
+	}
+	if ok {
+		l.found = &info
+	}
+	return ok, err
+}
+
+// result words what the search came to; report is nil where the right version is the newest.
+func (l *look) result(err error, report Report) (store.Info, error) {
+	switch {
+	case err != nil:
+		return store.Info{}, err
+	case l.found != nil:
+		report.send(Tampered, l.name, "newer versions or delete markers (%d) lie on top of the right bytes, in version %s", l.above, l.found.Version)
+		return *l.found, nil
+	case l.seen == 0:
+		return store.Info{}, fmt.Errorf("%s: %w", l.name, ErrMissing)
+	case l.why != nil && !errors.Is(l.why, store.ErrNotFound):
+		return store.Info{}, l.why
+	}
+	return store.Info{}, fmt.Errorf("%s: %w (%d looked at)", l.name, ErrDamaged, l.seen)
 }
 
 // hasHash streams one version and compares its hash. A version that ends early has not.

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/crypto/attest"
@@ -69,7 +70,7 @@ func Init(ctx context.Context, o InitOptions) ([]InitResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	first, keyCopy, err := founding(ctx, o, repo)
+	pieces, err := founding(ctx, o, repo)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +80,7 @@ func Init(ctx context.Context, o InitOptions) ([]InitResult, error) {
 			out = append(out, InitResult{v.Name, found[i].Fingerprint, false})
 			continue
 		}
-		sum, err := found1(ctx, o, v, first, keyCopy)
+		sum, err := found1(ctx, o, v, pieces)
 		if err != nil {
 			return out, fmt.Errorf("vault %s: %w", v.Name, err)
 		}
@@ -129,91 +130,126 @@ func survey(ctx context.Context, o InitOptions) ([]*Repository, *Repository, err
 	return found, one, nil
 }
 
-// founding gives the first descriptor and the sealed host key: new ones, or those of the vault that has them.
-func founding(ctx context.Context, o InitOptions, existing *Repository) (descriptor, keyCopy []byte, err error) {
+// piece is one of the objects that a repository is recognised and its host key recovered by.
+type piece struct {
+	name string
+	body []byte
+}
+
+// founding gives what a vault needs to hold the repository, in the order in which it is put there, the first descriptor
+// last: new objects, or those of a vault that has them.
+func founding(ctx context.Context, o InitOptions, existing *Repository) ([]piece, error) {
 	if existing != nil {
 		return copyFounding(ctx, o, existing)
 	}
-	text, err := o.HostKey.MarshalText()
+	keyCopy, err := sealHostKey(o.HostKey, o.Recipients)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	var buf bytes.Buffer
-	w, err := seal.Seal(&buf, o.Recipients...)
-	if err != nil {
-		return nil, nil, err
-	}
-	if _, err := w.Write(text); err != nil {
-		return nil, nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, nil, err
-	}
-	d := &format.Descriptor{
-		Format: format.Version, Kind: "descriptor", Created: format.At(o.Now().Truncate(time.Second)),
-		Class: string(o.HostKey.Metadata.Class()), Metadata: o.HostKey.Metadata.Recipient().String(),
-		SigningKey: o.HostKey.Public(), HostKey: format.HostKeyName(sha256.Sum256(buf.Bytes())), HostKeyLen: int64(buf.Len()),
-		Parameters: o.Parameters,
-	}
+	d := describe(o.HostKey, keyCopy, o.Recipients, o.Now())
+	d.Parameters = o.Parameters
 	if _, err := rand.Read(d.Repository[:]); err != nil {
-		return nil, nil, err
-	}
-	for _, r := range o.Recipients {
-		d.Recipients = append(d.Recipients, r.String())
+		return nil, err
 	}
 	b, err := format.EncodeDescriptor(d, func(body []byte) []byte { return attest.Sign(o.HostKey.Signing, attest.Descriptor, body) })
-	return b, buf.Bytes(), err
+	return []piece{{d.HostKey, keyCopy}, {format.DescriptorName(0, sha256.Sum256(b), nil), b}}, err
 }
 
-func copyFounding(ctx context.Context, o InitOptions, r *Repository) (descriptor, keyCopy []byte, err error) {
-	if len(r.Chain) > 1 {
-		return nil, nil, fmt.Errorf("the repository's keys were changed since it was made; fill the new vault by a run: %w", ErrRefused)
+// sealHostKey seals a host key to restore keys.
+func sealHostKey(h *keys.HostKey, to []keys.Recipient) ([]byte, error) {
+	text, err := h.MarshalText()
+	if err != nil {
+		return nil, err
 	}
-	for _, v := range o.Vaults {
-		l := r.Chain[0]
-		name := format.DescriptorName(0, l.Sum)
-		descriptor, _, err = whole(ctx, v.Read, store.Ref{Name: name}, l.Sum, format.MaxDescriptor, o.Report)
-		if err != nil {
-			continue
+	var buf bytes.Buffer
+	w, err := seal.Seal(&buf, to...)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(text); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
+}
+
+// describe begins a descriptor of these keys.
+func describe(h *keys.HostKey, keyCopy []byte, to []keys.Recipient, now time.Time) *format.Descriptor {
+	d := &format.Descriptor{
+		Format: format.Version, Kind: "descriptor", Created: format.At(now.Truncate(time.Second)),
+		Class: string(h.Metadata.Class()), Metadata: h.Metadata.Recipient().String(),
+		SigningKey: h.Public(), HostKey: format.HostKeyName(sha256.Sum256(keyCopy)), HostKeyLen: int64(len(keyCopy)),
+	}
+	for _, r := range to {
+		d.Recipients = append(d.Recipients, r.String())
+	}
+	return d
+}
+
+// copyFounding reads the descriptors of the whole chain and the sealed host keys they name, each from any vault that has it.
+func copyFounding(ctx context.Context, o InitOptions, r *Repository) ([]piece, error) {
+	var sealed, descriptors []piece
+	for _, l := range slices.Backward(r.Chain) {
+		for _, name := range []string{l.HostKey, l.Name} {
+			p, err := copyPiece(ctx, o.Vaults, name, o.Report)
+			if err != nil {
+				return nil, fmt.Errorf("read what the repository was founded with, in any vault: %w", err)
+			}
+			if name == l.Name {
+				descriptors = append(descriptors, p)
+			} else {
+				sealed = append(sealed, p)
+			}
 		}
-		sum, perr := format.ParseName(l.HostKey)
-		if perr != nil {
-			return nil, nil, perr
-		}
-		keyCopy, _, err = whole(ctx, v.Read, store.Ref{Name: l.HostKey}, sum, format.MaxHostKeyCopy, o.Report)
+	}
+	return append(sealed, descriptors...), nil
+}
+
+// copyPiece reads a descriptor or a sealed host key from the first vault that has it.
+func copyPiece(ctx context.Context, vaults []*Vault, name string, report Report) (p piece, err error) {
+	sum, err := format.ParseName(name)
+	if err != nil {
+		return p, err
+	}
+	var why error
+	for _, v := range vaults {
+		b, _, err := whole(ctx, v.Read, store.Ref{Name: name}, sum, max(format.MaxDescriptor, format.MaxHostKeyCopy), report)
 		if err == nil {
-			return descriptor, keyCopy, nil
+			return piece{name, b}, nil
 		}
+		why = cmp.Or(why, err)
 	}
-	return nil, nil, fmt.Errorf("read what the repository was founded with, in any vault: %w", err)
+	return p, why
 }
 
-// found1 writes the founding objects into one vault, the descriptor last, and recognises the result.
-func found1(ctx context.Context, o InitOptions, v *Vault, descriptor, keyCopy []byte) (format.Hash, error) {
+// found1 writes the founding objects into one vault, the first descriptor last, and recognises the result.
+func found1(ctx context.Context, o InitOptions, v *Vault, pieces []piece) (format.Hash, error) {
+	var first format.Hash
 	k := &keeper{vault: v, now: o.Now}
 	if err := k.meet(ctx); err != nil {
-		return format.Hash{}, err
+		return first, err
 	}
-	need := k.clock().Add(o.Need)
-	ksum, dsum := sha256.Sum256(keyCopy), format.Hash(sha256.Sum256(descriptor))
-	p, err := k.store(ctx, format.HostKeyName(ksum), keyCopy, ksum, need)
-	if err != nil {
-		return dsum, err
-	}
-	if err := k.prove(ctx, p); err != nil {
-		return dsum, err
-	}
-	if _, err := k.store(ctx, format.DescriptorName(0, dsum), descriptor, dsum, need); err != nil {
-		return dsum, err
+	for i, p := range pieces {
+		sum := format.Hash(sha256.Sum256(p.body))
+		placed, err := k.store(ctx, p.name, p.body, sum, k.clock().Add(o.Need))
+		if err == nil && i == 0 {
+			err = k.prove(ctx, placed)
+		}
+		if err != nil {
+			return first, err
+		}
+		first = sum
 	}
 	r, err := Find(ctx, v.Read, "", o.Report)
 	if err != nil {
-		return dsum, err
+		return first, err
 	}
-	if r.Fingerprint != dsum {
-		return dsum, fmt.Errorf("another repository was created here at the same time: %w", ErrAmbiguous)
+	if r.Fingerprint != first {
+		return first, fmt.Errorf("another repository was created here at the same time: %w", ErrAmbiguous)
 	}
-	return dsum, nil
+	return first, nil
 }
 
 // prove lengthens a lock by a minute and reads it back. A server that only remembers the headers it was sent with an

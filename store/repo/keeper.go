@@ -178,7 +178,7 @@ func (k *keeper) extend(ctx context.Context, p format.Placement, need time.Time)
 	if k.vault.Locking.Mode == store.ModeNone && whole {
 		return nil
 	}
-	if errors.Is(err, store.ErrNotFound) || err == nil && !whole {
+	if Unreadable(ctx, err) || err == nil && !whole {
 		if info, err = k.reader.Locate(ctx, p.Name); err == nil {
 			ref = info.Ref
 			_, got, err = k.vault.Read.Stat(ctx, ref)

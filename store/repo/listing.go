@@ -2,7 +2,6 @@ package repo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 
@@ -18,6 +17,7 @@ type listing struct {
 	more bool
 	err  error
 	open bool
+	over bool // what has was asked of last lies on top of an older version
 }
 
 func newListing(ctx context.Context, r store.Reader, prefix string) *listing {
@@ -47,12 +47,14 @@ func (l *listing) has(p format.Placement) (bool, Finding, error) {
 	}
 	there, sized, others := false, false, 0
 	var size int64
+	l.over = false
 	for l.more && l.head.Name == p.Name {
 		if !l.head.DeleteMarker && (p.Version == "" || l.head.Version == p.Version) {
 			there, size = true, l.head.Size
 			sized = sized || l.head.Size == p.Size
 		} else {
 			others++
+			l.over = l.over || there && !l.head.DeleteMarker
 		}
 		l.advance()
 	}
@@ -72,7 +74,7 @@ func (l *listing) has(p format.Placement) (bool, Finding, error) {
 // there asks for exactly what was placed.
 func (k *keeper) there(ctx context.Context, p format.Placement) (bool, error) {
 	info, _, err := k.vault.Read.Stat(ctx, store.Ref{Name: p.Name, Version: p.Version})
-	if errors.Is(err, store.ErrNotFound) {
+	if Unreadable(ctx, err) { // servers also refuse version IDs that are none of theirs, in words of their own
 		return false, nil
 	}
 	return err == nil && info.Size == p.Size, err

@@ -1,10 +1,16 @@
 package repo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/holdfast-backup/holdfast/crypto/attest"
 	"github.com/holdfast-backup/holdfast/store"
@@ -13,59 +19,217 @@ import (
 )
 
 // load reads the placements and index segments of one vault that the cache has not seen: what earlier runs, killed ones
-// and other machines' included, have stored; and forgets what the vault does not list any more. A segment that is damaged or not signed by the repository is reported and
-// left out: its chunks are stored again.
+// and other machines' included, have stored; and forgets what the vault does not list any more. A segment that is damaged
+// or not signed by the repository is reported and left out: its chunks are stored again.
+//
+// A signature does not make a segment true: who stole the host key signs as well as its owner. So what this machine knows
+// itself goes before what it is told; of several that tell, the one that the vault has had longest is believed; a lock
+// counts only once it was read back here; and a version on top of another is not believed to be ours before it was read.
 func (s *Session) load(ctx context.Context, k *keeper) error {
-	seen := ""
-	for info, err := range k.vault.Read.Versions(ctx, format.PrefixPlacements) {
-		if err != nil {
-			return fmt.Errorf("list placements: %w", err)
-		}
-		if info.Name == seen {
-			continue
-		}
-		seen = info.Name
-		if err := s.loadPlacements(ctx, k, info); err != nil {
-			return err
-		}
+	if err := k.loadPlacements(ctx, s.repo); err != nil {
+		return err
 	}
-	if err := s.compare(ctx, k); err != nil {
+	if err := k.compare(ctx); err != nil {
 		return err
 	}
 	if err := s.settleDoubts(ctx, k); err != nil {
 		return err
 	}
+	if err := k.confirmLocks(ctx); err != nil {
+		return err
+	}
 	return s.loadIndexes(ctx, k)
 }
 
-func (s *Session) loadPlacements(ctx context.Context, k *keeper, info store.Info) error {
-	_, sum, err := format.ParsePlacementsName(info.Name)
-	if err != nil {
-		k.report.send(Tampered, info.Name, "not the name of a placements object")
+// segment is an object of placements or index lines that the cache has not seen.
+type segment struct {
+	info    store.Info // the newest version, which is tried first
+	arrived time.Time  // the oldest version's
+}
+
+// maxSegments is how many segments are put in order of arrival at once.
+const maxSegments = 50_000
+
+// loadPlacements reads the placements objects of the vault that the cache has not seen, in order of arrival.
+func (k *keeper) loadPlacements(ctx context.Context, r *Repository) error {
+	var batch []segment
+	load := func() error {
+		slices.SortStableFunc(batch, func(a, b segment) int { return a.arrived.Compare(b.arrived) })
+		for _, g := range batch {
+			if err := k.loadPlacementsObject(ctx, r, g); err != nil {
+				return err
+			}
+		}
+		batch = batch[:0]
 		return nil
 	}
-	if done, err := s.cache.Loaded(k.vault.Name, info.Name); err != nil || done {
-		return err
-	}
-	body, got, err := whole(ctx, k.vault.Read, info.Ref, sum, format.MaxPack, k.report)
-	if err != nil {
-		return k.passOver(info.Name, err)
-	}
-	err = scanBytes(ctx, body, func(plain []byte) error {
-		_, lines, err := format.DecodePlacements(plain, s.verifier(attest.Placements))
+	seen := ""
+	for info, err := range k.vault.Read.Versions(ctx, format.PrefixPlacements) {
+		if err != nil {
+			return fmt.Errorf("list placements: %w", err)
+		}
+		if last := len(batch) - 1; info.Name == seen {
+			if last >= 0 && batch[last].info.Name == info.Name && !info.DeleteMarker {
+				batch[last].arrived = info.Modified
+			}
+			continue
+		}
+		seen = info.Name
+		if _, _, err := format.ParsePlacementsName(info.Name); err != nil {
+			k.report.send(Tampered, info.Name, "not the name of a placements object")
+			continue
+		}
+		done, err := k.cache.Loaded(k.vault.Name, info.Name)
 		if err != nil {
 			return err
 		}
-		return s.cache.PutPlacements(k.vault.Name, lines)
-	})
+		if done {
+			continue
+		}
+		if len(batch) >= maxSegments {
+			if err := load(); err != nil {
+				return err
+			}
+		}
+		batch = append(batch, segment{info, info.Modified})
+	}
+	return load()
+}
+
+func (k *keeper) loadPlacementsObject(ctx context.Context, r *Repository, g segment) error {
+	if junk, err := k.junk(g.info); err != nil || junk {
+		return err
+	}
+	lines, got, err := r.placements(ctx, k.vault.Read, g, k.report)
 	if err == nil {
-		// Known to the cache so that its own lock is kept up; Until is read when that is looked at.
-		err = s.cache.PutPlacements(k.vault.Name, []format.Placement{{Name: info.Name, Version: got.Version, Size: got.Size}})
+		err = k.takeHearsay(append(lines, format.Placement{Name: g.info.Name, Version: got.Version, Size: got.Size}))
 	}
+	if err != nil && !errors.Is(err, errDistrusted) {
+		return k.dismiss(g.info, err)
+	}
+	return k.cache.MarkLoaded(k.vault.Name, g.info.Name)
+}
+
+// placements reads a placements object and proves it.
+func (r *Repository) placements(ctx context.Context, in store.Reader, g segment, report Report) ([]format.Placement, store.Info, error) {
+	at, sum, err := format.ParsePlacementsName(g.info.Name)
 	if err != nil {
-		return k.passOver(info.Name, err)
+		return nil, store.Info{}, err
 	}
-	return s.cache.MarkLoaded(k.vault.Name, info.Name)
+	body, got, err := whole(ctx, in, g.info.Ref, sum, format.MaxPack, report)
+	if err != nil {
+		return nil, got, err
+	}
+	var lines []format.Placement
+	w := &witness{repo: r, domain: attest.Placements, arrived: g.arrived}
+	err = scanBytes(ctx, body, func(plain []byte) error {
+		h, some, err := format.DecodePlacements(plain, w.verify)
+		switch {
+		case err != nil:
+			return err
+		case h.Repository != r.ID:
+			return fmt.Errorf("placements of another repository: %w", format.ErrMalformed)
+		case !h.Written.Truncate(time.Second).Equal(at.Time):
+			return fmt.Errorf("written at %s, as it says itself: %w", h.Written.Format(time.RFC3339), format.ErrMalformed)
+		case len(lines)+len(some) > maxPlacementLines:
+			return fmt.Errorf("over %d placements in one object: %w", maxPlacementLines, format.ErrBounds)
+		}
+		lines = append(lines, some...)
+		return nil
+	})
+	return lines, got, w.word(err)
+}
+
+// maxPlacementLines bounds the memory that one placements object can take; the writer here puts 16,384 into one.
+const maxPlacementLines = 4 * format.MaxSegmentLines
+
+// CheckPlacements reports what is wrong with one placements object of a vault's listing: bytes, form or signature.
+func (r *Repository) CheckPlacements(ctx context.Context, in store.Reader, info store.Info) error {
+	_, _, err := r.placements(ctx, in, segment{info, info.Modified}, nil)
+	if errors.Is(err, errDistrusted) {
+		return nil
+	}
+	return err
+}
+
+// takeHearsay remembers where objects are said to be, as far as nothing is known of them here. What is said of their locks
+// is left out: see confirmLocks.
+func (k *keeper) takeHearsay(lines []format.Placement) error {
+	fresh := make([]format.Placement, 0, len(lines))
+	said := map[string]bool{}
+	for _, p := range lines {
+		_, known, err := k.placement(p.Name)
+		if err != nil {
+			return err
+		}
+		if !known && !said[p.Name] {
+			said[p.Name] = true
+			p.Mode, p.Until = "", format.Time{}
+			fresh = append(fresh, p)
+		}
+	}
+	return k.cache.PutPlacements(k.vault.Name, fresh)
+}
+
+// confirmLocks reads the locks of what others say is there. It is done once for every object; a machine that kept its cache
+// knows of all it has stored.
+func (k *keeper) confirmLocks(ctx context.Context) error {
+	if k.vault.Locking.Mode == store.ModeNone {
+		return nil
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(secureParallel)
+	for p, err := range k.cache.Placements(k.vault.Name) {
+		if err != nil {
+			_ = g.Wait()
+			return err
+		}
+		if p.Mode == "" {
+			g.Go(func() error { return k.confirmLock(gctx, p) })
+		}
+	}
+	return g.Wait()
+}
+
+func (k *keeper) confirmLock(ctx context.Context, p format.Placement) error {
+	info, got, err := k.vault.Read.Stat(ctx, store.Ref{Name: p.Name, Version: p.Version})
+	if err != nil && !Unreadable(ctx, err) {
+		return fmt.Errorf("read the lock of %s: %w", p.Name, err)
+	}
+	if err != nil || info.Size != p.Size {
+		return k.cache.Drop(k.vault.Name, p.Name) // it is looked for where it is needed
+	}
+	p.Mode, p.Until = string(got.Mode), format.At(got.Until)
+	if got.Mode == store.ModeNone || got.Until.IsZero() {
+		return nil
+	}
+	return k.cache.PutPlacements(k.vault.Name, []format.Placement{p})
+}
+
+// junkMark is what the cache remembers a segment by that turned out to be junk, so that it is read once.
+func junkMark(info store.Info) string {
+	return fmt.Sprintf("junk/%s@%s/%d", info.Name, info.Version, info.Modified.UnixNano())
+}
+
+// junk reports whether what lies there now was read before and is none of ours.
+func (k *keeper) junk(info store.Info) (bool, error) {
+	junk, err := k.cache.Loaded(k.vault.Name, junkMark(info))
+	if junk {
+		k.report.send(Tampered, info.Name, "left out: it is still there and none of ours")
+	}
+	return junk, err
+}
+
+// dismiss passes over a segment that cannot be used, and remembers it. Where there are no versions, what is damaged today may
+// be mended tomorrow and look the same.
+func (k *keeper) dismiss(info store.Info, why error) error {
+	if err := k.passOver(info.Name, why); err != nil {
+		return err
+	}
+	if info.Version == "" {
+		return nil
+	}
+	return k.cache.MarkLoaded(k.vault.Name, junkMark(info))
 }
 
 // scanBytes gives visit each frame of a plain object that is in memory.
@@ -79,42 +243,126 @@ func scanBytes(ctx context.Context, body []byte, visit func(plain []byte) error)
 	return o.Scan(ctx, func(_ format.Frame, plain []byte) error { return visit(plain) })
 }
 
-// loadIndexes reads the index segments that the placements name.
+// loadIndexes reads the index segments that the placements name, in order of arrival.
 func (s *Session) loadIndexes(ctx context.Context, k *keeper) error {
+	var fresh []segment
+	var mu sync.Mutex
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(secureParallel)
 	for p, err := range s.cache.Placements(k.vault.Name) {
+		if err == nil && p.Index {
+			var done bool
+			if done, err = s.cache.Loaded(k.vault.Name, p.Name); err == nil && done {
+				continue
+			}
+		}
 		if err != nil {
+			_ = g.Wait()
 			return err
 		}
 		if !p.Index {
 			continue
 		}
-		if done, err := s.cache.Loaded(k.vault.Name, p.Name); err != nil {
-			return err
-		} else if done {
-			continue
-		}
-		err := k.reader.Scan(ctx, p.Name, func(_ format.Frame, plain []byte) error {
-			_, lines, err := format.DecodeIndex(plain, s.verifier(attest.Index))
+		g.Go(func() error {
+			info, _, err := k.vault.Read.Stat(gctx, store.Ref{Name: p.Name, Version: p.Version})
 			if err != nil {
-				return err
+				return k.passOver(p.Name, err)
 			}
-			return s.cache.PutIndex(lines)
+			mu.Lock()
+			defer mu.Unlock()
+			fresh = append(fresh, segment{info, info.Modified})
+			return nil
 		})
-		if err != nil {
-			if err = k.passOver(p.Name, err); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := s.cache.MarkLoaded(k.vault.Name, p.Name); err != nil {
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	slices.SortFunc(fresh, func(a, b segment) int {
+		return cmp.Or(a.arrived.Compare(b.arrived), strings.Compare(a.info.Name, b.info.Name))
+	})
+	for _, seg := range fresh {
+		if err := s.loadIndex(ctx, k, seg); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Session) verifier(d attest.Domain) func(msg, sig []byte) bool {
-	return func(msg, sig []byte) bool { return s.repo.verify(d, msg, sig) }
+func (s *Session) loadIndex(ctx context.Context, k *keeper, seg segment) error {
+	name := seg.info.Name
+	if junk, err := k.junk(seg.info); err != nil || junk {
+		return err
+	}
+	w := &witness{repo: s.repo, domain: attest.Index, arrived: seg.arrived}
+	err := k.reader.Scan(ctx, name, func(_ format.Frame, plain []byte) error {
+		h, lines, err := format.DecodeIndex(plain, w.verify)
+		if err == nil && h.Repository != s.repo.ID {
+			err = fmt.Errorf("an index of another repository: %w", format.ErrMalformed)
+		}
+		if err != nil {
+			return err
+		}
+		return s.takeIndex(lines)
+	})
+	if err = w.word(err); err != nil && !errors.Is(err, errDistrusted) {
+		return k.dismiss(seg.info, err)
+	}
+	return s.cache.MarkLoaded(k.vault.Name, name)
+}
+
+// takeIndex remembers where chunks are said to be, as far as nothing that can still be used is known of them here.
+func (s *Session) takeIndex(lines []format.IndexLine) error {
+	fresh := make([]format.IndexLine, 0, len(lines))
+	for _, l := range lines {
+		known, ok, err := s.cache.Chunk(l.ID)
+		if err != nil {
+			return err
+		}
+		if ok && known.Pack != l.Pack {
+			if ok, err = s.held(format.PackName(known.Pack)); err != nil {
+				return err
+			}
+		}
+		if !ok {
+			fresh = append(fresh, l)
+		}
+	}
+	return s.cache.PutIndex(fresh)
+}
+
+// held reports whether any vault is known to hold an object.
+func (s *Session) held(name string) (bool, error) {
+	for _, k := range s.keepers {
+		if _, ok, err := k.placement(name); err != nil || ok {
+			return ok, err
+		}
+	}
+	return false, nil
+}
+
+// errDistrusted: it came after the key that signed it was distrusted. That is known and no news.
+var errDistrusted = errors.New("its key is distrusted since before it came")
+
+// witness checks signatures of what arrived at a time, and remembers whether one is of a distrusted key.
+type witness struct {
+	repo       *Repository
+	domain     attest.Domain
+	arrived    time.Time
+	distrusted bool
+}
+
+func (w *witness) verify(msg, sig []byte) bool {
+	ok, distrusted := w.repo.signed(w.domain, msg, sig, w.arrived)
+	w.distrusted = w.distrusted || distrusted
+	return ok && !distrusted
+}
+
+// word puts what is known of the signature into an error.
+func (w *witness) word(err error) error {
+	if w.distrusted {
+		return errDistrusted
+	}
+	return err
 }
 
 // passOver reports a segment that cannot be used and goes on; only a failing vault stops the run.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +26,7 @@ type Point struct {
 	Version        string    // the oldest version: the one that was written, whatever came on top
 	Arrived        time.Time // the vault's timestamp of that version
 	Late           bool      // arrived over an hour after it was signed
+	Distrusted     bool      // arrived after its key was distrusted: whoever stole that may have made it
 
 	covered  int          // versions and delete markers beside the oldest version
 	versions []store.Info // all there are, the oldest included; at most maxCopies
@@ -39,32 +41,15 @@ const LateAfter = time.Hour
 
 // Points lists the points of source ("" : of all sources) in order of signed time. A name that is malformed, or whose
 // signature no key of the repository made, or that claims a time later than the vault saw it arrive, is junk: reported,
-// never taken. Commit objects are not fetched, but where there are several versions of one.
+// never taken. One that came after its key was distrusted is given, and marked. Commit objects are not fetched, but where there are several versions of one.
 func (r *Repository) Points(ctx context.Context, in store.Reader, source string, report Report) ([]Point, error) {
 	prefix := format.PrefixPoints
 	if source != "" {
 		prefix += source + "/"
 	}
-	var out []Point
-	junk := ""
-	for info, err := range in.Versions(ctx, prefix) {
-		if err != nil {
-			return nil, fmt.Errorf("list points: %w", err)
-		}
-		if info.Name == junk {
-			continue
-		}
-		if last := len(out) - 1; last >= 0 && out[last].Name == info.Name {
-			out[last].meet(info)
-			continue
-		}
-		p, err := r.vouch(info)
-		if err != nil {
-			junk = info.Name
-			report.send(Tampered, info.Name, "not a point of this repository: %v", err)
-			continue
-		}
-		out = append(out, p)
+	out, err := r.listed(ctx, in, prefix, report)
+	if err != nil {
+		return nil, fmt.Errorf("list points: %w", err)
 	}
 	for i := range out {
 		if err := out[i].recount(ctx, in); err != nil {
@@ -77,7 +62,12 @@ func (r *Repository) Points(ctx context.Context, in store.Reader, source string,
 		return nil, fmt.Errorf("list points: %w", err)
 	}
 	for i := range out {
-		out[i].Late = out[i].Arrived.Sub(out[i].SignedAt.Time) > LateAfter
+		p := &out[i]
+		p.Late = p.Arrived.Sub(p.SignedAt.Time) > LateAfter
+		if len(r.Chain) == 1 {
+			continue
+		}
+		_, p.Distrusted = r.signed(attest.Point, format.PointMessage(r.ID, p.Source, p.SignedAt, p.ID), p.Signature, p.Arrived)
 	}
 	return out, nil
 }
@@ -87,21 +77,68 @@ func inTime(a, b Point) int {
 	return cmp.Or(a.SignedAt.Compare(b.SignedAt.Time), a.Arrived.Compare(b.Arrived), strings.Compare(a.Name, b.Name))
 }
 
-// vouch checks a name by itself.
-func (r *Repository) vouch(info store.Info) (Point, error) {
-	id, err := format.ParsePointName(info.Name)
-	if err != nil {
-		return Point{}, err
+// vouchBatch is how many names are checked at once: while one batch is, the next is listed, so that junk by the million
+// costs little beyond its listing.
+const vouchBatch = 512
+
+// listed gives what is listed under a prefix and is signed by the repository. Memory does not grow with junk.
+func (r *Repository) listed(ctx context.Context, in store.Reader, prefix string, report Report) ([]Point, error) {
+	var mu sync.Mutex
+	var out []Point
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(runtime.GOMAXPROCS(0), 2))
+	batch := make([]Point, 0, vouchBatch)
+	check := func() {
+		some := batch
+		batch = make([]Point, 0, vouchBatch)
+		g.Go(func() error {
+			some = slices.DeleteFunc(some, func(p Point) bool { return !r.vouch(p, report) })
+			mu.Lock()
+			defer mu.Unlock()
+			out = append(out, some...)
+			return gctx.Err()
+		})
 	}
-	if !r.verify(attest.Point, format.PointMessage(r.ID, id.Source, id.SignedAt, id.ID), id.Signature) {
-		return Point{}, errors.New("no key of this repository signed it")
+	junk := ""
+	for info, err := range in.Versions(ctx, prefix) {
+		if err != nil {
+			_ = g.Wait()
+			return nil, err
+		}
+		if last := len(batch) - 1; last >= 0 && batch[last].Name == info.Name {
+			batch[last].meet(info)
+			continue
+		}
+		if info.Name == junk {
+			continue
+		}
+		id, err := format.ParsePointName(info.Name)
+		if err != nil {
+			junk = info.Name
+			report.send(Tampered, info.Name, "not a point of this repository: %v", err)
+			continue
+		}
+		if len(batch) == vouchBatch {
+			check()
+		}
+		p := Point{PointID: id, Name: info.Name, Version: info.Version, Arrived: info.Modified}
+		if info.DeleteMarker {
+			p.Version, p.Arrived = "", time.Time{}
+		}
+		p.keep(info)
+		batch = append(batch, p)
 	}
-	p := Point{PointID: id, Name: info.Name, Version: info.Version, Arrived: info.Modified}
-	if info.DeleteMarker {
-		p.Version, p.Arrived = "", time.Time{}
+	check()
+	return out, g.Wait()
+}
+
+// vouch reports whether a key of the repository signed a name.
+func (r *Repository) vouch(p Point, report Report) bool {
+	ok, _ := r.signed(attest.Point, format.PointMessage(r.ID, p.Source, p.SignedAt, p.ID), p.Signature, p.Arrived)
+	if !ok {
+		report.send(Tampered, p.Name, "not a point of this repository: no key of this repository signed it")
 	}
-	p.keep(info)
-	return p, nil
+	return ok
 }
 
 // meet takes another version of the same name into account. Listings give the newest first; the times decide where a
@@ -131,7 +168,7 @@ func (p *Point) recount(ctx context.Context, in store.Reader) error {
 			continue
 		}
 		same, err := hasHash(ctx, in, info, p.ID)
-		if err != nil {
+		if err != nil && !Unreadable(ctx, err) {
 			return err
 		}
 		if same {
@@ -182,6 +219,7 @@ func notOurs(err error) bool {
 type Head struct {
 	Point
 	Commit *format.Commit
+	Own    bool // this machine made it, as far as its cache remembers
 }
 
 // Heads are a source's points over all vaults of a session.
@@ -201,6 +239,7 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 		if err != nil {
 			return err
 		}
+		points = slices.DeleteFunc(points, func(p Point) bool { return p.Distrusted })
 		heads := make([]Head, len(points))
 		g, gctx := errgroup.WithContext(ctx)
 		g.SetLimit(secureParallel)
@@ -211,7 +250,7 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 					k.report.send(Damaged, p.Name, "%v", err)
 					return nil
 				}
-				heads[i] = Head{p, c}
+				heads[i] = Head{Point: p, Commit: c}
 				return err
 			})
 		}
@@ -234,6 +273,9 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 	}
 	var h Heads
 	for _, p := range found {
+		if p.Own, err = s.cache.Loaded("", ownMark(p.ID)); err != nil {
+			return Heads{}, err
+		}
 		h.Points = append(h.Points, p)
 	}
 	slices.SortFunc(h.Points, func(a, b Head) int { return inTime(a.Point, b.Point) })
@@ -243,4 +285,39 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 	}
 	slices.SortFunc(h.Newest, func(a, b format.Hash) int { return bytes.Compare(a[:], b[:]) })
 	return h, nil
+}
+
+// ownMark is what the cache remembers a point by that this machine makes. It is noted before the commit.
+func ownMark(id format.Hash) string { return "point/" + id.String() }
+
+// Followed gives the point that the next one is compared with, and those that count for its retention. A signature does
+// not make a point true: who stole the host key can sign one that says of everything that it is unchanged and elsewhere. So
+// where this machine remembers its own points, it goes on from the newest of these, and says what came after it that is
+// signed with its key and not its own. A machine that lost its cache goes on from the
+// newest there is that came in time.
+func (s *Session) Followed(h Heads) (parent *Head, counting []Head) {
+	own := -1
+	for i := range h.Points {
+		if h.Points[i].Own {
+			own = i
+		}
+	}
+	for i := range h.Points {
+		p := &h.Points[i]
+		if s.repo.Under(p.Commit) < s.repo.Fresh() {
+			if !p.Late || p.Own {
+				counting = append(counting, *p)
+			}
+			continue // what it refers to is sealed to fewer keys than what is stored now
+		}
+		switch {
+		case own >= 0 && i > own:
+			s.report.send(Tampered, p.Name, "signed with this machine's host key, and this machine has not made it since its own last point: "+
+				"another machine with the same key did, or a thief: then `holdfast key rotate --distrust-after TIME`; it is not built upon")
+		case !p.Late || p.Own: // a late one may fill a slot that it has no right to
+			parent = p
+			counting = append(counting, *p)
+		}
+	}
+	return parent, counting
 }

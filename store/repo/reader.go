@@ -134,11 +134,14 @@ func (r *Reader) FramesTo(ctx context.Context, name string, frames []format.Fram
 	if err == nil {
 		err = opened.FramesTo(ctx, frames, unmet, once)
 	}
-	if err == nil || proven || !wrongVersion(err) {
+	if err == nil || proven || !otherMayDo(ctx, err) {
 		return annotate(name, err)
 	}
+	first := err
 	if opened, err = r.relocate(ctx, o, name); err == nil {
 		err = opened.FramesTo(ctx, frames, unmet, once)
+	} else if store.Retryable(first) {
+		err = fmt.Errorf("%w (%w)", err, first) // it may be there, and is not delivered
 	}
 	return annotate(name, err)
 }
@@ -150,7 +153,7 @@ func (r *Reader) Scan(ctx context.Context, name string, visit func(f format.Fram
 		return err
 	}
 	opened, proven, err := r.ready(ctx, o, name)
-	if err != nil && !proven && wrongVersion(err) {
+	if err != nil && !proven && otherMayDo(ctx, err) {
 		opened, err = r.relocate(ctx, o, name)
 	}
 	if err != nil {
@@ -179,7 +182,7 @@ func (r *Reader) exactly(ctx context.Context, name string, size int64) ([]byte, 
 		if err == nil && sha256.Sum256(b) == sum {
 			return b, nil
 		}
-		if err != nil && !wrongVersion(err) {
+		if err != nil && !otherMayDo(ctx, err) {
 			return nil, err
 		}
 	}
@@ -324,6 +327,11 @@ func (r *Reader) block(ctx context.Context, ref store.Ref, n, size int64) ([]byt
 func wrongVersion(err error) bool {
 	return errors.Is(err, ErrWrongBytes) || errors.Is(err, pack.ErrDamaged) || errors.Is(err, store.ErrNotFound) ||
 		errors.Is(err, seal.ErrNoKey) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, format.ErrMalformed) || errors.Is(err, format.ErrBounds)
+}
+
+// otherMayDo reports whether another version of the object may be the right one.
+func otherMayDo(ctx context.Context, err error) bool {
+	return wrongVersion(err) || Unreadable(ctx, err)
 }
 
 // annotate names the object, and calls bytes that stayed wrong what they are.

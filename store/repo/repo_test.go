@@ -263,9 +263,9 @@ func TestTheOldestDescriptorIsTheRepositorys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	forgedName := format.DescriptorName(0, sha256.Sum256(forged))
+	forgedName := format.DescriptorName(0, sha256.Sum256(forged), nil)
 	b.plant(forgedName, forged)
-	name := format.DescriptorName(0, was.Fingerprint)
+	name := format.DescriptorName(0, was.Fingerprint, nil)
 	b.store.Attacker().Overwrite(name, []byte("gone"))
 	b.store.Attacker().Hide(name)
 	b.plant(format.PrefixDescriptors+"junk", []byte("x"))

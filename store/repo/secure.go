@@ -2,12 +2,17 @@ package repo
 
 import (
 	"context"
+	"errors"
 	"iter"
+	"maps"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -15,41 +20,23 @@ import (
 const secureParallel = 16
 
 // Secure makes sure that every active vault holds each of the needs, locked until the session's time at least: from its
-// placement, by lengthening the lock, or by copying the object from another vault. A vault where that fails is left out.
-// An object that some active vault lacks and none can give is in the *LostError that comes back. needs is walked once.
-func (s *Session) Secure(ctx context.Context, needs iter.Seq2[format.Need, error]) error {
+// placement, by lengthening the lock, or by copying the object from another vault. What runs out first comes first. A vault
+// where that fails is left out. An object that some active vault lacks and none can give is in the *LostError that comes
+// back. needs is walked once.
+func (s *Session) Secure(ctx context.Context, needs iter.Seq2[format.Need, error]) (err error) {
+	list := &dueList{cache: s.cache, name: "due"}
+	defer func() { err = errors.Join(err, list.close()) }()
 	until := s.until()
-	lost := &losses{}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(secureParallel)
 	for n, err := range needs {
 		if err != nil {
-			_ = g.Wait() // the walk's own error is the one to give
 			return err
 		}
-		for _, k := range s.active() {
-			p, ok, err := k.placement(n.Name)
-			if err != nil {
-				_ = g.Wait()
-				return err
-			}
-			if ok && k.holds(p, until) {
-				continue
-			}
-			g.Go(func() error {
-				err := s.secure(gctx, k, n.Name, n.Size, until)
-				if lostBytes(err) && gctx.Err() == nil {
-					lost.add(k, n.Name, err)
-					return nil
-				}
-				if err == nil {
-					err = s.keepUp(gctx, k)
-				}
-				return s.settle(gctx, k, err)
-			})
+		if err := s.collect(list, n, until); err != nil {
+			return err
 		}
 	}
-	if err := g.Wait(); err != nil {
+	lost := &losses{}
+	if err := s.secureAll(ctx, list, lost); err != nil {
 		return err
 	}
 	if err := s.living(); err != nil {
@@ -58,25 +45,99 @@ func (s *Session) Secure(ctx context.Context, needs iter.Seq2[format.Need, error
 	return lost.err()
 }
 
+// collect puts an object on the list for every active vault that is not known to hold it for long enough.
+func (s *Session) collect(list *dueList, n format.Need, until time.Time) error {
+	for i, k := range s.keepers {
+		if k.err() != nil {
+			continue
+		}
+		p, ok, err := k.placement(n.Name)
+		if err != nil {
+			return err
+		}
+		if ok && k.holds(p, until) {
+			continue
+		}
+		if err := list.add(due{vault: i, until: p.Until.Time, need: until, name: n.Name, size: n.Size}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Session) secureAll(ctx context.Context, list *dueList, lost *losses) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(secureParallel)
+	for d, err := range list.all() {
+		if err != nil {
+			_ = g.Wait() // the list's own error is the one to give
+			return err
+		}
+		k := s.keepers[d.vault]
+		if k.err() != nil {
+			continue // left out meanwhile
+		}
+		g.Go(func() error {
+			err := s.secure(gctx, k, d.name, d.size, d.need)
+			if lostBytes(err) && gctx.Err() == nil {
+				lost.add(k, d.name, err)
+				return nil
+			}
+			if err == nil {
+				err = s.keepUp(gctx, k)
+			}
+			return s.settle(gctx, k, err)
+		})
+	}
+	return g.Wait()
+}
+
 // SecureSegments keeps up the locks of index segments and placements objects, which no point needs but later runs use,
-// and copies index segments into vaults that lack them: content is then found in any vault that outlives the others.
+// and copies index segments into vaults that lack them: content is then found in any vault that outlives the others. Many
+// small ones are folded into few. As no point needs them, one whose lock cannot be lengthened is reported and fails nothing.
 func (s *Session) SecureSegments(ctx context.Context) error {
-	until := s.until()
-	return s.each(ctx, func(k *keeper) error {
-		var due []format.Placement
-		for p, err := range s.cache.Placements(k.vault.Name) {
+	small := map[string]format.Placement{}
+	for _, k := range s.active() {
+		for p, err := range s.cache.PlacementsUnder(k.vault.Name, format.PrefixMeta) {
 			if err != nil {
 				return err
 			}
-			if (p.Index || strings.HasPrefix(p.Name, format.PrefixPlacements)) && !k.holds(p, until) {
-				due = append(due, p)
+			if p.Index && p.Size < smallSegment {
+				small[p.Name] = p
 			}
 		}
-		if err := s.extendAll(ctx, k, due, until); err != nil {
+	}
+	if err := s.foldIndex(ctx, slices.Collect(maps.Values(small))); err != nil {
+		return err
+	}
+	return s.each(ctx, func(k *keeper) error { return s.secureSegments(ctx, k) })
+}
+
+func (s *Session) secureSegments(ctx context.Context, k *keeper) error {
+	until := s.until()
+	var known, due []format.Placement
+	for p, err := range s.cache.PlacementsUnder(k.vault.Name, format.PrefixPlacements) {
+		if err != nil {
 			return err
 		}
-		return s.copySegments(ctx, k, until)
-	})
+		known = append(known, p)
+	}
+	if err := s.foldPlacements(ctx, k, known); err != nil {
+		return err
+	}
+	for p, err := range s.cache.Placements(k.vault.Name) {
+		if err != nil {
+			return err
+		}
+		if isSegment(p) && !k.holds(p, until) {
+			due = append(due, p)
+		}
+	}
+	slices.SortFunc(due, func(a, b format.Placement) int { return a.Until.Compare(b.Until.Time) })
+	if err := s.extendAll(ctx, k, due, until); err != nil {
+		return err
+	}
+	return s.copySegments(ctx, k, until)
 }
 
 func (s *Session) copySegments(ctx context.Context, k *keeper, until time.Time) error {
@@ -114,24 +175,106 @@ func (s *Session) copySegments(ctx context.Context, k *keeper, until time.Time) 
 	return nil
 }
 
-// extendAll lengthens the locks of segments. One that is gone or damaged is reported and done without: what it said is in
-// the cache, or can be rebuilt from manifests.
+// extendAll lengthens the locks of segments, those that run out first coming first. One that is gone or damaged is
+// reported and done without: what it said is in the cache, or can be rebuilt from manifests. One whose lock the vault does
+// not lengthen is reported and tried again by the next run; where it lengthens none, no more are tried.
 func (s *Session) extendAll(ctx context.Context, k *keeper, due []format.Placement, until time.Time) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(secureParallel)
+	var refused atomic.Int64
 	for _, p := range due {
+		if refused.Load() >= maxRefused {
+			break
+		}
 		g.Go(func() error {
 			err := k.extend(gctx, p, until)
-			if lostBytes(err) && gctx.Err() == nil {
+			if err == nil {
+				return s.keepUp(gctx, k)
+			}
+			switch {
+			case gctx.Err() != nil:
+				return gctx.Err()
+			case lostBytes(err):
 				return k.lose(p.Name, err)
 			}
-			if err == nil {
-				err = s.keepUp(gctx, k)
+			if refused.Add(1) <= maxRefused {
+				k.report.send(Unlocked, p.Name, "no point needs it; its lock could not be lengthened, which the next run tries again: %v", err)
 			}
-			return err
+			return nil
 		})
 	}
 	return g.Wait()
+}
+
+// maxRefused is how often lengthening locks is tried that are not needed for a commit, when the vault does not do it.
+const maxRefused = secureParallel
+
+// Lengthening tells from when to when the locks of an object have to reach further for the session's time, over all
+// active vaults that keep locks: from is the lock that runs out first, as far as is known here, to what would be set. They
+// are equal where no lock has to be lengthened; locks is false where no vault keeps any.
+func (s *Session) Lengthening(name string) (from, to time.Time, locks bool, err error) {
+	until := s.until()
+	for _, k := range s.active() {
+		if k.vault.Locking.Mode == store.ModeNone {
+			continue
+		}
+		p, _, err := k.placement(name)
+		if err != nil {
+			return from, to, locks, err
+		}
+		if !locks || p.Until.Before(from) {
+			from = p.Until.Time
+		}
+		if end := until.Add(k.vault.Locking.Slack); end.After(to) {
+			to = end
+		}
+		locks = true
+	}
+	if locks && !from.Before(until) {
+		to = from
+	}
+	return from, to, locks, nil
+}
+
+// Forecast gives for each vault how many locks a point that needs these objects until the session's time asks to have
+// lengthened, or looked at where a lock that was read back once does not count for ever, beside those of index segments
+// and placements.
+func (s *Session) Forecast(needs iter.Seq2[format.Need, error]) ([]int64, error) {
+	until := s.until()
+	out := make([]int64, len(s.keepers))
+	for n, err := range needs {
+		if err != nil {
+			return nil, err
+		}
+		for i, k := range s.keepers {
+			p, ok, err := k.placement(n.Name)
+			if err != nil {
+				return nil, err
+			}
+			if k.err() == nil && k.vault.Locking.Mode != store.ModeNone && !(ok && k.holds(p, until)) {
+				out[i]++
+			}
+		}
+	}
+	for i, k := range s.keepers {
+		if k.err() != nil || k.vault.Locking.Mode == store.ModeNone {
+			continue
+		}
+		for p, err := range s.cache.Placements(k.vault.Name) {
+			if err != nil {
+				return nil, err
+			}
+			if isSegment(p) && !k.holds(p, until) {
+				out[i]++
+			}
+		}
+	}
+	return out, nil
+}
+
+// isSegment tells what later runs use and no point needs.
+func isSegment(p format.Placement) bool {
+	return p.Index || strings.HasPrefix(p.Name, format.PrefixPlacements)
 }
 
 // Standing gives the objects every point needs besides content: the descriptors and the host key's sealed copies.
@@ -145,7 +288,7 @@ func (r *Repository) Standing() []format.Need {
 		}
 	}
 	for _, l := range r.Chain {
-		add(format.DescriptorName(l.Number, l.Sum), l.Size)
+		add(l.Name, l.Size)
 		add(l.HostKey, l.HostKeyLen)
 	}
 	return out

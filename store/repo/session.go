@@ -81,7 +81,7 @@ func OpenSession(ctx context.Context, o SessionOptions) (*Session, error) {
 	if s.enc, err = pack.NewEncoder(); err != nil {
 		return nil, err
 	}
-	if s.cache, err = o.Cache(s.repo.ID); err != nil {
+	if s.cache, err = o.Cache(s.repo.CacheID()); err != nil {
 		return nil, err
 	}
 	for _, k := range s.keepers {
@@ -125,7 +125,7 @@ func (s *Session) find(ctx context.Context, o SessionOptions) error {
 	}
 	for _, k := range s.keepers {
 		var err error
-		if k.reader, err = NewReader(s.repo, k.vault.Read, []keys.Identity{o.HostKey.Metadata}, s.placer(k), k.report); err != nil {
+		if k.reader, err = NewReader(s.repo, k.vault.Read, o.HostKey.Identities(), s.placer(k), k.report); err != nil {
 			return err
 		}
 	}
@@ -166,7 +166,7 @@ func otherRecipients(r *Repository) error {
 	for _, have := range r.Now().Recipients {
 		are = append(are, fmt.Sprintf("%.20s..", have))
 	}
-	return fmt.Errorf("%w: it seals to %s, fixed when it was made; put exactly these into keys.recipients", ErrRecipients, strings.Join(are, ", "))
+	return fmt.Errorf("%w: it seals to %s; put exactly these into keys.recipients, or add to them with `holdfast key add-recipient --identity FILE`", ErrRecipients, strings.Join(are, ", "))
 }
 
 func sameRecipients(a []keys.Recipient, b []string) bool {

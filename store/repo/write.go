@@ -183,6 +183,9 @@ func (s *Session) Commit(ctx context.Context, c *format.Commit) (format.Hash, er
 	id := format.Hash(sha256.Sum256(body))
 	sig := s.signer(attest.Point)(format.PointMessage(s.repo.ID, c.Source, c.SignedAt, id))
 	name := format.PointName(c.Source, c.SignedAt.Time, id, sig)
+	if err := s.cache.MarkLoaded("", ownMark(id)); err != nil {
+		return format.Hash{}, err
+	}
 	err = s.each(ctx, func(k *keeper) error {
 		_, err := k.store(ctx, name, body, id, c.RetainUntil.Time)
 		if err != nil {

@@ -141,6 +141,23 @@ func (c *Cache) Drop(vault string, names ...string) error {
 	})
 }
 
+// Unplace forgets where segments are in a vault, and not that they were loaded: they are not kept up any more, and not
+// read again. It is not synced; see Sync.
+func (c *Cache) Unplace(vault string, names ...string) error {
+	return c.write("letting go of segments", func(w *writer) error {
+		for _, name := range names {
+			key, err := namedKey(keyPlacement, vault, name)
+			if err != nil {
+				return err
+			}
+			if err := w.drop(key); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // Forget drops all that is known of one vault. Chunks stay: without a placement of their pack they are of no use.
 func (c *Cache) Forget(vault string) error {
 	const doing = "forgetting a vault"

@@ -64,28 +64,61 @@ func (c *Chunk) scanMembers(s *scanner) {
 	c.Sum = s.optHash("sha256")
 }
 
+// AppendLine appends x as one line of an extent page of level 1.
+func (x Extent) AppendLine(b []byte) ([]byte, error) {
+	if err := x.check(); err != nil {
+		return b, fmt.Errorf("encode extent: %w", err)
+	}
+	return append(x.append(b), '\n'), nil
+}
+
+// ParseExtent parses a line of an extent page of level 1.
+func ParseExtent(line []byte) (Extent, error) {
+	var x Extent
+	if err := parseLine("extent", line, x.scanMembers, func() error { return x.check() }); err != nil {
+		return Extent{}, err
+	}
+	return x, nil
+}
+
 func (x *Extent) append(b []byte) []byte {
 	b = append(b, '{')
+	b = optInt(b, "level", int64(x.Level))
 	b = appendInt(b, "from", x.From)
 	b = appendInt(b, "size", x.Size)
-	b = appendText(b, "object", x.Object)
-	b = appendFrame(b, x.Frame)
-	return append(appendHash(b, "sha256", x.Sum), '}')
+	if x.Hole {
+		b = optTrue(b, "hole", true)
+	} else {
+		b = appendText(b, "object", x.Object)
+		b = appendFrame(b, x.Frame)
+		b = appendHash(b, "sha256", x.Sum)
+		b = optHash(b, "content", x.Content)
+	}
+	return append(optText(b, "digest", x.Digest), '}')
 }
 
 func (x *Extent) scan(s *scanner) {
 	s.want('{')
+	x.scanMembers(s)
+	s.want('}')
+}
+
+func (x *Extent) scanMembers(s *scanner) {
 	if s.err != nil {
 		return
 	}
+	x.Level = int(s.optUint("level", 1))
 	s.must("from")
 	x.From = s.int()
 	s.must("size")
 	x.Size = s.int()
-	s.must("object")
-	x.Object = s.quoted()
-	x.Frame = s.frame()
-	s.must("sha256")
-	x.Sum = s.hash()
-	s.want('}')
+	if x.Hole = s.optTrue("hole"); !x.Hole {
+		s.must("object")
+		x.Object = s.quoted()
+		x.Frame = s.frame()
+		s.must("sha256")
+		x.Sum = s.hash()
+		x.Content = s.optHash("content")
+	}
+	x.Digest = s.optText("digest")
 }

@@ -84,7 +84,7 @@ func anyFile(t *rapid.T, k Kind) *File {
 
 func anyEntry(t *rapid.T) *Entry {
 	e := &Entry{
-		Kind: rapid.SampledFrom([]Kind{KindObject, KindMarker, KindFile, KindDir, KindSymlink, KindSpecial}).Draw(t, "kind"),
+		Kind: rapid.SampledFrom([]Kind{KindObject, KindMarker, KindFile, KindDir, KindSymlink, KindSpecial, KindImage}).Draw(t, "kind"),
 		Key:  "k" + strings.TrimRight(anyText(t, "key"), "/"), Version: anyText(t, "version"), Modified: anyTime(t, "modified"),
 		ETag: anyText(t, "etag"), StorageClass: anyText(t, "class"), ContentType: anyText(t, "ct"), ContentEncoding: anyText(t, "ce"),
 		ContentLanguage: anyText(t, "cl"), ContentDisposition: anyText(t, "cd"), CacheControl: anyText(t, "cc"), Expires: anyText(t, "ex"),
@@ -105,7 +105,39 @@ func anyEntry(t *rapid.T) *Entry {
 	if e.Kind == KindObject || e.Kind == KindFile {
 		anyContent(t, e)
 	}
+	if e.Kind == KindImage {
+		anyImage(t, e)
+	}
 	return e
+}
+
+func anyImage(t *rapid.T, e *Entry) {
+	e.SHA256 = anyHash(t, "sha256")
+	for range rapid.IntRange(1, 4).Draw(t, "extents") {
+		x := anyExtent(t)
+		x.From, x.Size = e.Size, ImageRange
+		e.Extents = append(e.Extents, x)
+		e.Size += x.Size
+	}
+}
+
+func anyExtent(t *rapid.T) Extent {
+	x := Extent{From: rapid.Int64Range(0, 1<<46).Draw(t, "from"), Size: rapid.Int64Range(1, 1<<46).Draw(t, "size")}
+	kind := rapid.IntRange(0, 2).Draw(t, "extent kind")
+	if kind != 2 && rapid.Bool().Draw(t, "digest") {
+		x.Digest = fmt.Sprintf("%032x", rapid.Uint64().Draw(t, "digest"))
+	}
+	if kind == 0 {
+		x.Hole = true
+		return x
+	}
+	x.Object, x.Frame, x.Sum = MetaName(anyHash(t, "object")), anyFrame(t), anyHash(t, "sum")
+	if kind == 2 {
+		x.Level = 1
+		return x
+	}
+	x.Content = anyHash(t, "content")
+	return x
 }
 
 func anyContent(t *rapid.T, e *Entry) {
@@ -234,6 +266,7 @@ func TestReferencesRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := anyChunk(t)
 		roundTrip(t, c, Chunk.AppendLine, ParseChunk)
+		roundTrip(t, anyExtent(t), Extent.AppendLine, ParseExtent)
 
 		r := PageRef{
 			Level: rapid.IntRange(0, MaxLevel).Draw(t, "level"), First: "f" + anyText(t, "first"), Entries: rapid.Int64Range(1, MaxPageLines).Draw(t, "entries"),

@@ -89,6 +89,12 @@ func (d *Descriptor) check() error {
 	if err := nameUnder(d.HostKey, PrefixKeys); err != nil {
 		return err
 	}
+	if d.Number == 0 && (d.FreshStart || !d.DistrustAfter.IsZero()) {
+		return fmt.Errorf("the first descriptor has none before it: %w", ErrMalformed)
+	}
+	if err := checkTime(d.DistrustAfter); err != nil {
+		return err
+	}
 	return d.Parameters.check()
 }
 

@@ -10,7 +10,11 @@ const (
 	KindDir     Kind = "dir"     // a directory; its key ends in "/" unless it is the root, whose key is "./"
 	KindSymlink Kind = "symlink" // File.Target holds what it points at
 	KindSpecial Kind = "special" // device, socket, fifo: recorded, restored only where asked
+	KindImage   Kind = "image"   // a disk: Size bytes in blocks of ImageBlock; see ImageSum for its SHA256
 )
+
+// HasContent reports whether entries of the kind have bytes.
+func (k Kind) HasContent() bool { return k == KindObject || k == KindFile || k == KindImage }
 
 // Entry is one line of a manifest leaf page: everything needed to restore one thing. Entries are sorted by the bytes of
 // Key, then oldest version first; of the entries of one key the last is the current one.
@@ -21,7 +25,7 @@ const (
 //
 // In JSON, text that is not valid UTF-8 (Key, header values, File.Target, ..) stands in a member with "_b64" behind its
 // name, in base64; pairs of Metadata, Tags and Checksums that are not stand in such a member too, name and value both in
-// base64. Members that are zero are left out, except key and size. Only objects and files have a Size.
+// base64. Members that are zero are left out, except key and size. Only objects, files and images have a Size.
 type Entry struct {
 	Kind         Kind
 	Key          string // raw bytes
@@ -47,9 +51,9 @@ type Entry struct {
 
 	File *File // files, directories, symlinks, specials
 
-	SHA256  Hash     // of the whole content; of no bytes for an empty object; zero where there is no content
+	SHA256  Hash     // of the whole content (an image: its ImageSum); of no bytes for an empty object; zero where there is no content
 	Chunks  []Chunk  // the content in order; nil for an empty object or when Extents is used
-	Extents []Extent // instead of Chunks for more than MaxEntryChunks of them
+	Extents []Extent // instead of Chunks for more than MaxEntryChunks of them, and always for images
 
 	Missing string // why the content could not be read; then SHA256, Chunks and Extents are unset and the point is incomplete
 	Recheck bool   // read so soon after a change that the next may look the same: look again, whatever the listing says
@@ -95,14 +99,20 @@ type Chunk struct {
 	Hole  bool
 }
 
-// Extent refers to a page of chunk references (an extent page: one chunk per line) that cover Size bytes of the entry's
-// content from From. In JSON: {"from":N,"size":N,"object":NAME,"frame":[o,l,p],"sha256":HEX}.
+// Extent refers to an extent page: chunk references (one a line) that cover Size bytes of the entry's content from From.
+// A very large image's page of Level 1 holds extents of level 0 instead. A hole refers to nothing. In JSON:
+// {"level":N,"from":N,"size":N,"object":NAME,"frame":[o,l,p],"sha256":HEX,"content":HEX,"digest":HEX}; level, content and
+// digest are left out when zero. A hole is {"from":N,"size":N,"hole":true,"digest":HEX}.
 type Extent struct {
-	From   int64
-	Size   int64
-	Object string // meta/..
-	Frame  Frame
-	Sum    Hash // SHA-256 of the plain page
+	Level   int
+	From    int64
+	Size    int64
+	Hole    bool
+	Object  string // meta/..
+	Frame   Frame
+	Sum     Hash   // SHA-256 of the plain page
+	Content Hash   // images, level 0: the RangeSum of what it covers
+	Digest  string // images, level 0: of what the source's listing said of the range, 32 hex digits; empty: look again
 }
 
 // PageRef is one line of an inner page, and the root in a commit object: where a page is and what is below it.

@@ -37,9 +37,9 @@ func (e *Entry) check() error {
 func (e *Entry) checkKind() error {
 	f := e.File
 	switch e.Kind {
-	case KindObject, KindMarker:
+	case KindObject, KindMarker, KindImage:
 		if f != nil {
-			return fmt.Errorf("an object with file attributes: %w", ErrMalformed)
+			return fmt.Errorf("file attributes on what is no file: %w", ErrMalformed)
 		}
 		return nil
 	case KindFile, KindDir, KindSymlink, KindSpecial:
@@ -72,7 +72,7 @@ func (e *Entry) checkKind() error {
 
 // checkContent holds size, hash and references together.
 func (e *Entry) checkContent() error {
-	content := e.Kind == KindObject || e.Kind == KindFile
+	content := e.Kind.HasContent()
 	if !content && e.Size != 0 {
 		return fmt.Errorf("a %s of %d bytes: %w", e.Kind, e.Size, ErrMalformed)
 	}
@@ -85,6 +85,8 @@ func (e *Entry) checkContent() error {
 	switch {
 	case e.SHA256.IsZero():
 		return fmt.Errorf("no sha256: %w", ErrMalformed)
+	case e.Kind == KindImage && (len(e.Chunks) > 0 || e.Size == 0):
+		return fmt.Errorf("an image without extents: %w", ErrMalformed)
 	case e.Size == 0 && e.SHA256 != sha256.Sum256(nil):
 		return fmt.Errorf("sha256 of an empty entry: %w", ErrMalformed)
 	case len(e.Chunks) > 0 && len(e.Extents) > 0:
@@ -125,7 +127,7 @@ func (e *Entry) checkReferences() (int64, error) {
 	}
 	for i := range e.Extents {
 		x := &e.Extents[i]
-		if err := x.check(); err != nil {
+		if err := x.checkIn(e); err != nil {
 			return 0, fmt.Errorf("extent %d: %w", i, err)
 		}
 		if x.From != sum {
@@ -163,9 +165,35 @@ func checkWithin(f Frame, at, size int64) error {
 	return nil
 }
 
+// checkIn holds an extent to the entry that it stands in.
+func (x *Extent) checkIn(e *Entry) error {
+	if err := x.check(); err != nil {
+		return err
+	}
+	if e.Kind != KindImage && (x.Hole || x.Level != 0 || !x.Content.IsZero() || x.Digest != "") {
+		return fmt.Errorf("only images have such: %w", ErrMalformed)
+	}
+	if e.Kind == KindImage && (x.From%ImageRange != 0 || x.Level == 0 && (x.Size > ImageRange || !x.Hole && x.Content.IsZero())) {
+		return fmt.Errorf("%d bytes from %d are no range of an image: %w", x.Size, x.From, ErrMalformed)
+	}
+	return nil
+}
+
 func (x *Extent) check() error {
-	if x.From < 0 || x.Size < 1 {
+	if x.From < 0 || x.Size < 1 || x.Level < 0 || x.Level > 1 {
 		return fmt.Errorf("%d bytes from %d: %w", x.Size, x.From, ErrBounds)
+	}
+	if x.Level == 1 && (x.Hole || !x.Content.IsZero() || x.Digest != "") {
+		return fmt.Errorf("more than a page of level 1 has: %w", ErrMalformed)
+	}
+	if x.Digest != "" && !isDigest(x.Digest) {
+		return fmt.Errorf("digest: %w", ErrMalformed)
+	}
+	if x.Hole {
+		if x.Object != "" || x.Frame != (Frame{}) || !x.Sum.IsZero() || !x.Content.IsZero() {
+			return fmt.Errorf("a hole with a page: %w", ErrMalformed)
+		}
+		return nil
 	}
 	if x.Sum.IsZero() {
 		return fmt.Errorf("no sha256: %w", ErrMalformed)

@@ -55,6 +55,7 @@ func fuzzCodec(f *testing.F, kind string, newline bool) {
 func FuzzEntry(f *testing.F)      { fuzzCodec(f, "entry", false) }
 func FuzzPageRef(f *testing.F)    { fuzzCodec(f, "page-ref", false) }
 func FuzzChunk(f *testing.F)      { fuzzCodec(f, "chunk", false) }
+func FuzzExtent(f *testing.F)     { fuzzCodec(f, "extent", false) }
 func FuzzNeed(f *testing.F)       { fuzzCodec(f, "need", false) }
 func FuzzPlacement(f *testing.F)  { fuzzCodec(f, "placement", false) }
 func FuzzIndexLine(f *testing.F)  { fuzzCodec(f, "index-line", false) }
@@ -100,7 +101,7 @@ func fuzzSegment(t *testing.T, b []byte, err error, encode func() ([]byte, error
 // FuzzName: a name is taken only if it is exactly what the functions that make names would make.
 func FuzzName(f *testing.F) {
 	h := hashOf("x")
-	for _, n := range []string{PackName(h), MetaName(h), NeedsName(h), HostKeyName(h), DescriptorName(7, h), PlacementsName(moment("2026-11-23T08:05:00Z").Time, h), PointName("web-1", moment("2026-11-23T08:05:00Z").Time, h, make([]byte, 64)), ""} {
+	for _, n := range []string{PackName(h), MetaName(h), NeedsName(h), HostKeyName(h), DescriptorName(0, h, nil), DescriptorName(7, h, make([]byte, 64)), PlacementsName(moment("2026-11-23T08:05:00Z").Time, h), PointName("web-1", moment("2026-11-23T08:05:00Z").Time, h, make([]byte, 64)), ""} {
 		f.Add(n)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
@@ -117,8 +118,8 @@ func FuzzName(f *testing.F) {
 			return
 		}
 		all := []string{PackName(h), MetaName(h), NeedsName(h), HostKeyName(h)}
-		if n, _, err := ParseDescriptorName(name); err == nil {
-			all = append(all, DescriptorName(n, h))
+		if n, _, sig, err := ParseDescriptorName(name); err == nil {
+			all = append(all, DescriptorName(n, h, sig))
 		}
 		if at, _, err := ParsePlacementsName(name); err == nil {
 			all = append(all, PlacementsName(at.Time, h))

@@ -44,26 +44,49 @@ func fanned(prefix string, h Hash, ext string) string {
 // HostKeyName names a sealed copy of the host key.
 func HostKeyName(h Hash) string { return PrefixKeys + h.String() + ".age" }
 
-// DescriptorName names descriptor number n.
-func DescriptorName(n int, h Hash) string {
-	return fmt.Sprintf("%s%06d-%s.json", PrefixDescriptors, n, h)
+// DescriptorName names descriptor number n. All but the first carry the signature of the key before over DescriptorMessage,
+// so that junk is rejected from its name alone; the first has none.
+func DescriptorName(n int, h Hash, sig []byte) string {
+	if n == 0 {
+		return fmt.Sprintf("%s%06d-%s.json", PrefixDescriptors, n, h)
+	}
+	return fmt.Sprintf("%s%06d-%s-%s.json", PrefixDescriptors, n, h, hex.EncodeToString(sig))
 }
 
-// ParseDescriptorName gives number and hash of a descriptor's name.
-func ParseDescriptorName(name string) (int, Hash, error) {
+// ParseDescriptorName gives number and hash of a descriptor's name, and the signature where it has one.
+func ParseDescriptorName(name string) (n int, h Hash, sig []byte, err error) {
 	rest, ok := strings.CutPrefix(name, PrefixDescriptors)
 	if !ok || len(rest) < 7 || rest[6] != '-' {
-		return 0, Hash{}, badName(name)
+		return 0, Hash{}, nil, badName(name)
 	}
-	n := 0
 	for _, c := range []byte(rest[:6]) {
 		if c < '0' || c > '9' {
-			return 0, Hash{}, badName(name)
+			return 0, Hash{}, nil, badName(name)
 		}
 		n = n*10 + int(c-'0')
 	}
-	h, err := hashBefore(name, rest[7:], ".json")
-	return n, h, err
+	rest = rest[7:]
+	if n == 0 {
+		h, err = hashBefore(name, rest, ".json")
+		return n, h, nil, err
+	}
+	rest, ok = strings.CutSuffix(rest, ".json")
+	if !ok || len(rest) != hashText+1+signatureText || rest[hashText] != '-' {
+		return 0, Hash{}, nil, badName(name)
+	}
+	if h, err = ParseHash(rest[:hashText]); err != nil {
+		return 0, Hash{}, nil, badName(name)
+	}
+	sig, err = hex.DecodeString(rest[hashText+1:])
+	if err != nil || hex.EncodeToString(sig) != rest[hashText+1:] {
+		return 0, Hash{}, nil, badName(name)
+	}
+	return n, h, sig, nil
+}
+
+// DescriptorMessage is what the signature in the name of a descriptor but the first signs: three lines of text.
+func DescriptorMessage(repository Hash, n int, h Hash) []byte {
+	return []byte(fmt.Sprintf("%s\n%06d\n%s\n", repository, n, h))
 }
 
 // PlacementsName names a placements object written at t.
@@ -99,7 +122,7 @@ func ParseName(name string) (Hash, error) {
 	case PrefixKeys:
 		return hashBefore(name, rest, ".age")
 	case PrefixDescriptors:
-		_, h, err := ParseDescriptorName(name)
+		_, h, _, err := ParseDescriptorName(name)
 		return h, err
 	case PrefixPlacements:
 		_, h, err := ParsePlacementsName(name)

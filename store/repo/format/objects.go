@@ -18,6 +18,11 @@ type Descriptor struct {
 	HostKey    string     `json:"host_key"`     // name of the sealed copy, keys/..
 	HostKeyLen int64      `json:"host_key_len"` // its size
 	Parameters Parameters `json:"parameters"`
+
+	// Not in the first. DistrustAfter: what the keys of the descriptors before signed counts only if the vault has had it
+	// since then, or longer. FreshStart: points made from now on refer to nothing that was stored before this descriptor.
+	DistrustAfter Time `json:"distrust_after,omitzero"`
+	FreshStart    bool `json:"fresh_start,omitempty"`
 }
 
 // Parameters fix what the writer may not change without losing deduplication.

@@ -84,6 +84,7 @@ func codecs() map[string]func(body []byte) (value any, again []byte, err error) 
 			return e, again, err
 		},
 		"page-ref": func(b []byte) (any, []byte, error) { return line(b, ParsePageRef, PageRef.AppendLine) },
+		"extent":   func(b []byte) (any, []byte, error) { return line(b, ParseExtent, Extent.AppendLine) },
 		"chunk":    func(b []byte) (any, []byte, error) { return line(b, ParseChunk, Chunk.AppendLine) },
 		"need":     func(b []byte) (any, []byte, error) { return line(b, ParseNeed, Need.AppendLine) },
 		"placement": func(b []byte) (any, []byte, error) {
@@ -290,6 +291,20 @@ func entryVectors(t *testing.T) []vector {
 		},
 	})
 
+	add("image", "a disk: its second range is a hole, its third one block in all", &Entry{
+		Kind: KindImage, Key: "vol-0123456789abcdef0", Size: 2<<30 + 512<<10, Modified: moment("2026-11-20T09:30:00Z"), ETag: "snap-0123456789abcdef0",
+		Metadata: map[string]string{"snapshot-id": "snap-0123456789abcdef0"}, Tags: map[string]string{"backup": "yes"}, SHA256: hashOf("image"),
+		Extents: []Extent{
+			{From: 0, Size: 1 << 30, Object: MetaName(hashOf("meta 1")), Frame: Frame{0, 50000, 400000}, Sum: hashOf("x1"), Content: hashOf("r1"), Digest: strings.Repeat("0a", 16)},
+			{From: 1 << 30, Size: 1 << 30, Hole: true},
+			{From: 2 << 30, Size: 512 << 10, Object: MetaName(hashOf("meta 1")), Frame: Frame{50000, 51000, 410000}, Sum: hashOf("x2"), Content: hashOf("r2")},
+		},
+	})
+	add("image-level-1", "a disk whose extents stand on pages of their own", &Entry{
+		Kind: KindImage, Key: "vol-0123456789abcdef1", Size: 1 << 40, SHA256: hashOf("image"),
+		Extents: []Extent{{Level: 1, From: 0, Size: 1 << 40, Object: MetaName(hashOf("meta 1")), Frame: Frame{0, 50000, 400000}, Sum: hashOf("x1")}},
+	})
+
 	add("object-missing", "there, and could not be read: size as listed, no content", &Entry{
 		Key: "cold", Size: 1 << 40, Modified: moment("2020-01-01T00:00:00Z"), StorageClass: "GLACIER", Missing: "archived (GLACIER)",
 	})
@@ -410,6 +425,10 @@ func referenceVectors(t *testing.T) []vector {
 
 	c := Chunk{Pack: hashOf("pack 1"), Frame: Frame{10, 20, 524288}, Size: 524288, Sum: hashOf("block")}
 	add("chunk/chunk", "a line of an extent page", bytesOf(c.AppendLine(nil)), c)
+	x := Extent{From: 1 << 30, Size: 1 << 30, Object: MetaName(hashOf("meta 1")), Frame: Frame{0, 50000, 400000}, Sum: hashOf("x1"), Content: hashOf("r1")}
+	add("extent/extent", "a line of an extent page of level 1", bytesOf(x.AppendLine(nil)), x)
+	add("extent/hole", "a range of zeros", bytesOf(Extent{Size: 1 << 30, Hole: true}.AppendLine(nil)), Extent{Size: 1 << 30, Hole: true})
+	refuse("extent/refuse-hole-with-page", "a hole has no page", strings.Replace(string(bytesOf(x.AppendLine(nil))), `"object"`, `"hole":true,"object"`, 1), ErrMalformed)
 	hole := Chunk{Hole: true, Size: 1 << 45}
 	add("chunk/hole", "a hole larger than any frame", bytesOf(hole.AppendLine(nil)), hole)
 	refuse("chunk/refuse-no-sum", "in an extent page each chunk has its sha256", strings.Replace(string(bytesOf(c.AppendLine(nil))), `,"sha256":"`+c.Sum.String()+`"`, "", 1), ErrMalformed)
@@ -466,84 +485,12 @@ func keyHeaders(extra ...string) []string {
 	return append([]string{"seed: " + hex.EncodeToString(seed().Seed()), "public: " + hex.EncodeToString(pub)}, extra...)
 }
 
-func signedVectors(t *testing.T) []vector {
-	var out []vector
-	bytesOf := must[[]byte](t)
-	refuse := func(name, comment string, body []byte, old, new string, err error) {
-		if !bytes.Contains(body, []byte(old)) {
-			t.Fatalf("%s: nothing to replace", name)
-		}
-		out = append(out, vector{path: name, comment: comment, headers: keyHeaders(), body: bytes.Replace(body, []byte(old), []byte(new), 1), err: err})
-	}
-	d := bytesOf(EncodeDescriptor(testDescriptor(), signer(attest.Descriptor)))
-	out = append(out, vector{path: "descriptor/first", comment: "a first descriptor, signed by its own key", headers: keyHeaders("name: " + DescriptorName(0, sha256.Sum256(d))), body: d, value: testDescriptor()})
-	second := testDescriptor()
-	second.Number, second.Previous, second.Recipients = 1, sha256.Sum256(d), append(second.Recipients, second.Metadata)
-	d2 := bytesOf(EncodeDescriptor(second, signer(attest.Descriptor)))
-	out = append(out, vector{path: "descriptor/second", comment: "a recipient added; signed by the key of the first", headers: keyHeaders("name: " + DescriptorName(1, sha256.Sum256(d2))), body: d2, value: second})
-	refuse("descriptor/refuse-newer", "of another format version", d, `"1-draft"`, `"2"`, ErrNewer)
-	refuse("descriptor/refuse-kind", "of another kind", d, `"descriptor"`, `"point"`, ErrMalformed)
-	refuse("descriptor/refuse-signature", "changed after it was signed", d, `"number":0`, `"number":1,"previous":"`+hashOf("x").String()+`"`, ErrSignature)
-	refuse("descriptor/refuse-member", "a member this version does not know", d, `"number":0`, `"number":0,"colour":"red"`, ErrMalformed)
-	refuse("descriptor/refuse-space", "white space", d, `,"kind"`, `, "kind"`, ErrMalformed)
-	refuse("descriptor/refuse-previous", "the first names one before", d, `"number":0`, `"number":0,"previous":"`+hashOf("x").String()+`"`, ErrMalformed)
-	refuse("descriptor/refuse-parameters", "pages too large", d, `"leaf_keys":16`, `"leaf_keys":1025`, ErrBounds)
-	refuse("descriptor/refuse-unsigned", "no signature line", d, `{"signature"`, `{"Signature"`, ErrMalformed)
-
-	c := bytesOf(EncodeCommit(testCommit()))
-	id, at := Hash(sha256.Sum256(c)), testCommit().SignedAt
-	msg := PointMessage(testCommit().Repository, "uploads", at, id)
-	out = append(out, vector{
-		path: "commit/point", comment: "a recovery point and its signed name", body: c, value: testCommit(),
-		headers: keyHeaders("message: "+fmt.Sprintf("%q", msg), "name: "+PointName("uploads", at.Time, id, attest.Sign(seed(), attest.Point, msg))),
-	})
-	least := testCommit()
-	least.Mode, least.Slots, least.Missing, least.Predecessors, least.Status = "", nil, 0, nil, StatusComplete
-	least.Manifest.Missing = 0
-	out = append(out, vector{path: "commit/least", comment: "what may be left out is", body: bytesOf(EncodeCommit(least)), value: least})
-	refuse("commit/refuse-newer", "of another format version", c, `"1-draft"`, `"1"`, ErrNewer)
-	out = append(out, vector{path: "commit/refuse-newer-shape", comment: "of another format version that looks otherwise", body: []byte(`{"format":"3","colour":"red"}` + "\n"), err: ErrNewer})
-	refuse("commit/refuse-kind", "of another kind", c, `"kind":"point"`, `"kind":"descriptor"`, ErrMalformed)
-	refuse("commit/refuse-member", "a member this version does not know", c, `,"entries"`, `,"colour":"red","entries"`, ErrMalformed)
-	refuse("commit/refuse-case", "a member in other letters", c, `"status"`, `"Status"`, ErrMalformed)
-	refuse("commit/refuse-repeated", "a member twice", c, `"added":10`, `"added":10,"added":10`, ErrMalformed)
-	refuse("commit/refuse-escape", "an escape that is not needed", c, `"status":"incomplete"`, `"status":"incomplet\u0065"`, ErrMalformed)
-	refuse("commit/refuse-first", "the manifest's first key in a plain object", c, `"first":"","entries":100`, `"first":"a","entries":100`, ErrMalformed)
-	refuse("commit/refuse-trailing", "bytes after the line", c, "}\n", "}\n\n", ErrMalformed)
-	refuse("commit/refuse-fraction", "signed at a fraction of a second", c, `08:05:00Z","retain`, `08:05:00.5Z","retain`, ErrMalformed)
-	refuse("commit/refuse-root", "a manifest among the needs", c, MetaName(hashOf("meta 1")), NeedsName(hashOf("needs 1")), ErrMalformed)
-	refuse("commit/refuse-order", "predecessors out of order", c, sorted(hashOf("point 1"), hashOf("point 2"))[0].String(), strings.Repeat("f", 64), ErrMalformed)
-	refuse("commit/refuse-source", "a source's name that leaves its folder", c, `"uploads"`, `"../up"`, ErrMalformed)
-
-	h := SegmentHeader{Format: Version, Kind: KindPlacements, Repository: hashOf("repository"), Vault: "offsite", Written: moment("2026-11-23T08:05:00Z"), Lines: 2}
-	ps := []Placement{{Name: PackName(hashOf("pack 1")), Version: "v\"1\xff", Size: 100, Mode: "compliance", Until: moment("2027-01-01T00:00:00Z")}, {Name: MetaName(hashOf("meta 1")), Size: 5, Index: true}}
-	p := bytesOf(EncodePlacements(h, ps, signer(attest.Placements)))
-	out = append(out, vector{path: "placements/two", comment: "plain form of a placements object", headers: keyHeaders("plain-name-time: 20261123T080500Z"), body: p, value: ps})
-	out = append(out, vector{path: "placements/none", comment: "no lines", headers: keyHeaders(), body: bytesOf(EncodePlacements(h, nil, signer(attest.Placements)))})
-	refuse("placements/refuse-newer", "of another format version", p, `"1-draft"`, `"1"`, ErrNewer)
-	refuse("placements/refuse-signature", "changed after it was signed", p, `"size":5`, `"size":6`, ErrSignature)
-	refuse("placements/refuse-cut", "cut short within the signature line", p, `{"signature":"`, "", ErrMalformed)
-
-	h.Kind, h.Vault = KindIndex, ""
-	ls := []IndexLine{{ID: hashOf("id"), Pack: hashOf("pack 1"), Frame: Frame{0, 321, 1000}, At: 88, Size: 12}, {ID: hashOf("id 2"), Pack: hashOf("pack 1"), Frame: Frame{0, 321, 1000}, Size: 88}}
-	x := bytesOf(EncodeIndex(h, ls, signer(attest.Index)))
-	out = append(out, vector{path: "index/two", comment: "plain form of an index segment", headers: keyHeaders(), body: x, value: ls})
-	refuse("index/refuse-newer", "of another format version", x, `"1-draft"`, `"10"`, ErrNewer)
-	refuse("index/refuse-signature", "changed after it was signed", x, `"at":88`, `"at":89`, ErrSignature)
-	for says, comment := range map[string]string{"1": "signed, and more lines than it says", "3": "signed, and fewer lines than it says"} {
-		lies := bytes.Replace(x[:bytes.Index(x, []byte(`{"signature"`))], []byte(`"lines":2`), []byte(`"lines":`+says), 1)
-		lied := bytesOf(appendSignature(lies, signer(attest.Index)))
-		out = append(out, vector{path: "index/refuse-lines-" + says, comment: comment, headers: keyHeaders(), body: lied, err: ErrMalformed})
-	}
-	return out
-}
-
 // tableVectors are what is computed rather than decoded: names and cut hashes, a line each.
 func tableVectors(t *testing.T) []vector {
 	h := hashOf("x")
 	at := time.Date(2026, 11, 23, 8, 5, 0, 999, time.UTC)
 	var names bytes.Buffer
-	for _, n := range []string{PackName(h), MetaName(h), NeedsName(h), HostKeyName(h), DescriptorName(0, h), DescriptorName(12, h), PlacementsName(at, h)} {
+	for _, n := range []string{PackName(h), MetaName(h), NeedsName(h), HostKeyName(h), DescriptorName(0, h, nil), DescriptorName(12, h, bytes.Repeat([]byte{0xab}, 64)), PlacementsName(at, h)} {
 		got, err := ParseName(n)
 		if err != nil || got != h {
 			t.Fatalf("%s: %v", n, err)
@@ -558,7 +505,7 @@ func tableVectors(t *testing.T) []vector {
 	s := h.String()
 	for _, n := range []string{
 		"packs/" + s + ".age", "packs/00/" + s + ".age", PackName(h) + "/", "/" + PackName(h), strings.ToUpper(PackName(h)), strings.Replace(PackName(h), ".age", ".zst", 1),
-		"keys/" + s[:2] + "/" + s + ".age", "descriptors/0-" + s + ".json", "descriptors/+00001-" + s + ".json", "placements/20261323T080500Z-" + s + ".zst",
+		"keys/" + s[:2] + "/" + s + ".age", "descriptors/0-" + s + ".json", "descriptors/+00001-" + s + ".json", "descriptors/000001-" + s + ".json", "descriptors/000000-" + s + "-" + strings.Repeat("ab", 64) + ".json", "placements/20261323T080500Z-" + s + ".zst",
 		"placements/20261123T080500.5Z-" + s + ".zst", strings.Replace(point, "web-1", "Web", 1), strings.Replace(point, "web-1", "..", 1), point[:len(point)-2], strings.ToUpper(point), "reports/x", "packs", "meta", "keys", "points",
 	} {
 		if storedName(n) == nil {

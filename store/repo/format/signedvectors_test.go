@@ -1,0 +1,95 @@
+package format
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-backup/holdfast/crypto/attest"
+)
+
+// signedName is the name of a descriptor but the first.
+func signedName(d *Descriptor, body []byte) string {
+	sum := Hash(sha256.Sum256(body))
+	return DescriptorName(d.Number, sum, attest.Sign(seed(), attest.DescriptorName, DescriptorMessage(d.Repository, d.Number, sum)))
+}
+
+func signedVectors(t *testing.T) []vector {
+	var out []vector
+	bytesOf := must[[]byte](t)
+	refuse := func(name, comment string, body []byte, old, new string, err error) {
+		if !bytes.Contains(body, []byte(old)) {
+			t.Fatalf("%s: nothing to replace", name)
+		}
+		out = append(out, vector{path: name, comment: comment, headers: keyHeaders(), body: bytes.Replace(body, []byte(old), []byte(new), 1), err: err})
+	}
+	d := bytesOf(EncodeDescriptor(testDescriptor(), signer(attest.Descriptor)))
+	out = append(out, vector{path: "descriptor/first", comment: "a first descriptor, signed by its own key", headers: keyHeaders("name: " + DescriptorName(0, sha256.Sum256(d), nil)), body: d, value: testDescriptor()})
+	second := testDescriptor()
+	second.Number, second.Previous, second.Recipients = 1, sha256.Sum256(d), append(second.Recipients, second.Metadata)
+	d2 := bytesOf(EncodeDescriptor(second, signer(attest.Descriptor)))
+	out = append(out, vector{path: "descriptor/second", comment: "a recipient added; signed by the key of the first", headers: keyHeaders("name: " + signedName(second, d2)), body: d2, value: second})
+	third := testDescriptor()
+	third.Number, third.Previous, third.DistrustAfter, third.FreshStart = 1, sha256.Sum256(d), At(moment("2026-11-22T07:00:00Z").Time), true
+	d3 := bytesOf(EncodeDescriptor(third, signer(attest.Descriptor)))
+	out = append(out, vector{path: "descriptor/distrust", comment: "what was signed before counts up to a time; deduplication starts anew", headers: keyHeaders("name: " + signedName(third, d3)), body: d3, value: third})
+	refuse("descriptor/refuse-distrust", "the first distrusts those before it", d, `}`+"}\n"+`{"signature"`, `},"distrust_after":"2026-11-22T07:00:00Z"}`+"\n"+`{"signature"`, ErrMalformed)
+	refuse("descriptor/refuse-fresh-false", "a member that says nothing", d3, `"fresh_start":true`, `"fresh_start":false`, ErrMalformed)
+	refuse("descriptor/refuse-newer", "of another format version", d, `"1-draft"`, `"2"`, ErrNewer)
+	refuse("descriptor/refuse-kind", "of another kind", d, `"descriptor"`, `"point"`, ErrMalformed)
+	refuse("descriptor/refuse-signature", "changed after it was signed", d, `"number":0`, `"number":1,"previous":"`+hashOf("x").String()+`"`, ErrSignature)
+	refuse("descriptor/refuse-member", "a member this version does not know", d, `"number":0`, `"number":0,"colour":"red"`, ErrMalformed)
+	refuse("descriptor/refuse-space", "white space", d, `,"kind"`, `, "kind"`, ErrMalformed)
+	refuse("descriptor/refuse-previous", "the first names one before", d, `"number":0`, `"number":0,"previous":"`+hashOf("x").String()+`"`, ErrMalformed)
+	refuse("descriptor/refuse-parameters", "pages too large", d, `"leaf_keys":16`, `"leaf_keys":1025`, ErrBounds)
+	refuse("descriptor/refuse-unsigned", "no signature line", d, `{"signature"`, `{"Signature"`, ErrMalformed)
+
+	c := bytesOf(EncodeCommit(testCommit()))
+	id, at := Hash(sha256.Sum256(c)), testCommit().SignedAt
+	msg := PointMessage(testCommit().Repository, "uploads", at, id)
+	out = append(out, vector{
+		path: "commit/point", comment: "a recovery point and its signed name", body: c, value: testCommit(),
+		headers: keyHeaders("message: "+fmt.Sprintf("%q", msg), "name: "+PointName("uploads", at.Time, id, attest.Sign(seed(), attest.Point, msg))),
+	})
+	least := testCommit()
+	least.Mode, least.Slots, least.Missing, least.Predecessors, least.Status = "", nil, 0, nil, StatusComplete
+	least.Manifest.Missing = 0
+	out = append(out, vector{path: "commit/least", comment: "what may be left out is", body: bytesOf(EncodeCommit(least)), value: least})
+	refuse("commit/refuse-newer", "of another format version", c, `"1-draft"`, `"1"`, ErrNewer)
+	out = append(out, vector{path: "commit/refuse-newer-shape", comment: "of another format version that looks otherwise", body: []byte(`{"format":"3","colour":"red"}` + "\n"), err: ErrNewer})
+	refuse("commit/refuse-kind", "of another kind", c, `"kind":"point"`, `"kind":"descriptor"`, ErrMalformed)
+	refuse("commit/refuse-member", "a member this version does not know", c, `,"entries"`, `,"colour":"red","entries"`, ErrMalformed)
+	refuse("commit/refuse-case", "a member in other letters", c, `"status"`, `"Status"`, ErrMalformed)
+	refuse("commit/refuse-repeated", "a member twice", c, `"added":10`, `"added":10,"added":10`, ErrMalformed)
+	refuse("commit/refuse-escape", "an escape that is not needed", c, `"status":"incomplete"`, `"status":"incomplet\u0065"`, ErrMalformed)
+	refuse("commit/refuse-first", "the manifest's first key in a plain object", c, `"first":"","entries":100`, `"first":"a","entries":100`, ErrMalformed)
+	refuse("commit/refuse-trailing", "bytes after the line", c, "}\n", "}\n\n", ErrMalformed)
+	refuse("commit/refuse-fraction", "signed at a fraction of a second", c, `08:05:00Z","retain`, `08:05:00.5Z","retain`, ErrMalformed)
+	refuse("commit/refuse-root", "a manifest among the needs", c, MetaName(hashOf("meta 1")), NeedsName(hashOf("needs 1")), ErrMalformed)
+	refuse("commit/refuse-order", "predecessors out of order", c, sorted(hashOf("point 1"), hashOf("point 2"))[0].String(), strings.Repeat("f", 64), ErrMalformed)
+	refuse("commit/refuse-source", "a source's name that leaves its folder", c, `"uploads"`, `"../up"`, ErrMalformed)
+
+	h := SegmentHeader{Format: Version, Kind: KindPlacements, Repository: hashOf("repository"), Vault: "offsite", Written: moment("2026-11-23T08:05:00Z"), Lines: 2}
+	ps := []Placement{{Name: PackName(hashOf("pack 1")), Version: "v\"1\xff", Size: 100, Mode: "compliance", Until: moment("2027-01-01T00:00:00Z")}, {Name: MetaName(hashOf("meta 1")), Size: 5, Index: true}}
+	p := bytesOf(EncodePlacements(h, ps, signer(attest.Placements)))
+	out = append(out, vector{path: "placements/two", comment: "plain form of a placements object", headers: keyHeaders("plain-name-time: 20261123T080500Z"), body: p, value: ps})
+	out = append(out, vector{path: "placements/none", comment: "no lines", headers: keyHeaders(), body: bytesOf(EncodePlacements(h, nil, signer(attest.Placements)))})
+	refuse("placements/refuse-newer", "of another format version", p, `"1-draft"`, `"1"`, ErrNewer)
+	refuse("placements/refuse-signature", "changed after it was signed", p, `"size":5`, `"size":6`, ErrSignature)
+	refuse("placements/refuse-cut", "cut short within the signature line", p, `{"signature":"`, "", ErrMalformed)
+
+	h.Kind, h.Vault = KindIndex, ""
+	ls := []IndexLine{{ID: hashOf("id"), Pack: hashOf("pack 1"), Frame: Frame{0, 321, 1000}, At: 88, Size: 12}, {ID: hashOf("id 2"), Pack: hashOf("pack 1"), Frame: Frame{0, 321, 1000}, Size: 88}}
+	x := bytesOf(EncodeIndex(h, ls, signer(attest.Index)))
+	out = append(out, vector{path: "index/two", comment: "plain form of an index segment", headers: keyHeaders(), body: x, value: ls})
+	refuse("index/refuse-newer", "of another format version", x, `"1-draft"`, `"10"`, ErrNewer)
+	refuse("index/refuse-signature", "changed after it was signed", x, `"at":88`, `"at":89`, ErrSignature)
+	for says, comment := range map[string]string{"1": "signed, and more lines than it says", "3": "signed, and fewer lines than it says"} {
+		lies := bytes.Replace(x[:bytes.Index(x, []byte(`{"signature"`))], []byte(`"lines":2`), []byte(`"lines":`+says), 1)
+		lied := bytesOf(appendSignature(lies, signer(attest.Index)))
+		out = append(out, vector{path: "index/refuse-lines-" + says, comment: comment, headers: keyHeaders(), body: lied, err: ErrMalformed})
+	}
+	return out
+}
