@@ -1,0 +1,191 @@
+package prune
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/crypto/attest"
+	"github.com/holdfast-backup/holdfast/replicator/needed"
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// findLiving gives the points that are not over. A point lives until its retain-until, as long as its commit object is
+// locked, and Spare beyond both. The newest complete point of a source lives on whatever its time, unless the source is
+// retired: where runs have failed for weeks it is all there is.
+func (r *run) findLiving(ctx context.Context) ([]needed.Point, error) {
+	listed, err := r.o.Repository.Points(ctx, r.o.Vault.Read, "", r.o.Report)
+	if err != nil {
+		return nil, err
+	}
+	r.sum.Points = len(listed)
+	last := map[string]int{} // by source: the place in all of its newest point, a complete one if there is any
+	var all []needed.Point
+	var ends []bool
+	for _, p := range listed { // in order of signed time
+		r.points[p.Name] = true
+		c, err := r.o.Repository.Commit(ctx, r.o.Vault.Read, p, r.o.Report)
+		if err != nil {
+			over, lerr := r.unreadable(ctx, p, err)
+			if lerr != nil {
+				return nil, lerr
+			}
+			if over {
+				continue
+			}
+			return nil, unsure(ctx, fmt.Errorf("point %s of %s cannot be read, and its lock is not over: %w", p.ID, p.Source, err))
+		}
+		h := needed.Point{Head: repo.Head{Point: p, Commit: c}, Until: c.RetainUntil.Time}
+		over, err := r.over(ctx, p, c.RetainUntil.Time)
+		if err != nil {
+			return nil, err
+		}
+		if i, ok := last[p.Source]; !ok || c.Status == format.StatusComplete || all[i].Commit.Status != format.StatusComplete {
+			last[p.Source] = len(all)
+		}
+		all, ends = append(all, h), append(ends, over)
+	}
+	odd, err := r.doubtful(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range odd {
+		over, err := r.over(ctx, h.Point, h.Until)
+		if err != nil {
+			return nil, err
+		}
+		all, ends = append(all, h), append(ends, over)
+	}
+	for source, i := range last {
+		if !slices.Contains(r.o.Retired, source) {
+			ends[i] = false
+		}
+	}
+	var living []needed.Point
+	for i, p := range all {
+		if !ends[i] {
+			living = append(living, p)
+		}
+	}
+	return living, nil
+}
+
+// doubtful gives points that readers pass over though a key of the repository signed them: because of times that contradict
+// each other, as in a vault that was copied, or because the key is not trusted any more. What they need is kept all the
+// same, as far as it can be read: readers may be wrong about them.
+func (r *run) doubtful(ctx context.Context) ([]needed.Point, error) {
+	var out []needed.Point
+	seen := ""
+	for info, err := range r.o.Vault.Read.Versions(ctx, format.PrefixPoints) {
+		if err != nil {
+			return nil, fmt.Errorf("list points: %w", err)
+		}
+		if info.Name == seen || r.points[info.Name] || info.DeleteMarker {
+			continue
+		}
+		id, err := format.ParsePointName(info.Name)
+		if err != nil || !r.signed(id) {
+			continue
+		}
+		seen = info.Name
+		p := repo.Point{PointID: id, Name: info.Name, Version: info.Version, Arrived: info.Modified}
+		c, err := r.o.Repository.Commit(ctx, r.o.Vault.Read, p, nil)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil && !unreadableKind(err) {
+			return nil, err
+		}
+		r.points[info.Name], r.odd[info.Name] = true, true
+		if err == nil {
+			out = append(out, needed.Point{Head: repo.Head{Point: p, Commit: c}, Until: c.RetainUntil.Time})
+		}
+	}
+	return out, nil
+}
+
+// signed reports whether any key the repository ever had signed a point.
+func (r *run) signed(id format.PointID) bool {
+	msg := format.PointMessage(r.o.Repository.ID, id.Source, id.SignedAt, id.ID)
+	return slices.ContainsFunc(r.o.Repository.SigningKeys(), func(k ed25519.PublicKey) bool {
+		return attest.Verify(k, attest.Point, msg, id.Signature)
+	})
+}
+
+// broken decides about a point whose needs list cannot be read: nothing is deleted then, unless readers pass over the point.
+func (r *run) broken(p needed.Point, err error) error {
+	if r.odd[p.Name] && unreadableKind(err) {
+		return nil
+	}
+	return err
+}
+
+// over reports whether a point's time, and its commit object's lock, ended at least Spare ago.
+func (r *run) over(ctx context.Context, p repo.Point, until time.Time) (bool, error) {
+	if !r.past(until) {
+		return false, nil
+	}
+	if r.o.Vault.Locking.Mode == store.ModeNone {
+		return true, nil
+	}
+	_, lock, err := r.o.Vault.Read.Stat(ctx, store.Ref{Name: p.Name, Version: p.Version})
+	if errors.Is(err, store.ErrNotFound) {
+		return true, nil // another prune was here
+	}
+	return err == nil && r.past(lock.Until) && !lock.LegalHold, err
+}
+
+// past reports whether a time lies at least Spare back.
+func (r *run) past(t time.Time) bool { return !t.Add(Spare).After(r.clock) }
+
+// unreadable judges a point whose commit object is damaged. Only its lock can tell that it is over.
+func (r *run) unreadable(ctx context.Context, p repo.Point, err error) (over bool, _ error) {
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	if !unreadableKind(err) {
+		return false, err
+	}
+	if r.o.Vault.Locking.Mode == store.ModeNone || errors.Is(err, format.ErrNewer) {
+		return false, nil
+	}
+	return r.over(ctx, p, p.Arrived)
+}
+
+// unreadableKind tells an object that is damaged from a vault in trouble.
+func unreadableKind(err error) bool {
+	return slices.ContainsFunc([]error{repo.ErrDamaged, repo.ErrMissing, repo.ErrWrongBytes, store.ErrNotFound, format.ErrMalformed, format.ErrBounds, format.ErrNewer},
+		func(kind error) bool { return errors.Is(err, kind) })
+}
+
+// arrivals gives what is needed by points that came after the planning began; nil where none came.
+func (r *run) arrivals(ctx context.Context, reader *repo.Reader) (*needed.Set, error) {
+	listed, err := r.o.Repository.Points(ctx, r.o.Vault.Read, "", nil)
+	if err != nil {
+		return nil, err
+	}
+	var fresh []needed.Point
+	for _, p := range listed {
+		if r.points[p.Name] {
+			continue
+		}
+		c, err := r.o.Repository.Commit(ctx, r.o.Vault.Read, p, r.o.Report)
+		if err != nil {
+			return nil, unsure(ctx, err)
+		}
+		fresh = append(fresh, needed.Point{Head: repo.Head{Point: p, Commit: c}, Until: c.RetainUntil.Time})
+	}
+	if fresh == nil {
+		return nil, nil
+	}
+	set, err := needed.Gather(ctx, reader, r.o.Scratch, "arrived", fresh, nil)
+	if err != nil {
+		return nil, unsure(ctx, err)
+	}
+	return set, nil
+}

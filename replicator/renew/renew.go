@@ -1,0 +1,189 @@
+// Package renew lengthens the locks that living recovery points of one vault need, with the renewer's credential: list,
+// read, extend. It has no private key and writes no object. It also tells how long each point is protected.
+//
+// In a vault where all is well it finds nothing to lengthen, as every point was locked to its own retain-until before it
+// was committed. It is for the days on which something is not well: locks that were taken off a governance vault, that a
+// server lost or a copy of the bucket did not carry; and, when no new points come any more, for keeping those there are
+// longer than was planned. It must never act on a version whose bytes are not the right ones.
+package renew
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/replicator/needed"
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// Options of a renewal of one vault.
+type Options struct {
+	Repository *repo.Repository
+	Vault      *repo.Vault   // Read, Lock and Inspect; without a lock mode that of the points is used
+	Points     []format.Hash // only these; none: all that are not over
+	Until      time.Time     // hold what they need until then at least; zero: until each point's own retain-until
+	DryRun     bool
+	Scratch    *cache.Cache // of its own, empty
+	Report     repo.Report
+	Progress   *Progress // may be nil
+	Now        func() time.Time
+}
+
+// Progress is filled in while a renewal goes on; it may be read at any time.
+type Progress struct {
+	Looked atomic.Int64 // objects whose lock was read
+	Due    atomic.Int64 // locks to be lengthened
+	Done   atomic.Int64 // of them
+}
+
+// Summary is what a renewal came to.
+type Summary struct {
+	DryRun   bool
+	Points   int
+	Until    time.Time // until when the point that is held longest is
+	Objects  int64     // stored objects that the points need
+	Due      int64     // whose lock was too short
+	First    time.Time // when the first of these locks ends, or ended; zero: there was none
+	Extended int64
+	Refused  int64 // locks that the vault did not lengthen
+	Lost     int64 // objects without the right bytes in any version
+	Broken   int   // points of which not all could be read that they need
+	Seconds  float64
+}
+
+// ErrNoPoint: a point that was named is not in the vault.
+var ErrNoPoint = errors.New("no such point in this vault")
+
+// Run renews. Locks that run out first are lengthened first. It keeps no state: broken off, it is begun again and finds what
+// is done already.
+func Run(ctx context.Context, o Options) (s Summary, err error) {
+	began := time.Now()
+	if o.Progress == nil {
+		o.Progress = &Progress{}
+	}
+	s.DryRun = o.DryRun
+	defer func() {
+		s.Seconds = time.Since(began).Seconds()
+		if err != nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+	}()
+	points, broken, err := choose(ctx, o)
+	if err != nil {
+		return s, err
+	}
+	vault := *o.Vault
+	if vault.Locking.Mode == store.ModeNone {
+		vault.Locking.Mode = modeOf(points)
+	}
+	r, err := repo.OpenRenewal(ctx, repo.RenewalOptions{Repository: o.Repository, Vault: &vault, Cache: o.Scratch, Report: o.Report, Now: o.Now})
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	points = slices.DeleteFunc(points, func(p needed.Point) bool {
+		return !p.Until.After(r.Clock()) || len(o.Points) == 0 && !p.Commit.RetainUntil.After(r.Clock()) // it is over
+	})
+	s.Points, s.Broken = len(points), broken
+	for _, p := range points {
+		if p.Until.After(s.Until) {
+			s.Until = p.Until
+		}
+	}
+	if s.Points == 0 {
+		return s, nil
+	}
+	set, err := needed.Gather(ctx, r.Reader(), o.Scratch, "needed", points, func(p needed.Point, err error) error {
+		if ctx.Err() != nil || !unusable(err) {
+			return err
+		}
+		s.Broken++
+		report(o.Report, repo.Damaged, p.Name, err)
+		return nil // the others can be helped all the same
+	})
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, set.Close()) }()
+	f, err := r.Survey(ctx, set.All(), func() { o.Progress.Looked.Add(1) })
+	s.Objects, s.Due, s.First, s.Lost = f.Objects, f.Due, f.First, f.Lost
+	if err != nil || o.DryRun {
+		return s, err
+	}
+	o.Progress.Due.Store(f.Due)
+	done, err := r.Extend(ctx, func() { o.Progress.Done.Add(1) })
+	s.Extended, s.Refused, s.Lost = done.Extended, done.Refused, s.Lost+done.Lost
+	return s, err
+}
+
+// modeOf is the lock mode that the points were made with: the strictest.
+func modeOf(points []needed.Point) store.Mode {
+	mode := store.Governance
+	for _, p := range points {
+		if p.Commit.Mode == string(store.Compliance) {
+			mode = store.Compliance
+		}
+	}
+	return mode
+}
+
+// choose gives all points, or those that were named, with how long they are to be held. broken counts those that cannot be
+// read.
+func choose(ctx context.Context, o Options) (out []needed.Point, broken int, err error) {
+	listed, err := o.Repository.Points(ctx, o.Vault.Read, "", o.Report)
+	if err != nil {
+		return nil, broken, err
+	}
+	wanted := map[format.Hash]bool{}
+	for _, id := range o.Points {
+		wanted[id] = true
+	}
+	for _, p := range listed {
+		if len(o.Points) > 0 && !wanted[p.ID] {
+			continue
+		}
+		named := wanted[p.ID]
+		delete(wanted, p.ID)
+		c, err := o.Repository.Commit(ctx, o.Vault.Read, p, o.Report)
+		switch {
+		case err == nil:
+		case named || !unusable(err):
+			return nil, broken, err
+		default: // the others can be helped all the same
+			report(o.Report, repo.Damaged, p.Name, err)
+			broken++
+			continue
+		}
+		until := c.RetainUntil.Time
+		if o.Until.After(until) {
+			until = o.Until
+		}
+		out = append(out, needed.Point{Head: repo.Head{Point: p, Commit: c}, Until: until.UTC().Truncate(time.Second)})
+	}
+	for id := range wanted {
+		return nil, broken, fmt.Errorf("point %s: %w", id, ErrNoPoint)
+	}
+	return out, broken, nil
+}
+
+func report(r repo.Report, kind repo.FindingKind, name string, err error) {
+	if r != nil {
+		r(repo.Finding{Kind: kind, Name: name, Detail: err.Error()})
+	}
+}
+
+// unusable tells damage from a vault in trouble.
+func unusable(err error) bool {
+	for _, kind := range []error{repo.ErrDamaged, repo.ErrMissing, repo.ErrWrongBytes, format.ErrMalformed, format.ErrBounds, format.ErrNewer} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
+}
