@@ -40,7 +40,8 @@ type Options struct {
 	DryRun     bool          // list and compare only
 	Progress   *Progress     // may be nil
 	Missing    func(key, reason string)
-	Now        func() time.Time // the local clock, default time.Now
+	Remark     func(key, text string) // what else there is to say of an entry; may be nil
+	Now        func() time.Time       // the local clock, default time.Now
 }
 
 // Progress is filled in while a run goes on; it may be read at any time.
@@ -155,7 +156,8 @@ type engine struct {
 
 	parent       *format.Commit // the point this one follows; nil for the first
 	predecessors []format.Hash
-	mend         *mending // not nil: something the parent needs is lost
+	mend         *mending  // not nil: something the parent needs is lost
+	thin         *thinning // not nil: stored objects that are mostly dead are let go
 
 	stats  stats
 	dedup  *dedup
@@ -200,7 +202,7 @@ func newEngine(ctx context.Context, o Options, gone []string) (_ *engine, err er
 	if e.mend, err = e.examine(ctx, gone); err != nil {
 		return nil, err
 	}
-	e.dedup = newDedup(e.s)
+	e.dedup = newDedup(e.s, e.thin)
 	e.known = e.newKnownPages(ctx)
 	e.budget = newBudget(o.Memory)
 	e.sink = &lockedSink{sink: e.s.MetaSink()}
@@ -210,6 +212,11 @@ func newEngine(ctx context.Context, o Options, gone []string) (_ *engine, err er
 	e.tree = tree.NewBuilder(e.sink, e.cut, e.known.find, e.needs.usesPage)
 	if e.view, err = o.Source.Freeze(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("source %s: %w", o.Name, err), e.needs.close())
+	}
+	if r, ok := e.view.(source.Remarks); ok && o.Remark != nil {
+		for _, m := range r.Remarks() {
+			o.Remark(m.Key, m.Text)
+		}
 	}
 	return e, nil
 }
@@ -228,11 +235,12 @@ func (e *engine) findParent(ctx context.Context) ([]retain.Earlier, error) {
 		return nil, err
 	}
 	var earlier []retain.Earlier
-	for _, h := range heads.Points {
+	parent, counting := e.s.Followed(heads)
+	for _, h := range counting {
 		earlier = append(earlier, retain.Earlier{SignedAt: h.Commit.SignedAt.Time, Complete: h.Commit.Status == format.StatusComplete, Slots: h.Commit.Slots})
 	}
-	if n := len(heads.Points); n > 0 {
-		e.parent = heads.Points[n-1].Commit
+	if parent != nil {
+		e.parent = parent.Commit
 	}
 	e.predecessors = heads.Newest
 	return earlier, nil
@@ -322,8 +330,13 @@ func (e *engine) vaultsSince() []repo.VaultResult {
 	return now
 }
 
-// dryRun lists and compares, reading no content and storing nothing.
+// dryRun lists and compares, reading no content and storing nothing. Of each vault it says how many locks would be
+// lengthened.
 func (e *engine) dryRun(ctx context.Context) (*Result, error) {
+	locks, err := e.forecast(ctx)
+	if err != nil {
+		return nil, err
+	}
 	e.pipe = newPipe(e.budget)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return e.plan(ctx) })
@@ -353,7 +366,11 @@ func (e *engine) dryRun(ctx context.Context) (*Result, error) {
 	if e.stats.missing.Load() > 0 {
 		status = format.StatusIncomplete
 	}
-	return e.result(format.Hash{}, status), nil
+	res := e.result(format.Hash{}, status)
+	for i := range res.Vaults {
+		res.Vaults[i].Extended = locks[i]
+	}
+	return res, nil
 }
 
 // weigh counts what a dry run would read, and gives its memory back.

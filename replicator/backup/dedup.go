@@ -10,7 +10,8 @@ import (
 
 // dedup finds content that is stored already, or on its way.
 type dedup struct {
-	s *repo.Session
+	s    *repo.Session
+	thin *thinning // packs that are let go are not used; may be nil
 
 	mu     sync.Mutex
 	flying map[format.Hash]*spot // by chunk ID: cut in this run, not yet in the cache's index
@@ -20,8 +21,8 @@ type dedup struct {
 // maxUsable bounds the memory of usable; the answers are cheap to get again.
 const maxUsable = 1 << 16
 
-func newDedup(s *repo.Session) *dedup {
-	return &dedup{s: s, flying: map[format.Hash]*spot{}, usable: map[format.Hash]bool{}}
+func newDedup(s *repo.Session, thin *thinning) *dedup {
+	return &dedup{s: s, thin: thin, flying: map[format.Hash]*spot{}, usable: map[format.Hash]bool{}}
 }
 
 // find gives the place of a chunk that is stored or on its way. Otherwise it registers a new spot in f, and fresh is
@@ -58,6 +59,9 @@ func (d *dedup) find(ctx context.Context, sum format.Hash, size int64, f *frame)
 }
 
 func (d *dedup) canUse(ctx context.Context, pack format.Hash) (bool, error) {
+	if d.thin.leavesPack(pack) {
+		return false, nil
+	}
 	d.mu.Lock()
 	ok, asked := d.usable[pack]
 	d.mu.Unlock()

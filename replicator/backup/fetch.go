@@ -95,6 +95,8 @@ func (e *engine) attempt(ctx context.Context, t *task, read func() error) error 
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case t.again:
+			return e.keepOld(ctx, t)
 		case errors.As(err, &u):
 			return e.unreadable(ctx, t, &listed, u.Reason, u.Accepted)
 		case t.action == complete && listed.SHA256 != (format.Hash{}) && (errors.Is(err, source.ErrChanged) || errors.Is(err, source.ErrGone)):
@@ -117,7 +119,7 @@ func (e *engine) attempt(ctx context.Context, t *task, read func() error) error 
 			}
 			if fresh == nil {
 				e.drop(t)
-				return nil
+				return e.letGo(ctx, t)
 			}
 			listed = *fresh
 			*t.entry = listed
@@ -185,6 +187,9 @@ func (e *engine) unreadable(ctx context.Context, t *task, listed *format.Entry, 
 		if err := e.needs.dropsEntry(ctx, t.old, e.s); err != nil {
 			return err
 		}
+	}
+	if err := e.letGo(ctx, t); err != nil {
+		return err
 	}
 	*t.entry = *listed
 	n := t.entry

@@ -12,7 +12,8 @@ import (
 // extent is one range of a very large object: a page written already, or pieces that will become one.
 type extent struct {
 	ref    format.Extent
-	slot   *tree.Slot // where the page is going to be; nil: ref is whole
+	was    *format.Extent // an image's: the parent's of the same range, if it has one
+	slot   *tree.Slot     // where the page is going to be; nil: ref is whole
 	pieces []piece
 }
 
@@ -24,7 +25,14 @@ func (e *engine) fetchLarge(ctx context.Context) error {
 		if err != nil || !ok {
 			return err
 		}
-		if err := e.attempt(ctx, t, func() error { return e.readStream(ctx, t, c) }); err != nil {
+		read := func() error { return e.readStream(ctx, t, c) }
+		if t.again {
+			read = func() error { return e.readAgain(ctx, t) }
+		}
+		if t.image != nil {
+			read = func() error { return e.readImage(ctx, t) }
+		}
+		if err := e.attempt(ctx, t, read); err != nil {
 			return err
 		}
 		close(t.fetched)
@@ -186,7 +194,7 @@ func (e *engine) writeExtent(ctx context.Context, old *format.Entry, x *extent) 
 	}
 	x.pieces = nil
 	x.ref.Sum = sha256.Sum256(page)
-	if o, ok := oldExtent(old, x.ref); ok && (e.mend == nil || !e.mend.isLost(ctx, o.Object)) {
+	if o, ok := oldExtent(old, x); ok && (e.mend == nil || !e.mend.isLost(ctx, o.Object)) && !e.thin.leaves(o.Object) {
 		x.ref.Object, x.ref.Frame = o.Object, o.Frame
 		return e.needs.add(o.Object, o.Frame.Length)
 	}
@@ -195,12 +203,21 @@ func (e *engine) writeExtent(ctx context.Context, old *format.Entry, x *extent) 
 	return err
 }
 
-func oldExtent(old *format.Entry, x format.Extent) (format.Extent, bool) {
-	if old != nil {
-		for _, o := range old.Extents {
-			if o.From == x.From && o.Size == x.Size && o.Sum == x.Sum {
-				return o, true
-			}
+// oldExtent finds the same page among the parent's.
+func oldExtent(old *format.Entry, x *extent) (format.Extent, bool) {
+	switch {
+	case x.was != nil:
+		return sameExtent([]format.Extent{*x.was}, x.ref)
+	case old != nil:
+		return sameExtent(old.Extents, x.ref)
+	}
+	return format.Extent{}, false
+}
+
+func sameExtent(old []format.Extent, x format.Extent) (format.Extent, bool) {
+	for _, o := range old {
+		if o.Level == x.Level && o.From == x.From && o.Size == x.Size && o.Sum == x.Sum {
+			return o, true
 		}
 	}
 	return format.Extent{}, false

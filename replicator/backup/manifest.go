@@ -123,6 +123,9 @@ func (m *manifest) resolve(ctx context.Context, t *task) error {
 		}
 		t.entry.Extents = append(t.entry.Extents, x.ref)
 	}
+	if t.image != nil && t.entry.Missing == "" {
+		return m.resolveImage(ctx, t)
+	}
 	return nil
 }
 
@@ -200,8 +203,11 @@ const maxKnown = 4096
 
 func (e *engine) newKnownPages(ctx context.Context) *knownPages {
 	k := &knownPages{at: map[pageKey]format.PageRef{}, order: map[int][]pageKey{}}
-	if e.mend != nil {
+	switch {
+	case e.mend != nil:
 		k.lost = func(object string) bool { return e.mend.isLost(ctx, object) }
+	case e.thin != nil:
+		k.lost = e.thin.leaves
 	}
 	return k
 }

@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/holdfast-backup/holdfast/store/repo"
@@ -27,7 +28,8 @@ type mending struct {
 const maxAsked = 1 << 18
 
 // examine looks, in the parent's needs list, whether everything it needs is held by some vault; nil means yes. Only the
-// cache is asked, which the session has compared with the vaults' listings. gone is what an earlier try could not get.
+// cache is asked, which the session has compared with the vaults' listings. gone is what an earlier try could not get. On
+// the way it weighs what is worth letting go of.
 func (e *engine) examine(ctx context.Context, gone []string) (*mending, error) {
 	if e.parent == nil {
 		return nil, nil
@@ -39,11 +41,15 @@ func (e *engine) examine(ctx context.Context, gone []string) (*mending, error) {
 	if len(gone) > 0 {
 		return m, nil
 	}
+	weigh := newScales(e.s, e.takenAt)
 	for n, err := range tree.Needs(ctx, e.s.Page, e.parent.Needs, nil) {
 		if isLost(err) {
 			return m, nil // the list itself
 		}
 		if err != nil {
+			return nil, err
+		}
+		if err := weigh.add(n); err != nil {
 			return nil, err
 		}
 		held, err := e.s.Holds(ctx, n.Name)
@@ -55,6 +61,7 @@ func (e *engine) examine(ctx context.Context, gone []string) (*mending, error) {
 			return m, nil
 		}
 	}
+	e.thin = weigh.verdict()
 	return nil, nil
 }
 
@@ -103,22 +110,23 @@ func (e *engine) lostContent(ctx context.Context, old *format.Entry) (bool, erro
 	if m == nil {
 		return false, nil
 	}
-	for _, c := range old.Chunks {
-		if !c.Hole && m.isLost(ctx, format.PackName(c.Pack)) {
-			return true, m.err()
-		}
-	}
 	for _, x := range old.Extents {
-		if m.isLost(ctx, x.Object) {
+		if !x.Hole && m.isLost(ctx, x.Object) {
 			return true, m.err()
 		}
 	}
-	for c, err := range extentChunksOf(ctx, old, e.s) {
-		if isLost(err) {
-			return true, nil
+	read := func(ctx context.Context, x format.Extent) ([]byte, error) {
+		if m.isLost(ctx, x.Object) {
+			return nil, errLostPage
+		}
+		return e.s.Extent(ctx, x)
+	}
+	for c, err := range tree.Chunks(ctx, read, old) {
+		if isLost(err) || errors.Is(err, errLostPage) {
+			return true, m.err()
 		}
 		if err != nil {
-			return false, err
+			return false, fmt.Errorf("read where %q was: %w", old.Key, err)
 		}
 		if !c.Hole && m.isLost(ctx, format.PackName(c.Pack)) {
 			return true, m.err()
@@ -126,3 +134,6 @@ func (e *engine) lostContent(ctx context.Context, old *format.Entry) (bool, erro
 	}
 	return false, nil
 }
+
+// errLostPage: an extent page is not read, since no vault has it.
+var errLostPage = errors.New("lost")

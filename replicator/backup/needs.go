@@ -57,6 +57,13 @@ func (n *tally) dropsPage(ref format.PageRef) {
 	}
 }
 
+// drops takes away a page of level 1, whose error comes out of the next call.
+func (n *tally) drops(x format.Extent) {
+	if n.beyond {
+		_ = n.add(x.Object, -x.Frame.Length)
+	}
+}
+
 // extents reads extent pages; a session does.
 type extents interface {
 	Extent(ctx context.Context, x format.Extent) ([]byte, error)
@@ -79,49 +86,35 @@ func (n *tally) entry(ctx context.Context, e *format.Entry, r extents, sign int6
 			}
 		}
 	}
-	for c, err := range extentChunksOf(ctx, e, r) {
+	inner := func(x format.Extent) { _ = n.add(x.Object, sign*x.Frame.Length) } // whose error comes out of the next call
+	for x, err := range tree.Extents(ctx, r.Extent, e, 0, inner) {
+		if err == nil {
+			err = n.extent(ctx, x, r, sign)
+		}
 		if err != nil {
-			return err
-		}
-		if !c.Hole {
-			if err := n.add(format.PackName(c.Pack), sign*c.Share()); err != nil {
-				return err
-			}
-		}
-	}
-	for _, x := range e.Extents {
-		if err := n.add(x.Object, sign*x.Frame.Length); err != nil {
-			return err
+			return fmt.Errorf("read where %q was: %w", e.Key, err)
 		}
 	}
 	return nil
 }
 
-// extentChunksOf gives the chunks on an entry's extent pages.
-func extentChunksOf(ctx context.Context, e *format.Entry, r extents) iter.Seq2[format.Chunk, error] {
-	return func(yield func(format.Chunk, error) bool) {
-		fail := func(err error) { yield(format.Chunk{}, fmt.Errorf("read where %q was: %w", e.Key, err)) }
-		for _, x := range e.Extents {
-			page, err := r.Extent(ctx, x)
-			if err != nil {
-				fail(err)
-				return
-			}
-			for line, err := range format.PageLines(page) {
-				var c format.Chunk
-				if err == nil {
-					c, err = format.ParseChunk(line)
-				}
-				if err != nil {
-					fail(err)
-					return
-				}
-				if !yield(c, nil) {
-					return
-				}
-			}
+// extent counts what one extent of level 0 uses, its page included, times sign.
+func (n *tally) extent(ctx context.Context, x format.Extent, r extents, sign int64) error {
+	if x.Hole {
+		return nil
+	}
+	for c, err := range tree.ExtentChunks(ctx, r.Extent, x) {
+		if err != nil {
+			return err
+		}
+		if c.Hole {
+			continue
+		}
+		if err := n.add(format.PackName(c.Pack), sign*c.Share()); err != nil {
+			return err
 		}
 	}
+	return n.add(x.Object, sign*x.Frame.Length)
 }
 
 // all gives the sums by name.

@@ -20,16 +20,18 @@ type task struct {
 	entry   *format.Entry
 	old     *format.Entry // the parent's, if it has one
 	maybe   bool          // looked at again though listed as in old: whether it changed is seen by comparing the two
+	again   bool          // its content is known, and read only to be stored anew: where that fails it stays where it is
 	action  action
 	held    int64         // bytes of the small budget
 	fetched chan struct{} // closed when the fields below are final; nil where nothing is fetched
 
-	data     []byte   // a small object's content
-	pieces   []piece  // a large object's, or what became of data
-	extents  []extent // a very large object's earlier ranges
-	dropped  bool     // it is gone: not in the point
-	unsure   bool     // read, but not as listed: the page gets no digest
-	accepted bool     // unreadable, and recorded without making the point incomplete
+	data     []byte     // a small object's content
+	pieces   []piece    // a large object's, or what became of data
+	extents  []extent   // a very large object's earlier ranges
+	image    *imageTask // a disk image's, to be read
+	dropped  bool       // it is gone: not in the point
+	unsure   bool       // read, but not as listed: the page gets no digest
+	accepted bool       // unreadable, and recorded without making the point incomplete
 }
 
 type action int
@@ -132,8 +134,9 @@ type pipe struct {
 	uploads  chan *upload
 	manifest chan *task // assemble -> writeManifest
 
-	frameBufs  chan []byte // plain buffers; taking one is the right to have a frame on its way
-	packedBufs chan []byte // for compressed frames
+	images     chan [][]byte // the buffers of whoever reads a disk image
+	frameBufs  chan []byte   // plain buffers; taking one is the right to have a frame on its way
+	packedBufs chan []byte   // for compressed frames
 	packBufs   chan []byte
 	submitting sync.Mutex
 	turn       chan struct{} // of the readers of large objects
@@ -152,7 +155,9 @@ func newPipe(b budget) *pipe {
 		frameBufs: make(chan []byte, b.frames), packBufs: make(chan []byte, b.packs),
 		packedBufs: make(chan []byte, b.packed), turn: make(chan struct{}, 1),
 		press: make(chan struct{}, 1), relieved: make(chan struct{}, 1),
+		images: make(chan [][]byte, 1),
 	}
+	p.images <- newImagePool(b.most)
 	for range b.frames {
 		p.frameBufs <- nil
 	}

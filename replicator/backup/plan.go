@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -53,7 +54,8 @@ type planner struct {
 	page    []*format.Entry
 	scratch []byte
 	buf     []byte
-	hidden  string // the key of a directory that could not be listed: what was below it is not known to be deleted
+	disk    *format.Entry // the parent's image that was looked at last
+	hidden  string        // the key of a directory that could not be listed: what was below it is not known to be deleted
 }
 
 func (e *engine) newPlanner(ctx context.Context) (*planner, error) {
@@ -92,7 +94,7 @@ func (p *planner) endPage(ctx context.Context) error {
 	if err != nil {
 		return p.oldError(err)
 	}
-	if p.mend == nil && leaf != nil && leaf.First == p.page[0].Key && leaf.Digest != "" && leaf.Digest == digest && p.tagsFresh(leaf.TagsRead) {
+	if p.mend == nil && p.thin == nil && leaf != nil && leaf.First == p.page[0].Key && leaf.Digest != "" && leaf.Digest == digest && p.tagsFresh(leaf.TagsRead) {
 		ref := *leaf
 		p.old.Skip()
 		p.known.add(ref)
@@ -168,12 +170,18 @@ func (p *planner) compare(ctx context.Context, entry *format.Entry) (*task, erro
 		if old == nil || old.Key > entry.Key {
 			p.stats.added.Add(1)
 			t.action = actionFor(entry)
+			p.disks(t)
 			return t, nil
 		}
 		p.old.Take()
+		if old.Kind == format.KindImage && old.Missing == "" {
+			p.disk = old
+		}
 		if old.Key == entry.Key && old.Version == entry.Version {
 			t.old = old
-			return t, p.judge(ctx, t)
+			err := p.judge(ctx, t)
+			p.disks(t)
+			return t, err
 		}
 		// An earlier key, or a version of this key that is there no more: new versions only come behind the old ones.
 		if err := p.drop(ctx, old); err != nil {
@@ -198,6 +206,10 @@ func (p *planner) judge(ctx context.Context, t *task) error {
 	again := old.Recheck || old.Missing != "" || entry.Missing != ""
 	if !again && p.same(old, entry) {
 		if p.tagsFresh(old.TagsRead) || actionFor(entry) != read {
+			if touched, err := p.thin.touches(ctx, old, p.s); err != nil || touched {
+				t.action, t.again, t.maybe = read, true, true
+				return errors.Join(err, p.needs.dropsEntry(ctx, old, p.s))
+			}
 			t.action, t.entry = carry, old
 			return nil
 		}
@@ -225,7 +237,24 @@ func (p *planner) judge(ctx context.Context, t *task) error {
 	if !t.maybe && (old.Missing == "" || !p.same(old, entry)) {
 		p.stats.changed.Add(1)
 	}
+	if isDisk(old) && isDisk(entry) && t.action == read {
+		return nil // much of it may be taken over: see resolveImage
+	}
 	return p.needs.dropsEntry(ctx, old, p.s)
+}
+
+// isDisk reports whether e is a disk image that was read, or can be.
+func isDisk(e *format.Entry) bool { return e.Kind == format.KindImage && e.Missing == "" }
+
+// disks finds the base of a disk image that is to be read: the same entry as it was, or the version before it.
+func (p *planner) disks(t *task) {
+	if t.action != read || t.entry.Kind != format.KindImage {
+		return
+	}
+	t.image = &imageTask{}
+	if p.mend == nil && p.disk != nil && p.disk.Key == t.entry.Key {
+		t.image.base = p.disk
+	}
 }
 
 // same reports whether the listing says the same of both.
@@ -248,7 +277,7 @@ func actionFor(entry *format.Entry) action {
 	switch {
 	case entry.Missing != "":
 		return carry // the listing itself could not see it
-	case entry.Kind == format.KindObject, entry.Kind == format.KindFile:
+	case entry.Kind.HasContent():
 		return read
 	case entry.Kind == format.KindMarker:
 		return carry
@@ -315,7 +344,7 @@ func (p *planner) dispatch(ctx context.Context, t *task) error {
 	switch {
 	case t.action == carry:
 		return send(ctx, p.pipe.seq, t)
-	case t.action == read && t.entry.Size > smallMax:
+	case t.image != nil, t.action == read && t.entry.Size > smallMax:
 		queue = p.pipe.large
 		p.o.Progress.Pending.Add(t.entry.Size)
 	case t.action == read:

@@ -3,9 +3,7 @@ package restore
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
-	"fmt"
 	"iter"
 
 	"golang.org/x/sync/errgroup"
@@ -13,6 +11,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/pack"
+	"github.com/holdfast-backup/holdfast/store/repo/tree"
 )
 
 // batchPieces is how many chunks and holes a batch has at most.
@@ -58,7 +57,7 @@ func (r *run) stream(ctx context.Context, e *format.Entry, lax bool) iter.Seq2[P
 		ctx, cancel := context.WithCancel(ctx)
 		g, gctx := errgroup.WithContext(ctx)
 		s := &stream{
-			run: r, e: e, g: g, lax: lax && !isOneChunk(e),
+			run: r, e: e, g: g, lax: lax && !isOneChunk(e) && e.Kind != format.KindImage,
 			slots: semaphore.NewWeighted(r.limits.ahead), order: make(chan *batch, r.limits.ahead),
 		}
 		g.Go(func() error {
@@ -89,7 +88,7 @@ type stream struct {
 // plan cuts the content into batches and starts them, in order.
 func (s *stream) plan(ctx context.Context) error {
 	b := &batch{}
-	for c, err := range s.chunks(ctx) {
+	for c, err := range tree.Chunks(ctx, s.o.Reader.Extent, s.e) {
 		if err != nil {
 			return err
 		}
@@ -105,47 +104,6 @@ func (s *stream) plan(ctx context.Context) error {
 		return nil
 	}
 	return s.start(ctx, b)
-}
-
-// chunks gives the references in order, from the entry or from its extent pages.
-func (s *stream) chunks(ctx context.Context) iter.Seq2[format.Chunk, error] {
-	return func(yield func(format.Chunk, error) bool) {
-		for _, c := range s.e.Chunks {
-			c.Sum = sumOf(s.e, &c)
-			if !yield(c, nil) {
-				return
-			}
-		}
-		for _, x := range s.e.Extents {
-			var covered int64
-			page, err := s.o.Reader.Extent(ctx, x)
-			if err != nil {
-				yield(format.Chunk{}, fmt.Errorf("extent page at %d: %w", x.From, err))
-				return
-			}
-			for line, err := range format.PageLines(page) {
-				var c format.Chunk
-				if err == nil {
-					c, err = format.ParseChunk(line)
-				}
-				if err == nil && c.Size > x.Size-covered {
-					err = fmt.Errorf("holds more than its %d bytes: %w", x.Size, format.ErrMalformed)
-				}
-				if err != nil {
-					yield(format.Chunk{}, fmt.Errorf("extent page at %d: %w", x.From, err))
-					return
-				}
-				covered += c.Size
-				if !yield(c, nil) {
-					return
-				}
-			}
-			if covered != x.Size {
-				yield(format.Chunk{}, fmt.Errorf("extent page at %d holds %d of its %d bytes: %w", x.From, covered, x.Size, format.ErrMalformed))
-				return
-			}
-		}
-	}
 }
 
 // start fetches a batch on a goroutine of its own, as soon as an earlier one is done.
@@ -209,7 +167,7 @@ func (s *stream) cost(c *format.Chunk) int64 { return min(c.Size, s.limits.strea
 
 // consume yields the batches' pieces as they come and checks the whole. more is false when the consumer wants no more.
 func (s *stream) consume(ctx context.Context, yield func(Piece, error) bool) (more bool, err error) {
-	sum := sha256.New()
+	sum := newWhole(s.e)
 	var total int64
 	for b := range s.order {
 		for i := range b.chunks {
@@ -222,8 +180,8 @@ func (s *stream) consume(ctx context.Context, yield func(Piece, error) bool) (mo
 				}
 				p = Piece{Data: a}
 			}
-			if !isOneChunk(s.e) {
-				hashPiece(sum, p)
+			if err := sum.add(*c, p); err != nil {
+				return true, err
 			}
 			total += c.Size
 			if !yield(p, nil) {
@@ -243,10 +201,7 @@ func (s *stream) consume(ctx context.Context, yield func(Piece, error) bool) (mo
 	if total != s.e.Size {
 		return true, mismatch("%d bytes instead of %d", total, s.e.Size)
 	}
-	if !isOneChunk(s.e) && format.Hash(sum.Sum(nil)) != s.e.SHA256 {
-		return true, mismatch("its SHA-256 is not the manifest's")
-	}
-	return true, nil
+	return true, sum.check()
 }
 
 // next waits for the batch's next chunk.

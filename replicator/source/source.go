@@ -62,6 +62,40 @@ type Holes interface {
 	Data(ctx context.Context, e *format.Entry) iter.Seq2[Range, error]
 }
 
+// Images is what a View implements that lists disk images (format.KindImage). They are not opened but read block by block.
+type Images interface {
+	// Image begins to read e and completes it as Open would, with the same errors. base is the entry of an earlier point
+	// that holds the same disk as it was then, nil if there is none: an image that knows what has changed since says so.
+	Image(ctx context.Context, e, base *format.Entry) (Image, error)
+}
+
+// Image is one disk image that is being read.
+type Image interface {
+	// Blocks gives the blocks that the image holds, in ascending order; all others are zeros. It may be asked for once. Its
+	// memory does not grow with the image.
+	Blocks(ctx context.Context) iter.Seq2[Block, error]
+	// Read reads block n into buf, which has the block's size (format.ImageBlock, at the end of the image what there is),
+	// checks it against the source's own checksum and gives its SHA-256. It is safe for concurrent use.
+	Read(ctx context.Context, n int64, buf []byte) (format.Hash, error)
+	// Since tells whether Same means anything, and if it does not although there was a base, why.
+	Since() (known bool, why string)
+	Close() error
+}
+
+// Block is one block that an image holds.
+type Block struct {
+	N    int64
+	Same bool // as in the base
+}
+
+// Remarks is what a View may implement beside: what of its entries a restore cannot give back, however well they are kept.
+type Remarks interface {
+	Remarks() []Remark
+}
+
+// Remark says something of the entry of a key, in one sentence for people.
+type Remark struct{ Key, Text string }
+
 // Errors of Open, Complete and of the streams Open gives. They concern one entry; the engine goes on with the others.
 var (
 	// ErrChanged: the entry is no longer what was listed (412, another ctime). List that key again and try again.

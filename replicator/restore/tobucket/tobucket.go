@@ -220,6 +220,8 @@ func (t *Target) Accept(ctx context.Context, versions []*format.Entry) (restore.
 	case format.KindDir, format.KindSymlink, format.KindSpecial:
 		t.note("folders, symbolic links and special files were left out: a bucket holds objects only")
 		return nil, restore.Ignore, nil
+	case format.KindImage:
+		return nil, 0, fmt.Errorf("%w: a disk image is no object; restore it to a directory, a device or a new snapshot", restore.ErrRefused)
 	}
 	key := t.o.Prefix + e.Key
 	if err := t.checkKey(ctx, key, versions); err != nil {

@@ -54,8 +54,8 @@ func (r receiver) discard(temp string) {
 // file writes content and attributes under the temporary name.
 func (r receiver) file(ctx context.Context, temp string, e *format.Entry, c restore.Content) error {
 	mode := uint32(0o600)
-	if e.Kind == format.KindObject {
-		mode = 0o666 // less the umask: a bucket knows no modes
+	if e.File == nil {
+		mode = 0o666 // less the umask: buckets and disks know no modes
 	}
 	fd, err := openat(r.in.fd, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
 	if err != nil {

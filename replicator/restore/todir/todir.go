@@ -167,7 +167,7 @@ func (t *Target) Accept(_ context.Context, versions []*format.Entry) (restore.Re
 		return nil, restore.Skip, nil
 	}
 	verdict := restore.Take
-	if e.Kind != format.KindFile && e.Kind != format.KindObject {
+	if !e.Kind.HasContent() {
 		verdict = restore.TakeEmpty
 	}
 	if t.job.DryRun {
@@ -225,7 +225,7 @@ func (t *Target) compare(n *node, name string, e *format.Entry) (there, equal bo
 		if t.torn(n, name, &st, e) {
 			return false, false, nil
 		}
-		equal = (e.Kind == format.KindFile || e.Kind == format.KindObject) && st.Size == e.Size &&
+		equal = e.Kind.HasContent() && st.Size == e.Size &&
 			time.Unix(st.Mtim.Unix()).Equal(e.Modified.Time)
 	case unix.S_IFLNK:
 		equal = e.Kind == format.KindSymlink && t.pointsTo(n, name, e.File.Target)

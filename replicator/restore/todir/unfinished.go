@@ -85,7 +85,7 @@ func (t *Target) settled() {
 
 // torn reports whether a file that is doubtful and carries the entry's time does not hold the entry's content.
 func (t *Target) torn(n *node, name string, st *unix.Stat_t, e *format.Entry) bool {
-	if !t.doubtful || e.Kind != format.KindFile && e.Kind != format.KindObject || !time.Unix(st.Mtim.Unix()).Equal(e.Modified.Time) {
+	if !t.doubtful || !e.Kind.HasContent() || !time.Unix(st.Mtim.Unix()).Equal(e.Modified.Time) {
 		return false
 	}
 	if st.Size != e.Size {
@@ -97,6 +97,11 @@ func (t *Target) torn(n *node, name string, st *unix.Stat_t, e *format.Entry) bo
 	}
 	f := os.NewFile(uintptr(fd), name)
 	defer f.Close()
+	if e.Kind == format.KindImage {
+		sum := format.NewImageSum(e.Size)
+		_, err := io.Copy(sum, f)
+		return err != nil || sum.Sum() != e.SHA256
+	}
 	sum := sha256.New()
 	if _, err := io.Copy(sum, f); err != nil {
 		return true

@@ -103,7 +103,7 @@ func (t *Target) Accept(_ context.Context, versions []*format.Entry) (restore.Re
 			t.links[at], r.first = e.Key, true
 		}
 	}
-	if e.Kind != format.KindFile && e.Kind != format.KindObject {
+	if !e.Kind.HasContent() {
 		return r, restore.TakeEmpty, nil
 	}
 	return r, restore.Take, nil
@@ -237,7 +237,7 @@ func (t *Target) header(e *format.Entry) *tar.Header {
 		h.Typeflag, h.Linkname = tar.TypeSymlink, e.File.Target
 	case format.KindSpecial:
 		t.special(h, e.File)
-	case format.KindObject:
+	case format.KindObject, format.KindImage:
 		if strings.HasSuffix(e.Key, "/") {
 			h.Typeflag, h.Mode = tar.TypeDir, 0o755
 		}

@@ -1,0 +1,108 @@
+// Command awsd is the in-test AWS as a process of its own, for the demo and for clients in other languages. It is no part of
+// the program that users run.
+//
+//	awsd DISK     an account with the sample machines; the root volume of its AMI holds the file DISK
+//	awsd -        an empty account
+//
+// It prints one line of JSON, {"url": .., "image": .., "snapshots": [..]}, and serves until its standard input ends. Then,
+// if a second argument names a folder, it writes every completed snapshot there as ID.raw, and its AMIs as images.xml.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/holdfast-backup/holdfast/replicator/awstest"
+	"github.com/holdfast-backup/holdfast/replicator/awstest/ebs"
+	"github.com/holdfast-backup/holdfast/replicator/awstest/ec2"
+	"github.com/holdfast-backup/holdfast/replicator/awstest/world"
+)
+
+func main() {
+	signal.Ignore(os.Interrupt, syscall.SIGTERM) // whoever started it closes its standard input
+	if err := serve(os.Args[1:], os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "awsd:", err)
+		os.Exit(1)
+	}
+}
+
+func serve(args []string, in io.Reader, out io.Writer) (err error) {
+	if len(args) < 1 || len(args) > 2 {
+		return errors.New("usage: awsd DISK|- [FOLDER]")
+	}
+	s, err := awstest.Start(world.New(), ebs.Options{}, ec2.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	ready := struct {
+		URL       string   `json:"url"`
+		Image     string   `json:"image,omitempty"`
+		Snapshots []string `json:"snapshots,omitempty"`
+	}{URL: s.URL}
+	if args[0] != "-" {
+		disk, err := world.OpenFile(args[0])
+		if err != nil {
+			return err
+		}
+		defer disk.Close()
+		sample := ec2.AddSample(s.EC2, disk, world.NewBlocks(nil))
+		ready.Image, ready.Snapshots = ec2.SampleImage, []string{sample.Root.ID, sample.Data.ID}
+	}
+	if err := json.NewEncoder(out).Encode(ready); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, in); err != nil {
+		return err
+	}
+	if len(args) < 2 {
+		return nil
+	}
+	return dump(s, args[1])
+}
+
+// dump writes what the account holds.
+func dump(s *awstest.Server, dir string) error {
+	var images strings.Builder
+	for _, x := range s.EC2.Items("image") {
+		fmt.Fprintf(&images, "<item>%s</item>\n", x)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "images.xml"), []byte(images.String()), 0o600); err != nil {
+		return err
+	}
+	for _, snap := range s.World.Snapshots() {
+		if snap.State != "completed" {
+			continue
+		}
+		if err := raw(snap, filepath.Join(dir, snap.ID+".raw")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func raw(s *world.Snapshot, path string) (err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := f.Truncate(s.SizeGiB << 30); err != nil {
+		return err
+	}
+	buf := make([]byte, world.BlockSize)
+	for n, ok := s.Content.Next(0); ok; n, ok = s.Content.Next(n + 1) {
+		s.Content.Read(n, buf)
+		if _, err := f.WriteAt(buf, n*world.BlockSize); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,222 @@
+package backup
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/holdfast-backup/holdfast/replicator/source"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/tree"
+)
+
+// imagePlan walks an image's listing beside the extents of its base. It holds one range of each.
+type imagePlan struct {
+	blocks []source.Block // of the range at hand
+	same   bool           // all of them are as in the base
+	since  bool           // same means something
+
+	next   func() (source.Block, error, bool)
+	ahead  source.Block // the block behind the range at hand, if more
+	more   bool
+	last   int64
+	oldest func() (format.Extent, error, bool)
+	old    *format.Extent // the base's extent at or behind the range at hand
+	image  *imageTask
+	known  map[int64]format.Chunk
+}
+
+// newImagePlan starts both walks; stop ends them.
+func (r *imageReader) newImagePlan(ctx context.Context) (_ *imagePlan, stop func()) {
+	p := &imagePlan{image: r.t.image, last: -1, known: map[int64]format.Chunk{}}
+	p.since, _ = r.img.Since()
+	next, stopNext := iter.Pull2(r.img.Blocks(ctx))
+	p.next = next
+	if p.image.base == nil {
+		p.oldest = func() (format.Extent, error, bool) { return format.Extent{}, nil, false }
+		return p, stopNext
+	}
+	inner := func(x format.Extent) { p.image.inner = append(p.image.inner, x) }
+	old, stopOld := iter.Pull2(tree.Extents(ctx, r.s.Extent, p.image.base, 0, inner))
+	p.oldest = old
+	return p, func() { stopNext(); stopOld() }
+}
+
+// list collects the blocks of a range and the base's extent.
+func (p *imagePlan) list(end *rangeEnd) error {
+	p.blocks, p.same = p.blocks[:0], true
+	limit := (end.from + end.size + format.ImageBlock - 1) / format.ImageBlock
+	for {
+		if !p.more {
+			b, err, ok := p.next()
+			if err != nil {
+				return err
+			}
+			if !ok {
+				break
+			}
+			if b.N <= p.last {
+				return fmt.Errorf("block %d is listed behind block %d", b.N, p.last)
+			}
+			p.ahead, p.more, p.last = b, true, b.N
+		}
+		if p.ahead.N >= limit {
+			break
+		}
+		p.blocks, p.same, p.more = append(p.blocks, p.ahead), p.same && p.ahead.Same, false
+	}
+	end.digest = blocksDigest(p.blocks)
+	return p.listOld(end)
+}
+
+// listOld finds the base's extent of the same place. What there is between is left behind.
+func (p *imagePlan) listOld(end *rangeEnd) error {
+	for {
+		if p.old == nil {
+			x, err, ok := p.oldest()
+			if err != nil {
+				return fmt.Errorf("read where the image was: %w", err)
+			}
+			if !ok {
+				return nil
+			}
+			p.old = &x
+		}
+		if p.old.From > end.from {
+			return nil
+		}
+		x := p.old
+		p.old = nil
+		if x.From == end.from && x.Size == end.size {
+			end.was = x
+			return nil
+		}
+		p.image.left = append(p.image.left, *x)
+	}
+}
+
+// rest leaves behind what the base has more, and refuses blocks behind the image's end.
+func (p *imagePlan) rest() error {
+	if p.more {
+		return fmt.Errorf("block %d is listed behind the image's end", p.ahead.N)
+	}
+	if _, err, ok := p.next(); err != nil || ok {
+		return errors.Join(err, errors.New("blocks are listed behind the image's end"))
+	}
+	for {
+		x, err, ok := p.oldest()
+		if p.old != nil {
+			p.image.left, p.old = append(p.image.left, *p.old), nil
+		}
+		if err != nil || !ok {
+			return err
+		}
+		p.image.left = append(p.image.left, x)
+	}
+}
+
+// chunksWere gives the base's chunks of a range by block, where they mean something.
+func (p *imagePlan) chunksWere(ctx context.Context, s *repo.Session, end *rangeEnd) (map[int64]format.Chunk, error) {
+	clear(p.known)
+	if !p.since || end.was == nil || end.was.Hole {
+		return p.known, nil
+	}
+	at := end.from
+	for c, err := range tree.ExtentChunks(ctx, s.Extent, *end.was) {
+		if err != nil {
+			return nil, fmt.Errorf("read where the image was: %w", err)
+		}
+		if !c.Hole && (at%format.ImageBlock != 0 || c.Size != min(format.ImageBlock, end.from+end.size-at)) {
+			return nil, fmt.Errorf("read where the image was: chunk of %d bytes at %d: %w", c.Size, at, format.ErrMalformed)
+		}
+		if !c.Hole {
+			p.known[at/format.ImageBlock] = c
+		}
+		at += c.Size
+	}
+	return p.known, nil
+}
+
+func appendNumber(b []byte, n int64) []byte { return binary.BigEndian.AppendUint64(b, uint64(n)) }
+
+// resolveImage brings the needs list up to date, and puts the extents of a very large image on pages of their own.
+func (m *manifest) resolveImage(ctx context.Context, t *task) error {
+	image := t.image
+	count, sign := image.taken, int64(1)
+	if image.base == nil || image.base != t.old {
+		if err := m.letGo(ctx, t); err != nil {
+			return err
+		}
+	} else {
+		count, sign = image.left, -1
+		for _, x := range image.inner {
+			m.needs.drops(x)
+		}
+	}
+	for _, x := range count {
+		if sign < 0 && !m.needs.beyond {
+			break
+		}
+		if err := m.needs.extent(ctx, x, m.s, sign); err != nil {
+			return fmt.Errorf("read where %q was: %w", t.entry.Key, err)
+		}
+	}
+	if len(t.entry.Extents) <= format.MaxEntryChunks {
+		return nil
+	}
+	return m.innerPages(ctx, t)
+}
+
+// innerPages writes pages of level 1, or refers to the base's where they are the same.
+func (m *manifest) innerPages(ctx context.Context, t *task) error {
+	all := t.entry.Extents
+	t.entry.Extents = nil
+	var slots []*tree.Slot
+	for len(all) > 0 {
+		n := min(innerExtents, len(all))
+		x := format.Extent{Level: 1, From: all[0].From}
+		var page []byte
+		var err error
+		for _, line := range all[:n] {
+			x.Size += line.Size
+			if page, err = line.AppendLine(page); err != nil {
+				return err
+			}
+		}
+		all = all[n:]
+		x.Sum = sha256.Sum256(page)
+		var slot *tree.Slot
+		if o, ok := sameExtent(t.image.inner, x); ok && m.mend == nil {
+			x.Object, x.Frame = o.Object, o.Frame
+		} else if slot, err = m.sink.Page(ctx, page); err != nil {
+			return err
+		}
+		slots = append(slots, slot)
+		t.entry.Extents = append(t.entry.Extents, x)
+	}
+	if err := m.sink.Seal(ctx); err != nil {
+		return err
+	}
+	for i, slot := range slots {
+		x := &t.entry.Extents[i]
+		if slot != nil {
+			x.Object, x.Frame = slot.Object, slot.Frame
+		}
+		if err := m.needs.add(x.Object, x.Frame.Length); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// letGo takes an image that is not in the point off the needs list; of other entries the planner did.
+func (e *engine) letGo(ctx context.Context, t *task) error {
+	if t.image == nil || t.old == nil || !isDisk(t.old) {
+		return nil
+	}
+	return e.needs.dropsEntry(ctx, t.old, e.s)
+}

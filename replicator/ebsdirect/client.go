@@ -1,0 +1,195 @@
+// Package ebsdirect reads and writes EBS snapshots block by block through the EBS direct APIs: the part that the ebs and
+// ec2 sources and the restore to a snapshot share. It takes care of pace, retries, deadlines, tokens and checksums.
+//
+// A client that was not made with Options.Write sends GET and nothing else: its transport refuses any other method. Every
+// block is checked against the SHA-256 that came with it before anyone sees it. Memory does not grow with a snapshot: its
+// listings are read page by page as they are needed.
+package ebsdirect
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/ebs"
+
+	"github.com/holdfast-backup/holdfast/store"
+)
+
+// Options of a client.
+type Options struct {
+	Region      string
+	Endpoint    string // URL; empty: AWS
+	Credentials store.CredentialsFunc
+	Write       bool // restores: snapshots may be started, written and completed
+
+	// Requests a second to begin with: AWS's default quotas. A server that throttles is asked less often.
+	BlocksPerSnapshot float64 // default 1,000
+	BlocksPerAccount  float64 // default 1,000
+	Lists             float64 // default 50
+
+	Connections   int           // kept open at most; default 64
+	AnswerTimeout time.Duration // a request without an answer for so long is tried again; default 30 s
+	TryTimeout    time.Duration // and one that is not over after so long; default 2 min
+	MaxBackoff    time.Duration // longest wait between tries; default 20 s
+
+	Transport http.RoundTripper // default: one made for many connections
+}
+
+// attempts is how often one request is tried.
+const attempts = 10
+
+// Client reads, and if it may writes, the snapshots of one region. It is safe for concurrent use.
+type Client struct {
+	o    Options
+	api  *ebs.Client
+	pace *paces
+	idle *http.Transport // our own, to be drained; nil if injected
+}
+
+// New checks the options; nothing is sent.
+func New(o Options) (*Client, error) {
+	if o.Region == "" {
+		return nil, errors.New("ebs: no region given")
+	}
+	for _, d := range []struct {
+		v  *float64
+		or float64
+	}{{&o.BlocksPerSnapshot, 1000}, {&o.BlocksPerAccount, 1000}, {&o.Lists, 50}} {
+		if *d.v <= 0 {
+			*d.v = d.or
+		}
+	}
+	o.Connections = orDefault(o.Connections, 64)
+	o.AnswerTimeout = orDefault(o.AnswerTimeout, 30*time.Second)
+	o.TryTimeout = orDefault(o.TryTimeout, 2*time.Minute)
+	o.MaxBackoff = orDefault(o.MaxBackoff, 20*time.Second)
+	c := &Client{o: o, pace: newPaces(o)}
+	rt := o.Transport
+	if rt == nil {
+		c.idle = NewTransport(o.Connections, o.AnswerTimeout)
+		rt = c.idle
+	}
+	if !o.Write {
+		rt = getOnly{rt}
+	}
+	opts := ebs.Options{
+		Region:      o.Region,
+		Credentials: Credentials(o.Credentials),
+		HTTPClient: &http.Client{
+			Transport:     &paced{next: rt, paces: c.pace, timeout: o.TryTimeout},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		Retryer: Retryer(o.MaxBackoff),
+	}
+	if o.Endpoint != "" {
+		opts.BaseEndpoint = aws.String(o.Endpoint)
+	}
+	c.api = ebs.New(opts)
+	return c, nil
+}
+
+func orDefault[T int | time.Duration](v, d T) T {
+	if v <= 0 {
+		return d
+	}
+	return v
+}
+
+// Close lets go of idle connections.
+func (c *Client) Close() {
+	if c.idle != nil {
+		c.idle.CloseIdleConnections()
+	}
+}
+
+// NewTransport is the standard transport, for many connections to one host.
+func NewTransport(connections int, answer time.Duration) *http.Transport {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   15 * time.Second,
+		ResponseHeaderTimeout: answer,
+		ExpectContinueTimeout: time.Second,
+		MaxIdleConns:          connections,
+		MaxIdleConnsPerHost:   connections,
+		IdleConnTimeout:       30 * time.Second,
+		DisableCompression:    true,
+		ReadBufferSize:        64 << 10,
+		WriteBufferSize:       64 << 10,
+	}
+}
+
+// Retryer tries again what AWS says is worth it, and what its own default leaves out. Its budget of retries is not limited:
+// that of the SDK's default loses reads for good at a server that throttles. Who is throttled waits for his turn in the
+// pace, and so needs no long pause here.
+func Retryer(maxBackoff time.Duration) aws.Retryer {
+	slow := retry.NewExponentialJitterBackoff(maxBackoff)
+	return retry.NewStandard(func(r *retry.StandardOptions) {
+		r.MaxAttempts = attempts
+		r.MaxBackoff = maxBackoff
+		r.RateLimiter = ratelimit.None
+		r.Retryables = append([]retry.IsErrorRetryable{
+			retry.IsErrorRetryableFunc(notTrusted),
+			retry.RetryableErrorCode{Codes: map[string]struct{}{concurrentLimit: {}, "ServiceUnavailable": {}, "Unavailable": {}, "InternalError": {}}},
+		}, r.Retryables...)
+		r.Backoff = retry.BackoffDelayerFunc(func(attempt int, err error) (time.Duration, error) {
+			if IsThrottle(err) {
+				return time.Duration(attempt) * (10 + time.Duration(rand.Int64N(40))) * time.Millisecond, nil
+			}
+			return slow.BackoffDelay(attempt, err)
+		})
+	})
+}
+
+// notTrusted keeps the SDK from asking again a server whose certificate it does not trust.
+func notTrusted(err error) aws.Ternary {
+	if errors.As(err, new(*tls.CertificateVerificationError)) {
+		return aws.FalseTernary
+	}
+	return aws.UnknownTernary
+}
+
+// Credentials gives the SDK ours; nil: none.
+func Credentials(get store.CredentialsFunc) aws.CredentialsProvider {
+	if get == nil {
+		return aws.AnonymousCredentials{}
+	}
+	return aws.NewCredentialsCache(provider{get}, func(c *aws.CredentialsCacheOptions) { c.ExpiryWindow = 5 * time.Minute })
+}
+
+type provider struct{ get store.CredentialsFunc }
+
+// Retrieve implements aws.CredentialsProvider.
+func (p provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	c, err := p.get(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return aws.Credentials{}, err
+		}
+		return aws.Credentials{}, fmt.Errorf("%w: %w", store.ErrCredentials, err)
+	}
+	return aws.Credentials{
+		AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken,
+		Expires: c.Expires, CanExpire: !c.Expires.IsZero(), Source: "holdfast",
+	}, nil
+}
+
+// getOnly lets nothing through that could change a source.
+type getOnly struct{ next http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (g getOnly) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method != http.MethodGet {
+		return nil, fmt.Errorf("refused to send %s to a source: sources are only read", r.Method)
+	}
+	return g.next.RoundTrip(r)
+}

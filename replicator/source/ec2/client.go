@@ -1,0 +1,136 @@
+package ec2source
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	"github.com/aws/smithy-go"
+	"golang.org/x/time/rate"
+
+	"github.com/holdfast-backup/holdfast/replicator/ebsdirect"
+)
+
+// clients are the services that know of machines.
+type clients struct {
+	ec2     *ec2.Client
+	scaling *autoscaling.Client
+	elb     *elasticloadbalancingv2.Client
+}
+
+const (
+	attempts    = 8  // how often one request is tried
+	connections = 16 // kept open
+)
+
+// connect makes the clients. They are built from options alone, so no environment variable changes where requests go.
+func (s *Source) connect() {
+	rt := s.o.Transport
+	if rt == nil {
+		s.idle = ebsdirect.NewTransport(connections, time.Minute)
+		rt = s.idle
+	}
+	hc := &http.Client{
+		Transport:     onlyAsks{next: rt, limit: rate.NewLimiter(rate.Limit(s.o.Rate), max(int(2*s.o.Rate), 1))},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	// EC2's throttles last for seconds, so each wait is longer than the one before.
+	again := retry.NewStandard(func(r *retry.StandardOptions) {
+		r.MaxAttempts, r.MaxBackoff, r.RateLimiter = attempts, s.o.MaxBackoff, ratelimit.None
+	})
+	var base *string
+	if s.o.Endpoint != "" {
+		base = aws.String(s.o.Endpoint)
+	}
+	keys := ebsdirect.Credentials(s.o.Credentials)
+	s.clients = clients{
+		ec2:     ec2.New(ec2.Options{Region: s.o.Region, BaseEndpoint: base, Credentials: keys, HTTPClient: hc, Retryer: again}),
+		scaling: autoscaling.New(autoscaling.Options{Region: s.o.Region, BaseEndpoint: base, Credentials: keys, HTTPClient: hc, Retryer: again}),
+		elb: elasticloadbalancingv2.New(elasticloadbalancingv2.Options{
+			Region: s.o.Region, BaseEndpoint: base, Credentials: keys, HTTPClient: hc, Retryer: again,
+		}),
+	}
+}
+
+func (s *Source) drain() {
+	if s.idle != nil {
+		s.idle.CloseIdleConnections()
+	}
+}
+
+// onlyAsks lets nothing through that could change anything, and keeps to a rate.
+type onlyAsks struct {
+	next  http.RoundTripper
+	limit *rate.Limiter
+}
+
+// maxRequest bounds a request's body, which is what the SDK made of a few arguments.
+const maxRequest = 1 << 20
+
+// RoundTrip implements http.RoundTripper.
+func (o onlyAsks) RoundTrip(req *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(io.LimitReader(req.Body, maxRequest+1))
+	_ = req.Body.Close()
+	if err != nil || len(body) > maxRequest {
+		return nil, fmt.Errorf("a request that cannot be read is not sent: %w", err)
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil || len(form["Action"]) != 1 || !strings.HasPrefix(form.Get("Action"), "Describe") || req.URL.RawQuery != "" {
+		return nil, fmt.Errorf("refused to send %q to a source: sources are only read", form.Get("Action"))
+	}
+	if err := o.limit.Wait(req.Context()); err != nil {
+		return nil, err
+	}
+	req = req.Clone(req.Context())
+	req.Body = io.NopCloser(bytes.NewReader(body))
+	return o.next.RoundTrip(req)
+}
+
+// codeOf is AWS's error code, or nothing.
+func codeOf(err error) string {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		return api.ErrorCode()
+	}
+	return ""
+}
+
+// refused reports whether err says that this one action is not to be had, and in what words that is recorded.
+func refused(err error) (why string, ok bool) {
+	switch codeOf(err) {
+	case "UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "UnauthorizedAccess":
+		return "access denied", true
+	case "InvalidAction", "UnsupportedOperation", "OptInRequired", "Unsupported":
+		return "not offered here", true
+	}
+	return "", false
+}
+
+// gone reports whether err says that a resource is no longer there: Invalid*ID.NotFound, in many spellings.
+func gone(err error) bool {
+	code := codeOf(err)
+	return strings.Contains(code, "NotFound") || strings.HasSuffix(code, "Unavailable") && strings.HasPrefix(code, "InvalidAMI")
+}
+
+// actionOf names the action that failed: that of the request, or else of the kind.
+func actionOf(err error, otherwise string) string {
+	op, ok := errors.AsType[*smithy.OperationError](err)
+	if !ok {
+		return otherwise
+	}
+	service := map[string]string{"EC2": "ec2", "Auto Scaling": "autoscaling", "Elastic Load Balancing v2": "elasticloadbalancing"}[op.Service()]
+	if service == "" {
+		return otherwise
+	}
+	return service + ":" + op.Operation()
+}
