@@ -99,7 +99,8 @@ func (w *world) everyCallOfAVerification(t *testing.T) {
 		case len(p.Left()) > 0: // nothing failed
 		case exact:
 			// A byte of a range that is read later on may lie between the frames that are wanted.
-			if !mended && r.Times == 0 && r.Way != faults.Stale && (r.Way != faults.Flipped || r.Nth == 1) {
+			// And a version that may not be asked about is found by its bytes: it might be one that only an attacker can read.
+			if !mended && r.Times == 0 && r.Way != faults.Stale && (r.Way != faults.Flipped || r.Nth == 1) && (r.Op != "stat" || r.Way != faults.Denied) {
 				t.Errorf("%s: passed for good", r)
 			}
 		case mended:

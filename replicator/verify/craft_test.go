@@ -140,7 +140,7 @@ func TestCrafted(t *testing.T) {
 		{"a frame that is not there", crafted{bendChunks: func(c []format.Chunk) { c[0].Frame.Offset += 1 << 20 }}, `"disk" cannot be restored`},
 		{"an extent page of another size", crafted{
 			bendChunks: func(c []format.Chunk) { c[1].Size++ },
-		}, "107001 bytes instead of 107000"},
+		}, "more than its 107000 bytes"},
 		{"an extent page that is another", crafted{bendExtent: func(x *format.Extent) { x.Sum[0]++ }}, `"disk"`},
 		{"the pack is not on the list", crafted{bendNeeds: drop("packs/")}, "needs list leaves it out"},
 		{"a host key copy that is not on the list", crafted{bendNeeds: drop("keys/")}, ""}, // looked at all the same

@@ -13,7 +13,7 @@ import (
 
 // large checks an entry of several chunks: each chunk's hash, and the whole's over all of them in order.
 func (w *walk) large(ctx context.Context, e *format.Entry) error {
-	h := sha256.New()
+	h := newWhole(e)
 	var batch []format.Chunk
 	var size int64
 	object := format.PrefixPacks
@@ -39,7 +39,7 @@ func (w *walk) large(ctx context.Context, e *format.Entry) error {
 	if err := flush(); err != nil {
 		return w.failed(ctx, object, fmt.Sprintf("%q cannot be restored", e.Key), err)
 	}
-	if format.Hash(h.Sum(nil)) != e.SHA256 {
+	if h.sum() != e.SHA256 {
 		w.lost(repo.Damaged, w.p.commit.Manifest.Object, "%q: its chunks are intact, and their sum is not the entry's: %v", e.Key, errDiffers)
 		return nil
 	}
@@ -48,7 +48,7 @@ func (w *walk) large(ctx context.Context, e *format.Entry) error {
 }
 
 // batch fetches the chunks' bytes, checks each, and adds them to h in order. On error it names the object concerned.
-func (w *walk) batch(ctx context.Context, h hash.Hash, chunks []format.Chunk) (string, error) {
+func (w *walk) batch(ctx context.Context, h *whole, chunks []format.Chunk) (string, error) {
 	byPack := map[format.Hash][]int{}
 	var order []format.Hash
 	for i, c := range chunks {
@@ -81,15 +81,42 @@ func (w *walk) batch(ctx context.Context, h hash.Hash, chunks []format.Chunk) (s
 		}
 	}
 	for i, c := range chunks {
-		if c.Hole {
-			if err := zeros(ctx, h, c.Size); err != nil {
-				return "", err
-			}
-			continue
+		if err := h.add(ctx, c, got[i]); err != nil {
+			return "", err
 		}
-		h.Write(got[i])
 	}
 	return "", nil
+}
+
+// whole is the sum over an entry's content. That of an image is made of its chunks' hashes, which were compared.
+type whole struct {
+	bytes hash.Hash
+	image *format.ImageSum
+}
+
+func newWhole(e *format.Entry) *whole {
+	if e.Kind == format.KindImage {
+		return &whole{image: format.NewImageSum(e.Size)}
+	}
+	return &whole{bytes: sha256.New()}
+}
+
+func (h *whole) add(ctx context.Context, c format.Chunk, b []byte) error {
+	switch {
+	case h.image != nil:
+		return h.image.Chunk(c)
+	case c.Hole:
+		return zeros(ctx, h.bytes, c.Size)
+	}
+	h.bytes.Write(b)
+	return nil
+}
+
+func (h *whole) sum() format.Hash {
+	if h.image != nil {
+		return h.image.Sum()
+	}
+	return format.Hash(h.bytes.Sum(nil))
 }
 
 // zeros hashes a hole, which may be of terabytes.

@@ -26,6 +26,7 @@ type group struct {
 type listing struct {
 	ctx    context.Context
 	in     store.Reader
+	passed func(name string, g group) error // told of names that are not asked for; may be nil
 	prefix string
 	next   func() (store.Info, error, bool)
 	stop   func()
@@ -37,20 +38,65 @@ type listing struct {
 func (l *listing) find(name string) (group, error) {
 	dir, _, _ := strings.Cut(name, "/")
 	if prefix := dir + "/"; prefix != l.prefix {
-		l.close()
-		l.prefix = prefix
-		l.next, l.stop = iter.Pull2(l.in.Versions(l.ctx, prefix))
-		if err := l.advance(); err != nil {
+		if err := l.rest(); err != nil {
+			return group{}, err
+		}
+		if err := l.open(prefix); err != nil {
 			return group{}, err
 		}
 	}
 	for l.more && l.head.Name < name {
-		if err := l.advance(); err != nil {
+		if err := l.pass(); err != nil {
 			return group{}, err
 		}
 	}
+	if !l.more || l.head.Name != name {
+		return group{}, nil
+	}
+	return l.group()
+}
+
+// drain passes everything under one prefix.
+func (l *listing) drain(prefix string) error {
+	if err := l.open(prefix); err != nil {
+		return err
+	}
+	return l.rest()
+}
+
+func (l *listing) open(prefix string) error {
+	l.close()
+	l.prefix = prefix
+	l.next, l.stop = iter.Pull2(l.in.Versions(l.ctx, prefix))
+	return l.advance()
+}
+
+// rest passes what is left under the prefix, if anybody wants to know.
+func (l *listing) rest() error {
+	for l.more && l.passed != nil {
+		if err := l.pass(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *listing) pass() error {
+	if l.passed == nil {
+		return l.advance()
+	}
+	name := l.head.Name
+	g, err := l.group()
+	if err != nil {
+		return err
+	}
+	return l.passed(name, g)
+}
+
+// group takes everything that is listed under the name at hand.
+func (l *listing) group() (group, error) {
 	var g group
-	for l.more && l.head.Name == name {
+	for name := l.head.Name; l.more && l.head.Name == name; {
 		if l.head.DeleteMarker {
 			g.markers++
 		} else {

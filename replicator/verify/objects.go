@@ -94,7 +94,7 @@ func (r *run) standing(points []*point, listed remembered) (remembered, error) {
 			r.find(repo.Missing, p.Name, p.ID, "it was written under descriptor %s, which is not in the chain", p.commit.Descriptor)
 		}
 		for _, l := range chain[:n+1] {
-			add(object{name: format.DescriptorName(l.Number, l.Sum), size: l.Size, sum: l.Sum, locks: lockOf(p.lock()), point: p.ID})
+			add(object{name: l.Name, size: l.Size, sum: l.Sum, locks: lockOf(p.lock()), point: p.ID})
 			sum, err := format.ParseName(l.HostKey)
 			if err != nil {
 				return nil, fmt.Errorf("descriptor %d: %w", l.Number, err)
@@ -105,9 +105,10 @@ func (r *run) standing(points []*point, listed remembered) (remembered, error) {
 	return out, nil
 }
 
-// task is one object with what the vault lists under its name.
+// task is one object with what the vault lists under its name; without an object, a name that nobody asked for.
 type task struct {
 	object *object
+	name   string
 	group  group
 }
 
@@ -119,6 +120,20 @@ func (r *run) join(ctx context.Context, objects iter.Seq2[*object, error]) error
 		defer close(tasks)
 		at := &listing{ctx: ctx, in: r.o.In}
 		defer at.close()
+		give := func(t task) error {
+			select {
+			case tasks <- t:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		at.passed = func(name string, g group) error {
+			if seenElsewhere(name) || g.markers == 0 && g.versions < 2 && wellNamed(name) {
+				return nil
+			}
+			return give(task{name: name, group: g})
+		}
 		for o, err := range objects {
 			if err != nil {
 				return err
@@ -127,13 +142,11 @@ func (r *run) join(ctx context.Context, objects iter.Seq2[*object, error]) error
 			if t.group, err = at.find(o.name); err != nil {
 				return err
 			}
-			select {
-			case tasks <- t:
-			case <-ctx.Done():
-				return ctx.Err()
+			if err := give(t); err != nil {
+				return err
 			}
 		}
-		return nil
+		return at.rest()
 	})
 	for range r.o.Concurrency {
 		g.Go(func() error {
@@ -150,6 +163,9 @@ func (r *run) join(ctx context.Context, objects iter.Seq2[*object, error]) error
 
 // check looks at one object.
 func (r *run) check(ctx context.Context, t task) error {
+	if t.object == nil {
+		return r.passed(ctx, t.name, t.group)
+	}
 	r.o.Progress.Objects.Add(1)
 	o := t.object
 	switch {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -44,9 +45,14 @@ func (w *walk) window(ctx context.Context, win []piece) error {
 	return nil
 }
 
-// pieces checks pieces of one pack. Where something is wrong each is looked at by itself, to tell which entries are lost.
+// pieces checks pieces of one pack. Where something is wrong each frame is looked at by itself, to tell which entries are
+// lost.
 func (w *walk) pieces(ctx context.Context, ps []piece) error {
-	name := format.PackName(ps[0].chunk.Pack)
+	pack := ps[0].chunk.Pack
+	name := format.PackName(pack)
+	if err := w.unread.why(pack); err != nil {
+		return w.failed(ctx, name, notDelivered(len(ps), ps[0].key), err)
+	}
 	frames := make([]format.Frame, len(ps))
 	for i, p := range ps {
 		frames[i] = p.chunk.Frame
@@ -60,8 +66,12 @@ func (w *walk) pieces(ctx context.Context, ps []piece) error {
 		return w.failed(ctx, name, "", err)
 	}
 	lost, first, why := 0, "", error(nil)
+	failed := map[format.Frame]error{} // small files share frames
 	for i, p := range ps {
-		err := w.reader.Frames(ctx, name, frames[i:i+1], func(_ int, plain []byte) error { return w.compare(p, plain) })
+		err, again := failed[frames[i]]
+		if !again || errors.Is(err, repo.ErrWrongBytes) { // of one piece, perhaps
+			err = w.reader.Frames(ctx, name, frames[i:i+1], func(_ int, plain []byte) error { return w.compare(p, plain) })
+		}
 		if err == nil {
 			w.done(1)
 			continue
@@ -69,14 +79,22 @@ func (w *walk) pieces(ctx context.Context, ps []piece) error {
 		if _, ok := judge(err); !ok || ctx.Err() != nil {
 			return w.failed(ctx, name, "", err)
 		}
+		failed[frames[i]] = err
 		if lost++; lost == 1 {
 			first, why = p.key, err
+		}
+		if w.unread.note(pack, err) {
+			return w.failed(ctx, name, notDelivered(lost+len(ps)-i-1, first), why)
 		}
 	}
 	if lost == 0 {
 		return nil
 	}
 	return w.failed(ctx, name, fmt.Sprintf("%d entries cannot be restored, the first is %q", lost, first), why)
+}
+
+func notDelivered(n int, first string) string {
+	return fmt.Sprintf("the vault does not deliver it: %d entries were not read, the first is %q", n, first)
 }
 
 func (w *walk) compare(p piece, plain []byte) error {

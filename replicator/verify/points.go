@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
@@ -15,7 +16,7 @@ import (
 func (r *run) strays(ctx context.Context) error {
 	ours := map[string]bool{}
 	for _, l := range r.o.Repository.Chain {
-		ours[format.DescriptorName(l.Number, l.Sum)] = true
+		ours[l.Name] = true
 	}
 	for info, err := range r.o.In.Versions(ctx, format.PrefixDescriptors) {
 		if err != nil {
@@ -80,6 +81,9 @@ func (r *run) point(ctx context.Context, p repo.Point) (*point, error) {
 	r.mu.Lock()
 	r.sum.Points++
 	r.mu.Unlock()
+	if p.Distrusted {
+		r.find(repo.Tampered, p.Name, p.ID, "arrived at %s, after its key was distrusted: it may be a thief's, and is taken only by its ID", p.Arrived.Format(time.RFC3339))
+	}
 	c, err := r.o.Repository.Commit(ctx, r.o.In, p, r.noticed)
 	if err != nil {
 		return nil, r.trouble(ctx, p.Name, p.ID, err)

@@ -126,6 +126,7 @@ type run struct {
 	reader *repo.Reader
 	sample sampler
 	opened atomic.Bool // an entry's content was chosen to be read
+	unread unread
 
 	mu       sync.Mutex // guards what follows
 	sum      Summary
@@ -202,6 +203,9 @@ func (r *run) all(ctx context.Context) error {
 		return err
 	}
 	if err := r.objects(ctx, points); err != nil {
+		return err
+	}
+	if err := r.placements(ctx); err != nil {
 		return err
 	}
 	if err := r.readSpare(ctx); err != nil {

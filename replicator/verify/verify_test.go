@@ -190,7 +190,7 @@ func TestAttacks(t *testing.T) {
 			return put(t, r, info.Name, must(io.ReadAll(body))(t))
 		}, repo.Tampered, repo.Tampered, repo.Tampered},
 		{"a forged second descriptor", func(t *testing.T, r *rig) string {
-			return put(t, r, format.DescriptorName(1, format.Hash{9}), []byte("forged"))
+			return put(t, r, format.DescriptorName(1, format.Hash{9}, make([]byte, 64)), []byte("forged"))
 		}, repo.Tampered, repo.Tampered, repo.Tampered},
 		{"overwritten and unlocked below", both(unlock("packs/"), overwrite("packs/")), repo.Unlocked, repo.Unlocked, repo.Unlocked},
 		{"overwritten and damaged below", both(damage("packs/"), overwrite("packs/")), repo.Damaged, repo.Damaged, repo.Damaged},
