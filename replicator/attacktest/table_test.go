@@ -1,0 +1,113 @@
+package attacktest
+
+import (
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the tables of attacks in docs/threat-model.md anew")
+
+const (
+	docs       = "../../docs/threat-model.md"
+	tableBegin = "<!-- attacks: written by go test ./replicator/attacktest -run TestTable -update -->\n"
+	tableEnd   = "<!-- end of attacks -->\n"
+)
+
+// TestTable holds the tables in docs/threat-model.md against the attacks, and the numbers that are promised against both.
+func TestTable(t *testing.T) {
+	writer, broad, stolen, primary := writerAttacks(), broadAttacks(), stolenAttacks(), primaryAttacks()
+	if len(writer) < 40 || len(primary) < 10 {
+		t.Errorf("%d attacks by the writer's key, %d by the primary's administrator", len(writer), len(primary))
+	}
+	var b strings.Builder
+	seen := map[string]bool{}
+	row := func(name, what, comes string) {
+		if seen[name] {
+			t.Errorf("%s stands twice", name)
+		}
+		seen[name] = true
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", name, what, comes)
+	}
+	list := func(title, where string, rows []attack) {
+		fmt.Fprintf(&b, "\n### %s: %d attacks\n\n| `TestAttacks/SERVER/%s/..` | what is tried | outcome |\n| --- | --- | --- |\n", title, len(rows), where)
+		for _, x := range rows {
+			row(x.name, x.what, string(x.expect))
+		}
+	}
+	list("With the vault writer's key", "writer", writer)
+	list("With a key that may also hide (as `writeFiles` at Backblaze)", "hiding", broad)
+	list("With the whole machine: the writer's key and the host key", "stolen", stolen)
+	fmt.Fprintf(&b, "\n### By the primary's administrator: %d attacks\n\n| `TestAttacks/SERVER/primary/..` | what is done | what the next run comes to |\n| --- | --- | --- |\n", len(primary))
+	for _, x := range primary {
+		row(x.name, x.what, x.seen)
+	}
+	b.WriteString("\n")
+	text, err := os.ReadFile(docs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, rest, ok1 := strings.Cut(string(text), tableBegin)
+	_, tail, ok2 := strings.Cut(rest, tableEnd)
+	if !ok1 || !ok2 {
+		t.Fatalf("%s has no place for the tables", docs)
+	}
+	want := head + tableBegin + b.String() + tableEnd + tail
+	if *update {
+		if err := os.WriteFile(docs, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if string(text) != want {
+		t.Errorf("the tables in %s are not those of the attacks: go test ./replicator/attacktest -run TestTable -update", docs)
+	}
+}
+
+// TestNamedTests: every test that docs/threat-model.md names is there.
+func TestNamedTests(t *testing.T) {
+	text, err := os.ReadFile(docs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := allTests(t)
+	n := 0
+	for _, word := range strings.FieldsFunc(string(text), func(r rune) bool { return r == '`' || r == ' ' || r == '\n' || r == ',' || r == '|' || r == '/' }) {
+		if len(word) > 4 && strings.HasPrefix(word, "Test") && word[4] >= 'A' && word[4] <= 'Z' {
+			n++
+			if !all[word] {
+				t.Errorf("docs/threat-model.md names %s, and there is no such test", word)
+			}
+		}
+	}
+	if n < 40 {
+		t.Errorf("only %d tests are named", n)
+	}
+}
+
+// allTests gives the names of all tests in the tree.
+func allTests(t *testing.T) map[string]bool {
+	t.Helper()
+	out := map[string]bool{}
+	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		for line := range strings.Lines(string(b)) {
+			if rest, ok := strings.CutPrefix(line, "func Test"); ok {
+				name, _, _ := strings.Cut(rest, "(")
+				out["Test"+name] = true
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
