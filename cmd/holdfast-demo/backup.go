@@ -23,6 +23,7 @@ func (d *demo) backUp(ctx context.Context) error {
 	}
 	d.job.knows("SOURCE", d.reader)
 	d.job.knows("VAULT", d.writer)
+	d.job.knows("CLOUD", newAccount("cloud-reader"))
 	if _, err := d.job.holdfast(ctx, []int{0}, "init"); err != nil {
 		return err
 	}
@@ -79,8 +80,11 @@ sources:
   - name: %s
     url: %s
     credentials: env:SOURCE
+  - name: %s
+    url: ec2://%s?endpoint=%s
+    credentials: env:CLOUD
 retention: {daily: 35d, weekly: 12w, monthly: 12mo}
-`, d.vaultURL(), strings.Join(recipients, "\n    - "), sourceName, d.liveURL())
+`, d.vaultURL(), strings.Join(recipients, "\n    - "), sourceName, d.liveURL(), machinesName, region, d.machines.URL)
 	if d.verbose {
 		d.story.say("holdfast.yaml:")
 		d.story.say("%s", text)

@@ -34,6 +34,10 @@ type demo struct {
 	writer           account // writes into the vault
 	restorer         account // reads the vault
 
+	aws      string // the program that plays the cloud
+	disk     string // the web server's root volume, as it was
+	machines *cloud
+
 	live   []sourceFile // what the live bucket was filled with
 	job    *machine
 	points [2]point // as the two runs made them
@@ -46,6 +50,9 @@ type demo struct {
 	harmed   []string
 
 	restored [2]restored
+
+	imageTook    time.Duration // of the AMI's restore
+	imageDiffers []string
 }
 
 // point is one run, and what the live bucket held at that moment.
@@ -93,6 +100,7 @@ func (d *demo) cleanUp() error {
 			s.stop()
 		}
 	}
+	_ = d.machines.stop() // of what it writes nobody wants anything any more
 	if d.keep {
 		d.story.say("\nEverything is in %s (-keep).", d.dir)
 		return nil
@@ -105,6 +113,7 @@ func (d *demo) setTheStage(ctx context.Context) (err error) {
 	d.story.act("A company and two vendors that know nothing of each other")
 	var files []sourceFile
 	began := time.Now()
+	whole := ctx
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
 		d.bin, err = buildHoldfast(ctx, d.dir, d.program)
@@ -130,12 +139,16 @@ func (d *demo) setTheStage(ctx context.Context) (err error) {
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	if err := d.setUpMachines(whole, files); err != nil {
+		return err
+	}
 	d.story.say("primary   %s  bucket %s, versioning on", d.primary.url, liveBucket)
 	d.story.say("off-site  %s  bucket %s, object lock on", d.offsite.url, vaultBucket)
 	d.story.say("Two processes, with separate administrators. Three more keys, and not one of them can delete:")
 	d.story.say("uploads-reader (reads the live bucket), vault-writer (puts and locks), vault-reader (reads the vault).")
 	d.story.say("The live bucket got %s: files of the Go installation, with headers, metadata and tags. (%s)",
 		plural(len(files)+len(oddObjects()), "object"), seconds(time.Since(began)))
+	d.story.say("cloud     %s  a web server, its AMI and the AMI's two snapshots: Holdfast's in-test server of EC2", d.machines.URL)
 	d.live = files
 	d.job, err = d.newMachine("job")
 	return err

@@ -19,14 +19,9 @@ func buildHoldfast(ctx context.Context, dir, ready string) (string, error) {
 	if ready != "" {
 		return filepath.Abs(ready)
 	}
-	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	root, err := treeRoot(ctx)
 	if err != nil {
-		return "", fmt.Errorf("go env GOMOD: %w", err)
-	}
-	// The root of the tree is two folders above this module.
-	root := filepath.Dir(filepath.Dir(filepath.Dir(strings.TrimSpace(string(out)))))
-	if _, err := os.Stat(filepath.Join(root, "cmd", "holdfast", "main.go")); err != nil {
-		return "", fmt.Errorf("the demo builds Holdfast from the tree it lies in; run it there, with go -C cmd/holdfast-demo run . (%w)", err)
+		return "", err
 	}
 	bin := filepath.Join(dir, "holdfast")
 	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", bin, "./cmd/holdfast")
@@ -35,6 +30,20 @@ func buildHoldfast(ctx context.Context, dir, ready string) (string, error) {
 		return "", fmt.Errorf("build holdfast: %w\n%s", err, bytes.TrimSpace(out))
 	}
 	return bin, nil
+}
+
+// treeRoot is the folder of the tree that this demo lies in.
+func treeRoot(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("go env GOMOD: %w", err)
+	}
+	// It is two folders above this module.
+	root := filepath.Dir(filepath.Dir(filepath.Dir(strings.TrimSpace(string(out)))))
+	if _, err := os.Stat(filepath.Join(root, "cmd", "holdfast", "main.go")); err != nil {
+		return "", fmt.Errorf("the demo builds Holdfast from the tree it lies in; run it there, with go -C cmd/holdfast-demo run . (%w)", err)
+	}
+	return root, nil
 }
 
 // machine is a computer that holdfast runs on: a folder and an environment of its own, and nothing of anybody else's.

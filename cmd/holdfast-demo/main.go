@@ -19,9 +19,10 @@ import (
 
 const help = `Usage: go -C cmd/holdfast-demo run . [flags]
 
-Starts two S3 servers on this machine, fills one, backs it up into the other with the
-real holdfast program, destroys everything an attacker could reach, restores into a
-third server, and compares. Exits 1 if one byte or one header differs.
+Starts two S3 servers on this machine and an account with a machine in it (an in-test
+server of EC2), fills one, backs it up into the other with the real holdfast program,
+destroys everything an attacker could reach, restores into a third server and an empty
+account, and compares. Exits 1 if one byte or one header differs.
 
 `
 

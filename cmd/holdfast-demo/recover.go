@@ -57,7 +57,7 @@ func (d *demo) restore(ctx context.Context) error {
 		d.story.say("Compared, byte for byte and value for value, with what was recorded before the attack:\n  %s, %s: %s.",
 			bytesOf(got.bytes()), got.summary(), plural(len(d.restored[i].differences), "difference"))
 	}
-	return nil
+	return d.restoreMachines(ctx, m, vault)
 }
 
 // verify shows that the junk was noticed, and is no more than that.

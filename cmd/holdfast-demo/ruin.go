@@ -20,6 +20,9 @@ func (d *demo) attackPrimary(ctx context.Context) error {
 	}
 	d.lost = deleted
 	d.story.say("Deleted: %s, old ones among them, and %s. (%s)", plural(deleted, "object version"), plural(buckets, "bucket"), seconds(time.Since(began)))
+	if err := d.deleteMachines(ctx); err != nil {
+		return fmt.Errorf("the attack on the machines: %w", err)
+	}
 	d.story.say("The machine that ran the backups goes too: its configuration, host key and cache are wiped.")
 	d.primary.stop()
 	if d.keep {

@@ -39,6 +39,7 @@ func (d *demo) sumUp() error {
 		p := d.points[i].bucket
 		row(fmt.Sprintf("point %d: %s, %s", i+1, plural(len(p), "object"), bytesOf(p.bytes())), r.where+" in "+seconds(r.took), number(len(r.differences)))
 	}
+	row("AMI with its snapshots", "an empty account in "+seconds(d.imageTook), number(len(d.imageDiffers)))
 	if err := t.Flush(); err != nil {
 		return err
 	}
@@ -64,6 +65,10 @@ func (d *demo) verdict() error {
 		if len(r.differences) > 0 {
 			errs = append(errs, fmt.Errorf("%w: point %d: %s", errDiffers, i+1, plural(len(r.differences), "difference")))
 		}
+	}
+	for _, line := range d.imageDiffers {
+		d.story.say("DIFFERS in the AMI: %s", line)
+		errs = append(errs, fmt.Errorf("%w: %s", errDiffers, line))
 	}
 	if len(d.harmed) > 0 {
 		errs = append(errs, fmt.Errorf("the attack harmed %s in the vault", plural(len(d.harmed), "object")))

@@ -18,6 +18,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store/meter"
 	"github.com/holdfast-backup/holdfast/store/retry"
 	"github.com/holdfast-backup/holdfast/store/s3store"
+	"github.com/holdfast-backup/holdfast/store/s3store/attacker"
 )
 
 // This file is the one list of drivers. A new vendor is a case in driver or openSource.
@@ -103,6 +104,38 @@ func (b *backends) driver(v *vault, ref credentials.Ref) (driver, error) {
 	return nil, fmt.Errorf("no driver for %q", v.url.Kind)
 }
 
+// openRemover gives the one thing that can delete. Only prune asks for it.
+func (b *backends) openRemover(at location.Location, ref credentials.Ref) (store.Remover, func() error, error) {
+	again := retry.New(retry.Options{Notify: func(e retry.Event) { b.ui.detail("trying again in %s: %v", e.Wait, e.Err) }})
+	switch at.Kind {
+	case location.S3:
+		get, err := credentials.Resolve(ref, b.dir, b.env)
+		if err != nil {
+			return nil, nil, err
+		}
+		s, err := s3store.New(s3store.Options{Location: at.S3, Credentials: get, Connections: b.connections, UserAgent: userAgent()})
+		if err != nil {
+			return nil, nil, err
+		}
+		return again.Remover(s), s.Close, nil
+	case location.File:
+		s, err := dirstore.Open(at.Path, dirstore.Options{})
+		if err != nil {
+			return nil, nil, err
+		}
+		return again.Remover(s), s.Close, nil
+	}
+	return nil, nil, fmt.Errorf("no driver for %q", at.Kind)
+}
+
+// openAttacker gives what asks a bucket for what a job must never ask for: doctor and drill only.
+func (b *backends) openAttacker(at location.Location, get store.CredentialsFunc) (*attacker.Attacker, error) {
+	if at.Kind != location.S3 {
+		return nil, fmt.Errorf("%s is no bucket: there is nothing to ask it", at)
+	}
+	return attacker.New(attacker.Options{Location: at.S3, Credentials: get, UserAgent: userAgent()})
+}
+
 // openSource opens a source; nothing is sent yet. The credentials are nil for a directory.
 func (b *backends) openSource(s config.Source) (source.Source, store.CredentialsFunc, error) {
 	switch s.URL.Kind {
@@ -130,6 +163,12 @@ func (b *backends) openSource(s config.Source) (source.Source, store.Credentials
 			return nil, nil, fmt.Errorf("source %s: %w", s.Name, err)
 		}
 		return src, nil, nil
+	}
+	if s.URL.Kind == location.EBS {
+		return b.openDisks(s)
+	}
+	if s.URL.Kind == location.EC2 {
+		return b.openMachines(s)
 	}
 	return nil, nil, fmt.Errorf("source %s: no driver for %q", s.Name, s.URL.Kind)
 }

@@ -49,6 +49,9 @@ var (
 	errIncomplete = errors.New("finished, but incomplete")
 	errAlarm      = errors.New("finished, with an alarm")
 	errDamage     = errors.New("damaged or not protected")
+
+	errUnprotected = errors.New("not protected")                       // doctor's critical findings
+	errWarned      = errors.New("protected, and something is to mend") // doctor's warnings
 )
 
 // outcome is a kind of error with its exit code and its name in JSON.
@@ -66,7 +69,7 @@ func next(name string) string {
 		return "the vendor does not take this access key, its secret or its session token: it was mistyped, has expired or was revoked. " +
 			"Renew what `credentials` names, and run the command again"
 	case "denied":
-		return "these credentials lack a right, or the bucket is not theirs: compare the user's policy with the one in the README, and run the command again"
+		return "these credentials lack a right, or the bucket is not theirs: compare the user's policy with the one that `holdfast policy` prints, and run the command again"
 	case "clock":
 		return "set this machine's clock (NTP), and run the command again"
 	case "exists":
@@ -100,6 +103,10 @@ func next(name string) string {
 		return "check the path, and whether the disk or share it lies on is mounted"
 	case "fingerprint":
 		return "check the vault's URL and prefix, and the digits on the paper; do not go on before you know why they differ"
+	case "unprotected":
+		return "mend what is listed as critical, each as its line says, and run `holdfast doctor` again; until then do not rely on this copy"
+	case "warnings":
+		return "mend what is listed as a warning, each as its line says, and run `holdfast doctor` again"
 	case "alarm":
 		return "nothing is lost, but somebody wrote to the vault, or, in a directory, its disk fails: take the vault writer's key away and make a new one, keep this output, and run `holdfast verify`"
 	}
@@ -136,8 +143,10 @@ func outcomes() []outcome {
 		{browse.ErrAmbiguous, exitUsage, "ambiguous"},
 		{browse.ErrNotFound, exitFailed, "no_point"},
 		{errNoMatch, exitFailed, "no_match"},
+		{errNoEntry, exitFailed, "no_entry"},
 		{browse.ErrOnlyIncomplete, exitFailed, "only_incomplete"},
 		{errDamage, exitDamage, "damaged"},
+		{errUnprotected, exitDamage, "unprotected"},
 		{cache.ErrBusy, exitFailed, "already_running"},
 		{repo.ErrRefused, exitFailed, "refused"},
 		{repo.ErrNotLocked, exitFailed, "no_lock"},
@@ -170,6 +179,7 @@ func outcomes() []outcome {
 		{restore.ErrStop, exitFailed, "stopped"},
 		{errIncomplete, exitIncomplete, "incomplete"},
 		{errAlarm, exitAlarm, "alarm"},
+		{errWarned, exitAlarm, "warnings"},
 	}
 }
 

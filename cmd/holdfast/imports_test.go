@@ -49,12 +49,12 @@ func goList(t *testing.T, args ...string) []pkg {
 var layers = []string{"cmd", "replicator", "store", "crypto"}
 
 // drivers are siblings that must not know one another.
-var drivers = []string{"store/s3store", "store/dirstore", "store/memstore", "replicator/source/s3", "replicator/source/dir"}
+var drivers = []string{"store/s3store", "store/dirstore", "store/memstore", "replicator/source/s3", "replicator/source/dir", "replicator/source/ebs", "replicator/source/ec2"}
 
 // homes are the only places whose production code may import what is named, by prefix.
 var homes = map[string][]string{
 	"github.com/minio/minio-go/":              {"store/s3store", "store/storetest/servers"},
-	"github.com/aws/":                         {"replicator/source/s3", "replicator/restore", "cmd/holdfast/internal/credentials"},
+	"github.com/aws/":                         {"replicator/source/s3", "replicator/source/ebs", "replicator/source/ec2", "replicator/ebsdirect", "replicator/restore", "cmd/holdfast/internal/credentials"},
 	"github.com/klauspost/compress":           {"store/repo/pack"},
 	"github.com/cockroachdb/":                 {"store/repo/cache"},
 	"go.etcd.io/bbolt":                        {"store/repo", "replicator", "cmd"},
@@ -65,8 +65,10 @@ var homes = map[string][]string{
 	"filippo.io/age":                          {"crypto"},
 	module + "store/storetest":                {"store/storetest"},
 	module + "replicator/source/sourcetest":   {"replicator/source/sourcetest"},
-	module + "replicator/source/memsource":    {"replicator/source/memsource", "replicator/source/sourcetest"},
+	module + "replicator/source/memsource":    {"replicator/source/memsource", "replicator/source/sourcetest", "replicator/lifetest"},
+	module + "replicator/awstest":             {"replicator/awstest"},
 	module + "cmd/":                           {"cmd"},
+	module + "store/s3store/attacker":         {"cmd"},
 	module + "replicator/restore/restoretest": {"replicator/restore/restoretest"},
 	"testing":                                 {"store/storetest", "replicator/source/sourcetest", "replicator/restore/restoretest"},
 	"github.com/rogpeppe/go-internal/":        {},
@@ -154,6 +156,8 @@ func TestImportFault(t *testing.T) {
 		{"crypto/seal", module + "store", true},
 		{"replicator/backup", module + "cmd/holdfast/internal/config", true},
 		{"store/s3store", module + "store/dirstore", true},
+		{"replicator/backup", module + "store/s3store/attacker", true},
+		{"cmd/holdfast", module + "store/s3store/attacker", false},
 		{"store/dirstore", module + "store/repo/format", true},
 		{"replicator/source/s3", module + "replicator/source/dir", true},
 		{"replicator/source/s3", module + "replicator/source", false},

@@ -39,7 +39,7 @@ func (a *app) keyCommand() *cobra.Command {
 		},
 	}
 	cmd.SuggestionsMinimumDistance = 2
-	cmd.AddCommand(a.keyRecoverCommand())
+	cmd.AddCommand(a.keyRecoverCommand(), a.keyRotateCommand(), a.keyAddRecipientCommand())
 	return cmd
 }
 

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
 	"github.com/holdfast-backup/holdfast/replicator/browse"
+	"github.com/holdfast-backup/holdfast/replicator/renew"
+	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -16,6 +20,9 @@ const pointsHelp = `List the recovery points of SOURCE, of all sources if none i
 
 No key is needed. SIGNED is the time that SOURCE@TIME goes by. A point that arrived over an hour after it was signed is marked late;
 one that cannot be read any more is listed as damaged, and the exit code is then 5.
+
+PROTECTED UNTIL is when the first lock ends of all that the point needs, as read back from the vault. Where that is before KEPT
+UNTIL it says so, and the exit code is 5 as well. Of a vault with many stored objects the locks are read with --read-locks only.
 ` + readerHelp
 
 // pointJSON is one recovery point for scripts.
@@ -27,11 +34,13 @@ type pointJSON struct {
 	SignedAt    string   `json:"signed_at"`
 	ArrivedAt   string   `json:"arrived_at"`
 	RetainUntil string   `json:"retain_until"`
+	Protected   string   `json:"protected_until,omitempty"` // as the locks are; "none": something has no lock. Absent: they were not read
 	Entries     int64    `json:"entries"`
 	Bytes       int64    `json:"bytes"`
 	Missing     int64    `json:"missing"`
 	Status      string   `json:"status"` // complete, incomplete, damaged
 	Late        bool     `json:"late"`
+	Distrusted  bool     `json:"distrusted,omitempty"`
 	Slots       []string `json:"slots,omitempty"`
 	Mode        string   `json:"mode,omitempty"`
 	SourceKind  string   `json:"source_kind,omitempty"`
@@ -40,6 +49,7 @@ type pointJSON struct {
 
 func (a *app) pointsCommand() *cobra.Command {
 	var f readerFlags
+	var locks bool
 	cmd := &cobra.Command{
 		Use:               "points [SOURCE]",
 		Short:             "List recovery points",
@@ -47,14 +57,15 @@ func (a *app) pointsCommand() *cobra.Command {
 		Args:              takes(0, 1),
 		ValidArgsFunction: a.completeSources(1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
-			return a.points(ctx, &f, append(args, "")[0])
+			return a.points(ctx, &f, append(args, "")[0], locks)
 		}),
 	}
 	f.add(cmd, a)
+	cmd.Flags().BoolVar(&locks, "read-locks", false, "read the lock of every stored object, however many there are: a request each")
 	return cmd
 }
 
-func (a *app) points(ctx context.Context, f *readerFlags, source string) (err error) {
+func (a *app) points(ctx context.Context, f *readerFlags, source string, locks bool) (err error) {
 	if source != "" && !format.ValidName(source) {
 		return usage(fmt.Errorf("%q is no name of a source: lower-case letters, digits, - and _, at most 40", source))
 	}
@@ -65,22 +76,32 @@ func (a *app) points(ctx context.Context, f *readerFlags, source string) (err er
 	defer func() { err = errors.Join(err, r.close()) }()
 	table := tabwriter.NewWriter(a.ui.out, 0, 0, 2, ' ', 0)
 	var damaged together
-	n := 0
+	var points []browse.Point
 	for p, err := range browse.Points(ctx, r.view(), source) {
 		if err != nil {
 			return err
 		}
-		if n++; n == 1 && !a.ui.json {
-			fmt.Fprintln(table, "POINT\tSOURCE\tSIGNED\tKEPT UNTIL\tENTRIES\tSIZE\tSTATUS")
+		points = append(points, p)
+	}
+	held, err := r.protections(ctx, points, locks)
+	if err != nil {
+		return err
+	}
+	for i, p := range points {
+		if i == 0 && !a.ui.json {
+			fmt.Fprintln(table, "POINT\tSOURCE\tSIGNED\tKEPT UNTIL\tPROTECTED UNTIL\tENTRIES\tSIZE\tSTATUS")
 		}
 		if p.Err != nil {
 			damaged = append(damaged, &marked{errDamage, p.Err})
 		}
-		if err := r.printPoint(table, p); err != nil {
+		if short := r.shortfall(p, held[p.ID]); short != nil {
+			damaged = append(damaged, &marked{errDamage, short})
+		}
+		if err := r.printPoint(table, p, held[p.ID]); err != nil {
 			return err
 		}
 	}
-	if n == 0 {
+	if len(points) == 0 {
 		if source != "" {
 			if err := r.noPoints(ctx, source); err != nil {
 				return err
@@ -98,12 +119,12 @@ func of(source string) string {
 	return " of " + source
 }
 
-func (r *reading) printPoint(table *tabwriter.Writer, p browse.Point) error {
+func (r *reading) printPoint(table *tabwriter.Writer, p browse.Point, held *renew.Protection) error {
 	line := pointJSON{
 		Point: p.ID.String(), Source: p.Source, Vault: r.vault.name, SignedAt: moment(p.SignedAt), ArrivedAt: moment(format.At(p.Arrived)),
-		TakenAt: moment(p.SignedAt), Status: "damaged", Late: p.Late,
+		TakenAt: moment(p.SignedAt), Status: "damaged", Late: p.Late, Distrusted: p.Distrusted,
 	}
-	until, size1 := "-", "-"
+	until, size1, protected := "-", "-", "-"
 	if c := p.Commit; c != nil {
 		line.TakenAt, line.RetainUntil, line.Status = moment(c.TakenAt), moment(c.RetainUntil), c.Status
 		line.Entries, line.Bytes, line.Missing = c.Entries, c.Bytes, c.Missing
@@ -112,6 +133,13 @@ func (r *reading) printPoint(table *tabwriter.Writer, p browse.Point) error {
 	} else {
 		line.Error = p.Err.Error()
 	}
+	if held != nil {
+		line.Protected = "none"
+		if !held.Until.IsZero() {
+			line.Protected = moment(format.At(held.Until))
+		}
+		protected = day(line.Protected)
+	}
 	if r.ui.json {
 		return r.ui.object(line)
 	}
@@ -119,8 +147,80 @@ func (r *reading) printPoint(table *tabwriter.Writer, p browse.Point) error {
 	if p.Late {
 		status += ", late"
 	}
-	_, err := fmt.Fprintf(table, "%.12s\t%s\t%s\t%s\t%d\t%s\t%s\n", line.Point, line.Source, p.SignedAt.UTC().Format(timeForm), until, line.Entries, size1, status)
+	if p.Distrusted {
+		status += ", distrusted"
+	}
+	if r.shortfall(p, held) != nil {
+		status += ", not protected as long as it is kept"
+	}
+	_, err := fmt.Fprintf(table, "%.12s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n",
+		line.Point, line.Source, p.SignedAt.UTC().Format(timeForm), until, protected, line.Entries, size1, status)
 	return err
+}
+
+// fewObjects is how many stored objects a point may need for all locks to be read without being asked to.
+const fewObjects = 2000
+
+// protections reads how long points that are not over are held; a point that is not in it was not looked at.
+func (r *reading) protections(ctx context.Context, points []browse.Point, all bool) (_ map[format.Hash]*renew.Protection, err error) {
+	if r.vault.url.Kind == location.File {
+		return nil, nil
+	}
+	var most int64
+	for _, p := range points {
+		if p.Commit != nil {
+			most = max(most, p.Commit.Needs.Entries)
+		}
+	}
+	if most == 0 {
+		return nil, nil
+	}
+	if most > fewObjects && !all {
+		r.ui.remark("Locks were not read, as there are some %d of them: add --read-locks, or use `holdfast verify --level locks`.", most)
+		return nil, nil
+	}
+	scratch, err := r.scratch()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, scratch.Close()) }()
+	vault := r.asRepoVault()
+	vault.Inspect, vault.Lock = nil, nil // a reader may not look at the bucket's settings
+	known, err := repo.OpenRenewal(ctx, repo.RenewalOptions{Repository: r.repo, Vault: vault, Cache: scratch.Cache, Report: r.findings.add, Now: r.now})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, known.Close()) }()
+	locks := renew.NewLocks(known)
+	held := map[format.Hash]*renew.Protection{}
+	for _, p := range points {
+		if p.Commit == nil || !p.Commit.RetainUntil.After(known.Clock()) {
+			continue
+		}
+		h, err := locks.Protected(ctx, repo.Head{Point: p.Point, Commit: p.Commit})
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil {
+			r.ui.warn("point %.12s: how long it is protected cannot be told: %v", p.ID, err)
+			continue
+		}
+		held[p.ID] = &h
+	}
+	return held, nil
+}
+
+// shortfall says what is not locked as long as a point is kept.
+func (r *reading) shortfall(p browse.Point, held *renew.Protection) error {
+	if held == nil || p.Commit == nil || p.Commit.Mode == "" || !held.Until.Before(p.Commit.RetainUntil.Time) {
+		return nil
+	}
+	until := "is not locked"
+	if !held.Until.IsZero() {
+		until = "is locked until " + held.Until.UTC().Format(time.RFC3339)
+	}
+	return fmt.Errorf("point %.12s is to be kept until %s, and %s, which it needs, %s: `holdfast renew` lengthens such locks",
+		p.ID, p.Commit.RetainUntil.UTC().Format(time.RFC3339), held.Object, until)
 }
 
 // nearPoints gives the IDs of a directory vault's points for completion; any failure is an empty list.

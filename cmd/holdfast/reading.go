@@ -241,6 +241,9 @@ func (r *reading) point(ctx context.Context, spec string) (browse.Point, error) 
 	if !p.Complete() {
 		r.ui.warn("point %.12s of %s is incomplete: %d entries could not be read when it was made", p.ID, p.Source, p.Commit.Missing)
 	}
+	if p.Distrusted {
+		r.ui.warn("point %.12s of %s arrived at %s, after its host key was distrusted: it may be a thief's", p.ID, p.Source, p.Arrived.UTC().Format(timeForm))
+	}
 	if p.Late {
 		r.ui.warn("point %.12s of %s arrived over an hour after it was signed, at %s", p.ID, p.Source, p.Arrived.UTC().Format(timeForm))
 	}
@@ -280,7 +283,7 @@ func (r *reading) names() (*repo.Reader, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w (or give a restore key with --identity FILE)", err)
 		}
-		r.ids = []keys.Identity{h.Metadata}
+		r.ids = h.Identities()
 	}
 	if len(r.ids) == 0 {
 		return nil, repo.ErrNeedKey
@@ -366,7 +369,7 @@ func readIdentities(path string) ([]keys.Identity, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--identity %s: %w", path, err)
 		}
-		return []keys.Identity{h.Metadata}, nil
+		return h.Identities(), nil
 	}
 	ids, err := keys.ParseIdentities(text)
 	if err != nil {

@@ -18,7 +18,12 @@ import (
 const restoreHelp = `Bring a recovery point back, whole or in part. Every byte is verified before it counts.
 
 --to URL is a bucket (s3://BUCKET[/PREFIX]?endpoint=URL&region=R, with --to-credentials),
-a directory (a path or file:///PATH), or - for a tar stream on standard output. What is
+a directory (a path or file:///PATH), or - for a tar stream on standard output. Disk
+images become sparse files in a directory; --to - --raw writes one as it is,
+--to device:/dev/NAME onto a block device (with --overwrite always), and
+--to ebs://REGION makes a new EBS snapshot of each. --to ec2://REGION restores AMIs with
+their snapshots (--include image/ami-ID.json for some), and --to DIRECTORY --format
+terraform writes machine definitions as .tf.json, to be reviewed. What is
 at the target is left as it is unless --overwrite says otherwise, so an interrupted
 restore can simply be run again:
 
@@ -89,10 +94,16 @@ func (a *app) restoreCommand() *cobra.Command {
 	f.addIdentity(cmd, "`FILE` with a restore key")
 	f.addAllowIncomplete(cmd)
 	s := cmd.Flags()
-	s.StringVar(&rf.to.text, "to", "", "where to: a bucket's or directory's `URL`, a path, or - for a tar stream")
+	s.StringVar(&rf.to.text, "to", "", "where to: a bucket's or directory's `URL`, a path, - for a tar stream, device:/dev/NAME, ebs://REGION, or ec2://REGION")
 	s.StringVar(&rf.to.credentials, "to-credentials", "", "where the target bucket's credentials lie: a `REF` (default: the AWS SDK's own chain)")
 	s.BoolVar(&rf.to.inPlace, "in-place", false, "allow the target to be a configured source")
 	s.BoolVar(&rf.to.owners, "owners", false, "into a directory: set owners even if not root, and fail where that fails")
+	s.BoolVar(&rf.to.disks.raw, "raw", false, "with --to -: the bare content of one file or disk image instead of a tar stream")
+	s.BoolVar(&rf.to.disks.encrypt, "encrypt", false, "into snapshots: encrypt them, also where the volume was not")
+	s.StringVar(&rf.to.disks.kmsKey, "kms-key", "", "into snapshots: encrypt them with the KMS key of this `ARN`")
+	s.StringVar(&rf.to.machines.suffix, "ami-suffix", "", "into AMIs: add `TEXT` to their names, where the old names are taken")
+	s.StringVar(&rf.to.machines.format, "format", "", "into a directory: terraform writes machine definitions as .tf.json, to be reviewed")
+	complete(cmd, "format", fixed("terraform"))
 	s.BoolVar(&rf.to.specials, "specials", false, "into a directory: make devices, fifos and sockets too")
 	s.StringArrayVar(&rf.include, "include", nil, "only keys that match the `GLOB` (repeatable)")
 	s.StringArrayVar(&rf.exclude, "exclude", nil, "no keys that match the `GLOB` (repeatable)")
@@ -146,6 +157,11 @@ func (a *app) restore(ctx context.Context, f *readerFlags, rf *restoreFlags, spe
 	o := restore.Options{
 		Reader: reader, Commit: p.Commit, Target: to, Include: rf.include, Exclude: rf.exclude,
 		Overwrite: restore.Overwrite(rf.overwrite), DryRun: rf.dry, Memory: max(r.memory(), restore.MinMemory), Concurrency: r.connections(),
+	}
+	if rf.to.at.Kind == location.EC2 {
+		if err := r.chooseImages(ctx, &o, p); err != nil {
+			return together{err, to.Close(), r.alarm()}.orNil()
+		}
 	}
 	return r.runRestore(ctx, o, p, rf)
 }

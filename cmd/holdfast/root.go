@@ -82,10 +82,11 @@ func (a *app) rootCommand() *cobra.Command {
 		id, title string
 		commands  []*cobra.Command
 	}{
-		{"setup", "Set up:", []*cobra.Command{a.keygenCommand(), a.initCommand(), a.keyCommand()}},
+		{"setup", "Set up:", []*cobra.Command{a.keygenCommand(), a.policyCommand(), a.initCommand(), a.doctorCommand(), a.keyCommand()}},
 		{"backup", "Back up:", []*cobra.Command{a.runCommand()}},
 		{"look", "Look:", []*cobra.Command{a.pointsCommand(), a.lsCommand(), a.findCommand(), a.diffCommand()}},
-		{"back", "Get back and check:", []*cobra.Command{a.restoreCommand(), a.verifyCommand()}},
+		{"back", "Get back and check:", []*cobra.Command{a.restoreCommand(), a.serveCommand(), a.verifyCommand(), a.drillCommand()}},
+		{"keep", "Keep:", []*cobra.Command{a.renewCommand(), a.pruneCommand()}},
 		{"other", "Other:", []*cobra.Command{a.completionCommand(), a.versionCommand()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})

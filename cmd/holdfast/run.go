@@ -124,6 +124,10 @@ func (j *job) runSource(ctx context.Context, s config.Source, dry bool) error {
 }
 
 func (j *job) makePoint(ctx context.Context, s config.Source, dry bool) (_ *backup.Result, err error) {
+	if dry && s.URL.AWS != nil { // nothing is made, snapshots neither
+		at := *s.URL.AWS
+		at.Instances, s.URL.AWS = nil, &at
+	}
 	src, get, err := j.backends.openSource(s)
 	if err != nil {
 		return nil, err
@@ -143,13 +147,18 @@ func (j *job) makePoint(ctx context.Context, s config.Source, dry bool) (_ *back
 	progress := &backup.Progress{}
 	stop := j.watch(ctx, s.Name, true, func() (int64, int64) { return progress.BytesRead.Load(), progress.Pending.Load() })
 	defer stop()
-	missing := 0
+	missing, remarks := 0, 0
 	return backup.Run(ctx, backup.Options{
 		Source: src, Name: s.Name, Session: session, Retention: s.Retention, TagsMaxAge: tagsAge(s.Tags, j.now()),
 		Memory: j.config.Limits.Memory, Fetchers: j.config.Limits.Connections, DryRun: dry, Progress: progress, Now: j.now,
 		Missing: func(key, reason string) {
 			if missing++; missing <= maxListed {
 				j.ui.warn("%s: %s could not be read: %s", s.Name, safe(key), reason)
+			}
+		},
+		Remark: func(key, text string) {
+			if remarks++; remarks <= maxListed {
+				j.ui.warn("%s: %s: %s", s.Name, safe(key), text)
 			}
 		},
 	})
@@ -230,8 +239,9 @@ func (j *job) printRun(l ran) error {
 	case l.Status == "failed":
 		_, err = fmt.Fprintf(j.ui.out, "%s -> %s: failed\n", l.Source, l.Vault)
 	case l.DryRun:
-		_, err = fmt.Fprintf(j.ui.out, "%s -> %s: would read %s of %s in %s (+%d ~%d -%d), kept until %s\n",
-			l.Source, l.Vault, size(l.BytesRead), size(l.Bytes), entries(l.Entries), l.Added, l.Changed, l.Deleted, day(l.RetainUntil))
+		_, err = fmt.Fprintf(j.ui.out, "%s -> %s: would read %s of %s in %s (+%d ~%d -%d) and lengthen %s, kept until %s\n",
+			l.Source, l.Vault, size(l.BytesRead), size(l.Bytes), entries(l.Entries), l.Added, l.Changed, l.Deleted,
+			plural(l.LocksExtended, "lock", "locks"), day(l.RetainUntil))
 	default:
 		_, err = fmt.Fprintf(j.ui.out, "%s -> %s: %s point %.12s: %s, %s (+%d ~%d -%d); read %s, stored %s in %s, locked until %s, %.1f s\n",
 			l.Source, l.Vault, l.Status, l.Point, entries(l.Entries), size(l.Bytes), l.Added, l.Changed, l.Deleted,

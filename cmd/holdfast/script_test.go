@@ -17,6 +17,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/holdfast-backup/holdfast/replicator/awstest"
 	"github.com/holdfast-backup/holdfast/store/storetest/servers"
 )
 
@@ -32,6 +33,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(pooled{m}, map[string]func(){
 		"holdfast": main,
 		"waiter":   waiter,
+		"nbdget":   nbdget,
 	})
 }
 
@@ -70,6 +72,9 @@ func scriptCommands() map[string]scriptCommand {
 		"json":   checkJSON,
 		"save":   save,
 		"flip":   flip,
+		"disks":  (&cloud{srv: map[string]*awstest.Server{}}).command,
+
+		"machines": (&cloud{srv: map[string]*awstest.Server{}}).machines,
 	})
 	return all
 }

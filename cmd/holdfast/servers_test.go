@@ -23,6 +23,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/tags"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/storetest/servers"
 )
 
@@ -32,7 +33,7 @@ func TestServers(t *testing.T) {
 	w := &world{t: t, buckets: map[string]*bucket{}}
 	cmds := scriptCommands()
 	maps.Copy(cmds, map[string]scriptCommand{
-		"bucket": w.bucket, "user": w.user, "fill": w.fill, "put": w.put, "wipe": w.wipe, "alike": w.alike, "harmless": w.harmless, "bury": w.bury, "history": w.history,
+		"bucket": w.bucket, "user": w.user, "grant": w.grant, "fill": w.fill, "put": w.put, "wipe": w.wipe, "alike": w.alike, "harmless": w.harmless, "bury": w.bury, "history": w.history,
 		"front": w.front, "overlay": w.overlay, "uncover": w.uncover, "drop": w.drop,
 	})
 	testscript.Run(t, testscript.Params{
@@ -172,6 +173,25 @@ func (w *world) user(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Setenv(args[0]+"_ACCESS_KEY_ID", c.AccessKeyID)
 	ts.Setenv(args[0]+"_SECRET_ACCESS_KEY", c.SecretAccessKey)
+}
+
+// grant USER BUCKET FILE replaces what a user may do by the policy in a file, such as `holdfast policy` prints, and more
+// actions after it: on the bucket, and, after "objects", on its objects.
+func (w *world) grant(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: grant USER BUCKET FILE [ACTION...] [objects ACTION...]")
+	}
+	b := w.find(ts, args[1])
+	p, err := servers.ParsePolicy(ts.ReadFile(args[2]))
+	ts.Check(err)
+	onBucket, onObjects := args[3:], []string(nil)
+	if i := slices.Index(onBucket, "objects"); i >= 0 {
+		onBucket, onObjects = onBucket[:i], onBucket[i+1:]
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := store.Credentials{AccessKeyID: ts.Getenv(args[0] + "_ACCESS_KEY_ID"), SecretAccessKey: ts.Getenv(args[0] + "_SECRET_ACCESS_KEY")}
+	ts.Check(b.on.SetPolicy(context.Background(), c, p.Allowing(b.name, onBucket, onObjects)))
 }
 
 // fill BUCKET puts objects of every kind a user has.

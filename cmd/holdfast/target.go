@@ -18,6 +18,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/restore/tobucket"
 	"github.com/holdfast-backup/holdfast/replicator/restore/todir"
 	"github.com/holdfast-backup/holdfast/replicator/restore/totar"
+	"github.com/holdfast-backup/holdfast/replicator/restore/toterraform"
 	"github.com/holdfast-backup/holdfast/store"
 )
 
@@ -26,6 +27,8 @@ type target struct {
 	text, credentials string
 	inPlace           bool
 	owners, specials  bool
+	disks             disks
+	machines          machines
 
 	at  location.Location // zero for a stream
 	ref credentials.Ref
@@ -43,6 +46,7 @@ func (t *target) parse() error {
 	case t.text == "":
 		return usage(errors.New("say where to restore to: --to s3://BUCKET/PREFIX, --to DIRECTORY, or --to - for a tar stream"))
 	case t.stream():
+	case t.device() != "":
 	case strings.Contains(t.text, "://"):
 		if t.at, err = location.Parse(t.text); err != nil {
 			return usage(fmt.Errorf("--to: %w", err))
@@ -56,11 +60,17 @@ func (t *target) parse() error {
 		}
 		t.at = location.Location{Kind: location.File, Text: t.text, Path: abs}
 	}
+	if err := t.checkDisks(); err != nil {
+		return err
+	}
+	if err := t.checkMachines(); err != nil {
+		return err
+	}
 	if t.credentials == "" {
 		return nil
 	}
-	if t.at.Kind != location.S3 {
-		return usage(errors.New("--to-credentials are for an s3:// target"))
+	if t.at.Kind != location.S3 && t.at.Kind != location.EBS && t.at.Kind != location.EC2 {
+		return usage(errors.New("--to-credentials are for an s3://, ebs:// or ec2:// target"))
 	}
 	if t.ref, err = credentials.Parse(t.credentials); err != nil {
 		return usage(fmt.Errorf("--to-credentials: %w", err))
@@ -116,11 +126,17 @@ func resolved(l location.Location) location.Location {
 // openTarget makes the target; nothing is touched yet.
 func (r *reading) openTarget(ctx context.Context, t *target) (restore.Target, error) {
 	switch {
+	case t.disks.raw:
+		return r.openRaw()
+	case t.device() != "":
+		return t.openDevice()
 	case t.stream():
 		if f, ok := r.ui.sticky.to.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 			return nil, usage(errors.New("--to - writes a tar stream, which is nothing for a terminal; send it to a file or a pipe"))
 		}
 		return totar.New(r.ui.out), nil
+	case t.machines.terraform():
+		return toterraform.New(toterraform.Options{Root: t.at.Path})
 	case t.at.Kind == location.File:
 		return todir.New(todir.Options{Root: t.at.Path, Owners: t.owners, Specials: t.specials})
 	}
@@ -138,10 +154,16 @@ func (r *reading) openTarget(ctx context.Context, t *target) (restore.Target, er
 	if err := t.credentialsThere(ctx, get); err != nil {
 		return nil, err
 	}
-	l := t.at.S3
 	if t.at.Insecure() {
 		r.ui.warn("%s is not encrypted on the way: what is restored can be read on the network", t.at)
 	}
+	switch t.at.Kind {
+	case location.EBS:
+		return r.openSnapshots(ctx, t, get)
+	case location.EC2:
+		return r.openImages(t, get)
+	}
+	l := t.at.S3
 	prefix := l.Prefix
 	if prefix != "" && !strings.HasSuffix(prefix, "/") {
 		prefix += "/" // a folder, as for a directory; never the beginning of a name

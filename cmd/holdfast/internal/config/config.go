@@ -48,6 +48,9 @@ type Lock struct {
 	Ceiling retain.Span // the longest lock ever asked for
 }
 
+// DefaultLock is the locking of a vault whose configuration says nothing about it, but for the mode.
+func DefaultLock() Lock { return Lock{Slack: days(10), Ceiling: days(400)} }
+
 // Keys are the repository's public restore keys, and where the host key lies.
 type Keys struct {
 	Recipients []keys.Recipient

@@ -75,7 +75,7 @@ func days(n int) retain.Span { return retain.Span{Duration: time.Duration(n) * 2
 
 func (r *reader) vault(i int, n ast.Node) {
 	what := fmt.Sprintf("vaults[%d]", i)
-	v := Vault{Lock: Lock{Slack: days(10), Ceiling: days(400)}}
+	v := Vault{Lock: DefaultLock()}
 	nodes := vaultNodes{}
 	var refNode, lockNode ast.Node
 	seen := r.object(n, what,
@@ -105,6 +105,8 @@ func (r *reader) vault(i int, n ast.Node) {
 		if lockNode != nil {
 			r.problem(lockNode, "%s is a directory, which cannot lock what is in it; leave lock out", what)
 		}
+	case location.EBS, location.EC2:
+		r.problem(n, "%s: %s:// is what sources are; a vault is a bucket (s3://) or a directory (file://)", what, v.URL.Kind)
 	}
 	if v.Name == "" {
 		return
@@ -239,7 +241,7 @@ func (r *reader) source(i int, n ast.Node) {
 	if !r.require(n, what, seen, "name", "url") {
 		return
 	}
-	if s.URL.Kind == location.S3 && seen["credentials"] == nil {
+	if s.URL.Kind != location.File && s.URL.Kind != "" && seen["credentials"] == nil {
 		r.problem(n, "%s needs credentials: env:PREFIX, profile:NAME, file:PATH, systemd:NAME or default", what)
 	}
 	if s.URL.Kind == location.File {
@@ -248,6 +250,11 @@ func (r *reader) source(i int, n ast.Node) {
 		}
 		for key, n := range only {
 			r.problem(n, "%s.%s means something for buckets only, and this is a directory", what, key)
+		}
+	}
+	if s.URL.Kind == location.EBS || s.URL.Kind == location.EC2 {
+		for key, n := range only {
+			r.problem(n, "%s.%s means something for buckets only, and this is %s://", what, key, s.URL.Kind)
 		}
 	}
 	for _, o := range c.Sources {

@@ -1,4 +1,5 @@
-// Package location reads the URLs that name vaults, sources and restore targets: s3://BUCKET/PREFIX?.. and file:///PATH.
+// Package location reads the URLs that name vaults, sources and restore targets: s3://BUCKET/PREFIX?..,
+// file:///PATH, ebs://REGION?.. and ec2://REGION?...
 //
 // It looks at text only: it opens nothing, resolves nothing and keeps no credentials. A URL with a user name, a password
 // or a signature in it is refused, and no error repeats what stood there.
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"net/url"
 	"path"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -21,6 +23,8 @@ type Kind string
 const (
 	S3   Kind = "s3"   // a bucket, or a prefix in one
 	File Kind = "file" // a directory of this machine
+	EBS  Kind = "ebs"  // EBS snapshots of a region
+	EC2  Kind = "ec2"  // machines of a region
 )
 
 // ErrSecret: a URL that carries a password, an access key or a signature.
@@ -34,6 +38,8 @@ type Location struct {
 	Path string // File: an absolute, clean path
 
 	S3 s3url.Location // S3
+
+	AWS *AWS // EBS, EC2
 }
 
 // String is the URL as it was given.
@@ -41,11 +47,20 @@ func (l Location) String() string { return l.Text }
 
 // Insecure reports whether what goes to this place can be read on the network: an http:// endpoint that is not this machine.
 func (l Location) Insecure() bool {
-	return l.Kind == S3 && !l.S3.Secure() && !l.S3.Loopback()
+	switch l.Kind {
+	case S3:
+		return !l.S3.Secure() && !l.S3.Loopback()
+	case EBS, EC2:
+		return strings.HasPrefix(l.AWS.Endpoint, "http:") && !loopback(l.AWS.Endpoint)
+	}
+	return false
 }
 
 // Same reports whether two locations are one place, however they are spelled.
 func (l Location) Same(o Location) bool {
+	if l.Kind == EBS || l.Kind == EC2 {
+		return l.Kind == o.Kind && reflect.DeepEqual(l.AWS, o.AWS)
+	}
 	a, b := l.S3, o.S3
 	a.PathStyle, b.PathStyle = false, false
 	a.Region, b.Region = "", ""
@@ -58,6 +73,9 @@ func (l Location) Same(o Location) bool {
 func (l Location) Overlaps(o Location) bool {
 	if l.Kind != o.Kind {
 		return false
+	}
+	if l.Kind == EBS || l.Kind == EC2 {
+		return false // what is restored there is something new
 	}
 	if l.Kind == File {
 		return within(l.Path, o.Path) || within(o.Path, l.Path)
@@ -96,10 +114,12 @@ func Parse(text string) (Location, error) {
 		return parseS3(text, u)
 	case File:
 		return parseFile(text, u)
+	case EBS, EC2:
+		return parseAWS(Kind(scheme), text, u)
 	case "http", "https":
 		return Location{}, fmt.Errorf("%s:// is no kind of place by itself; for a bucket write s3://BUCKET/PREFIX?endpoint=%s://HOST", scheme, scheme)
 	default:
-		return Location{}, fmt.Errorf("unknown kind of URL %q; this version reads s3:// and file://", clip(scheme)+"://")
+		return Location{}, fmt.Errorf("unknown kind of URL %q; this version reads s3://, file://, ebs:// and ec2://", clip(scheme)+"://")
 	}
 }
 

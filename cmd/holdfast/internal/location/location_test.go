@@ -2,6 +2,7 @@ package location
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -25,25 +26,59 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestParseAWS(t *testing.T) {
+	const text = "ebs://eu-west-1?tag=backup:yes&tag=app:a%3Ab&volume=vol-0123456789abcdef0&all=true&create=i-12345678&endpoint=http://127.0.0.1:1/"
+	l, err := Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := AWS{
+		Region: "eu-west-1", Endpoint: "http://127.0.0.1:1", Tags: []Tag{{"app", "a:b"}, {"backup", "yes"}}, All: true,
+		Volumes: []string{"vol-0123456789abcdef0"}, Instances: []string{"i-12345678"},
+	}
+	if l.Kind != EBS || !reflect.DeepEqual(*l.AWS, want) || l.Insecure() || l.String() != text {
+		t.Errorf("%+v %+v", l, *l.AWS)
+	}
+	other, err := Parse("ebs://eu-west-1?snapshot=snap-0123456789abcdef0&endpoint=http://10.0.0.1")
+	if err != nil || !other.Insecure() || other.Same(l) || !l.Same(l) || l.Overlaps(l) {
+		t.Errorf("%+v %v", other, err)
+	}
+	machines, err := Parse("ec2://us-gov-west-1?tag=backup:yes")
+	if err != nil || machines.Kind != EC2 || machines.AWS.Region != "us-gov-west-1" || machines.Insecure() {
+		t.Errorf("%+v %v", machines, err)
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	const secret = "hunter2"
 	for text, want := range map[string]string{
-		"":                                       "URL is needed",
-		"/srv/data":                              "URL is needed",
-		"srv/data":                               "URL is needed",
-		"file://srv/data":                        "file:///srv/data",
-		"file:///srv?x=1":                        "no parameters",
-		"file:///a%00b":                          "NUL",
-		"https://bucket.example.com":             "s3://BUCKET",
-		"ebs://eu-west-1?tag=backup:yes":         "this version reads s3:// and file://",
-		"s3://ab":                                "bucket name",
-		"s3://acme?regoin=x":                     `unknown parameter "regoin"`,
-		"s3://acme#x":                            "%23",
-		"s3://acme/%zz":                          "hexadecimal",
-		"s3://me:hunter2@acme/p":                 "must not carry credentials",
-		"s3://acme?endpoint=https://u:hunter2@h": "must not carry credentials",
-		"s3://acme?secret_key=hunter2":           "must not carry credentials",
-		"s3://me:hunter2@acme/%zz":               "not a URL",
+		"":                                      "URL is needed",
+		"/srv/data":                             "URL is needed",
+		"srv/data":                              "URL is needed",
+		"file://srv/data":                       "file:///srv/data",
+		"file:///srv?x=1":                       "no parameters",
+		"file:///a%00b":                         "NUL",
+		"https://bucket.example.com":            "s3://BUCKET",
+		"gcs://bucket":                          "this version reads s3://, file://, ebs:// and ec2://",
+		"ebs://":                                "name a region",
+		"ebs://Europe":                          "name a region",
+		"ebs://eu-west-1/vol-1":                 "name a region",
+		"ebs://eu-west-1?tag=backup":            "tag=KEY:VALUE",
+		"ebs://eu-west-1?snapshot=vol-12345678": "begins with snap-",
+		"ebs://eu-west-1?snapshot=snap-0123456789abcdef0&tag=a:b": "do not go with it",
+		"ebs://eu-west-1?all=maybe":                               "all is no parameter",
+		"ebs://eu-west-1?endpoint=ftp://h":                        "endpoint takes a URL",
+		"ebs://eu-west-1?endpoint=https://u:hunter2@h":            "must not carry credentials",
+		"ebs://eu-west-1?secret=hunter2":                          "must not carry credentials",
+		"ec2://eu-west-1?snapshot=snap-12345678":                  "there are endpoint and tag",
+		"s3://ab":                                                 "bucket name",
+		"s3://acme?regoin=x":                                      `unknown parameter "regoin"`,
+		"s3://acme#x":                                             "%23",
+		"s3://acme/%zz":                                           "hexadecimal",
+		"s3://me:hunter2@acme/p":                                  "must not carry credentials",
+		"s3://acme?endpoint=https://u:hunter2@h":                  "must not carry credentials",
+		"s3://acme?secret_key=hunter2":                            "must not carry credentials",
+		"s3://me:hunter2@acme/%zz":                                "not a URL",
 	} {
 		_, err := Parse(text)
 		if err == nil || !strings.Contains(err.Error(), want) {

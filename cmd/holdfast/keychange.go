@@ -1,0 +1,285 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+const rotateHelp = `Make a new host key and put it in force in every vault of the configuration.
+
+The old host key signs the change once more: the file that keys.host names or, where that
+is lost, the copy in the vault that a restore key opens. The new one takes its place; the
+old file is kept beside it with .old behind its name. Deduplication goes on.
+
+After a theft give --distrust-after with the last moment you are sure of: what the old key
+signed counts from then on only if the vault had it by that time. Points that came later
+are marked, left out of SOURCE@latest and SOURCE@TIME, and not built upon; their IDs still
+take them. What they held is read from the source again. Change the vault writer's
+credentials as well, since a new host key does not take those away from a thief.
+
+Broken off, or with a vault that cannot be reached, it is simply run again, or left to the
+next run, which brings that vault up to date.`
+
+const addRecipientHelp = `Seal what is stored from now on to more restore keys.
+
+Add the new recipient to keys.recipients in the configuration, then run this: it writes
+what the configuration says into every vault. A restore key cannot be taken away.
+
+A new restore key cannot open what is stored already: content that is deduplicated onto
+old packs stays closed to it. With --fresh-start deduplication begins anew, and the next
+run reads and stores everything again, sealed to all restore keys.`
+
+// changedKeys is one vault after a change of keys, for scripts.
+type changedKeys struct {
+	Vault         string `json:"vault"`
+	Fingerprint   string `json:"fingerprint"`
+	Descriptor    int    `json:"descriptor"`
+	HostKey       string `json:"host_key"`
+	Recipients    int    `json:"recipients"`
+	DistrustAfter string `json:"distrust_after,omitempty"`
+	FreshStart    bool   `json:"fresh_start,omitempty"`
+	Error         string `json:"error,omitempty"`
+}
+
+// keyFlags are those of the commands that change keys.
+type keyFlags struct {
+	identities            []string
+	fingerprint, distrust string
+	fresh                 bool
+}
+
+func (f *keyFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVarP(&f.identities, "identity", "i", nil, "`FILE` with a restore key (repeatable)")
+	cmd.Flags().StringVar(&f.fingerprint, "fingerprint", "", "the repository's fingerprint, or its first 16 `HEX` digits or more: any other is refused")
+	cmd.Flags().BoolVar(&f.fresh, "fresh-start", false, "begin deduplication anew: the next run stores everything again")
+}
+
+func (a *app) keyRotateCommand() *cobra.Command {
+	var f keyFlags
+	cmd := &cobra.Command{
+		Use: "rotate --identity FILE [--distrust-after TIME]", Short: "Replace the host key", Long: rotateHelp,
+		Args: takes(0, 0), ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: a.action(func(ctx context.Context, _ []string) error { return a.changeKeys(ctx, &f, true) }),
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&f.distrust, "distrust-after", "", "distrust what the old host key signed and a vault got after `TIME` (RFC 3339, or a date: its beginning in UTC)")
+	return cmd
+}
+
+func (a *app) keyAddRecipientCommand() *cobra.Command {
+	var f keyFlags
+	cmd := &cobra.Command{
+		Use: "add-recipient --identity FILE", Short: "Seal to more restore keys from now on", Long: addRecipientHelp,
+		Args: takes(0, 0), ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: a.action(func(ctx context.Context, _ []string) error { return a.changeKeys(ctx, &f, false) }),
+	}
+	f.add(cmd)
+	return cmd
+}
+
+// changeKeys rotates the host key, or adds restore keys under the one there is.
+func (a *app) changeKeys(ctx context.Context, f *keyFlags, rotate bool) (err error) {
+	if len(f.identities) == 0 {
+		return usage(errors.New("give a restore key with --identity FILE: only who can restore may change keys"))
+	}
+	pin, err := parsePin(f.fingerprint)
+	if err != nil {
+		return err
+	}
+	distrust, err := parseMoment(f.distrust, a.now())
+	if err != nil {
+		return err
+	}
+	j, err := a.openJob()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, j.close()) }()
+	path, err := j.config.HostKeyPath(j.env)
+	if err != nil {
+		return err
+	}
+	if strings.HasPrefix(j.config.Keys.Host, "systemd:") {
+		return usage(fmt.Errorf("keys.host is %s, which only systemd can fill: name a file in keys.host for this command, then hand that to systemd-creds", j.config.Keys.Host))
+	}
+	old, print, err := j.hostKeyBefore(ctx, f.identities, pin, path)
+	if err != nil {
+		return together{err, j.alarm()}.orNil()
+	}
+	c := keyChange{job: j, path: path, next: path + ".next", fingerprint: print, old: old, to: old}
+	if rotate || f.fresh {
+		if err := c.prepare(f.fresh); err != nil {
+			return err
+		}
+	}
+	done, err := repo.Change(ctx, repo.ChangeOptions{
+		Vaults: j.repoVaults(nil), Old: old, New: c.to, Recipients: j.config.Keys.Recipients, Pin: pin, DistrustAfter: distrust, FreshStart: f.fresh,
+		Need: longestKeep(j.config, a.now()), Report: j.findings.add, Now: a.now,
+	})
+	if err != nil {
+		return together{err, j.alarm()}.orNil() // the prepared key stays: the vault may have it
+	}
+	if err := c.install(); err != nil {
+		return err
+	}
+	return together{c.tell(done, distrust, f.fresh), j.alarm()}.orNil()
+}
+
+// parseMoment reads a time that is over, or none.
+func parseMoment(s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.DateOnly, s)
+	if err != nil {
+		t, err = time.Parse(time.RFC3339, s)
+	}
+	if err != nil {
+		return t, usage(fmt.Errorf("--distrust-after %s: give a date such as 2026-11-23 or a time such as 2026-11-23T12:00:00Z", safe(s)))
+	}
+	if t.After(now) {
+		return t, usage(fmt.Errorf("--distrust-after %s: that is still to come", safe(s)))
+	}
+	return t, nil
+}
+
+// hostKeyBefore gives the host key that holds now: the configured one or, where that is gone or another's, the copy in a vault.
+// In any case the restore keys given have to be the repository's.
+func (j *job) hostKeyBefore(ctx context.Context, identities []string, pin, path string) (*keys.HostKey, format.Hash, error) {
+	var ids []keys.Identity
+	for _, file := range identities {
+		some, err := readIdentities(file)
+		if err != nil {
+			return nil, format.Hash{}, err
+		}
+		ids = append(ids, some...)
+	}
+	var failed error
+	for _, v := range j.repoVaults(nil) {
+		r, err := repo.Find(ctx, v.Read, pin, nil)
+		if err != nil {
+			failed = errors.Join(failed, prefixed(err, "vault "+v.Name))
+			continue
+		}
+		if !slices.ContainsFunc(ids, func(id keys.Identity) bool { return slices.Contains(r.Now().Recipients, id.Recipient().String()) }) {
+			return nil, r.Fingerprint, &marked{errNoRestoreKey, fmt.Errorf("none of the keys given is a restore key of this repository (fingerprint %.16s)", r.Fingerprint)}
+		}
+		for _, file := range []string{path, path + ".next"} {
+			h, err := readHostKeyFile(file)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, r.Fingerprint, err
+			}
+			if err == nil && repo.CheckHostKey(r, h) == nil {
+				return h, r.Fingerprint, nil
+			}
+		}
+		h, err := repo.RecoverHostKey(ctx, r, v.Read, ids, j.findings.add)
+		if err == nil {
+			return h, r.Fingerprint, nil
+		}
+		failed = errors.Join(failed, prefixed(err, "vault "+v.Name))
+	}
+	return nil, format.Hash{}, failed
+}
+
+// keyChange moves the host key's files.
+type keyChange struct {
+	*job
+	path, next  string
+	fingerprint format.Hash
+	old, to     *keys.HostKey
+}
+
+// prepare writes the new host key to the disk before any vault hears of it, or takes the one that a broken-off change left.
+func (c *keyChange) prepare(fresh bool) error {
+	left, err := readHostKeyFile(c.next)
+	switch {
+	case err == nil:
+		c.ui.remark("Going on with %s, which a change that was broken off has left.", c.next)
+		c.to = left
+		return nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	return c.make(fresh)
+}
+
+func (c *keyChange) make(fresh bool) (err error) {
+	if c.to, err = c.old.Rotated(fresh); err != nil {
+		return err
+	}
+	return keys.WriteHostKeyFile(c.next, c.to)
+}
+
+// install puts the new host key into its place.
+func (c *keyChange) install() error {
+	if _, err := os.Lstat(c.next); errors.Is(err, fs.ErrNotExist) {
+		return nil // the host key is the same
+	}
+	for n := 0; ; n++ {
+		kept := c.path + ".old"
+		if n > 0 {
+			kept = fmt.Sprintf("%s.old%d", c.path, n)
+		}
+		err := os.Link(c.path, kept)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("keep the old host key: %w", err)
+		}
+		break
+	}
+	if err := os.Rename(c.next, c.path); err != nil {
+		return fmt.Errorf("the new host key is in force and lies in %s; put it into its place: %w", c.next, err)
+	}
+	return nil
+}
+
+func (c *keyChange) tell(done []repo.Changed, distrust time.Time, fresh bool) error {
+	var all together
+	for _, d := range done {
+		line := changedKeys{Vault: d.Vault, Fingerprint: c.fingerprint.String(), Descriptor: d.Number, HostKey: c.path, Recipients: len(c.config.Keys.Recipients), FreshStart: fresh}
+		if !distrust.IsZero() {
+			line.DistrustAfter = distrust.UTC().Format(time.RFC3339)
+		}
+		if d.Err != nil {
+			line.Error = d.Err.Error()
+			all = append(all, fmt.Errorf("%w; the next run, or this command once more, brings it up to date", d.Err))
+		}
+		var err error
+		switch {
+		case c.ui.json:
+			err = c.ui.object(line)
+		case d.Err != nil:
+			_, err = fmt.Fprintf(c.ui.out, "%s: not changed yet\n", d.Vault)
+		default:
+			_, err = fmt.Fprintf(c.ui.out, "%s: descriptor %d holds: host key %s, %s\n", d.Vault, d.Number, c.path, plural(line.Recipients, "restore key", "restore keys"))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	switch {
+	case fresh:
+		c.ui.remark("The next run of every source reads and stores everything again, sealed to all restore keys.")
+	case c.to == c.old:
+		c.ui.remark("A new restore key opens what is stored from now on. What is stored already stays closed to it, and new points refer to that: --fresh-start stores everything again.")
+	}
+	if !distrust.IsZero() {
+		c.ui.remark("Points that the old key signed and that came after %s are marked, and not taken by SOURCE@latest. Give the vault's writer new credentials too.", distrust.UTC().Format(timeForm))
+	}
+	return all.orNil()
+}

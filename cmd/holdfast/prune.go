@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
+	"github.com/holdfast-backup/holdfast/replicator/prune"
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+const pruneHelp = `Delete from a vault what no living recovery point needs and no lock holds any more, with
+the remover's credential, which no other command uses.
+
+Without --delete nothing is deleted: every version that would go is listed, with why.
+
+A version goes if its lock, and its arrival, lie three days back and no point that is not
+over needs it: objects of points that are over, their commit objects, delete markers,
+and what somebody laid over or beside the vault's objects. The newest complete point
+of each source is kept whatever its age, since it may be all there is; --retired SOURCE
+lets go of it too. Where it cannot be read what a living point needs, nothing is deleted.
+
+For a bucket --delete needs --credentials REF: the remover's own (` + "`holdfast policy --role\nremover`" + `). Of a directory vault no run may be under way meanwhile.
+` + readerHelp
+
+// prunedJSON is one version that went, or would go, for scripts.
+type prunedJSON struct {
+	Name      string `json:"name"`
+	Version   string `json:"version,omitempty"`
+	Size      int64  `json:"size"`
+	Reason    string `json:"reason"`
+	LockEnded string `json:"lock_ended,omitempty"`
+	Deleted   bool   `json:"deleted"`
+}
+
+// pruneJSON is the summary for scripts.
+type pruneJSON struct {
+	Vault        string   `json:"vault"`
+	DryRun       bool     `json:"dry_run"`
+	Points       int      `json:"points"`
+	Living       int      `json:"living"`
+	Versions     int64    `json:"versions"`
+	Deleted      int64    `json:"deleted"` // of a dry run: that would be
+	DeletedBytes int64    `json:"deleted_bytes"`
+	Locked       int64    `json:"locked"` // not needed, and still locked or spared
+	Needed       int64    `json:"needed"` // left because a point came meanwhile
+	Seconds      float64  `json:"seconds"`
+	Alarms       []string `json:"alarms,omitempty"`
+}
+
+func (a *app) pruneCommand() *cobra.Command {
+	var f readerFlags
+	var remove bool
+	var retired []string
+	cmd := &cobra.Command{
+		Use:   "prune",
+		Short: "Delete what is over and not needed, with the remover's credential",
+		Long:  pruneHelp,
+		Args:  takes(0, 0),
+		RunE: a.action(func(ctx context.Context, _ []string) error {
+			return a.prune(ctx, &f, retired, remove)
+		}),
+	}
+	f.add(cmd, a)
+	cmd.Flags().BoolVar(&remove, "delete", false, "delete; without it what would go is listed")
+	cmd.Flags().StringArrayVar(&retired, "retired", nil, "a `SOURCE` that is backed up no more: its newest point goes too when it is over (repeatable)")
+	complete(cmd, "retired", a.sourceNames)
+	return cmd
+}
+
+func (a *app) prune(ctx context.Context, f *readerFlags, retired []string, remove bool) (err error) {
+	for _, s := range retired {
+		if !format.ValidName(s) {
+			return usage(fmt.Errorf("--retired %q is no name of a source: lower-case letters, digits, - and _, at most 40", s))
+		}
+	}
+	if err := a.pruneOne(f); err != nil {
+		return err
+	}
+	r, err := a.openReading(ctx, f)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	dir := r.vault.url.Kind == location.File
+	if remove && !dir && f.credentials == "" {
+		return usage(errors.New("--delete needs --credentials REF: the remover's own credential, kept elsewhere than the job's, which cannot delete and must not be able to"))
+	}
+	if dir && r.config != nil {
+		held, err := r.holdCache()
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, held()) }()
+	}
+	var remover store.Remover
+	if remove {
+		var closeIt func() error
+		if remover, closeIt, err = r.remover(); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, closeIt()) }()
+	}
+	return r.runPrune(ctx, remover, retired)
+}
+
+// pruneOne refuses to choose among several vaults.
+func (a *app) pruneOne(f *readerFlags) error {
+	if f.vault != "" {
+		return nil
+	}
+	c, err := a.loadConfig()
+	if err != nil {
+		return err
+	}
+	if len(c.Vaults) == 1 {
+		return nil
+	}
+	var names []string
+	for _, v := range c.Vaults {
+		names = append(names, v.Name)
+	}
+	return usage(fmt.Errorf("prune works on one vault: name it with --vault, one of %s", strings.Join(names, ", ")))
+}
+
+// holdCache keeps runs of this machine from beginning: a directory has no locks that would keep what they build on.
+func (r *reading) holdCache() (func() error, error) {
+	dir, err := cacheDir(r.config, r.repo.CacheID())
+	if err != nil {
+		return nil, unusableCache(err)
+	}
+	c, err := cache.Open(dir, cache.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return c.Close, nil
+}
+
+// remover opens the place that is read a second time, to delete there.
+func (r *reading) remover() (store.Remover, func() error, error) {
+	places, err := r.places()
+	if err != nil {
+		return nil, nil, err
+	}
+	p := places[0]
+	limits := defaultConnections
+	if r.config != nil {
+		limits = r.config.Limits.Connections
+	}
+	b := &backends{ui: r.ui, env: r.env, dir: p.dir, connections: max(limits, 1)}
+	return b.openRemover(p.url, p.ref)
+}
+
+func (r *reading) runPrune(ctx context.Context, remover store.Remover, retired []string) (err error) {
+	scratch, err := r.scratch()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, scratch.Close()) }()
+	var printErr error
+	o := prune.Options{
+		Repository: r.repo, Vault: r.asRepoVault(), Remover: remover, Retired: retired, Scratch: scratch.Cache, Report: r.findings.add,
+		Concurrency: min(r.connections(), 32), Progress: &prune.Progress{}, Now: r.now,
+		Emit: func(item prune.Item) { printErr = errors.Join(printErr, r.printPruned(item, remover != nil)) },
+	}
+	if r.vault.url.Kind != location.File {
+		o.Vault.Locking.Mode = store.Compliance // whatever it is: locks are asked for
+	}
+	p := o.Progress
+	stop := r.watch(ctx, "prune", false, func() (done, total int64) { return p.Listed.Load() + p.Removed.Load(), 0 })
+	sum, err := prune.Run(ctx, o)
+	stop()
+	alarms, alarm := r.alarms()
+	all := together{err, printErr, alarm}
+	if err == nil {
+		all = append(all, r.printPrune(sum, alarms))
+	}
+	return all.orNil()
+}
+
+func (r *reading) printPruned(item prune.Item, deleted bool) error {
+	line := prunedJSON{Name: item.Name, Version: item.Version, Size: item.Size, Reason: string(item.Reason), Deleted: deleted}
+	why := line.Reason
+	if !item.LockOver.IsZero() {
+		line.LockEnded = item.LockOver.UTC().Format(time.RFC3339)
+		why += ", its lock ended " + day(line.LockEnded)
+	}
+	if r.ui.json {
+		return r.ui.object(line)
+	}
+	if r.ui.quiet {
+		return nil
+	}
+	verb := "would delete"
+	if deleted {
+		verb = "deleted"
+	}
+	version := ""
+	if item.Version != "" {
+		version = " (version " + safe(item.Version) + ")"
+	}
+	return r.ui.text(fmt.Sprintf("%s %s%s, %s: %s", verb, safe(item.Name), version, size(item.Size), why))
+}
+
+func (r *reading) printPrune(s prune.Summary, alarms []string) error {
+	line := pruneJSON{
+		Vault: r.vault.name, DryRun: s.DryRun, Points: s.Points, Living: s.Living, Versions: s.Versions, Deleted: s.Removed, DeletedBytes: s.Bytes,
+		Locked: s.Locked, Needed: s.Needed, Seconds: roundSeconds(s.Seconds), Alarms: alarms,
+	}
+	if r.ui.json {
+		return r.ui.object(line)
+	}
+	verb := "deleted"
+	if s.DryRun {
+		verb = "would delete"
+	}
+	text := fmt.Sprintf("%s: %d of %s not over; %s %s, %s; %d not needed and still locked or spared; %.1f s",
+		safe(line.Vault), s.Living, plural(s.Points, "point is", "points are"), verb, plural(s.Removed, "version", "versions"), size(s.Bytes), s.Locked, s.Seconds)
+	if s.DryRun && s.Removed > 0 {
+		text += "\nNothing was deleted: add --delete, with the remover's credential"
+	}
+	return r.ui.text(text)
+}

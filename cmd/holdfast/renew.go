@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
+	"github.com/holdfast-backup/holdfast/replicator/needed"
+	"github.com/holdfast-backup/holdfast/replicator/renew"
+	"github.com/holdfast-backup/holdfast/replicator/retain"
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo"
+)
+
+const renewHelp = `Lengthen the locks that living recovery points need, from another machine: of all
+points, or of those named.
+
+Runs keep up all locks themselves, so in a vault where all is well there is nothing to
+lengthen. This is for the days when something is not well: locks that were taken off a
+governance vault, or that a copy of a bucket did not carry. And with --for 90d it holds
+what there is for at least that long from now, when no new points come any more.
+
+No key is needed. The credential lists, reads and extends locks (` + "`holdfast policy --role\nrenewer`" + `); nothing is written, and nothing can be deleted with it. Locks are lengthened
+by version, of the version whose bytes are right, whatever lies on top. Every lock is
+read; --dry-run only says how many are too short.
+` + pointHelp + readerHelp
+
+// renewedJSON is the summary for scripts.
+type renewedJSON struct {
+	Vault       string   `json:"vault"`
+	DryRun      bool     `json:"dry_run"`
+	Points      int      `json:"points"`
+	Objects     int64    `json:"objects"`
+	Due         int64    `json:"due"`
+	FirstExpiry string   `json:"first_expiry,omitempty"`
+	Extended    int64    `json:"extended"`
+	Refused     int64    `json:"refused"`
+	Lost        int64    `json:"lost"`
+	HeldUntil   string   `json:"held_until,omitempty"`
+	Seconds     float64  `json:"seconds"`
+	Alarms      []string `json:"alarms,omitempty"`
+}
+
+func (a *app) renewCommand() *cobra.Command {
+	var f readerFlags
+	var dry bool
+	var span string
+	cmd := &cobra.Command{
+		Use:               "renew [POINT...]",
+		Short:             "Lengthen locks from another machine",
+		Long:              renewHelp,
+		ValidArgsFunction: a.completePoints(&f, -1),
+		RunE: a.action(func(ctx context.Context, args []string) error {
+			return a.renew(ctx, &f, args, span, dry)
+		}),
+	}
+	f.add(cmd, a)
+	f.addAllowIncomplete(cmd)
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "say how many locks are too short, lengthen none")
+	cmd.Flags().StringVar(&span, "for", "", "hold what the points need for at least this `DURATION` from now, such as 90d")
+	return cmd
+}
+
+func (a *app) renew(ctx context.Context, f *readerFlags, specs []string, span string, dry bool) (err error) {
+	o := renew.Options{DryRun: dry, Progress: &renew.Progress{}, Now: a.now}
+	if span != "" {
+		s, err := retain.Parse(span)
+		if err != nil {
+			return usage(fmt.Errorf("--for: %w", err))
+		}
+		o.Until = s.AddTo(a.now())
+	}
+	r, err := a.openReading(ctx, f)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	if r.vault.url.Kind == location.File {
+		return usage(errors.New("a directory keeps no locks, so there is nothing to renew"))
+	}
+	for _, spec := range specs {
+		p, err := r.point(ctx, spec)
+		if err != nil {
+			return err
+		}
+		o.Points = append(o.Points, p.ID)
+	}
+	scratch, err := r.scratch()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, scratch.Close()) }()
+	o.Repository, o.Vault, o.Scratch, o.Report = r.repo, r.asRepoVault(), scratch.Cache, r.findings.add
+	p := o.Progress
+	stop := r.watch(ctx, "renew", false, func() (done, total int64) { return p.Looked.Load() + p.Done.Load(), 0 })
+	sum, err := renew.Run(ctx, o)
+	stop()
+	alarms, alarm := r.alarms()
+	all := together{err, alarm}
+	if err == nil || sum.Objects > 0 {
+		all = append(all, r.printRenewed(sum, alarms))
+	}
+	if bad := sum.Refused + sum.Lost + int64(sum.Broken); bad > 0 {
+		all = append(all, &marked{errDamage, fmt.Errorf("vault %s: %d locks were refused, %d objects have no version with the right bytes, of %d points not all can be read; the lines above name them",
+			r.vault.name, sum.Refused, sum.Lost, sum.Broken)})
+	}
+	return all.orNil()
+}
+
+func (r *reading) printRenewed(s renew.Summary, alarms []string) error {
+	line := renewedJSON{
+		Vault: r.vault.name, DryRun: s.DryRun, Points: s.Points, Objects: s.Objects, Due: s.Due, Extended: s.Extended, Refused: s.Refused,
+		Lost: s.Lost, Seconds: roundSeconds(s.Seconds), Alarms: alarms,
+	}
+	if !s.Until.IsZero() {
+		line.HeldUntil = s.Until.UTC().Format(time.RFC3339)
+	}
+	if !s.First.IsZero() {
+		line.FirstExpiry = s.First.UTC().Format(time.RFC3339)
+	}
+	if r.ui.json {
+		return r.ui.object(line)
+	}
+	what := fmt.Sprintf("%d of %s lengthened", s.Extended, plural(s.Due, "short lock", "short locks"))
+	switch {
+	case s.DryRun:
+		what = plural(s.Due, "lock is too short and would be lengthened", "locks are too short and would be lengthened")
+	case s.Due == 0:
+		what = "no lock was too short"
+	}
+	if line.FirstExpiry != "" {
+		what += ", the first of them ending " + day(line.FirstExpiry)
+	}
+	return r.ui.text(fmt.Sprintf("%s: %s, %s; %s; %.1f s", safe(line.Vault), plural(s.Points, "living point", "living points"),
+		plural(s.Objects, "lock read", "locks read"), what, s.Seconds))
+}
+
+// asRepoVault is the vault as the repository sees it, with the locking it is configured with, or the defaults.
+func (r *reading) asRepoVault() *repo.Vault {
+	v := &repo.Vault{Name: r.vault.name, Read: r.vault.Reader, Lock: r.vault.Locker, Inspect: r.vault.Inspector}
+	if r.vault.url.Kind == location.File {
+		return v
+	}
+	now := r.now()
+	lock := config.DefaultLock()
+	lock.Mode = store.ModeNone // as the points were made
+	if r.config != nil {
+		if i := slices.IndexFunc(r.config.Vaults, func(c config.Vault) bool { return c.Name == r.vault.name }); i >= 0 {
+			lock = r.config.Vaults[i].Lock
+		}
+	}
+	v.Locking = repo.Locking{Mode: lock.Mode, Slack: lock.Slack.AddTo(now).Sub(now), Ceiling: lock.Ceiling.AddTo(now).Sub(now)}
+	return v
+}
+
+// scratch is a folder for what is only needed while the command runs: beside the cache, or where the system has such things.
+func (r *reading) scratch() (*needed.Scratch, error) {
+	if r.config != nil {
+		if dir, err := cacheDir(r.config, r.repo.CacheID()); err == nil {
+			if s, err := needed.NewScratch(filepath.Dir(dir)); err == nil {
+				return s, nil
+			}
+		}
+	}
+	return needed.NewScratch("")
+}
