@@ -1,0 +1,340 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/replicator/awstest"
+	"github.com/holdfast-backup/holdfast/replicator/awstest/ebs"
+	"github.com/holdfast-backup/holdfast/replicator/awstest/ec2"
+	aws "github.com/holdfast-backup/holdfast/replicator/awstest/world"
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/storetest/servers"
+)
+
+// awsKey is what the in-test AWS lets in.
+var awsKey = store.Credentials{AccessKeyID: "AKIDBARS", SecretAccessKey: "secret"}
+
+const diskGiB = 3
+
+// diskWorld is a disk with a real file system, and an AWS that has a snapshot of it.
+type diskWorld struct {
+	*world
+	srv  *awstest.Server
+	tree string // what is on the disk
+	img  string // the disk as a file
+	raw  *aws.File
+	vol  *aws.Volume
+}
+
+// images measures disk images from end to end.
+func images(ctx context.Context, w *world) (err error) {
+	d, err := w.newDisk(ctx)
+	if err != nil {
+		return err
+	}
+	j, err := d.job(ctx)
+	if err != nil {
+		return err
+	}
+	first, err := j.run(ctx, "disk of 3 GiB, first run")
+	if err != nil {
+		return err
+	}
+	if err := d.stored(ctx, first); err != nil {
+		return err
+	}
+	if err := d.backAsFile(ctx, j, first.Point); err != nil {
+		return err
+	}
+	if err := d.backByHand(ctx, j, first.Point); err != nil {
+		return err
+	}
+	if err := d.backAsSnapshot(ctx, j, first.Point); err != nil {
+		return err
+	}
+	if err := d.incremental(ctx, j); err != nil {
+		return err
+	}
+	return d.secondClient(ctx)
+}
+
+func (w *world) newDisk(ctx context.Context) (*diskWorld, error) {
+	d := &diskWorld{world: w, img: w.path("disk")}
+	var err error
+	if d.tree, err = goTree(ctx); err != nil {
+		return nil, err
+	}
+	if _, _, err := execute(ctx, w.dir, os.Environ(), "mke2fs", "-q", "-F", "-t", "ext4", "-d", d.tree, d.img, strconv.Itoa(diskGiB)+"G"); err != nil {
+		return nil, err
+	}
+	if d.raw, err = aws.OpenFile(d.img); err != nil {
+		return nil, err
+	}
+	w.extra = append(w.extra, d.raw.Close)
+	if d.srv, err = w.startAWS(aws.New()); err != nil {
+		return nil, err
+	}
+	d.vol = d.srv.World.AddVolume(aws.Volume{SizeGiB: diskGiB})
+	d.snapshot(d.raw, -24*time.Hour)
+	return d, nil
+}
+
+func (w *world) startAWS(in *aws.World) (*awstest.Server, error) {
+	s, err := awstest.Start(in, ebs.Options{AccessKey: awsKey.AccessKeyID}, ec2.Options{AccessKey: awsKey.AccessKeyID})
+	if err == nil {
+		w.extra = append(w.extra, s.Close)
+	}
+	return s, err
+}
+
+func (d *diskWorld) snapshot(c aws.Content, at time.Duration) *aws.Snapshot {
+	return d.srv.World.AddSnapshot(aws.Snapshot{VolumeID: d.vol.ID, SizeGiB: diskGiB, Started: time.Now().Add(at), Content: c, Tags: map[string]string{"backup": "yes"}})
+}
+
+// job is one with the disk as source and a directory as vault.
+func (d *diskWorld) job(ctx context.Context) (*job, error) {
+	vault := dirAt(d.path("vault"))
+	return d.newJob(ctx, place{"ebs://eu-west-1?tag=backup:yes&endpoint=" + d.srv.URL, awsKey}, vault, vault)
+}
+
+// stored holds what is stored against what zstd makes of the same blocks.
+func (d *diskWorld) stored(ctx context.Context, m made) error {
+	cmd := exec.CommandContext(ctx, "zstd", "-3", "-c", "-q")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	count := &counter{}
+	cmd.Stdout = count
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	buf, blocks := make([]byte, aws.BlockSize), int64(0)
+	for n, ok := d.raw.Next(0); ok && err == nil; n, ok = d.raw.Next(n + 1) {
+		d.raw.Read(n, buf)
+		blocks++
+		_, err = in.Write(buf)
+	}
+	if err := errors.Join(err, in.Close(), cmd.Wait()); err != nil {
+		return err
+	}
+	d.bar(float64(m.BytesStored) <= 1.10*float64(count.n), "stored %d B of %d blocks; zstd -3 makes %d B of them (%.3f times)", m.BytesStored, blocks, count.n, float64(m.BytesStored)/float64(count.n))
+	d.bar(m.BytesRead == blocks*aws.BlockSize, "read %d B of %d", m.BytesRead, blocks*aws.BlockSize)
+	d.inMemory(m.cost)
+	return nil
+}
+
+type counter struct{ n int64 }
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.n += int64(len(p))
+	return len(p), nil
+}
+
+// backAsFile restores the image to a file and looks into it with the file system's own programs.
+func (d *diskWorld) backAsFile(ctx context.Context, j *job, point string) error {
+	to := d.path("back")
+	c, err := j.restore(ctx, "restore to a raw file", point, dirAt(to))
+	if err != nil {
+		return err
+	}
+	d.inMemory(c)
+	file := filepath.Join(to, d.vol.ID)
+	_, _, err = execute(ctx, d.dir, os.Environ(), "cmp", d.img, file)
+	d.bar(err == nil, "cmp finds the restored file identical %v", errText(err))
+	was, is := used(d.img), used(file)
+	d.bar(is <= was+was/10, "the file takes %d B, the image itself %d: holes are holes", is, was)
+	_, _, err = execute(ctx, d.dir, os.Environ(), "e2fsck", "-fn", file)
+	d.bar(err == nil, "e2fsck -fn has nothing to say %v", errText(err))
+	out := d.path("files")
+	if err := os.Mkdir(out, 0o700); err != nil {
+		return err
+	}
+	if _, _, err := execute(ctx, d.dir, os.Environ(), "debugfs", "-R", "rdump / "+out, file); err != nil {
+		return err
+	}
+	diff, _, err := execute(ctx, d.dir, os.Environ(), "diff", "-r", "--no-dereference", "--exclude=lost+found", d.tree, out)
+	d.bar(err == nil, "every file read through debugfs is the original tree's: %d bytes of differences %v", len(diff), errText(err))
+	return errors.Join(os.RemoveAll(out), os.RemoveAll(to))
+}
+
+// backByHand gets the image back without Holdfast.
+func (d *diskWorld) backByHand(ctx context.Context, j *job, point string) error {
+	age, err := servers.Binary(ctx, "age")
+	if err != nil {
+		return err
+	}
+	out := d.path("byhand")
+	_, _, err = execute(ctx, "", append(environment(), "AGE="+age), "sh", "docs/restore-by-hand.sh", strings.TrimPrefix(j.vault.url, "file://"), j.identity, point, d.vol.ID, out)
+	if err == nil {
+		_, _, err = execute(ctx, d.dir, os.Environ(), "cmp", d.img, out)
+	}
+	d.bar(err == nil, "restore-by-hand.sh gets the image back, identical %v", errText(err))
+	return os.RemoveAll(out)
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	text := err.Error()
+	return "(" + text[:min(len(text), 300)] + ")"
+}
+
+func used(path string) int64 {
+	var st syscall.Stat_t
+	if syscall.Stat(path, &st) != nil {
+		return -1
+	}
+	return st.Blocks * 512
+}
+
+// backAsSnapshot restores the image to a new snapshot.
+func (d *diskWorld) backAsSnapshot(ctx context.Context, j *job, point string) error {
+	before := map[string]bool{}
+	for _, s := range d.srv.World.Snapshots() {
+		before[s.ID] = true
+	}
+	c, err := j.restore(ctx, "restore to a new snapshot", point, place{"ebs://eu-west-1?tag=restored:yes&endpoint=" + d.srv.URL, awsKey})
+	if err != nil {
+		return err
+	}
+	d.inMemory(c)
+	for _, s := range d.srv.World.Snapshots() {
+		if !before[s.ID] {
+			n, err := sameContent(d.raw, s.Content)
+			d.bar(err == nil && s.State == "completed" && s.SizeGiB == diskGiB, "%s is %s and identical in %d blocks %v", s.ID, s.State, n, errText(err))
+			d.srv.World.Remove(s.ID)
+		}
+	}
+	return nil
+}
+
+func sameContent(a, b aws.Content) (blocks int, err error) {
+	x, y := make([]byte, aws.BlockSize), make([]byte, aws.BlockSize)
+	n, okA := a.Next(0)
+	m, okB := b.Next(0)
+	for okA || okB {
+		if okA != okB || n != m {
+			return blocks, fmt.Errorf("block %d here, block %d there", n, m)
+		}
+		a.Read(n, x)
+		if b.Read(n, y); !bytes.Equal(x, y) {
+			return blocks, fmt.Errorf("block %d differs", n)
+		}
+		blocks++
+		n, okA = a.Next(n + 1)
+		m, okB = b.Next(m + 1)
+	}
+	return blocks, nil
+}
+
+// incremental changes one block in a hundred and takes some away.
+func (d *diskWorld) incremental(ctx context.Context, j *job) error {
+	change, changed := map[int64][]byte{}, map[int64]bool{}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	i := 0
+	for n, ok := d.raw.Next(0); ok; n, ok = d.raw.Next(n + 1) {
+		switch i++; {
+		case i%100 == 0:
+			b := make([]byte, aws.BlockSize)
+			d.raw.Read(n, b)
+			for k := range 4096 {
+				b[k*100] = byte(rnd.Uint32())
+			}
+			change[n], changed[n] = b, true
+		case i%250 == 7:
+			change[n] = nil
+		}
+	}
+	last := d.snapshot(&aws.Overlay{Base: d.raw, Change: change}, -time.Hour)
+	d.srv.EBS.Log()
+	m, err := j.run(ctx, "one block in a hundred changed")
+	if err != nil {
+		return err
+	}
+	read := map[int64]bool{}
+	for _, q := range d.srv.EBS.Log() {
+		if q.Op == "GetSnapshotBlock" {
+			read[q.Block] = true
+		}
+	}
+	d.bar(maps.Equal(read, changed), "%d blocks were read, %d had changed, %d were gone", len(read), len(changed), len(change)-len(changed))
+	other, err := d.job(ctx)
+	if err != nil {
+		return err
+	}
+	full, err := other.run(ctx, "the same snapshot in full")
+	if err != nil {
+		return err
+	}
+	a, err := j.images(ctx, m.Point)
+	if err != nil {
+		return err
+	}
+	b, err := other.images(ctx, full.Point)
+	if err != nil {
+		return err
+	}
+	d.bar(len(a) == 1 && maps.Equal(a, b), "both points have the image with the sum %.16s", slices.Collect(maps.Values(a)))
+	if err := d.backAsBoth(ctx, j, m.Point, other, full.Point); err != nil {
+		return err
+	}
+	d.srv.World.Remove(last.ID)
+	d.snapshot(&aws.Overlay{Base: d.raw, Change: change}, 0)
+	var diag bytes.Buffer
+	cmd := exec.CommandContext(ctx, d.holdfast, "run")
+	cmd.Dir, cmd.Env, cmd.Stderr = j.dir, j.env, &diag
+	err = cmd.Run()
+	d.bar(err == nil && strings.Contains(diag.String(), "read in full: the snapshot of the last point, "+last.ID+", is gone"), "with its base gone it is read in full, and that is said %v", errText(err))
+	return nil
+}
+
+// backAsBoth restores the incremental and the full point and compares them.
+func (d *diskWorld) backAsBoth(ctx context.Context, j *job, point string, other *job, full string) error {
+	one, two := d.path("incremental"), d.path("full")
+	if _, err := j.restore(ctx, "restore of the incremental point", point, dirAt(one)); err != nil {
+		return err
+	}
+	if _, err := other.restore(ctx, "restore of the full one", full, dirAt(two)); err != nil {
+		return err
+	}
+	_, _, err := execute(ctx, d.dir, os.Environ(), "cmp", filepath.Join(one, d.vol.ID), filepath.Join(two, d.vol.ID))
+	d.bar(err == nil, "the incremental point and the full one are identical bit for bit %v", errText(err))
+	return errors.Join(os.RemoveAll(one), os.RemoveAll(two))
+}
+
+// images gives the sums of a point's images by key.
+func (j *job) images(ctx context.Context, point string) (map[string]string, error) {
+	out, _, err := execute(ctx, j.dir, j.env, j.w.holdfast, "ls", point, "--long", "--json", "--identity", j.identity)
+	if err != nil {
+		return nil, err
+	}
+	sums := map[string]string{}
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var e struct{ Key, SHA256 string }
+		err := dec.Decode(&e)
+		if errors.Is(err, io.EOF) {
+			return sums, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		sums[e.Key] = e.SHA256
+	}
+}

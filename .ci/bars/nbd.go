@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+
+	"github.com/holdfast-backup/holdfast/store/storetest/servers"
+)
+
+// diskSize is that of the ext4 image.
+const diskSize = 1 << 30
+
+// device stores a disk image, serves it as a network block device, and reads it with the clients that people have.
+func device(ctx context.Context, w *world) error {
+	for _, p := range []string{"nbdinfo", "nbdcopy", "qemu-img", "qemu-io", "mke2fs", "e2fsck", "debugfs"} {
+		if _, err := exec.LookPath(p); err != nil {
+			return fmt.Errorf("%s is needed: apt-get install libnbd-bin qemu-utils e2fsprogs", p)
+		}
+	}
+	tree, data := w.path("tree"), w.path("data")
+	if err := os.CopyFS(tree, os.DirFS(filepath.Join(goRoot(ctx), "src"))); err != nil {
+		return err
+	}
+	if err := os.Mkdir(data, 0o700); err != nil {
+		return err
+	}
+	disk := filepath.Join(data, "disk.raw")
+	if _, _, err := execute(ctx, data, environment(), "mke2fs", "-q", "-t", "ext4", "-d", tree, disk, fmt.Sprint(diskSize>>10)); err != nil {
+		return err
+	}
+	vault, reader, err := w.lockedVault(ctx, servers.KindMinIO)
+	if err != nil {
+		return err
+	}
+	s, err := w.server(ctx, servers.KindMinIO)
+	if err != nil {
+		return err
+	}
+	f := &fuse{}
+	endpoint, err := f.before(s)
+	if err != nil {
+		return err
+	}
+	w.extra = append(w.extra, f.close)
+	j, err := w.newJob(ctx, dirAt(data), vault, through(reader, s, endpoint))
+	if err != nil {
+		return err
+	}
+	m, err := j.run(ctx, "an ext4 image of 1 GiB")
+	if err != nil {
+		return err
+	}
+	srv, uri, err := j.serve(ctx, m.Point, "disk.raw")
+	if err != nil {
+		return err
+	}
+	err = w.clients(ctx, f, uri, disk, tree)
+	_ = srv.Process.Signal(os.Interrupt) // it may have ended
+	werr := srv.Wait()
+	w.bar(werr == nil, "serving ends well: %v", werr)
+	if p := peakOf(srv.ProcessState); p > 0 {
+		w.bar(p < memoryBar, "peak memory of the server %d MiB, bar %d MiB", p>>20, memoryBar>>20)
+	}
+	return err
+}
+
+// goRoot is the Go installation.
+func goRoot(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
+	if err != nil {
+		return ""
+	}
+	return string(bytes.TrimSpace(out))
+}
+
+// serve starts `holdfast serve nbd` with nothing but a restore key and the vault's reader, and gives where it serves.
+func (j *job) serve(ctx context.Context, point, key string) (*exec.Cmd, string, error) {
+	socket := filepath.Join(j.dir, "nbd.sock")
+	cmd := exec.CommandContext(ctx, j.w.holdfast, "--json", "serve", "nbd", point, key, "--vault", j.reader.url, "--credentials", "env:BARS_READER",
+		"--identity", j.identity, "--socket", socket)
+	cmd.Dir = filepath.Join(j.dir, "nowhere")
+	cmd.Env = append(append(environment(), "HOME="+cmd.Dir), credentials("READER", j.reader.creds)...)
+	cmd.Stderr = os.Stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, "", err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, "", err
+	}
+	var ready struct{ URI string }
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &ready)
+	}
+	if err != nil {
+		return nil, "", errors.Join(fmt.Errorf("serve nbd: %w", err), cmd.Process.Kill(), cmd.Wait())
+	}
+	return cmd, ready.URI, nil
+}
+
+// clients reads the device in every way.
+func (w *world) clients(ctx context.Context, f *fuse, uri, disk, tree string) error {
+	dir := w.path("copies")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	run := func(label, bin string, args ...string) ([]byte, error) {
+		before := f.counts()
+		out, c, err := execute(ctx, dir, environment(), bin, args...)
+		after := f.counts()
+		fmt.Printf("%-32s %s; %d requests, %.1f MiB from the vault\n", label, c, after.requests-before.requests, float64(after.given-before.given)/(1<<20))
+		return out, err
+	}
+	if _, err := run("nbdinfo", "nbdinfo", "--json", uri); err != nil {
+		return err
+	}
+	before := f.counts()
+	for _, at := range []string{"20M", "60M", "100M"} {
+		if _, err := run("qemu-io, 4 KiB at "+at, "qemu-io", "-f", "raw", "-r", "-c", "read "+at+" 4k", uri); err != nil {
+			return err
+		}
+	}
+	few := f.counts().given - before.given
+	w.bar(few > 0 && few < 8<<20, "three reads of 4 KiB take %.1f MiB from the vault, bar 8 MiB (an object's two ends, a frame, the extents)", float64(few)/(1<<20))
+	copied := filepath.Join(dir, "disk.raw")
+	if _, err := run("nbdcopy", "nbdcopy", uri, copied); err != nil {
+		return err
+	}
+	_, err := run("cmp", "cmp", disk, copied)
+	w.bar(err == nil, "the copy is the image, byte for byte")
+	var st syscall.Stat_t
+	if err := syscall.Stat(copied, &st); err != nil {
+		return err
+	}
+	w.bar(st.Blocks*512 < diskSize*3/4, "holes stay holes: the copy takes %d MiB", st.Blocks*512>>20)
+	_, err = run("qemu-img compare", "qemu-img", "compare", "-f", "raw", "-F", "raw", uri, disk)
+	w.bar(err == nil, "qemu-img finds no difference")
+	_, err = run("e2fsck -fn", "e2fsck", "-fn", copied)
+	w.bar(err == nil, "e2fsck finds the file system clean")
+	out := filepath.Join(dir, "out")
+	if err := os.Mkdir(out, 0o700); err != nil {
+		return err
+	}
+	if _, err := run("debugfs, every file", "debugfs", "-R", "rdump / "+out, copied); err != nil {
+		return err
+	}
+	_ = os.Remove(filepath.Join(out, "lost+found")) // of the file system, not of the tree
+	_, err = run("diff -r", "diff", "-r", tree, out)
+	w.bar(err == nil, "every file in it is the original's")
+	return nil
+}
