@@ -219,6 +219,36 @@ chunks() {
 	done <"$tmp/table"
 }
 
+# unhex turns lines of hexadecimal digits into the bytes they stand for.
+unhex() {
+	awk 'BEGIN { for (i = 0; i < 16; i++) v[substr("0123456789abcdef", i + 1, 1)] = i }
+		{ for (i = 1; i < length($0); i += 2) printf "\\0%03o", v[substr($0, i, 1)] * 16 + v[substr($0, i + 1, 1)]; print "" }' |
+		while read -r line; do printf '%b' "$line"; done
+}
+
+# range_sum adds the range from byte $1, whose chunks are in $tmp/list and were compared, to what an image's sum is made of.
+range_sum() {
+	jq -r -n --argjson at "$1" 'foreach inputs as $c ({at: $at};
+		{at: (.at + ($c.hole // $c.size)), line: (if $c.hole then null else "\(.at / 524288) \($c.sha256)" end)}; .line // empty)' "$tmp/list" |
+		while read -r number hash; do printf '%016x%s\n' "$number" "$hash"; done >"$tmp/blocks"
+	unhex <"$tmp/blocks" >"$tmp/range"
+	printf '%016x%s\n' "$(($1 / 1073741824))" "$(sum "$tmp/range")" >>"$tmp/ranges"
+}
+
+# extent appends what the extent in $tmp/ref covers to the output.
+extent() {
+	[ "$(jq .from "$tmp/ref")" -eq "$(size "$part")" ] || die "an extent begins in the wrong place"
+	if [ "$(jq '.hole // false' "$tmp/ref")" = true ]; then
+		truncate -s "+$(jq .size "$tmp/ref")" "$part"
+		return
+	fi
+	from=$(jq .from "$tmp/ref")
+	page
+	cp "$tmp/frame" "$tmp/list"
+	chunks
+	[ "$kind" != image ] || range_sum "$from"
+}
+
 choose
 : >"$tmp/found"
 walk
@@ -235,7 +265,7 @@ missing=$(jq -r '.missing // empty' "$tmp/entry")
 [ -z "$missing" ] || die "its content could not be read when the point was taken: $missing"
 kind=$(jq -r '.kind // "object"' "$tmp/entry")
 case $kind in
-object | file) ;;
+object | file | image) ;;
 *)
 	cat "$tmp/entry"
 	die "a $kind has no content; its entry is printed above"
@@ -246,18 +276,35 @@ part=$out.part
 : >"$part"
 if [ "$(jq 'has("extents")' "$tmp/entry")" = true ]; then
 	jq -c '.extents[]' "$tmp/entry" >"$tmp/extents"
-	while read -r extent; do
-		printf '%s\n' "$extent" >"$tmp/ref"
-		[ "$(jq .from "$tmp/ref")" -eq "$(size "$part")" ] || die "an extent begins in the wrong place"
-		page
-		cp "$tmp/frame" "$tmp/list"
-		chunks
+	: >"$tmp/ranges"
+	while read -r line; do
+		printf '%s\n' "$line" >"$tmp/ref"
+		if [ "$(jq '.level // 0' "$tmp/ref")" -eq 0 ]; then
+			extent
+			continue
+		fi
+		page # of extents: those of very large images stand on pages of their own
+		cp "$tmp/frame" "$tmp/inner"
+		while read -r line; do
+			printf '%s\n' "$line" >"$tmp/ref"
+			extent
+		done <"$tmp/inner"
 	done <"$tmp/extents"
 else
 	jq -c '.chunks // [] | .[]' "$tmp/entry" >"$tmp/list"
 	chunks
 fi
 [ "$(size "$part")" -eq "$(jq .size "$tmp/entry")" ] || die "what came out has the wrong size; left as $part"
-[ "$(sum "$part")" = "$(jq -r .sha256 "$tmp/entry")" ] || die "what came out has the wrong hash; left as $part"
+if [ "$kind" = image ]; then # of its size and the sums of its ranges
+	{
+		printf 'holdfast/1/image\0'
+		printf '%016x\n' "$(size "$part")" | unhex
+		unhex <"$tmp/ranges"
+	} >"$tmp/image"
+	whole=$(sum "$tmp/image")
+else
+	whole=$(sum "$part")
+fi
+[ "$whole" = "$(jq -r .sha256 "$tmp/entry")" ] || die "what came out has the wrong hash; left as $part"
 mv "$part" "$out"
 jq -c . "$tmp/entry" # with the headers, metadata and tags to put back
