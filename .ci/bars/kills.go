@@ -553,6 +553,12 @@ func (s *stage) atOnce(ctx context.Context, _ killPlan) error {
 	if err != nil {
 		return err
 	}
+	// A machine tells, once, of a point that came after its own and that another made with the same host key: that could be
+	// a thief's.
+	_, _, err = execute(ctx, s.dir, s.env, s.w.holdfast, "--json", "run")
+	if err != nil && !(strings.Contains(err.Error(), "exit status 4") && strings.Contains(err.Error(), "another machine with the same key did")) {
+		return err
+	}
 	if _, err := s.converge(ctx); err != nil {
 		return err
 	}
