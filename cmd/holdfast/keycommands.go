@@ -29,9 +29,14 @@ type recovered struct {
 }
 
 func (a *app) keyCommand() *cobra.Command {
+	return a.group("key", "Work with the keys of a repository", a.keyRecoverCommand(), a.keyRotateCommand(), a.keyAddRecipientCommand())
+}
+
+// group is a command that only has others below it: by itself it shows its help.
+func (a *app) group(use, short string, below ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "key",
-		Short: "Work with the keys of a repository",
+		Use:   use,
+		Short: short,
 		Args:  knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			a.begin()
@@ -39,7 +44,7 @@ func (a *app) keyCommand() *cobra.Command {
 		},
 	}
 	cmd.SuggestionsMinimumDistance = 2
-	cmd.AddCommand(a.keyRecoverCommand(), a.keyRotateCommand(), a.keyAddRecipientCommand())
+	cmd.AddCommand(below...)
 	return cmd
 }
 

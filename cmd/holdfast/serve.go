@@ -58,18 +58,8 @@ type servingJSON struct {
 }
 
 func (a *app) serveCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "serve",
-		Short: "Serve an entry as a network block device",
-		Long:  serveHelp,
-		Args:  knownCommand,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			a.begin()
-			return cmd.Help()
-		},
-	}
-	cmd.SuggestionsMinimumDistance = 2
-	cmd.AddCommand(a.serveNBDCommand())
+	cmd := a.group("serve", "Serve an entry as a network block device", a.serveNBDCommand())
+	cmd.Long = serveHelp
 	return cmd
 }
 

@@ -208,17 +208,23 @@ func (w *World) Repository(ctx context.Context) (*repo.Repository, error) {
 	return repo.Find(ctx, w.Store, "", nil)
 }
 
-// learn reads what the points that came last need.
-func (w *World) learn(ctx context.Context) error {
+// listed gives the points that the vault lists, and what reads them.
+func (w *World) listed(ctx context.Context) (*repo.Repository, *repo.Reader, []repo.Point, error) {
 	r, err := w.Repository(ctx)
 	if err != nil {
-		return err
+		return nil, nil, nil, err
 	}
 	in, err := repo.NewReader(r, w.Store, nil, nil, nil)
 	if err != nil {
-		return err
+		return nil, nil, nil, err
 	}
 	points, err := r.Points(ctx, w.Store, "", nil)
+	return r, in, points, err
+}
+
+// learn reads what the points that came last need.
+func (w *World) learn(ctx context.Context) error {
+	r, in, points, err := w.listed(ctx)
 	if err != nil {
 		return err
 	}
@@ -309,15 +315,7 @@ func (w *World) Audit(ctx context.Context) error {
 
 // Whole demands that every point the vault lists has all that it needs, whether its time is over or not.
 func (w *World) Whole(ctx context.Context) error {
-	r, err := w.Repository(ctx)
-	if err != nil {
-		return err
-	}
-	in, err := repo.NewReader(r, w.Store, nil, nil, nil)
-	if err != nil {
-		return err
-	}
-	points, err := r.Points(ctx, w.Store, "", nil)
+	r, in, points, err := w.listed(ctx)
 	if err != nil {
 		return err
 	}
