@@ -312,3 +312,26 @@ func writeFull(t *testing.T) error {
 	_, err = f.Write([]byte("x"))
 	return err
 }
+
+// TestTimestampsAreOfOneClock: an object is never older than the clock was when it was put. The kernel's own file times are.
+func TestTimestampsAreOfOneClock(t *testing.T) {
+	s, err := dirstore.Open(t.TempDir(), dirstore.Options{NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	for i := range 50 {
+		facts, err := s.Inspect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := []byte{byte(i)}
+		ref, err := s.Put(t.Context(), fmt.Sprint("p", i), bytes.NewReader(body), 1, store.PutOptions{SHA256: sha256.Sum256(body)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info, _, err := s.Stat(t.Context(), ref); err != nil || info.Modified.Before(facts.Clock) {
+			t.Fatalf("put at %v, dated %v, %v", facts.Clock, info.Modified, err)
+		}
+	}
+}

@@ -157,6 +157,12 @@ func (s *Store) writeTemp(ctx context.Context, body io.Reader, size int64, sum [
 	if got := [32]byte(h.Sum(nil)); got != sum {
 		return "", fmt.Errorf("%w: body is %x, options say %x", store.ErrChecksum, got, sum)
 	}
+	// The vault's clock is this machine's, so its timestamps must be too: the kernel's for files lags by a tick, and a network
+	// file system's is its server's. A point would seem to have arrived before it was signed.
+	now := s.opts.Now()
+	if err := s.root.Chtimes(name, now, now); err != nil {
+		return "", err
+	}
 	if s.opts.NoSync {
 		return name, nil
 	}

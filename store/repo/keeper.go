@@ -96,49 +96,55 @@ func (k *keeper) put(ctx context.Context, name string, body []byte, sum format.H
 
 // store is put without noting the placement.
 func (k *keeper) store(ctx context.Context, name string, body []byte, sum format.Hash, need time.Time) (format.Placement, error) {
+	p, _, err := k.deliver(ctx, name, body, sum, need)
+	return p, err
+}
+
+// deliver is store; arrived is the vault's own timestamp of the object.
+func (k *keeper) deliver(ctx context.Context, name string, body []byte, sum format.Hash, need time.Time) (p format.Placement, arrived time.Time, err error) {
 	want, err := k.retention(need)
 	if err != nil {
-		return format.Placement{}, err
+		return p, arrived, err
 	}
 	crc := crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli))
 	ref, err := k.vault.Write.Put(ctx, name, bytes.NewReader(body), int64(len(body)), store.PutOptions{
 		Retention: want, SHA256: sum, CRC32C: binary.BigEndian.AppendUint32(nil, crc),
 	})
 	if err != nil {
-		return format.Placement{}, err
+		return p, arrived, err
 	}
-	p, err := k.readBack(ctx, ref, int64(len(body)), want)
+	p, arrived, err = k.readBack(ctx, ref, int64(len(body)), want)
 	if err != nil {
-		return p, err
+		return p, arrived, err
 	}
 	k.mu.Lock()
 	k.calls.Objects++
 	k.calls.Bytes += int64(len(body))
 	k.unplaced += int64(len(body))
 	k.mu.Unlock()
-	return p, nil
+	return p, arrived, nil
 }
 
 // readBack holds an object to the lock it should have. A lock that did not take is asked for once more, then refused.
-func (k *keeper) readBack(ctx context.Context, ref store.Ref, size int64, want store.Retention) (format.Placement, error) {
+func (k *keeper) readBack(ctx context.Context, ref store.Ref, size int64, want store.Retention) (p format.Placement, arrived time.Time, err error) {
 	for try := 0; ; try++ {
 		info, got, err := k.vault.Read.Stat(ctx, ref)
 		if err != nil {
-			return format.Placement{}, fmt.Errorf("read back the lock: %w", err)
+			return p, arrived, fmt.Errorf("read back the lock: %w", err)
 		}
 		if size >= 0 && info.Size != size {
-			return format.Placement{}, fmt.Errorf("%s has %d bytes instead of %d: %w", ref.Name, info.Size, size, store.ErrChecksum)
+			return p, arrived, fmt.Errorf("%s has %d bytes instead of %d: %w", ref.Name, info.Size, size, store.ErrChecksum)
 		}
 		if got.Covers(want) {
-			return format.Placement{Name: ref.Name, Version: info.Version, Size: info.Size, Mode: string(got.Mode), Until: format.At(got.Until)}, nil
+			return format.Placement{Name: ref.Name, Version: info.Version, Size: info.Size, Mode: string(got.Mode), Until: format.At(got.Until)}, info.Modified, nil
 		}
 		if try > 0 {
-			return format.Placement{}, fmt.Errorf("%s: asked for %s until %s, read back %q until %s: %w: %w; run `holdfast init` against a bucket with object lock",
+			return p, arrived, fmt.Errorf("%s: asked for %s until %s, read back %q until %s: %w: %w; run `holdfast init` against a bucket with object lock",
 				ref.Name, want.Mode, want.Until.Format(time.RFC3339), got.Mode, got.Until.Format(time.RFC3339), ErrNotLocked, store.ErrNoLock)
 		}
 		ref.Version = info.Version
 		if err := k.vault.Lock.Extend(ctx, ref, want); err != nil {
-			return format.Placement{}, fmt.Errorf("repair the lock: %w", err)
+			return p, arrived, fmt.Errorf("repair the lock: %w", err)
 		}
 	}
 }
@@ -196,7 +202,7 @@ func (k *keeper) extend(ctx context.Context, p format.Placement, need time.Time)
 		k.calls.Extended++
 		k.mu.Unlock()
 	}
-	np, err := k.readBack(ctx, ref, -1, store.Retention{Mode: want.Mode, Until: need})
+	np, _, err := k.readBack(ctx, ref, -1, store.Retention{Mode: want.Mode, Until: need})
 	if err != nil {
 		return err
 	}

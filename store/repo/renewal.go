@@ -241,7 +241,7 @@ func (r *Renewal) extend(ctx context.Context, d due) error {
 	if err := r.k.vault.Lock.Extend(ctx, ref, want); err != nil {
 		return err
 	}
-	if _, err := r.k.readBack(ctx, ref, -1, least); err != nil {
+	if _, _, err := r.k.readBack(ctx, ref, -1, least); err != nil {
 		return err
 	}
 	r.k.mu.Lock()

@@ -45,15 +45,19 @@ func (b *bench) report(f repo.Finding) {
 }
 
 // saw reports whether a finding of that kind names an object with that beginning, and forgets all findings.
-func (b *bench) saw(kind repo.FindingKind, prefix string) bool {
+func (b *bench) saw(kind repo.FindingKind, prefix string) bool { return b.count(kind, prefix) > 0 }
+
+func (b *bench) count(kind repo.FindingKind, prefix string) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	seen := false
+	n := 0
 	for _, f := range b.found {
-		seen = seen || f.Kind == kind && strings.HasPrefix(f.Name, prefix)
+		if f.Kind == kind && strings.HasPrefix(f.Name, prefix) {
+			n++
+		}
 	}
 	b.found = nil
-	return seen
+	return n
 }
 
 func newBench(t *testing.T) *bench {
@@ -103,6 +107,16 @@ func (b *bench) session() *repo.Session {
 // point commits an empty point of a source that follows others.
 func (b *bench) point(source string, follows ...format.Hash) format.Hash {
 	b.t.Helper()
+	id, err := b.commit(source, b.clock, follows...)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return id
+}
+
+// commit tries to commit an empty point.
+func (b *bench) commit(source string, taken time.Time, follows ...format.Hash) (format.Hash, error) {
+	b.t.Helper()
 	ctx := b.t.Context()
 	s := b.session()
 	defer func() {
@@ -136,14 +150,10 @@ func (b *bench) point(source string, follows ...format.Hash) format.Hash {
 		b.t.Fatal(err)
 	}
 	needs := root(s.NeedsSink(), format.PageRef{First: need.Name, Entries: 1, Bytes: size}, line)
-	id, err := s.Commit(ctx, &format.Commit{
-		Source: source, SourceKind: "s3", TakenAt: format.At(b.clock), RetainUntil: format.At(until), Mode: "compliance",
+	return s.Commit(ctx, &format.Commit{
+		Source: source, SourceKind: "s3", TakenAt: format.At(taken), RetainUntil: format.At(until), Mode: "compliance",
 		Status: format.StatusComplete, Manifest: manifest, Needs: needs, Predecessors: follows,
 	})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return id
 }
 
 func (b *bench) find(pin string) (*repo.Repository, error) {
@@ -156,7 +166,7 @@ func (b *bench) points() []repo.Point {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	p, err := r.Points(b.t.Context(), b.store, "", b.report)
+	p, err := r.Points(b.t.Context(), b.vault.Read, "", b.report)
 	if err != nil {
 		b.t.Fatal(err)
 	}

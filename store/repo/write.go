@@ -3,7 +3,9 @@ package repo
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/crypto/attest"
@@ -175,7 +177,38 @@ func (s *Session) Commit(ctx context.Context, c *format.Commit) (format.Hash, er
 	if err := s.timely(ctx, c.RetainUntil.Time); err != nil {
 		return format.Hash{}, err
 	}
-	c.SignedAt = format.At(s.Now())
+	for try := 0; ; try++ {
+		c.SignedAt = format.At(s.signedAt(c.TakenAt.Time, try))
+		id, err := s.commit(ctx, c)
+		if errors.Is(err, errEarly) && try < commitTries {
+			continue
+		}
+		return id, err
+	}
+}
+
+// errEarly is a vault that gave a point a time before its signed one: readers will not take that point.
+var errEarly = fmt.Errorf("%w: the vault dated the point long before the time it gave when asked, and no reader would take it; have its clock set right, then run again", store.ErrClock)
+
+// commitTries is how often a point that came out too early is signed again.
+const commitTries = 3
+
+// signedAt is the time a point says it was signed: a second before the vaults' own, and more with each further try, since
+// a vault of several machines need not date an object with the clock it answers with. It is not before the point was begun.
+func (s *Session) signedAt(taken time.Time, try int) time.Time {
+	now := s.Now()
+	t := now.Add(-time.Second << (3 * try))
+	if try == 0 && t.Before(taken) {
+		t = taken
+	}
+	if t.After(now) {
+		t = now
+	}
+	return t
+}
+
+// commit signs a point that is filled in and stores it.
+func (s *Session) commit(ctx context.Context, c *format.Commit) (format.Hash, error) {
 	body, err := format.EncodeCommit(c)
 	if err != nil {
 		return format.Hash{}, err
@@ -186,13 +219,18 @@ func (s *Session) Commit(ctx context.Context, c *format.Commit) (format.Hash, er
 	if err := s.cache.MarkLoaded("", ownMark(id)); err != nil {
 		return format.Hash{}, err
 	}
-	err = s.each(ctx, func(k *keeper) error {
-		_, err := k.store(ctx, name, body, id, c.RetainUntil.Time)
+	early := make([]bool, len(s.keepers))
+	err = s.eachIndexed(ctx, func(i int, k *keeper) error {
+		_, arrived, err := k.deliver(ctx, name, body, id, c.RetainUntil.Time)
 		if err != nil {
 			return fmt.Errorf("commit: %w", err)
 		}
+		early[i] = c.SignedAt.After(arrived)
 		return nil
 	})
+	if err == nil && slices.Contains(early, true) {
+		return id, errEarly
+	}
 	return id, err
 }
 
