@@ -26,9 +26,14 @@ type contest struct {
 	bucket *bucket // of rclone's crypt remote
 	src    *bucket
 	rclone string
+	env    []string // rclone's
 
-	figures map[string][2][]cost // by step: holdfast's, rclone's
+	duels map[string][]duel // by step
 }
+
+// duel is a step done by both, one right after the other: a machine's speed changes within minutes, and then only what was
+// measured side by side can be compared.
+type duel struct{ ours, theirs cost }
 
 func speed(ctx context.Context, w *world) error {
 	if err := speedTree(ctx, w); err != nil {
@@ -46,7 +51,7 @@ func speedTree(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	if err := tree.run(ctx); err != nil {
+	if err := tree.run(ctx, 3, 3); err != nil {
 		return err
 	}
 	tree.hold("first", 1, 1)
@@ -60,7 +65,7 @@ func speedLarge(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	if err := large.run(ctx); err != nil {
+	if err := large.run(ctx, 3, 15); err != nil {
 		return err
 	}
 	large.hold("first", 1.3, 1.3)
@@ -69,7 +74,7 @@ func speedLarge(ctx context.Context, w *world) error {
 }
 
 func (w *world) newContest(ctx context.Context, name string, fill func(*bucket) error) (*contest, error) {
-	c := &contest{w: w, name: name, figures: map[string][2][]cost{}}
+	c := &contest{w: w, name: name, duels: map[string][]duel{}}
 	var err error
 	if c.rclone, err = servers.Binary(ctx, "rclone"); err != nil {
 		return nil, err
@@ -90,23 +95,87 @@ func (w *world) newContest(ctx context.Context, name string, fill func(*bucket) 
 	if c.vault, c.reader, err = w.lockedVault(ctx, servers.KindMinIO); err != nil {
 		return nil, err
 	}
-	c.bucket, err = w.newBucket(ctx, servers.KindMinIO)
+	if c.bucket, err = w.newBucket(ctx, servers.KindMinIO); err != nil {
+		return nil, err
+	}
+	c.env, err = c.rcloneEnv(ctx)
 	return c, err
 }
 
-// run does the rounds: 3, or as many as BARS_ROUNDS says. Who goes first changes from round to round.
-func (c *contest) run(ctx context.Context) error {
-	rounds, err := strconv.Atoi(os.Getenv("BARS_ROUNDS"))
-	if err != nil || rounds < 1 {
-		rounds = 3
+// run copies in so many rounds, or as many as BARS_ROUNDS says, each into a new repository and a new folder of rclone's, and
+// restores the first round's copies several times. Who goes first changes from duel to duel.
+func (c *contest) run(ctx context.Context, rounds, restores int) error {
+	if n, err := strconv.Atoi(os.Getenv("BARS_ROUNDS")); err == nil && n > 0 {
+		rounds = n
 	}
+	var first copies
 	for n := range rounds {
-		sides := []func(context.Context, int) error{c.holdfast, c.peer}
-		if n%2 == 1 {
-			slices.Reverse(sides)
+		k, err := c.copies(ctx, n)
+		if err != nil {
+			return err
 		}
-		for _, side := range sides {
-			if err := side(ctx, n); err != nil {
+		if n == 0 {
+			first = k
+		}
+	}
+	for n := range restores {
+		if err := c.restore(ctx, n, first); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copies are what a round stored.
+type copies struct {
+	job   *job
+	point string
+	crypt string // rclone's
+}
+
+// copies is one round: a first run, and one with nothing new, of both.
+func (c *contest) copies(ctx context.Context, n int) (copies, error) {
+	k := copies{crypt: fmt.Sprintf("CRYPT:round%d", n)}
+	vault, reader := c.vault, c.reader
+	vault.url = strings.Replace(vault.url, "/prod?", fmt.Sprintf("/round%d?", n), 1)
+	reader.url = strings.Replace(reader.url, "/prod?", fmt.Sprintf("/round%d?", n), 1)
+	var err error
+	if k.job, err = c.w.newJob(ctx, c.source, vault, reader); err != nil {
+		return k, err
+	}
+	for _, step := range []string{"first", "unchanged"} {
+		err := c.duel(n, step, func() (cost, error) {
+			r, err := k.job.run(ctx, "holdfast "+step)
+			if step == "first" {
+				k.point = r.Point
+			}
+			return r.cost, err
+		}, func() (cost, error) { return c.peer(ctx, step, "SRC:"+c.src.name, k.crypt) })
+		if err != nil {
+			return k, err
+		}
+	}
+	return k, nil
+}
+
+// restore is one restore by both, compared the first time: speed without the right bytes counts for nothing. Many small
+// files are not removed before the end: ext4 takes long to make some where many have just been deleted.
+func (c *contest) restore(ctx context.Context, n int, k copies) error {
+	ours, theirs := c.w.path("restored"), c.w.path("restored")
+	err := c.duel(n, "restore", func() (cost, error) {
+		return k.job.restore(ctx, "holdfast restore", k.point, dirAt(ours))
+	}, func() (cost, error) { return c.peer(ctx, "restore", k.crypt, theirs) })
+	if err != nil {
+		return err
+	}
+	for _, dir := range []string{ours, theirs} {
+		if n == 0 {
+			if err := c.check(dir); err != nil {
+				return err
+			}
+		}
+		if len(c.files) < 100 {
+			if err := os.RemoveAll(dir); err != nil {
 				return err
 			}
 		}
@@ -114,73 +183,42 @@ func (c *contest) run(ctx context.Context) error {
 	return nil
 }
 
-func (c *contest) note(step string, side int, x cost) {
-	f := c.figures[step]
-	f[side] = append(f[side], x)
-	c.figures[step] = f
-}
-
-// holdfast is one round in a new repository with an empty cache.
-func (c *contest) holdfast(ctx context.Context, n int) error {
-	vault, reader := c.vault, c.reader
-	vault.url = strings.Replace(vault.url, "/prod?", fmt.Sprintf("/round%d?", n), 1)
-	reader.url = strings.Replace(reader.url, "/prod?", fmt.Sprintf("/round%d?", n), 1)
-	j, err := c.w.newJob(ctx, c.source, vault, reader)
-	if err != nil {
-		return err
+// duel does a step by both.
+func (c *contest) duel(n int, step string, ours, theirs func() (cost, error)) error {
+	var p duel
+	sides := []func() error{
+		func() (err error) { p.ours, err = ours(); return err },
+		func() (err error) { p.theirs, err = theirs(); return err },
 	}
-	settle()
-	first, err := j.run(ctx, "holdfast first")
-	if err != nil {
-		return err
+	if n%2 == 1 {
+		slices.Reverse(sides)
 	}
-	c.note("first", 0, first.cost)
-	settle()
-	unchanged, err := j.run(ctx, "holdfast unchanged")
-	if err != nil {
-		return err
+	for _, side := range sides {
+		settle()
+		if err := side(); err != nil {
+			return err
+		}
 	}
-	c.note("unchanged", 0, unchanged.cost)
-	dir := c.w.path("restored")
-	settle()
-	back, err := j.restore(ctx, "holdfast restore", first.Point, dirAt(dir))
-	if err != nil {
-		return err
-	}
-	c.note("restore", 0, back)
-	return c.check(n, dir)
+	c.duels[step] = append(c.duels[step], p)
+	return nil
 }
 
 // settle has everything written out that the step before left, servers included, so that it is not billed to the next.
 // What a step itself leaves unwritten is to its own credit.
 func settle() { unix.Sync() }
 
-// peer is one round of rclone with a new remote folder and its own defaults.
-func (c *contest) peer(ctx context.Context, n int) error {
-	env, err := c.rcloneEnv(ctx)
+// peer is rclone copying, with its own defaults.
+func (c *contest) peer(ctx context.Context, step, from, to string) (cost, error) {
+	_, x, err := execute(ctx, c.w.dir, c.env, c.rclone, "copy", from, to)
 	if err != nil {
-		return err
+		return x, err
 	}
-	from, to := "SRC:"+c.src.name, fmt.Sprintf("CRYPT:round%d", n)
-	dir := c.w.path("restored")
-	for _, step := range []struct{ name, from, to string }{{"first", from, to}, {"unchanged", from, to}, {"restore", to, dir}} {
-		settle()
-		_, x, err := execute(ctx, c.w.dir, env, c.rclone, "copy", step.from, step.to)
-		if err != nil {
-			return err
-		}
-		fmt.Printf("%-32s %s\n", "rclone "+step.name, x)
-		c.note(step.name, 1, x)
-	}
-	return c.check(n, dir)
+	fmt.Printf("%-32s %s\n", "rclone "+step, x)
+	return x, nil
 }
 
-// check compares what was restored, in the first round: speed without the right bytes counts for nothing. Nothing is
-// removed before the end: ext4 takes long to make files where many have just been deleted.
-func (c *contest) check(n int, dir string) error {
-	if n > 0 {
-		return nil
-	}
+// check compares what was restored.
+func (c *contest) check(dir string) error {
 	is, err := folderState(dir, true)
 	if err != nil {
 		return err
@@ -224,25 +262,27 @@ func (c *contest) rcloneEnv(ctx context.Context) ([]string, error) {
 	return env, os.WriteFile(filepath.Join(c.w.dir, "rclone.conf"), nil, 0o600)
 }
 
-// hold compares the medians of a step with the bar: our share of the other's CPU and wall.
+// hold compares our share of the other's CPU and wall with the bar: the median of the duels' own ratios.
 func (c *contest) hold(step string, cpu, wall float64) {
-	f := c.figures[step]
-	ours, theirs := f[0], f[1]
-	ourCPU, theirCPU := median(ours, func(x cost) time.Duration { return x.cpu }), median(theirs, func(x cost) time.Duration { return x.cpu })
-	ourWall, theirWall := median(ours, func(x cost) time.Duration { return x.wall }), median(theirs, func(x cost) time.Duration { return x.wall })
-	byCPU, byWall := ourCPU.Seconds()/theirCPU.Seconds(), ourWall.Seconds()/theirWall.Seconds()
-	c.w.bar(byCPU <= cpu, "%s, %s: CPU %.2f s, rclone %.2f s: %.2f of it, bar %.2f", c.name, step, ourCPU.Seconds(), theirCPU.Seconds(), byCPU, cpu)
-	c.w.bar(byWall <= wall, "%s, %s: wall %.2f s, rclone %.2f s: %.2f of it, bar %.2f", c.name, step, ourWall.Seconds(), theirWall.Seconds(), byWall, wall)
+	duels := c.duels[step]
+	for _, of := range []struct {
+		name string
+		bar  float64
+		take func(cost) time.Duration
+	}{{"CPU", cpu, func(x cost) time.Duration { return x.cpu }}, {"wall", wall, func(x cost) time.Duration { return x.wall }}} {
+		var ratios, ours, theirs []float64
+		for _, p := range duels {
+			a, b := of.take(p.ours).Seconds(), of.take(p.theirs).Seconds()
+			ratios, ours, theirs = append(ratios, a/b), append(ours, a), append(theirs, b)
+		}
+		r := median(ratios)
+		c.w.bar(r <= of.bar, "%s, %s: %s %.2f s, rclone %.2f s: %.2f of it (%.2f to %.2f in %d duels), bar %.2f",
+			c.name, step, of.name, median(ours), median(theirs), r, slices.Min(ratios), slices.Max(ratios), len(ratios), of.bar)
+	}
 }
 
-func median(costs []cost, of func(cost) time.Duration) time.Duration {
-	all := make([]time.Duration, len(costs))
-	for i, c := range costs {
-		all[i] = of(c)
-	}
+func median(all []float64) float64 {
+	all = slices.Clone(all)
 	slices.Sort(all)
-	if len(all) == 0 {
-		return 0
-	}
 	return (all[(len(all)-1)/2] + all[len(all)/2]) / 2
 }

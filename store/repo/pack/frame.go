@@ -25,7 +25,9 @@ const (
 type shape struct {
 	length int64 // of the stored frame
 	plain  int64 // as the header states it
+	first  int   // where the first block starts
 	raw    bool  // every block is stored as it is
+	summed bool  // a checksum follows the blocks
 }
 
 // errShort: the bytes end before the frame does. It never leaves the package bare.
@@ -48,7 +50,7 @@ func measure(b []byte) (shape, error) {
 	case h.WindowSize > format.MaxFrame:
 		return shape{}, fmt.Errorf("%w: the frame asks for a window of %d bytes", ErrDamaged, h.WindowSize)
 	}
-	s := shape{plain: int64(h.FrameContentSize)}
+	s := shape{plain: int64(h.FrameContentSize), first: h.HeaderSize, summed: h.HasCheckSum}
 	if err := s.walk(b, h.HeaderSize); err != nil {
 		return shape{}, err
 	}
@@ -118,6 +120,27 @@ func whole(frame []byte) (shape, error) {
 		return shape{}, fmt.Errorf("%w: %d bytes follow the frame", ErrDamaged, int64(len(frame))-s.length)
 	}
 	return s, nil
+}
+
+// rawLength is the most that appendRaw makes of so many plain bytes.
+func rawLength(plain int64) int64 { return plain + 9 + blockHeader*(plain/maxBlock+1) }
+
+// unraw moves the blocks of a frame of shape s together at the frame's own beginning, and gives them: the plain bytes of a
+// frame whose blocks are all raw. The frame is gone.
+func unraw(frame []byte, s shape) ([]byte, error) {
+	n, at := 0, s.first
+	for last := false; !last; {
+		h := uint32(frame[at]) | uint32(frame[at+1])<<8 | uint32(frame[at+2])<<16
+		last = h&1 != 0
+		at += blockHeader
+		block := frame[at:][:h>>3]
+		n += copy(frame[n:], block)
+		at += len(block)
+	}
+	if int64(n) != s.plain {
+		return nil, fmt.Errorf("%w: the frame states %d bytes and holds %d", ErrDamaged, s.plain, n)
+	}
+	return frame[:n], nil
 }
 
 // appendRaw appends a frame that holds plain as it is, in raw blocks.

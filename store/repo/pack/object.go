@@ -106,8 +106,9 @@ func (o *Object) Frames(ctx context.Context, frames []format.Frame, visit func(i
 // Room gives a buffer with a capacity of at least [RoomFor] its plain bytes that frame i is to be decoded into, or nil for one of the object's own.
 type Room func(i int) ([]byte, error)
 
-// RoomFor is the capacity that a buffer for a frame of so many plain bytes must have.
-func RoomFor(plain int64) int64 { return plain + spare }
+// RoomFor is the capacity that a buffer for a frame of so many plain bytes must have: it holds the stored frame too, where
+// that did not shrink.
+func RoomFor(plain int64) int64 { return rawLength(plain) + spare }
 
 // FramesTo is [Object.Frames] for frames that are kept: what room gives for a frame is the visitor's, and visit gets a slice
 // at its beginning. It is asked just before the frame is decoded, and its error ends the call.
@@ -130,13 +131,6 @@ func (o *Object) FramesTo(ctx context.Context, frames []format.Frame, room Room,
 	}
 	w := work{object: o, decoder: d, frames: frames, room: room, visit: visit}
 	defer func() { o.scratch.Put(w.stored); o.scratch.Put(w.own) }()
-	if o.sealed != nil {
-		var longest int64
-		for _, f := range frames {
-			longest = max(longest, f.Length)
-		}
-		w.stored = o.scratch.Get(longest)
-	}
 	for len(order) > 0 {
 		n, end := o.near(frames, order)
 		if err := w.group(ctx, order[:n], end); err != nil {
@@ -186,24 +180,67 @@ type work struct {
 	own     []byte // decoded frames that room had no place for
 }
 
-// decode decodes frame i from its stored bytes, to where it is wanted.
-func (w *work) decode(i int, stored []byte) ([]byte, error) {
-	f := w.frames[i]
-	var dst []byte
+// place is where frame i is to be decoded to.
+func (w *work) place(i int) ([]byte, error) {
 	if w.room != nil {
-		var err error
-		if dst, err = w.room(i); err != nil {
-			return nil, err
+		if dst, err := w.room(i); dst != nil || err != nil {
+			return dst, err
 		}
 	}
-	if dst == nil {
-		if need := RoomFor(f.Plain); int64(cap(w.own)) < need {
-			w.object.scratch.Put(w.own)
-			w.own = w.object.scratch.Get(need)
-		}
-		dst = w.own
+	if need := RoomFor(w.frames[i].Plain); int64(cap(w.own)) < need {
+		w.object.scratch.Put(w.own)
+		w.own = w.object.scratch.Get(need)
 	}
-	plain, err := w.decoder.Frame(dst[:0], stored, f.Plain)
+	return w.own, nil
+}
+
+// decode reads and decodes frame i. Its result lies where it is wanted.
+func (w *work) decode(r *fetched, i int) ([]byte, error) {
+	f := w.frames[i]
+	dst, err := w.place(i)
+	if err != nil {
+		return nil, err
+	}
+	if w.object.sealed != nil && f.Length > f.Plain && f.Length <= int64(cap(dst)) {
+		return w.grown(r, f, dst[:0])
+	}
+	return w.shrunk(r, f, dst[:0])
+}
+
+// shrunk decodes a frame from a buffer of its own.
+func (w *work) shrunk(r *fetched, f format.Frame, dst []byte) ([]byte, error) {
+	if w.object.sealed != nil && int64(cap(w.stored)) < f.Length {
+		w.object.scratch.Put(w.stored)
+		w.stored = w.object.scratch.Get(f.Length)
+	}
+	stored, err := r.bytes(w.stored, f.Offset, f.Length)
+	if err != nil {
+		return nil, err
+	}
+	return w.unpack(dst, stored, f)
+}
+
+// grown decodes a frame that is longer than what it holds, and so most likely nothing but raw blocks: it is fetched to
+// where its bytes are wanted, which saves a second buffer and passing all of it through the decoder.
+func (w *work) grown(r *fetched, f format.Frame, dst []byte) ([]byte, error) {
+	stored, err := r.bytes(dst, f.Offset, f.Length)
+	if err != nil {
+		return nil, err
+	}
+	s, err := whole(stored)
+	if err == nil && s.raw && !s.summed && s.plain == f.Plain {
+		if stored, err = unraw(stored, s); err == nil {
+			return stored, nil
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("frame at %d: %w", f.Offset, err)
+	}
+	return w.unpack(dst, slices.Clone(stored), f)
+}
+
+func (w *work) unpack(dst, stored []byte, f format.Frame) ([]byte, error) {
+	plain, err := w.decoder.Frame(dst, stored, f.Plain)
 	if err != nil {
 		return nil, fmt.Errorf("frame at %d: %w", f.Offset, err)
 	}
@@ -218,7 +255,7 @@ func (w *work) group(ctx context.Context, order []int, end int64) error {
 		return err
 	}
 	defer r.close()
-	var stored, plain []byte
+	var plain []byte
 	for k, i := range order {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -226,10 +263,7 @@ func (w *work) group(ctx context.Context, order []int, end int64) error {
 		f := w.frames[i]
 		// The same frame may be asked for many times: small files share one.
 		if k == 0 || f != w.frames[order[k-1]] {
-			if stored, err = r.bytes(w.stored, f.Offset, f.Length); err != nil {
-				return err
-			}
-			if plain, err = w.decode(i, stored); err != nil {
+			if plain, err = w.decode(r, i); err != nil {
 				return err
 			}
 		}
