@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
 	"github.com/holdfast-backup/holdfast/replicator/prune"
 	"github.com/holdfast-backup/holdfast/store"
@@ -24,8 +26,8 @@ Without --delete nothing is deleted: every version that would go is listed, with
 A version goes if its lock, and its arrival, lie three days back and no point that is not
 over needs it: objects of points that are over, their commit objects, delete markers,
 and what somebody laid over or beside the vault's objects. The newest complete point
-of each source is kept whatever its age, since it may be all there is; --retired SOURCE
-lets go of it too. Where it cannot be read what a living point needs, nothing is deleted.
+of each source is kept whatever its age, since it may be all there is, and does not count
+as that if it is distrusted; --retired SOURCE lets go of it too. Where it cannot be read what a living point needs, nothing is deleted.
 
 For a bucket --delete needs --credentials REF: the remover's own (` + "`holdfast policy --role\nremover`" + `). Of a directory vault no run may be under way meanwhile.
 ` + readerHelp
@@ -100,6 +102,9 @@ func (a *app) prune(ctx context.Context, f *readerFlags, retired []string, remov
 		}
 		defer func() { err = errors.Join(err, held()) }()
 	}
+	if err := r.known(ctx, retired); err != nil {
+		return err
+	}
 	var remover store.Remover
 	if remove {
 		var closeIt func() error
@@ -109,6 +114,32 @@ func (a *app) prune(ctx context.Context, f *readerFlags, retired []string, remov
 		defer func() { err = errors.Join(err, closeIt()) }()
 	}
 	return r.runPrune(ctx, remover, retired)
+}
+
+// known refuses sources to be retired that the vault has no point of, which are most likely a slip, and those that the
+// configuration still backs up.
+func (r *reading) known(ctx context.Context, retired []string) error {
+	if len(retired) == 0 {
+		return nil
+	}
+	listed, err := r.repo.Points(ctx, r.vault.Reader, "", nil)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, p := range listed {
+		names = append(names, p.Source)
+	}
+	for _, s := range retired {
+		if !slices.Contains(names, s) {
+			slices.Sort(names)
+			return usage(fmt.Errorf("--retired %s: this vault has no points of that source; it has: %s", s, strings.Join(slices.Compact(names), ", ")))
+		}
+		if r.config != nil && slices.ContainsFunc(r.config.Sources, func(c config.Source) bool { return c.Name == s }) {
+			return usage(fmt.Errorf("--retired %s: the configuration still backs up that source; take it out there first", s))
+		}
+	}
+	return nil
 }
 
 // pruneOne refuses to choose among several vaults.
@@ -221,7 +252,7 @@ func (r *reading) printPrune(s prune.Summary, alarms []string) error {
 	if s.DryRun {
 		verb = "would delete"
 	}
-	text := fmt.Sprintf("%s: %d of %s not over; %s %s, %s; %d not needed and still locked or spared; %.1f s",
+	text := fmt.Sprintf("%s: %d of %s kept; %s %s, %s; %d more not needed, but still locked or not yet three days past that; %.1f s",
 		safe(line.Vault), s.Living, plural(s.Points, "point is", "points are"), verb, plural(s.Removed, "version", "versions"), size(s.Bytes), s.Locked, s.Seconds)
 	if s.DryRun && s.Removed > 0 {
 		text += "\nNothing was deleted: add --delete, with the remover's credential"

@@ -41,7 +41,7 @@ type readerFlags struct {
 func (f *readerFlags) add(cmd *cobra.Command, a *app) {
 	s := cmd.Flags()
 	s.StringVar(&f.vault, "vault", "", "the vault: a configured `NAME`, or a URL")
-	s.StringVar(&f.credentials, "credentials", "", "where the vault's reading credentials lie: a `REF` such as env:PREFIX")
+	s.StringVar(&f.credentials, "credentials", "", "where the credentials for the vault lie: a `REF` such as env:PREFIX")
 	s.StringVar(&f.fingerprint, "fingerprint", "", "the repository's fingerprint, or its first 16 `HEX` digits or more: any other is refused")
 	complete(cmd, "vault", a.vaultNames)
 }

@@ -29,7 +29,8 @@ what there is for at least that long from now, when no new points come any more.
 
 No key is needed. The credential lists, reads and extends locks (` + "`holdfast policy --role\nrenewer`" + `); nothing is written, and nothing can be deleted with it. Locks are lengthened
 by version, of the version whose bytes are right, whatever lies on top. Every lock is
-read; --dry-run only says how many are too short.
+read; --dry-run only says how many are too short. A lock that is lengthened goes beyond what
+is needed by lock.slack (10 days without a configuration), so that it is not due again at once.
 ` + pointHelp + readerHelp
 
 // renewedJSON is the summary for scripts.
@@ -137,6 +138,9 @@ func (r *reading) printRenewed(s renew.Summary, alarms []string) error {
 	}
 	if line.FirstExpiry != "" {
 		what += ", the first of them ending " + day(line.FirstExpiry)
+		if most := s.Until.Add(r.asRepoVault().Locking.Slack); s.Extended > 0 || s.DryRun {
+			what += "; " + map[bool]string{true: "none would go", false: "none goes"}[s.DryRun] + " beyond " + day(most.UTC().Format(time.RFC3339))
+		}
 	}
 	return r.ui.text(fmt.Sprintf("%s: %s, %s; %s; %.1f s", safe(line.Vault), plural(s.Points, "living point", "living points"),
 		plural(s.Objects, "lock read", "locks read"), what, s.Seconds))

@@ -8,10 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/replicator/lifetest"
 	"github.com/holdfast-backup/holdfast/replicator/prune"
 	"github.com/holdfast-backup/holdfast/replicator/retain"
+	"github.com/holdfast-backup/holdfast/replicator/source/memsource"
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/storetest/faults"
 )
@@ -90,6 +93,49 @@ func TestPruneKeepsTheLast(t *testing.T) {
 	if len(left) != 2 {
 		t.Errorf("%d objects left", len(left))
 	}
+}
+
+// TestPruneKeepsTheLastThatIsTrusted: a thief of the host key signs a newer point of an emptied source, and the owner
+// distrusts it. When all is over, the newest point that is to be trusted is what stays.
+func TestPruneKeepsTheLastThatIsTrusted(t *testing.T) {
+	w := ran(t, short(), 2)
+	good := points(t, w)
+	w.Clock = w.Clock.Add(time.Hour)
+	theft := w.Clock
+	w.Clock = w.Clock.Add(time.Hour)
+	w.Source = memsource.New(memsource.Options{Now: w.Now})
+	run(t, w)
+	thief := points(t, w)[2]
+	next, err := w.Host.Rotated(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Clock = w.Clock.Add(time.Hour)
+	if _, err := repo.Change(t.Context(), repo.ChangeOptions{
+		Vaults: []*repo.Vault{w.Vault}, Old: w.Host, New: next, Recipients: []keys.Recipient{w.Key.Recipient()}, Need: 30 * day, DistrustAfter: theft, Now: w.Now,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.Clock = w.Clock.Add(90 * day)
+	s, err := w.Prune(t.Context(), w.Remover(), nil)
+	if err != nil || s.Living != 1 {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	left := points(t, w)
+	if len(left) != 1 || left[0] != good[1] {
+		t.Errorf("left %v of good %v and the thief's %s", left, good, thief)
+	}
+	decoded(t, w, true)
+}
+
+// points gives the names of all commit objects, in order of time.
+func points(t *testing.T, w *lifetest.World) []string {
+	t.Helper()
+	var out []string
+	for _, info := range versions(t, w, format.PrefixPoints) {
+		out = append(out, info.Name)
+	}
+	return out
 }
 
 // TestPruneWithoutLocks: every lock was taken off, so nothing but the lists stands between prune and what living points
@@ -193,6 +239,7 @@ func TestPruneInterrupted(t *testing.T) {
 			if len(p.Left()) == 0 {
 				t.Fatalf("call %d failed, and the pruning did not", n)
 			}
+			t.Logf("figure: calls=%d", n-1)
 			break
 		}
 	}

@@ -16,15 +16,13 @@ import (
 )
 
 // findLiving gives the points that are not over. A point lives until its retain-until, as long as its commit object is
-// locked, and Spare beyond both. The newest complete point of a source lives on whatever its time, unless the source is
-// retired: where runs have failed for weeks it is all there is.
+// locked, and Spare beyond both. The newest of a source lives on whatever its time (keepNewest).
 func (r *run) findLiving(ctx context.Context) ([]needed.Point, error) {
 	listed, err := r.o.Repository.Points(ctx, r.o.Vault.Read, "", r.o.Report)
 	if err != nil {
 		return nil, err
 	}
 	r.sum.Points = len(listed)
-	last := map[string]int{} // by source: the place in all of its newest point, a complete one if there is any
 	var all []needed.Point
 	var ends []bool
 	for _, p := range listed { // in order of signed time
@@ -45,11 +43,9 @@ func (r *run) findLiving(ctx context.Context) ([]needed.Point, error) {
 		if err != nil {
 			return nil, err
 		}
-		if i, ok := last[p.Source]; !ok || c.Status == format.StatusComplete || all[i].Commit.Status != format.StatusComplete {
-			last[p.Source] = len(all)
-		}
 		all, ends = append(all, h), append(ends, over)
 	}
+	r.keepNewest(all, ends)
 	odd, err := r.doubtful(ctx)
 	if err != nil {
 		return nil, err
@@ -61,11 +57,6 @@ func (r *run) findLiving(ctx context.Context) ([]needed.Point, error) {
 		}
 		all, ends = append(all, h), append(ends, over)
 	}
-	for source, i := range last {
-		if !slices.Contains(r.o.Retired, source) {
-			ends[i] = false
-		}
-	}
 	var living []needed.Point
 	for i, p := range all {
 		if !ends[i] {
@@ -73,6 +64,36 @@ func (r *run) findLiving(ctx context.Context) ([]needed.Point, error) {
 		}
 	}
 	return living, nil
+}
+
+// keepNewest has the newest point of each source that is not retired live on, a complete one if there is any: where runs
+// have failed for weeks it is all there is. A thief of the host key can sign an empty one that is newer still, so a
+// distrusted point only counts where no trusted one is complete, and then beside it.
+func (r *run) keepNewest(points []needed.Point, ends []bool) {
+	complete := func(i int) bool { return points[i].Commit.Status == format.StatusComplete }
+	newest, trusted := map[string]int{}, map[string]int{} // by source
+	for i, p := range points {                            // in order of signed time
+		if slices.Contains(r.o.Retired, p.Source) {
+			continue
+		}
+		for _, last := range []map[string]int{newest, trusted} {
+			if j, ok := last[p.Source]; !ok || complete(i) || !complete(j) {
+				last[p.Source] = i
+			}
+			if p.Distrusted {
+				break
+			}
+		}
+	}
+	for source, i := range newest {
+		j, ok := trusted[source]
+		if ok {
+			ends[j] = false
+		}
+		if !ok || !complete(j) {
+			ends[i] = false
+		}
+	}
 }
 
 // doubtful gives points that readers pass over though a key of the repository signed them: because of times that contradict

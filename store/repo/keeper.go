@@ -78,8 +78,8 @@ func (k *keeper) retention(need time.Time) (store.Retention, error) {
 	}
 	until := need.Add(l.Slack).UTC().Truncate(time.Second)
 	if l.Ceiling > 0 && until.After(k.clock().Add(l.Ceiling)) {
-		return store.Retention{}, fmt.Errorf("lock until %s: %w of %s in vault %s: shorten the retention or the slack, or raise lock.ceiling",
-			until.Format(time.DateOnly), ErrCeiling, l.Ceiling, k.vault.Name)
+		return store.Retention{}, fmt.Errorf("lock until %s: %w of %g days in vault %s: shorten the retention or the slack, or raise lock.ceiling",
+			until.Format(time.DateOnly), ErrCeiling, l.Ceiling.Hours()/24, k.vault.Name)
 	}
 	return store.Retention{Mode: l.Mode, Until: until}, nil
 }
