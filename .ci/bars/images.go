@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/replicator/awstest"
@@ -42,7 +41,10 @@ type diskWorld struct {
 }
 
 // images measures disk images from end to end.
-func images(ctx context.Context, w *world) (err error) {
+func images(ctx context.Context, w *world) error {
+	if err := diskTools(); err != nil {
+		return err
+	}
 	d, err := w.newDisk(ctx)
 	if err != nil {
 		return err
@@ -61,16 +63,19 @@ func images(ctx context.Context, w *world) (err error) {
 	if err := d.backAsFile(ctx, j, first.Point); err != nil {
 		return err
 	}
-	if err := d.backByHand(ctx, j, first.Point); err != nil {
+	if err := d.backAsSnapshot(ctx, j, first.Point); err != nil {
 		return err
 	}
-	if err := d.backAsSnapshot(ctx, j, first.Point); err != nil {
+	if err := d.backAsDevice(ctx, j, first.Point); err != nil {
+		return err
+	}
+	if err := d.backByHand(ctx, j, first.Point); err != nil {
 		return err
 	}
 	if err := d.incremental(ctx, j); err != nil {
 		return err
 	}
-	return d.secondClient(ctx)
+	return d.throttled(ctx)
 }
 
 func (w *world) newDisk(ctx context.Context) (*diskWorld, error) {
@@ -146,7 +151,7 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// backAsFile restores the image to a file and looks into it with the file system's own programs.
+// backAsFile restores the image to a file.
 func (d *diskWorld) backAsFile(ctx context.Context, j *job, point string) error {
 	to := d.path("back")
 	c, err := j.restore(ctx, "restore to a raw file", point, dirAt(to))
@@ -154,23 +159,7 @@ func (d *diskWorld) backAsFile(ctx context.Context, j *job, point string) error 
 		return err
 	}
 	d.inMemory(c)
-	file := filepath.Join(to, d.vol.ID)
-	_, _, err = execute(ctx, d.dir, os.Environ(), "cmp", d.img, file)
-	d.bar(err == nil, "cmp finds the restored file identical %v", errText(err))
-	was, is := used(d.img), used(file)
-	d.bar(is <= was+was/10, "the file takes %d B, the image itself %d: holes are holes", is, was)
-	_, _, err = execute(ctx, d.dir, os.Environ(), "e2fsck", "-fn", file)
-	d.bar(err == nil, "e2fsck -fn has nothing to say %v", errText(err))
-	out := d.path("files")
-	if err := os.Mkdir(out, 0o700); err != nil {
-		return err
-	}
-	if _, _, err := execute(ctx, d.dir, os.Environ(), "debugfs", "-R", "rdump / "+out, file); err != nil {
-		return err
-	}
-	diff, _, err := execute(ctx, d.dir, os.Environ(), "diff", "-r", "--no-dereference", "--exclude=lost+found", d.tree, out)
-	d.bar(err == nil, "every file read through debugfs is the original tree's: %d bytes of differences %v", len(diff), errText(err))
-	return errors.Join(os.RemoveAll(out), os.RemoveAll(to))
+	return errors.Join(d.sameDisk(ctx, "raw file", d.img, d.tree, filepath.Join(to, d.vol.ID)), os.RemoveAll(to))
 }
 
 // backByHand gets the image back without Holdfast.
@@ -188,22 +177,6 @@ func (d *diskWorld) backByHand(ctx context.Context, j *job, point string) error 
 	return os.RemoveAll(out)
 }
 
-func errText(err error) string {
-	if err == nil {
-		return ""
-	}
-	text := err.Error()
-	return "(" + text[:min(len(text), 300)] + ")"
-}
-
-func used(path string) int64 {
-	var st syscall.Stat_t
-	if syscall.Stat(path, &st) != nil {
-		return -1
-	}
-	return st.Blocks * 512
-}
-
 // backAsSnapshot restores the image to a new snapshot.
 func (d *diskWorld) backAsSnapshot(ctx context.Context, j *job, point string) error {
 	before := map[string]bool{}
@@ -215,33 +188,33 @@ func (d *diskWorld) backAsSnapshot(ctx context.Context, j *job, point string) er
 		return err
 	}
 	d.inMemory(c)
-	for _, s := range d.srv.World.Snapshots() {
-		if !before[s.ID] {
-			n, err := sameContent(d.raw, s.Content)
-			d.bar(err == nil && s.State == "completed" && s.SizeGiB == diskGiB, "%s is %s and identical in %d blocks %v", s.ID, s.State, n, errText(err))
-			d.srv.World.Remove(s.ID)
-		}
+	all := slices.DeleteFunc(d.srv.World.Snapshots(), func(s *aws.Snapshot) bool { return before[s.ID] })
+	if len(all) != 1 {
+		return fmt.Errorf("%d snapshots were made instead of one", len(all))
 	}
-	return nil
+	s := all[0]
+	d.bar(s.State == "completed" && s.SizeGiB == diskGiB, "new snapshot %s is %s, of %d GiB", s.ID, s.State, s.SizeGiB)
+	file := d.path("snapshot")
+	if err := writeDisk(file, s); err != nil {
+		return err
+	}
+	d.srv.World.Remove(s.ID)
+	return errors.Join(d.sameDisk(ctx, "new snapshot", d.img, d.tree, file), os.Remove(file))
 }
 
-func sameContent(a, b aws.Content) (blocks int, err error) {
-	x, y := make([]byte, aws.BlockSize), make([]byte, aws.BlockSize)
-	n, okA := a.Next(0)
-	m, okB := b.Next(0)
-	for okA || okB {
-		if okA != okB || n != m {
-			return blocks, fmt.Errorf("block %d here, block %d there", n, m)
-		}
-		a.Read(n, x)
-		if b.Read(n, y); !bytes.Equal(x, y) {
-			return blocks, fmt.Errorf("block %d differs", n)
-		}
-		blocks++
-		n, okA = a.Next(n + 1)
-		m, okB = b.Next(m + 1)
+// backAsDevice reads the image through NBD.
+func (d *diskWorld) backAsDevice(ctx context.Context, j *job, point string) error {
+	srv, uri, err := j.serve(ctx, point, d.vol.ID)
+	if err != nil {
+		return err
 	}
-	return blocks, nil
+	file := d.path("nbdcopy")
+	_, c, err := execute(ctx, d.dir, environment(), "nbdcopy", uri, file)
+	if err == nil {
+		fmt.Printf("%-32s %s\n", "nbdcopy of serve nbd", c)
+		err = d.sameDisk(ctx, "NBD", d.img, d.tree, file)
+	}
+	return errors.Join(err, d.endServe(srv), os.RemoveAll(file))
 }
 
 // incremental changes one block in a hundred and takes some away.

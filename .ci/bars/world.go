@@ -133,6 +133,21 @@ func peakOf(s *os.ProcessState) int64 {
 	return 0
 }
 
+// residentOf is the most a running process has had resident so far, in bytes, without what it got from the one that
+// started it; 0 if that cannot be known.
+func residentOf(pid int) int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	_, text, _ = bytes.Cut(text, []byte("VmHWM:"))
+	var kib int64
+	if _, err := fmt.Sscan(string(text), &kib); err != nil {
+		return 0
+	}
+	return kib << 10
+}
+
 func tail(b []byte) []byte { return b[max(0, len(b)-4096):] }
 
 // ownPeak is the most this program itself had resident. Linux counts the memory of the process that started another one

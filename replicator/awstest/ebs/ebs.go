@@ -65,6 +65,7 @@ type Request struct {
 	Snapshot string
 	Block    int64
 	Status   int
+	At       time.Time // when it was answered
 }
 
 // New makes a server of a world.
@@ -157,7 +158,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.fail(err)
 	}
 	s.mu.Lock()
-	s.log = append(s.log, Request{c.op, c.id, c.block, rec.status})
+	s.log = append(s.log, Request{c.op, c.id, c.block, rec.status, time.Now()})
 	s.mu.Unlock()
 }
 
