@@ -35,5 +35,24 @@ func renewal(ctx context.Context, w *world) (err error) {
 	w.bar(f.Packs <= 1.2, "locks lengthened: %.2f calls for each pack in a slack period, %.2f in the worst period after the first month, %.2f for each stored object (at most 1.2)", f.PacksAll, f.Packs, f.All)
 	w.bar(f.Waste <= 1.5, "stored bytes were at most %.2f times the living bytes (at most 1.5)", f.Waste)
 	w.bar(l.Meter.Snapshot().Remove.Calls == int64(f.Pruned) && f.Pruned > 0, "%d deletes were asked for, all of them by prune", f.Pruned)
+	return w.renewed(ctx)
+}
+
+// renewed runs the tests that break renewals off and lay things on what is to be renewed.
+func (w *world) renewed(ctx context.Context) error {
+	r, err := runTests(ctx, "./replicator/lifetest", "^(TestRenewInterrupted|TestRunInterrupted|TestRenewUnderAttack|TestPruneInterrupted)$")
+	if err != nil {
+		return err
+	}
+	f := r.figures
+	w.bar(r.passed("TestRenewInterrupted") && f["TestRenewInterrupted"]["calls"] > 0, "a renewal interrupted at every call, %.0f of them, converges: the next one puts the rest right, and lengthens none twice but what was on its way", f["TestRenewInterrupted"]["calls"])
+	w.bar(r.passed("TestRunInterrupted") && f["TestRunInterrupted"]["calls"] > 0, "a run interrupted at every call that lengthens a lock, %.0f of them, converges, and every living point is locked at every moment", f["TestRunInterrupted"]["calls"])
+	for _, how := range []string{"renew", "run"} {
+		test := "TestRenewUnderAttack/" + how
+		x := f[test]
+		w.bar(r.passed(test) && x["hidden"] > 0 && x["overwritten"] > 0, "%s under overwrite (%.0f packs) and delete marker (%.0f) renews the good version, and not the attacker's",
+			map[string]string{"renew": "a renewal", "run": "a run"}[how], x["overwritten"], x["hidden"])
+	}
+	w.bar(r.passed("TestPruneInterrupted") && f["TestPruneInterrupted"]["calls"] > 0, "a pruning interrupted at every call, %.0f of them, loses nothing that a living point needs", f["TestPruneInterrupted"]["calls"])
 	return nil
 }

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/store/storetest/servers"
+)
+
+const attackTests = "./replicator/attacktest"
+
+// attacks runs the attack suite with the numbers it is told with, and the listing of points among junk.
+func attacks(ctx context.Context, w *world) error {
+	r, err := runTests(ctx, attackTests, "TestAttacks|TestTable|TestJunkOnARealServer|TestFloodOfPoints", "-full")
+	if err != nil {
+		return err
+	}
+	for _, kind := range []servers.Kind{servers.KindVersityGW, servers.KindMinIO} {
+		w.attacked(r, kind)
+		w.flooded(r, kind)
+	}
+	w.bar(r.passed("TestTable"), "the table in docs/threat-model.md has each of them, and no other")
+	f := r.figures["TestFloodOfPoints"]
+	w.bar(r.passed("TestFloodOfPoints") && f["names"] >= 1e6, "%.0f names of junk with a signature's form (at least a million): one listing, no object read for them, memory grew by %.0f MiB (at most 64)", f["names"], f["grown"])
+	w.bar(f["listed"] > 0 && f["points"] <= 1.2*f["listed"], "the listing of points among them took %.1f s, the listing alone %.1f s at the pace of a vendor's (%.0f names a second): ratio %.2f (at most 1.2); %.0f µs of CPU a name",
+		f["points"], f["listed"], f["pace"], f["points"]/f["listed"], f["cpu"])
+	return nil
+}
+
+// attacked says what the attacks on one server came to.
+func (w *world) attacked(r *tested, kind servers.Kind) {
+	root := "TestAttacks/" + string(kind)
+	series := func(under, who string, least int) {
+		all, passed := r.leaves(root + "/" + under)
+		bar := ""
+		if least > 0 {
+			bar = fmt.Sprintf(" (at least %d)", least)
+		}
+		w.bar(len(all) >= least && len(all) > 0 && passed == len(all), "%s: %d attacks %s%s, %d as they had to come out", kind, len(all), who, bar, passed)
+	}
+	series("writer", "with the vault writer's key", 40)
+	series("hiding", "with a key that may also hide", 0)
+	series("admin", "by the vault's administrator", 0)
+	series("stolen", "with the writer's key and the host key", 0)
+	series("primary", "by the primary's administrator, and restores after them", 11) // the last of them is no attack
+	f := r.figures[root+"/after_the_theft"]
+	w.bar(r.passed(root+"/after") && r.passed(root+"/after_the_theft") && r.passed(root+"/primary/all_points_come_back") && f["points"] > 0,
+		"%s: after all of them together %.0f of %.0f points from before came back byte for byte, into a directory or a bucket: %.0f entries compared", kind, f["restored"], f["points"], f["entries"])
+	w.bar(f["tampered"] > 0 && f["named"] >= f["tampered"], "%s: verify named %.0f of %.0f objects of ours that something was put upon or beside", kind, min(f["named"], f["tampered"]), f["tampered"])
+}
+
+// flooded says what junk on one server does to the listing of points.
+func (w *world) flooded(r *tested, kind servers.Kind) {
+	test := "TestJunkOnARealServer/" + string(kind)
+	f := r.figures[test]
+	took := func(name string) time.Duration {
+		return time.Duration(f[name] * float64(time.Millisecond)).Round(time.Millisecond)
+	}
+	w.bar(r.passed(test) && f["junk"] >= 10_000, "%s: among %.0f junk objects (at least 10,000) points takes %.0f requests, %.0f without them and %.0f pages of the listing; restore, verify and runs work",
+		kind, f["junk"], f["requests"], f["clean_requests"], f["pages"])
+	over := (f["points"] - f["clean"]) / f["listing"]
+	w.bar(f["listing"] > 0 && over <= 1.5, "%s: points takes %v among them, %v without; the bare listing of the same prefixes takes %v: %.2f times that (at most 1.5)",
+		kind, took("points"), took("clean"), took("listing"), over)
+}
