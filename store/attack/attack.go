@@ -114,6 +114,8 @@ type Nothing interface {
 	// Finish completes a multipart upload that was never begun: allowed to whoever may put objects, who hears
 	// NoSuchUpload.
 	Finish(ctx context.Context) Answer
+	// FinishAnonymously is Finish unsigned.
+	FinishAnonymously(ctx context.Context) Answer
 	// Remove deletes a version of an object that never was: allowed to whoever may delete versions.
 	Remove(ctx context.Context) Answer
 	// Erase deletes, without a version, an object whose name is longer than any can be, so that no delete marker can be laid

@@ -171,6 +171,8 @@ func (f *fake) Unhold(context.Context, store.Ref) attack.Answer { return denied 
 
 func (f *fake) Finish(context.Context) attack.Answer { return answer(404, "NoSuchUpload") }
 
+func (f *fake) FinishAnonymously(context.Context) attack.Answer { return denied }
+
 func (f *fake) Remove(context.Context) attack.Answer { return denied }
 
 func (f *fake) Erase(context.Context) attack.Answer { return denied }

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -102,7 +103,11 @@ func (r *run) deleteRight(ctx context.Context) {
 	case ans.Denied():
 		r.add(check, OK, "", "the writer may not delete versions: "+ans.Outcome(), ans)
 	case ans.Done(), ans.Status == 404:
-		r.add(check, Warning, r.take("s3:DeleteObjectVersion"), "the writer may delete versions, and so whatever has no lock or whose lock is over: "+ans.Outcome(), ans)
+		right := "s3:DeleteObjectVersion"
+		if also := r.vendor.Rights.DeleteToo; also.Known() && also.Value {
+			right = "s3:DeleteObject"
+		}
+		r.add(check, Warning, r.take(right), "the writer may delete versions, and so whatever has no lock or whose lock is over: "+ans.Outcome(), ans)
 	default:
 		r.unknown(check, "the answer does not tell whether the writer may delete versions: "+ans.Outcome(), ans)
 	}
@@ -164,6 +169,9 @@ func (r *run) century(ctx context.Context) {
 	long := r.Attacker.Keep(ctx, r.lock(store.Compliance, 36525*24*time.Hour))
 	first := r.vendor.Rights.LockFirst
 	switch {
+	case bound.Known() && bound.Value == vendor.CapExtend:
+		r.add(check, Info, "", r.vendor.Title+" bounds how far a lock may be lengthened, where the policy says so, and not the lock that a new object is put with: "+
+			"a thief of the writer's key can store objects that are locked for a century, at your cost", short, long)
 	case long.Denied() && !short.Denied() && short.Refused():
 		r.add(check, OK, "", "the writer may not lock for a hundred years: "+long.Outcome(), short, long)
 	case bound.Known() && bound.Value == vendor.CapNone:
@@ -187,15 +195,30 @@ func (r *run) strangers(ctx context.Context) {
 	}
 	r.stranger("public-list", "list the bucket", Warning, r.Attacker.ListAnonymously(ctx))
 	_, ans := r.plant(ctx, r.fresh("stranger"), content("stranger"), attack.PutOptions{Lock: lock, Anonymous: true})
-	r.stranger("public-write", "write objects", Critical, ans)
+	if !ans.Denied() {
+		r.stranger("public-write", "write objects", Critical, ans)
+		return
+	}
+	// Perhaps for the lock only, which every canary has. The completion of an upload that never was needs none.
+	switch fin := r.Attacker.FinishAnonymously(ctx); {
+	case fin.Denied():
+		r.stranger("public-write", "write objects", Critical, fin)
+	case fin.Code == "NoSuchUpload":
+		r.add("public-write", Critical, closed, "anybody can write objects, without any credential: "+fin.Outcome(), ans, fin)
+	default:
+		r.unknown("public-write", "no clear answer to unsigned requests: "+outcomes([]attack.Answer{ans, fin}), ans, fin)
+	}
 }
+
+// closed mends what is open to strangers.
+const closed = "take public access off the bucket (its policy, or its ACL)"
 
 func (r *run) stranger(check, what string, s Severity, ans attack.Answer) {
 	switch {
 	case ans.Refused():
 		r.add(check, OK, "", "without a credential nobody can "+what+": "+ans.Outcome(), ans)
 	case ans.Done():
-		r.add(check, s, "take public access off the bucket (its policy, or its ACL)", "anybody can "+what+", without any credential", ans)
+		r.add(check, s, closed, "anybody can "+what+", without any credential", ans)
 	default:
 		r.unknown(check, "no clear answer to an unsigned request: "+ans.Outcome(), ans)
 	}
@@ -210,7 +233,12 @@ func (r *run) listing(ctx context.Context) {
 	now := r.now()
 	for info, err := range r.Vault.Versions(ctx, r.dir) {
 		if err != nil {
-			r.unknown(check, "versions could not be listed: "+err.Error())
+			if errors.Is(err, store.ErrDenied) {
+				r.add(check, Critical, "give the writer "+r.vendor.Right("s3:ListBucketVersions")+" and "+r.vendor.Right("s3:ListBucket")+" on the bucket",
+					"the writer may not list versions, without which no run begins: "+err.Error())
+			} else {
+				r.unknown(check, "versions could not be listed: "+err.Error())
+			}
 			r.unknown("timestamps", "versions could not be listed")
 			return
 		}

@@ -44,7 +44,7 @@ func plantings() []planted {
 	return []planted{
 		{name: "may delete versions", on: versity, bucket: lock, extra: object("DeleteObjectVersion"), want: map[string]probe.Severity{"delete-right": w}},
 		{name: "may lay delete markers", on: versity, bucket: lock, extra: object("DeleteObject"), want: map[string]probe.Severity{"delete-marker": w}},
-		{name: "may delete", on: minioOnly, bucket: lock, extra: object("DeleteObject"), want: map[string]probe.Severity{"delete-marker": w, "delete-right": w}},
+		{name: "may delete", on: minioOnly, bucket: lock, extra: object("DeleteObject"), says: "take s3:DeleteObject from", want: map[string]probe.Severity{"delete-marker": w, "delete-right": w}},
 		{name: "may bypass governance", on: versity, bucket: lock, extra: object("BypassGovernanceRetention"), want: map[string]probe.Severity{"governance-bypass": w}},
 		{name: "may bypass governance and delete", on: both, bucket: lock, extra: object("BypassGovernanceRetention", "DeleteObject", "DeleteObjectVersion"),
 			want: map[string]probe.Severity{"governance-bypass": w, "delete-right": w, "delete-marker": w}},
@@ -69,6 +69,9 @@ func plantings() []planted {
 		{name: "anybody may read", on: both, bucket: lock, make: public("GetObject", "GetObjectVersion"), want: map[string]probe.Severity{"public-read": w}},
 		{name: "anybody may list", on: both, bucket: lock, make: public("ListBucket"), want: map[string]probe.Severity{"public-list": w}},
 		{name: "anybody may write", on: both, bucket: lock, make: public("PutObject", "PutObjectRetention"), want: map[string]probe.Severity{"public-write": c}},
+		{name: "anybody may write what has no lock", on: both, bucket: lock, make: public("PutObject"), want: map[string]probe.Severity{"public-write": c}},
+		{name: "may not list", on: both, bucket: lock, less: []string{"ListBucket", "ListBucketVersions"}, says: "without which no run begins",
+			want: map[string]probe.Severity{"listing": c}},
 		{name: "locks are ignored", on: []servers.Kind{servers.KindGoFakeS3}, bucket: lock, make: versioned,
 			says: "locks are ignored", want: map[string]probe.Severity{"object-lock": c, "delete-locked": c, "delete-locked-bypass": c, "delete-marker": c,
 				"governance-bypass": w, "delete-right": w, "public-read": w, "public-list": w, "public-write": c}},

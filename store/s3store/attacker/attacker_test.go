@@ -100,7 +100,7 @@ func TestNoneWasEver(t *testing.T) {
 	s := &server{}
 	a, ctx := open(t, s, "us-east-1"), context.Background()
 	for range 3 {
-		for _, ans := range []attack.Answer{a.Finish(ctx), a.Remove(ctx), a.Erase(ctx), a.Keep(ctx, lock(time.Hour)), a.Look(ctx)} {
+		for _, ans := range []attack.Answer{a.Finish(ctx), a.FinishAnonymously(ctx), a.Remove(ctx), a.Erase(ctx), a.Keep(ctx, lock(time.Hour)), a.Look(ctx)} {
 			if !ans.Done() {
 				t.Errorf("%+v", ans)
 			}

@@ -15,10 +15,21 @@ import (
 // Finish implements attack.Nothing. POST, and not the PUT of a part: a server that does not know multipart uploads would
 // take that for an object.
 func (a *Attacker) Finish(ctx context.Context) attack.Answer {
-	return a.send(ctx, request{
+	return a.send(ctx, finish())
+}
+
+// FinishAnonymously implements attack.Nothing.
+func (a *Attacker) FinishAnonymously(ctx context.Context) attack.Answer {
+	r := finish()
+	r.anonymous, r.say = true, "(no such upload), unsigned"
+	return a.send(ctx, r)
+}
+
+func finish() request {
+	return request{
 		method: http.MethodPost, name: nowhere(), query: url.Values{"uploadId": {neverWas()}},
 		body: completion("00000000000000000000000000000000"), say: "(no such upload)",
-	})
+	}
 }
 
 // Remove implements attack.Nothing. The version is "null", which every vendor takes for a version: what looks like
