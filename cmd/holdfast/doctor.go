@@ -33,7 +33,8 @@ What is not mended is listed with what mends it. What cannot be known is "not te
 --all lists what is in order, too.
 
 Exit codes: 0 nothing to mend; 4 there are warnings: a right too many, a protection too
-few; 5 something is not protected; 1 a vault or source could not be looked at.`
+few; 5 something is not protected; 1 a vault or source could not be looked at, and the
+status is "incomplete".`
 
 // answerJSON is one request and its answer, for scripts and for evidence.
 type answerJSON struct {
@@ -58,7 +59,7 @@ type checkedJSON struct {
 
 // diagnosisJSON is the summary, for scripts.
 type diagnosisJSON struct {
-	Status    string   `json:"status"` // ok, warning, critical
+	Status    string   `json:"status"` // ok, warning, incomplete, critical
 	OK        int      `json:"ok"`
 	Info      int      `json:"info"`
 	NotTested int      `json:"not_tested"`
@@ -124,6 +125,8 @@ func judged(sum doctor.Summary) error {
 	switch n := sum.Counts; {
 	case n[probe.Critical] > 0:
 		return &marked{errUnprotected, fmt.Errorf("%s: something is not protected as it must be", plural(n[probe.Critical], "critical finding", "critical findings"))}
+	case n[probe.Warning] > 0 && sum.Unseen > 0:
+		return &marked{errWarned, fmt.Errorf("%s, and not everything could be looked at", plural(n[probe.Warning], "warning", "warnings"))}
 	case n[probe.Warning] > 0:
 		return &marked{errWarned, fmt.Errorf("%s: what is stored is protected, and something should be mended", plural(n[probe.Warning], "warning", "warnings"))}
 	}
@@ -136,7 +139,12 @@ func (a *app) printDiagnosis(found []doctor.Finding, sum doctor.Summary, all boo
 		Status: "ok", OK: n[probe.OK], Info: n[probe.Info], NotTested: n[probe.NotTested], Warning: n[probe.Warning], Critical: n[probe.Critical],
 		Canaries: sum.Left, Seconds: roundSeconds(took.Seconds()),
 	}
-	if w := sum.Worst(); w == probe.Warning || w == probe.Critical {
+	switch w := sum.Worst(); {
+	case w == probe.Critical:
+		line.Status = string(w)
+	case sum.Unseen > 0:
+		line.Status = "incomplete"
+	case w == probe.Warning:
 		line.Status = string(w)
 	}
 	if a.ui.json {

@@ -221,7 +221,7 @@ func exitOfOne(err error) (code int, name string) {
 	if e, ok := errors.AsType[*store.Error](err); ok && slices.Contains([]string{"PermanentRedirect", "AuthorizationHeaderMalformed"}, e.Code) {
 		return exitFailed, "region"
 	}
-	if errors.As(err, new(*net.DNSError)) {
+	if errors.As(err, new(*net.DNSError)) || errors.As(err, new(tls.RecordHeaderError)) { // https:// where plain http is spoken
 		return exitFailed, "unreachable"
 	}
 	for _, o := range outcomes() {

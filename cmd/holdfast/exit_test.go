@@ -37,6 +37,7 @@ func TestExitOf(t *testing.T) {
 		{wrap(config.ErrNone), 2, "config"},
 		{wrap(&config.Error{}), 2, "config"},
 		{wrap(keys.ErrFileMode), 2, "key"},
+		{wrap(tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}), 1, "unreachable"},
 		{wrap(credentials.ErrUnset), 2, "credentials"},
 		{wrap(&store.Error{Kind: store.ErrDenied, Err: plain}), 1, "denied"},
 		{wrap(&store.Error{Kind: store.ErrCredentials}), 1, "credentials_refused"},

@@ -88,6 +88,7 @@ type Finding struct {
 type Summary struct {
 	Counts map[probe.Severity]int
 	Left   []string // prefixes of canaries, with their vaults: their locks run out within minutes
+	Unseen int      // vaults and sources that could not be looked at, or not to the end
 }
 
 // Worst is the worst severity there is.
@@ -112,6 +113,7 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 	var errs []error
 	for i := range o.Vaults {
 		if err := d.vault(ctx, &o.Vaults[i]); err != nil {
+			d.sum.Unseen++
 			errs = append(errs, fmt.Errorf("vault %s: %w", o.Vaults[i].Name, err))
 		}
 		if err := ctx.Err(); err != nil {
@@ -121,6 +123,7 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 	for i := range o.Sources {
 		s := &o.Sources[i]
 		if err := d.source(ctx, s); err != nil {
+			d.sum.Unseen++
 			errs = append(errs, fmt.Errorf("source %s: %w", s.Name, err))
 		}
 		d.apart(ctx, s)
@@ -196,6 +199,7 @@ func (d *doctor) vault(ctx context.Context, v *Vault) error {
 func (d *doctor) badCredentials(subject string, err error) error {
 	d.add(subject, "reach", probe.NotTested, "", "its credentials could not be read: "+err.Error())
 	if errors.Is(err, keys.ErrFileMode) {
+		d.sum.Unseen++
 		d.add(subject, "credentials-mode", probe.Critical, "chmod 600 the file, and make a new key if others can have read it", "others can read its credentials: "+err.Error())
 		return nil
 	}

@@ -58,6 +58,10 @@ func (d *doctor) readable(ctx context.Context, subject string, s *Source) error 
 			d.add(subject, "source-list", probe.NotTested, "", "no answer: "+err.Error())
 			return err
 		}
+		mend := mend
+		if errors.Is(err, store.ErrNotFound) {
+			mend = "name a bucket that is there in its `url`"
+		}
 		d.add(subject, "source-list", probe.Critical, mend, "it cannot be listed: "+err.Error())
 		return nil
 	}
@@ -147,6 +151,10 @@ func (d *doctor) onlyReads(ctx context.Context, subject string, s *Source, ask A
 	v, err := vendor.Detect(hostOf(s.Host), look.Server)
 	if err != nil {
 		d.add(subject, "source-rights", probe.NotTested, "", err.Error())
+		return
+	}
+	if look.Code == "NoSuchBucket" {
+		d.add(subject, "source-rights", probe.NotTested, "", "there is no such bucket to ask: "+look.Outcome(), look)
 		return
 	}
 	const mend = " from the source's credential: it is to read and nothing else (`holdfast policy --role source-reader`)"

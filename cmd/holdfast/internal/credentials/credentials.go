@@ -115,6 +115,9 @@ const maxFile = 64 << 10
 func fromFile(path, profile string) (store.Credentials, error) {
 	text, err := keys.ReadSecretFile(path, maxFile)
 	if err != nil {
+		if errors.Is(err, keys.ErrFileMode) {
+			return store.Credentials{}, err // it is there, and says for itself what is wrong
+		}
 		return store.Credentials{}, fmt.Errorf("%w: %w", ErrUnset, err)
 	}
 	c, err := parseShared(text, profile)

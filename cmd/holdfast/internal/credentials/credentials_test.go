@@ -104,7 +104,7 @@ func TestFile(t *testing.T) {
 		}
 	}
 	file(t, dir, "open", two, 0o640)
-	if _, err := get(t, "file:open", dir, vars()); !errors.Is(err, keys.ErrFileMode) || !strings.Contains(err.Error(), "chmod 600") {
+	if _, err := get(t, "file:open", dir, vars()); !errors.Is(err, keys.ErrFileMode) || errors.Is(err, ErrUnset) || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("a file others can read: %v", err)
 	}
 	for name, c := range map[string][2]string{
