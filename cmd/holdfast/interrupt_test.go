@@ -78,7 +78,7 @@ func (d *desk) code(err error) int {
 	return 0
 }
 
-// TestInterrupt: while a run is busy another is refused; a signal ends it within two seconds, with its exit code, and
+// TestInterrupt: while a run is busy another, and a change of keys, is refused; a signal ends it within two seconds, with its exit code, and
 // leaves no point; the next run finds what was stored and goes on.
 func TestInterrupt(t *testing.T) {
 	for _, c := range []struct {
@@ -110,6 +110,9 @@ func TestInterrupt(t *testing.T) {
 			if code, out, errOut := d.run("run", "--json"); code != 1 || !strings.Contains(errOut, "already running") ||
 				!strings.Contains(errOut, `"code":"already_running"`) || !strings.Contains(out, `"status":"failed"`) {
 				t.Errorf("a second run: exit code %d: %s%s", code, out, errOut)
+			}
+			if code, _, errOut := d.run("key", "rotate", "--identity", "restore.key"); code != 1 || !strings.Contains(errOut, "already running") {
+				t.Errorf("a rotation meanwhile: exit code %d: %s", code, errOut)
 			}
 			began := time.Now()
 			if err := busy.Process.Signal(c.signal); err != nil {

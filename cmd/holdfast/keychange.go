@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
-	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
 const rotateHelp = `Make a new host key and put it in force in every vault of the configuration.
@@ -29,8 +29,9 @@ are marked, left out of SOURCE@latest and SOURCE@TIME, and not built upon; their
 take them. What they held is read from the source again. Change the vault writer's
 credentials as well, since a new host key does not take those away from a thief.
 
-Broken off, or with a vault that cannot be reached, it is simply run again, or left to the
-next run, which brings that vault up to date.`
+Broken off, it is run again, and finishes what it began. A vault that cannot be reached is
+brought up to date by the next run; this command would rotate once more. It waits for no run:
+while one of this machine is under way it refuses.`
 
 const addRecipientHelp = `Seal what is stored from now on to more restore keys.
 
@@ -114,18 +115,21 @@ func (a *app) changeKeys(ctx context.Context, f *keyFlags, rotate bool) (err err
 	if strings.HasPrefix(j.config.Keys.Host, "systemd:") {
 		return usage(fmt.Errorf("keys.host is %s, which only systemd can fill: name a file in keys.host for this command, then hand that to systemd-creds", j.config.Keys.Host))
 	}
-	old, print, err := j.hostKeyBefore(ctx, f.identities, pin, path)
+	was, err := j.hostKeyBefore(ctx, f.identities, pin, path)
 	if err != nil {
 		return together{err, j.alarm()}.orNil()
 	}
-	c := keyChange{job: j, path: path, next: path + ".next", fingerprint: print, old: old, to: old}
-	if rotate || f.fresh {
-		if err := c.prepare(f.fresh); err != nil {
-			return err
-		}
+	held, err := j.openCache(was.repo.CacheID()) // two changes at once, or a run meanwhile, would part the vaults' ways
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, held.Close()) }()
+	c := keyChange{job: j, path: path, next: path + ".next", was: was, to: was.key}
+	if err := c.begin(rotate, f.fresh, distrust); err != nil {
+		return err
 	}
 	done, err := repo.Change(ctx, repo.ChangeOptions{
-		Vaults: j.repoVaults(nil), Old: old, New: c.to, Recipients: j.config.Keys.Recipients, Pin: pin, DistrustAfter: distrust, FreshStart: f.fresh,
+		Vaults: j.repoVaults(nil), Old: was.key, New: c.to, Recipients: j.config.Keys.Recipients, Pin: pin, DistrustAfter: distrust, FreshStart: f.fresh,
 		Need: longestKeep(j.config, a.now()), Report: j.findings.add, Now: a.now,
 	})
 	if err != nil {
@@ -155,14 +159,22 @@ func parseMoment(s string, now time.Time) (time.Time, error) {
 	return t, nil
 }
 
+// hostKeyInForce is the host key that holds now, the repository as a vault has it, and the file that the key was found in.
+type hostKeyInForce struct {
+	key  *keys.HostKey
+	repo *repo.Repository
+	file string // empty: none
+}
+
 // hostKeyBefore gives the host key that holds now: the configured one or, where that is gone or another's, the copy in a vault.
 // In any case the restore keys given have to be the repository's.
-func (j *job) hostKeyBefore(ctx context.Context, identities []string, pin, path string) (*keys.HostKey, format.Hash, error) {
+func (j *job) hostKeyBefore(ctx context.Context, identities []string, pin, path string) (hostKeyInForce, error) {
+	var none hostKeyInForce
 	var ids []keys.Identity
 	for _, file := range identities {
 		some, err := readIdentities(file)
 		if err != nil {
-			return nil, format.Hash{}, err
+			return none, err
 		}
 		ids = append(ids, some...)
 	}
@@ -174,32 +186,51 @@ func (j *job) hostKeyBefore(ctx context.Context, identities []string, pin, path 
 			continue
 		}
 		if !slices.ContainsFunc(ids, func(id keys.Identity) bool { return slices.Contains(r.Now().Recipients, id.Recipient().String()) }) {
-			return nil, r.Fingerprint, &marked{errNoRestoreKey, fmt.Errorf("none of the keys given is a restore key of this repository (fingerprint %.16s)", r.Fingerprint)}
+			return none, &marked{errNoRestoreKey, fmt.Errorf("none of the keys given is a restore key of this repository (fingerprint %.16s)", r.Fingerprint)}
 		}
 		for _, file := range []string{path, path + ".next"} {
 			h, err := readHostKeyFile(file)
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return nil, r.Fingerprint, err
+				return none, err
 			}
 			if err == nil && repo.CheckHostKey(r, h) == nil {
-				return h, r.Fingerprint, nil
+				return hostKeyInForce{h, r, file}, nil
 			}
 		}
 		h, err := repo.RecoverHostKey(ctx, r, v.Read, ids, j.findings.add)
 		if err == nil {
-			return h, r.Fingerprint, nil
+			return hostKeyInForce{h, r, ""}, nil
 		}
 		failed = errors.Join(failed, prefixed(err, "vault "+v.Name))
 	}
-	return nil, format.Hash{}, failed
+	return none, failed
 }
 
 // keyChange moves the host key's files.
 type keyChange struct {
 	*job
-	path, next  string
-	fingerprint format.Hash
-	old, to     *keys.HostKey
+	path, next string
+	was        hostKeyInForce
+	to         *keys.HostKey
+}
+
+// begin decides about the host key that is to hold. A change that was broken off once a vault had taken it is finished; it
+// is all there is to do, unless more is asked for now.
+func (c *keyChange) begin(rotate, fresh bool, distrust time.Time) error {
+	if c.was.file == c.next {
+		c.ui.remark("Going on with %s, which a change that was broken off has left.", c.next)
+		if err := c.install(); err != nil {
+			return err
+		}
+		now := c.was.repo.Now()
+		if (!fresh || now.FreshStart) && (distrust.IsZero() || now.DistrustAfter.Equal(distrust.UTC().Truncate(time.Second))) {
+			return nil
+		}
+	}
+	if rotate || fresh {
+		return c.prepare(fresh)
+	}
+	return nil
 }
 
 // prepare writes the new host key to the disk before any vault hears of it, or takes the one that a broken-off change left.
@@ -217,7 +248,7 @@ func (c *keyChange) prepare(fresh bool) error {
 }
 
 func (c *keyChange) make(fresh bool) (err error) {
-	if c.to, err = c.old.Rotated(fresh); err != nil {
+	if c.to, err = c.was.key.Rotated(fresh); err != nil {
 		return err
 	}
 	return keys.WriteHostKeyFile(c.next, c.to)
@@ -251,13 +282,17 @@ func (c *keyChange) install() error {
 func (c *keyChange) tell(done []repo.Changed, distrust time.Time, fresh bool) error {
 	var all together
 	for _, d := range done {
-		line := changedKeys{Vault: d.Vault, Fingerprint: c.fingerprint.String(), Descriptor: d.Number, HostKey: c.path, Recipients: len(c.config.Keys.Recipients), FreshStart: fresh}
+		line := changedKeys{Vault: d.Vault, Fingerprint: c.was.repo.Fingerprint.String(), Descriptor: d.Number, HostKey: c.path, Recipients: len(c.config.Keys.Recipients), FreshStart: fresh}
 		if !distrust.IsZero() {
 			line.DistrustAfter = distrust.UTC().Format(time.RFC3339)
 		}
 		if d.Err != nil {
 			line.Error = d.Err.Error()
-			all = append(all, fmt.Errorf("%w; the next run, or this command once more, brings it up to date", d.Err))
+			if err := d.Err; store.Retryable(err) {
+				all = append(all, fmt.Errorf("%w; the next run brings it up to date", err))
+			} else {
+				all = append(all, err)
+			}
 		}
 		var err error
 		switch {
@@ -275,7 +310,9 @@ func (c *keyChange) tell(done []repo.Changed, distrust time.Time, fresh bool) er
 	switch {
 	case fresh:
 		c.ui.remark("The next run of every source reads and stores everything again, sealed to all restore keys.")
-	case c.to == c.old:
+	case c.to == c.was.key && len(c.was.repo.Now().Recipients) == len(c.config.Keys.Recipients):
+		c.ui.remark("There was nothing to change: the restore keys of the configuration are in force.")
+	case c.to == c.was.key:
 		c.ui.remark("A new restore key opens what is stored from now on. What is stored already stays closed to it, and new points refer to that: --fresh-start stores everything again.")
 	}
 	if !distrust.IsZero() {

@@ -183,6 +183,11 @@ func (j *job) session(ctx context.Context, vaults []string) (*repo.Session, erro
 	s, err := repo.OpenSession(ctx, repo.SessionOptions{
 		Vaults: j.repoVaults(vaults), HostKey: h, Recipients: j.config.Keys.Recipients, Pin: j.pin, Cache: j.openCache, Report: j.findings.add, Now: j.now,
 	})
+	if path, perr := j.config.HostKeyPath(j.env); errors.Is(err, repo.ErrHostKey) && perr == nil {
+		if _, lerr := os.Lstat(path + ".next"); lerr == nil {
+			err = fmt.Errorf("%w; or, as %s.next is there, which a change of keys that was broken off has left: run `holdfast key rotate --identity FILE` again, and it is finished", err, path)
+		}
+	}
 	if errors.Is(err, repo.ErrAllVaults) && ctx.Err() == nil {
 		for _, name := range vaults {
 			j.remember([]repo.VaultResult{{Vault: name, Err: err}})
