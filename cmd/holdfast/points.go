@@ -158,7 +158,8 @@ func (r *reading) printPoint(table *tabwriter.Writer, p browse.Point, held *rene
 	return err
 }
 
-// fewObjects is how many stored objects a point may need for all locks to be read without being asked to.
+// fewObjects is how many stored objects a point may need for all locks to be read without being asked to, and how many
+// objects of placements there may be, junk among them: which is which is only known once each was read.
 const fewObjects = 2000
 
 // protections reads how long points that are not over are held; a point that is not in it was not looked at.
@@ -178,6 +179,18 @@ func (r *reading) protections(ctx context.Context, points []browse.Point, all bo
 	if most > fewObjects && !all {
 		r.ui.remark("Locks were not read, as there are some %d of them: add --read-locks, or use `holdfast verify --level locks`.", most)
 		return nil, nil
+	}
+	if !all {
+		n := 0
+		for _, err := range r.vault.Reader.Versions(ctx, format.PrefixPlacements) {
+			if err != nil {
+				return nil, fmt.Errorf("list placements: %w", err)
+			}
+			if n++; n > fewObjects {
+				r.ui.remark("Locks were not read, as there are over %d objects under %s: add --read-locks, or use `holdfast verify --level locks`.", fewObjects, format.PrefixPlacements)
+				return nil, nil
+			}
+		}
 	}
 	scratch, err := r.scratch()
 	if err != nil {

@@ -34,7 +34,7 @@ func TestServers(t *testing.T) {
 	cmds := scriptCommands()
 	maps.Copy(cmds, map[string]scriptCommand{
 		"bucket": w.bucket, "user": w.user, "grant": w.grant, "fill": w.fill, "put": w.put, "wipe": w.wipe, "alike": w.alike, "harmless": w.harmless, "bury": w.bury, "history": w.history,
-		"front": w.front, "overlay": w.overlay, "uncover": w.uncover, "drop": w.drop,
+		"front": w.front, "overlay": w.overlay, "uncover": w.uncover, "drop": w.drop, "flood": w.flood, "asked": w.asked,
 	})
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/servers",
