@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 
@@ -108,6 +109,19 @@ func TestClean(t *testing.T) {
 					t.Error(show(r))
 				}
 			})
+		}
+	}
+}
+
+// TestCentury: where a vendor has no bound on what a thief of the writer's key can lock, doctor says so.
+func TestCentury(t *testing.T) {
+	for _, k := range both {
+		srv, at := shared.Get(t, k), siteOf(t, k)
+		srv.Allow(t, at.user, printed(t, k, vendor.VaultWriter, at.bucket, ""))
+		for _, f := range run(t, srv, at.bucket, "", at.user, store.Compliance).Findings {
+			if f.Check == "lock-length" && (f.Severity != probe.Info || !strings.Contains(f.Seen, "for a century, at your cost")) {
+				t.Errorf("%s: %s: %s", k, f.Severity, f.Seen)
+			}
 		}
 	}
 }
