@@ -166,6 +166,7 @@ func TestRenewUnderAttack(t *testing.T) {
 					t.Errorf("%s: the attacker's version is locked until %s (%v)", name, lock.Until, err)
 				}
 			}
+			t.Logf("figure: hidden=%d overwritten=%d", len(good)-len(junk), len(junk))
 		})
 	}
 }
@@ -223,6 +224,7 @@ func TestRenewInterrupted(t *testing.T) {
 	if extended == 0 {
 		t.Error("no renewal was broken off in the middle")
 	}
+	t.Logf("figure: calls=%d", calls)
 }
 
 // TestRunInterrupted: a run whose locks have to be lengthened is broken off at each of those calls; the next one comes
@@ -241,6 +243,7 @@ func TestRunInterrupted(t *testing.T) {
 			if err != nil || n < 4 {
 				t.Errorf("%d calls, %v", n-1, err)
 			}
+			t.Logf("figure: calls=%d", n-1)
 			return
 		}
 		w.Pass(time.Hour)
