@@ -234,9 +234,16 @@ func notRestored(res restore.Result) string {
 
 func (r *reading) printRestored(res restore.Result, p browse.Point, rf *restoreFlags, alarms, none []string, stopped bool) error {
 	for _, n := range res.Notes {
-		r.ui.remark("Note: %s", n)
+		if rf.to.at.AWS == nil || r.ui.json {
+			r.ui.remark("Note: %s", n)
+			continue
+		}
+		// What was made has an ID that nobody knew before: that is a result.
+		if err := r.ui.text(printable(n)); err != nil {
+			return err
+		}
 	}
-	if res.Ignored > 0 && !rf.to.specials && rf.to.at.Kind == location.File {
+	if res.Ignored > 0 && !rf.to.specials && rf.to.at.Kind == location.File && !rf.to.machines.terraform() {
 		r.ui.remark("Note: --specials makes devices, fifos and sockets too.")
 	}
 	if res.Skipped > 0 && restore.Overwrite(rf.overwrite) == restore.Never {

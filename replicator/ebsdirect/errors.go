@@ -90,8 +90,11 @@ func (a answer) kind(err error) (hint string, kind error) {
 		"ExpiredToken", "RequestExpired", "SignatureDoesNotMatch", "InvalidSignatureException", "IncompleteSignatureException":
 		return "check the credentials and this machine's clock", store.ErrCredentials
 	case "UnauthorizedOperation", "AccessDeniedException", "AccessDenied":
-		return "the credentials lack the right to do that (`holdfast policy` prints what is needed)", store.ErrDenied
-	case "ResourceNotFoundException", "InvalidSnapshot.NotFound", "InvalidVolume.NotFound":
+		if a.reason == string(types.AccessDeniedExceptionReasonDependencyAccessDenied) {
+			return "the credentials lack the right to use the KMS key", store.ErrDenied
+		}
+		return "the credentials lack the right to do that (`holdfast policy` prints what a source needs, docs/operations.md says what a restore needs)", store.ErrDenied
+	case "ResourceNotFoundException", "InvalidSnapshot.NotFound", "InvalidVolume.NotFound", "InvalidInstanceID.NotFound":
 		return "", store.ErrNotFound
 	}
 	if a.status >= http.StatusInternalServerError {

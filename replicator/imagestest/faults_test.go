@@ -254,13 +254,20 @@ func TestSelections(t *testing.T) {
 	if got := keysOf(); len(got) != 2 || !strings.HasPrefix(got[0], v1.ID+" "+old.ID+" "+old.ID) {
 		t.Errorf("all: %q", got)
 	}
+	if len(r.remarks) > 0 {
+		t.Errorf("remarks: %q", r.remarks)
+	}
 	r.o.All, r.o.Volumes = false, []string{v2.ID}
-	if got := keysOf(); len(got) != 0 {
-		t.Errorf("of a volume without snapshots: %q", got)
+	if res := r.run(); res.Status != format.StatusIncomplete || r.missing[v2.ID] != "no snapshot of it is found" {
+		t.Errorf("a volume without snapshots: %s, missing %q", res.Status, r.missing)
 	}
 	r.o.Volumes, r.o.Exclude = nil, []string{v1.ID}
 	if got := keysOf(); len(got) != 0 {
 		t.Errorf("excluded: %q", got)
+	}
+	// A selection that selects nothing is most often a mistake.
+	if len(r.remarks) != 1 || !strings.Contains(r.remarks[0], "no snapshot is selected") {
+		t.Errorf("remarks on nothing: %q", r.remarks)
 	}
 	r.o.Exclude, r.o.Create, r.o.Tags = nil, []string{v1.Instance}, tagged("backup", "made")
 	if got := keysOf(); len(got) != 2 || !strings.HasPrefix(got[0], v1.ID) || !strings.HasPrefix(got[1], v2.ID) {

@@ -88,12 +88,13 @@ type Block struct {
 	Same bool // as in the base
 }
 
-// Remarks is what a View may implement beside: what of its entries a restore cannot give back, however well they are kept.
+// Remarks is what a View may implement beside: what of its entries a restore cannot give back, however well they are kept,
+// and a selection that looks like a mistake.
 type Remarks interface {
 	Remarks() []Remark
 }
 
-// Remark says something of the entry of a key, in one sentence for people.
+// Remark says something of the entry of a key, or of the source by its URL, in one sentence for people.
 type Remark struct{ Key, Text string }
 
 // Errors of Open, Complete and of the streams Open gives. They concern one entry; the engine goes on with the others.

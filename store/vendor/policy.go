@@ -86,7 +86,10 @@ func disks(p Profile, o PolicyOptions) (Document, error) {
 	list = append(list, statement{
 		Sid: "Blocks", Effect: "Allow", Action: blocks(o.Kind), Resource: []string{"arn:" + o.Partition + ":ec2:*::snapshot/*"},
 	})
-	d.Notes = append(d.Notes, "encrypted snapshots need kms:Decrypt on their key as well", "a source with create= needs ec2:CreateSnapshots as well")
+	d.Notes = append(d.Notes, "encrypted snapshots need kms:Decrypt on their key as well")
+	if o.Kind == KindDisks {
+		d.Notes = append(d.Notes, "a source with create= needs ec2:CreateSnapshots and ec2:CreateTags as well")
+	}
 	return finish(d, list)
 }
 
@@ -158,7 +161,7 @@ func PolicyFor(p Profile, r Role, o PolicyOptions) (Document, error) {
 		o.Partition = "aws"
 	}
 	if o.MaxDays < 0 || !partitionForm.MatchString(o.Partition) {
-		return Document{}, fmt.Errorf("%w: %d days, partition %q", ErrPolicy, o.MaxDays, o.Partition)
+		return Document{}, fmt.Errorf("%w: a lock of %d days, partition %q; there are aws, aws-cn, aws-us-gov", ErrPolicy, o.MaxDays, o.Partition)
 	}
 	switch o.Kind {
 	case "", KindBucket:
@@ -171,7 +174,7 @@ func PolicyFor(p Profile, r Role, o PolicyOptions) (Document, error) {
 		return Document{}, fmt.Errorf("%w: no kind %q; there are %s, %s, %s", ErrPolicy, o.Kind, KindBucket, KindDisks, KindMachines)
 	}
 	if !bucketForm.MatchString(o.Bucket) {
-		return Document{}, fmt.Errorf("%w: bucket %q; want its name alone", ErrPolicy, o.Bucket)
+		return Document{}, fmt.Errorf("%w: bucket %q; want its name alone, 3 to 63 letters, digits, . and -", ErrPolicy, o.Bucket)
 	}
 	o.Prefix = strings.Trim(o.Prefix, "/")
 	if o.Prefix != "" && store.CheckName(o.Prefix) != nil || strings.ContainsAny(o.Prefix, "*?$") {
@@ -206,7 +209,7 @@ func statements(p Profile, r Role, o PolicyOptions) (Document, error) {
 	if r == Remover && (p.Rights.DeleteToo.Value || !p.Rights.DeleteToo.Known()) {
 		has.objects = append(has.objects, "s3:DeleteObject")
 		if p.Rights.DeleteToo.Known() {
-			d.Notes = append(d.Notes, "at "+p.Title+" a version is deleted with s3:DeleteObject")
+			d.Notes = append(d.Notes, "at "+p.Title+" deleting a version needs s3:DeleteObject as well")
 		} else {
 			d.Notes = append(d.Notes, "whether "+p.Title+" needs s3:DeleteObject for deleting versions is not verified; try without")
 		}

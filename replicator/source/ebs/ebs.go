@@ -186,9 +186,18 @@ type view struct {
 }
 
 var (
-	_ source.View   = (*view)(nil)
-	_ source.Images = (*view)(nil)
+	_ source.View    = (*view)(nil)
+	_ source.Images  = (*view)(nil)
+	_ source.Remarks = (*view)(nil)
 )
+
+// Remarks says so if nothing at all is selected: nobody sets up a source for that, but in the wrong region it looks so.
+func (v *view) Remarks() []source.Remark {
+	if len(v.entries) > 0 {
+		return nil
+	}
+	return []source.Remark{{Key: v.s.name, Text: "no snapshot is selected: check the region, the account and the selection"}}
+}
 
 // errNotOpened: a disk image has no stream; it is read by Image.
 var errNotOpened = errors.New("a disk image is read block by block")

@@ -73,9 +73,14 @@ func (s *Source) list(ctx context.Context, made []string) ([]*format.Entry, erro
 		}
 		out = append(out, s.newest(key, snaps, volumes)...)
 	}
-	for _, id := range s.o.Snapshots {
+	for _, id := range slices.Concat(s.o.Snapshots, made) {
 		if !slices.ContainsFunc(found, func(f types.Snapshot) bool { return aws.ToString(f.SnapshotId) == id }) {
 			out = append(out, &format.Entry{Kind: format.KindImage, Key: id, ETag: id, Missing: "there is no such snapshot"})
+		}
+	}
+	for _, id := range s.o.Volumes {
+		if len(byVolume[id]) == 0 && !s.exclude.Match(id) {
+			out = append(out, &format.Entry{Kind: format.KindImage, Key: id, Missing: "no snapshot of it is found"})
 		}
 	}
 	slices.SortStableFunc(out, func(a, b *format.Entry) int { return cmp.Compare(a.Key, b.Key) })

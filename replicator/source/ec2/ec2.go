@@ -128,6 +128,7 @@ func (s *Source) Freeze(ctx context.Context) (source.View, error) {
 			return nil, errors.Join(fmt.Errorf("ec2 source: two resources are named %s", r.found[i].key), p.close())
 		}
 	}
+	r.remarkNothing()
 	slices.SortFunc(r.remarks, func(a, b source.Remark) int { return strings.Compare(a.Key+a.Text, b.Key+b.Text) })
 	return &view{Source: s, spool: p, found: r.found, remarks: r.remarks}, nil
 }
@@ -183,6 +184,18 @@ func (r *reading) remark(key, text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.remarks = append(r.remarks, source.Remark{Key: key, Text: text})
+}
+
+// remarkNothing says so if there is nothing that runs or could be started: nobody sets up a source for that, but in the
+// wrong region it looks so.
+func (r *reading) remarkNothing() {
+	for _, f := range r.found {
+		switch kind, _, _ := strings.Cut(f.key, "/"); kind {
+		case "image", "instance", "volume", "launch-template":
+			return
+		}
+	}
+	r.remark("ec2://"+r.o.Region, "no AMI, instance, volume or launch template is selected: check the region, the account and the tags")
 }
 
 // epoch stands for the time of what has none of its own.

@@ -244,6 +244,14 @@ func TestTags(t *testing.T) {
 			t.Errorf("%s is kept: %v", key, entries[key] != nil)
 		}
 	}
+	// A selection that finds nothing is most often a mistake.
+	for value, said := range map[string]bool{"prod": false, "prdo": true} {
+		o.Tags[0].Value = value
+		remarks := freeze(t, o).(source.Remarks).Remarks()
+		if found := slices.ContainsFunc(remarks, func(m source.Remark) bool { return strings.Contains(m.Text, "is selected: check the region") }); found != said {
+			t.Errorf("env=%s: remarks %q", value, remarks)
+		}
+	}
 }
 
 // What cannot be read is named, and the rest is kept.
