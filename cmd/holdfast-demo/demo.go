@@ -35,7 +35,7 @@ type demo struct {
 	restorer         account // reads the vault
 
 	aws      string // the program that plays the cloud
-	disk     string // the web server's root volume, as it was
+	disks    []disk // the web server's, as they were
 	machines *cloud
 
 	live   []sourceFile // what the live bucket was filled with
@@ -148,7 +148,7 @@ func (d *demo) setTheStage(ctx context.Context) (err error) {
 	d.story.say("uploads-reader (reads the live bucket), vault-writer (puts and locks), vault-reader (reads the vault).")
 	d.story.say("The live bucket got %s: files of the Go installation, with headers, metadata and tags. (%s)",
 		plural(len(files)+len(oddObjects()), "object"), seconds(time.Since(began)))
-	d.story.say("cloud     %s  a web server, its AMI and the AMI's two snapshots: Holdfast's in-test server of EC2", d.machines.URL)
+	d.story.say("cloud     %s  a web server's AMI with snapshots of its two disks, 1 GiB each (Holdfast's in-test EC2)", d.machines.URL)
 	d.live = files
 	d.job, err = d.newMachine("job")
 	return err

@@ -1,143 +1,54 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
 // machinesName is the source that protects the company's machines.
 const machinesName = "machines"
 
-// diskSize is that of the web server's root volume.
+// diskSize is that of each of the web server's disks.
 const diskSize = 1 << 30
 
-// cloud is an account with machines: Holdfast's own in-test server of EC2 and the EBS direct APIs, a process of its own. No
-// real one can be had on this machine.
-type cloud struct {
-	URL       string
-	Image     string
-	Snapshots []string
+// diskStart is where files begin on a disk.
+const diskStart = 1 << 20
 
-	cmd   *exec.Cmd
-	stdin io.Closer
-	dir   string // where it writes what it holds when it ends
+// disk is one of the AMI's, as it was before the attack.
+type disk struct {
+	device string // as the AMI names it
+	path   string // the content
 }
 
-// startCloud starts one with the sample machines, whose web server has the disk; none: an empty account.
-func (d *demo) startCloud(ctx context.Context, name, disk string) (*cloud, error) {
-	c := &cloud{dir: filepath.Join(d.dir, name)}
-	if err := os.MkdirAll(c.dir, 0o700); err != nil {
-		return nil, err
-	}
-	if disk == "" {
-		disk = "-"
-	}
-	c.cmd = exec.Command(d.aws, disk, c.dir)
-	c.cmd.Stderr = os.Stderr
-	in, err := c.cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	out, err := c.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	c.stdin = in
-	if err := c.cmd.Start(); err != nil {
-		return nil, err
-	}
-	stop := context.AfterFunc(ctx, func() { _ = in.Close() })
-	defer stop()
-	line, err := bufio.NewReader(out).ReadBytes('\n')
-	if err == nil {
-		err = json.Unmarshal(line, c)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start the cloud %s: %w", name, err), c.stop())
-	}
-	return c, nil
-}
-
-// stop ends it, and waits until it has written what it held.
-func (c *cloud) stop() error {
-	if c == nil || c.cmd == nil {
-		return nil
-	}
-	_ = c.stdin.Close()
-	err := c.cmd.Wait()
-	c.cmd = nil
-	return err
-}
-
-// ask sends one request to EC2 as the account's administrator.
-func (c *cloud) ask(ctx context.Context, action string, parameters ...string) error {
-	form := url.Values{"Action": {action}, "Version": {"2016-11-15"}}
-	for i := 0; i+1 < len(parameters); i += 2 {
-		form.Set(parameters[i], parameters[i+1])
-	}
-	body := form.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL, strings.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	sum := sha256.Sum256([]byte(body))
-	admin := newAccount("cloud-admin")
-	keys := aws.Credentials{AccessKeyID: admin.ID, SecretAccessKey: admin.Secret}
-	if err := v4.NewSigner().SignHTTP(ctx, keys, req, hex.EncodeToString(sum[:]), "ec2", region, time.Now()); err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s: %s", action, resp.Status, text)
-	}
-	return err
-}
-
-// buildCloud builds the in-test server from the tree.
-func buildCloud(ctx context.Context, dir string) (string, error) {
-	root, err := treeRoot(ctx)
-	if err != nil {
-		return "", err
-	}
-	bin := filepath.Join(dir, "awsd")
-	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", bin, "./replicator/awstest/awsd")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the cloud: %w\n%s", err, bytes.TrimSpace(out))
-	}
-	return bin, nil
-}
-
-// setUpMachines makes the web server's disk, which holds the same files, and the account that it runs in.
+// setUpMachines makes the web server's disks, which hold files of the same tree, and the account that it runs in.
 func (d *demo) setUpMachines(ctx context.Context, files []sourceFile) (err error) {
 	if d.aws, err = buildCloud(ctx, d.dir); err != nil {
 		return err
 	}
-	d.disk = filepath.Join(d.dir, "disk.raw")
-	f, err := os.Create(d.disk)
+	d.disks = []disk{{"/dev/xvda", filepath.Join(d.dir, "root.raw")}, {"/dev/sdf", filepath.Join(d.dir, "data.raw")}}
+	backwards := slices.Clone(files)
+	slices.Reverse(backwards)
+	for i, files := range [][]sourceFile{files, backwards[:len(files)/2]} {
+		if err := fillDisk(d.disks[i].path, files); err != nil {
+			return err
+		}
+	}
+	d.machines, err = d.startCloud(ctx, "cloud", d.disks[0].path, d.disks[1].path)
+	return err
+}
+
+// fillDisk makes a disk with the contents of files, one behind the other.
+func fillDisk(path string, files []sourceFile) (err error) {
+	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
@@ -145,7 +56,7 @@ func (d *demo) setUpMachines(ctx context.Context, files []sourceFile) (err error
 	if err := f.Truncate(diskSize); err != nil {
 		return err
 	}
-	at := int64(1 << 20)
+	at := int64(diskStart)
 	for _, s := range files {
 		body, err := os.ReadFile(s.path)
 		if err != nil {
@@ -159,8 +70,7 @@ func (d *demo) setUpMachines(ctx context.Context, files []sourceFile) (err error
 			break
 		}
 	}
-	d.machines, err = d.startCloud(ctx, "cloud", d.disk)
-	return err
+	return nil
 }
 
 // deleteMachines is the attack on the machines: the AMIs first, then their snapshots, as AWS wants it.
@@ -175,17 +85,34 @@ func (d *demo) deleteMachines(ctx context.Context) error {
 			return err
 		}
 	}
-	d.story.say("Deleted: the AMI of the web server, %s, and its %s. Nothing is left to start it from.", d.machines.Image, plural(len(d.machines.Snapshots), "snapshot"))
-	return d.machines.stop()
+	if err := d.machines.stop(); err != nil {
+		return err
+	}
+	images, disks, err := d.machines.left()
+	if err != nil {
+		return err
+	}
+	for _, x := range images {
+		if x.ID == d.machines.Image {
+			return fmt.Errorf("%s is still there after it was deleted", x.ID)
+		}
+	}
+	if len(disks) > 0 {
+		return fmt.Errorf("%s are still there after they were deleted", plural(len(disks), "snapshot"))
+	}
+	d.story.say("Deleted: the web server's AMI, %s, and the snapshots of its disks, %s. Not one is left.",
+		d.machines.Image, strings.Join(d.machines.Snapshots, " and "))
+	return nil
 }
 
-// restoreMachines brings the AMI back in an empty account, and compares its root volume.
+// restoreMachines brings the AMI back in an empty account, and compares its disks.
 func (d *demo) restoreMachines(ctx context.Context, m *machine, vault []string) error {
-	fresh, err := d.startCloud(ctx, "rebuilt-cloud", "")
+	fresh, err := d.startCloud(ctx, "rebuilt-cloud")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = fresh.stop() }() // it was stopped, unless something failed before
+	d.story.say("rebuilt   %s  an empty account: no AMI, no snapshot", fresh.URL)
 	began := time.Now()
 	args := append([]string{"restore", machinesName + "@latest"}, vault...)
 	args = append(args, "--identity", "../safe/restore-1.key", "--include", "image/"+d.machines.Image+".json",
@@ -197,55 +124,141 @@ func (d *demo) restoreMachines(ctx context.Context, m *machine, vault []string) 
 	if err := fresh.stop(); err != nil {
 		return err
 	}
-	d.imageDiffers, err = d.compareMachines(fresh.dir)
+	if d.corrupt {
+		if err := d.flipDiskBit(fresh); err != nil {
+			return err
+		}
+	}
+	bytes := int64(0)
+	d.imageDiffers, bytes, err = d.compareMachines(fresh)
 	if err != nil {
 		return err
 	}
-	d.story.say("Compared with the disk as it was, block by block, through the new AMI and its snapshot: %s.", plural(len(d.imageDiffers), "difference"))
+	d.story.say("Compared, byte for byte, with what was there before the attack: the AMI's fields, and its %s of %s in all: %s.",
+		plural(len(d.disks), "disk"), bytesOf(bytes), plural(len(d.imageDiffers), "difference"))
 	return nil
 }
 
-// compareMachines looks for an AMI that has a snapshot with the disk's content as its root.
-func (d *demo) compareMachines(dir string) (differences []string, err error) {
-	images, err := os.ReadFile(filepath.Join(dir, "images.xml"))
+// flipDiskBit is what -corrupt does to a restored disk.
+func (d *demo) flipDiskBit(c *cloud) error {
+	_, disks, err := c.left()
+	if err != nil || len(disks) == 0 {
+		return err
+	}
+	f, err := os.OpenFile(disks[0], os.O_RDWR, 0)
 	if err != nil {
-		return nil, err
-	}
-	for _, want := range []string{"<name>web-2026-10</name>", "<architecture>x86_64</architecture>", "<virtualizationType>hvm</virtualizationType>", "<bootMode>uefi</bootMode>"} {
-		if !bytes.Contains(images, []byte(want)) {
-			differences = append(differences, "the new AMI has no "+want)
-		}
-	}
-	want, err := sumOfFile(d.disk)
-	if err != nil {
-		return nil, err
-	}
-	disks, err := filepath.Glob(filepath.Join(dir, "*.raw"))
-	if err != nil {
-		return nil, err
-	}
-	for _, path := range disks {
-		id := strings.TrimSuffix(filepath.Base(path), ".raw")
-		is, err := sumOfFile(path)
-		if err != nil {
-			return nil, err
-		}
-		if is == want && bytes.Contains(images, []byte("<snapshotId>"+id+"<")) {
-			return differences, nil
-		}
-	}
-	return append(differences, fmt.Sprintf("none of %s is the disk as it was", plural(len(disks), "snapshot"))), nil
-}
-
-func sumOfFile(path string) (sum [sha256.Size]byte, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return sum, err
+		return err
 	}
 	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return sum, err
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, diskStart); err != nil {
+		return err
 	}
-	return [sha256.Size]byte(h.Sum(nil)), nil
+	b[0] ^= 1
+	if _, err := f.WriteAt(b, diskStart); err != nil {
+		return err
+	}
+	d.story.say("-corrupt: one bit of %s is flipped.", strings.TrimSuffix(filepath.Base(disks[0]), ".raw"))
+	return f.Close()
+}
+
+// image is what of an AMI is compared, as EC2 describes it.
+type image struct {
+	ID             string `xml:"imageId"`
+	Name           string `xml:"name"`
+	Architecture   string `xml:"architecture"`
+	Virtualization string `xml:"virtualizationType"`
+	BootMode       string `xml:"bootMode"`
+	Root           string `xml:"rootDeviceName"`
+	Mappings       []struct {
+		Device   string `xml:"deviceName"`
+		Snapshot string `xml:"ebs>snapshotId"`
+	} `xml:"blockDeviceMapping>item"`
+}
+
+// left is what an account that was stopped held: its AMIs, and the files with its snapshots' contents.
+func (c *cloud) left() (images []image, disks []string, err error) {
+	text, err := os.ReadFile(filepath.Join(c.dir, "images.xml"))
+	if err != nil {
+		return nil, nil, err
+	}
+	var all struct {
+		Items []image `xml:"item"`
+	}
+	if err := xml.Unmarshal(slices.Concat([]byte("<all>"), text, []byte("</all>")), &all); err != nil {
+		return nil, nil, err
+	}
+	disks, err = filepath.Glob(filepath.Join(c.dir, "*.raw"))
+	return all.Items, disks, err
+}
+
+// compareMachines holds the AMI of an account that was stopped, and each of its disks, against what there was.
+func (d *demo) compareMachines(c *cloud) (differences []string, compared int64, err error) {
+	images, _, err := c.left()
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(images) != 1 {
+		return []string{fmt.Sprintf("%s instead of one", plural(len(images), "AMI"))}, 0, nil
+	}
+	x := images[0]
+	want := image{Name: "web-2026-10", Architecture: "x86_64", Virtualization: "hvm", BootMode: "uefi", Root: d.disks[0].device}
+	for _, f := range []struct{ what, is, want string }{
+		{"name", x.Name, want.Name}, {"architecture", x.Architecture, want.Architecture}, {"virtualization", x.Virtualization, want.Virtualization},
+		{"boot mode", x.BootMode, want.BootMode}, {"root device", x.Root, want.Root},
+	} {
+		if f.is != f.want {
+			differences = append(differences, fmt.Sprintf("%s %q instead of %q", f.what, f.is, f.want))
+		}
+	}
+	for _, was := range d.disks {
+		snapshot := ""
+		for _, m := range x.Mappings {
+			if m.Device == was.device {
+				snapshot = m.Snapshot
+			}
+		}
+		at, n, err := firstDifference(was.path, filepath.Join(c.dir, snapshot+".raw"))
+		switch {
+		case snapshot == "" || errors.Is(err, os.ErrNotExist):
+			differences = append(differences, was.device+": missing")
+		case err != nil:
+			return nil, 0, err
+		case at >= 0:
+			differences = append(differences, fmt.Sprintf("%s (%s): other bytes from %d on", was.device, snapshot, at))
+		}
+		compared += n
+	}
+	return differences, compared, nil
+}
+
+// firstDifference gives where two files differ first, within 64 KiB, -1 if nowhere, and how many bytes are the same up to there.
+func firstDifference(one, other string) (at, n int64, err error) {
+	a, err := os.Open(one)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer a.Close()
+	b, err := os.Open(other)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer b.Close()
+	x, y := make([]byte, 64<<10), make([]byte, 64<<10)
+	for {
+		i, aerr := io.ReadFull(a, x)
+		j, berr := io.ReadFull(b, y)
+		for _, err := range []error{aerr, berr} {
+			if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+				return 0, n, err
+			}
+		}
+		if !bytes.Equal(x[:i], y[:j]) {
+			return n, n, nil
+		}
+		n += int64(i)
+		if i < len(x) {
+			return -1, n, nil
+		}
+	}
 }

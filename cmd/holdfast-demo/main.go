@@ -57,7 +57,7 @@ func command(args []string, stdout, stderr io.Writer) int {
 	}
 	flags.IntVar(&o.files, "files", 2000, "how many of Go's own source files are taken for `N` objects")
 	flags.StringVar(&o.program, "holdfast", "", "use the holdfast at `PATH` instead of building the one of this tree")
-	flags.BoolVar(&o.corrupt, "corrupt", false, "flip one bit of one restored object before comparing, to see that the comparison fails")
+	flags.BoolVar(&o.corrupt, "corrupt", false, "flip one bit of one restored object, and one of a disk, before comparing, to see that the comparison fails")
 	flags.BoolVar(&o.keep, "keep", false, "keep the folder with all data")
 	flags.BoolVar(&o.verbose, "v", false, "show the configuration and every line that holdfast prints")
 	if err := flags.Parse(args); err != nil {

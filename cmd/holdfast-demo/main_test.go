@@ -36,6 +36,7 @@ func TestDemo(t *testing.T) {
 		}
 		for _, want := range []string{
 			"16 refused, 0 allowed", "7 refused, 0 allowed", "0 differences", "exit code 4", "point 1: 303 objects", "point 2: 303 objects",
+			"Not one is left", "image/ami-0123456789abcdef0.json is ami-", "its 2 disks of 2147.5 MB in all: 0 differences", "AMI with 2 disks",
 		} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("no %q in the output:\n%s", want, out.String())
@@ -54,6 +55,9 @@ func TestDemo(t *testing.T) {
 		}
 		if !strings.Contains(out.String(), "other bytes: SHA-256") {
 			t.Errorf("it is not the bytes that differ:\n%s", out.String())
+		}
+		if n := strings.Count(out.String(), "DIFFERS in the AMI: /dev/"); n != 1 {
+			t.Errorf("%d disks differ, not the one:\n%s", n, out.String())
 		}
 	})
 	if left, err := filepath.Glob(filepath.Join(temp, "holdfast-demo-*")); err != nil || len(left) > 0 {

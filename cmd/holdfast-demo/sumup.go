@@ -16,6 +16,7 @@ func (d *demo) sumUp() error {
 	row := func(cells ...any) { fmt.Fprintf(t, "%s\t%s\t%s\n", cells...) }
 	row("TRIED", "WITH", "RESULT")
 	row("delete everything on the primary", "primary administrator's key", plural(d.lost, "version")+" gone")
+	row("delete the AMI and its snapshots", "cloud administrator's key", fmt.Sprintf("1 AMI, %s gone", plural(len(d.machines.Snapshots), "snapshot")))
 	for _, key := range []string{"vault-writer key", "vault administrator's key"} {
 		refused, harmless, breaches := 0, 0, 0
 		for _, o := range d.outcomes {
@@ -39,7 +40,7 @@ func (d *demo) sumUp() error {
 		p := d.points[i].bucket
 		row(fmt.Sprintf("point %d: %s, %s", i+1, plural(len(p), "object"), bytesOf(p.bytes())), r.where+" in "+seconds(r.took), number(len(r.differences)))
 	}
-	row("AMI with its snapshots", "an empty account in "+seconds(d.imageTook), number(len(d.imageDiffers)))
+	row(fmt.Sprintf("AMI with %s, %s", plural(len(d.disks), "disk"), bytesOf(int64(len(d.disks))*diskSize)), "an empty account in "+seconds(d.imageTook), number(len(d.imageDiffers)))
 	if err := t.Flush(); err != nil {
 		return err
 	}

@@ -1,11 +1,10 @@
 // Command awsd is the in-test AWS as a process of its own, for the demo and for clients in other languages. It is no part of
 // the program that users run.
 //
-//	awsd DISK     an account with the sample machines; the root volume of its AMI holds the file DISK
-//	awsd -        an empty account
+//	awsd FOLDER [ROOT DATA]   an account with the sample machines, whose AMI's two disks hold the files; without, an empty one
 //
-// It prints one line of JSON, {"url": .., "image": .., "snapshots": [..]}, and serves until its standard input ends. Then,
-// if a second argument names a folder, it writes every completed snapshot there as ID.raw, and its AMIs as images.xml.
+// It prints one line of JSON, {"url": .., "image": .., "snapshots": [..]}, and serves until its standard input ends. Then it
+// writes every completed snapshot into the folder as ID.raw, and the AMIs as images.xml.
 package main
 
 import (
@@ -34,8 +33,8 @@ func main() {
 }
 
 func serve(args []string, in io.Reader, out io.Writer) (err error) {
-	if len(args) < 1 || len(args) > 2 {
-		return errors.New("usage: awsd DISK|- [FOLDER]")
+	if len(args) != 1 && len(args) != 3 {
+		return errors.New("usage: awsd FOLDER [ROOT DATA]")
 	}
 	s, err := awstest.Start(world.New(), ebs.Options{}, ec2.Options{})
 	if err != nil {
@@ -47,13 +46,17 @@ func serve(args []string, in io.Reader, out io.Writer) (err error) {
 		Image     string   `json:"image,omitempty"`
 		Snapshots []string `json:"snapshots,omitempty"`
 	}{URL: s.URL}
-	if args[0] != "-" {
-		disk, err := world.OpenFile(args[0])
-		if err != nil {
-			return err
+	if len(args) == 3 {
+		var disks [2]world.Content
+		for i, path := range args[1:] {
+			f, err := world.OpenFile(path)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			disks[i] = f
 		}
-		defer disk.Close()
-		sample := ec2.AddSample(s.EC2, disk, world.NewBlocks(nil))
+		sample := ec2.AddSample(s.EC2, disks[0], disks[1])
 		ready.Image, ready.Snapshots = ec2.SampleImage, []string{sample.Root.ID, sample.Data.ID}
 	}
 	if err := json.NewEncoder(out).Encode(ready); err != nil {
@@ -62,10 +65,7 @@ func serve(args []string, in io.Reader, out io.Writer) (err error) {
 	if _, err := io.Copy(io.Discard, in); err != nil {
 		return err
 	}
-	if len(args) < 2 {
-		return nil
-	}
-	return dump(s, args[1])
+	return dump(s, args[0])
 }
 
 // dump writes what the account holds.
