@@ -30,7 +30,7 @@ of each source is kept whatever its age, since it may be all there is, and does 
 as that if it is distrusted; --retired SOURCE lets go of it too. Where it cannot be read what a living point needs, nothing is deleted.
 
 For a bucket --delete needs --credentials REF: the remover's own (` + "`holdfast policy --role\nremover`" + `). Of a directory vault no run may be under way meanwhile.
-` + readerHelp
+` + oneVaultHelp
 
 // prunedJSON is one version that went, or would go, for scripts.
 type prunedJSON struct {
@@ -83,7 +83,7 @@ func (a *app) prune(ctx context.Context, f *readerFlags, retired []string, remov
 			return usage(fmt.Errorf("--retired %q is no name of a source: lower-case letters, digits, - and _, at most 40", s))
 		}
 	}
-	if err := a.pruneOne(f); err != nil {
+	if err := a.oneVault(f, "prune"); err != nil {
 		return err
 	}
 	r, err := a.openReading(ctx, f)
@@ -142,23 +142,20 @@ func (r *reading) known(ctx context.Context, retired []string) error {
 	return nil
 }
 
-// pruneOne refuses to choose among several vaults.
-func (a *app) pruneOne(f *readerFlags) error {
+// oneVault refuses to choose among several vaults, for commands that change the one they are given.
+func (a *app) oneVault(f *readerFlags, command string) error {
 	if f.vault != "" {
 		return nil
 	}
 	c, err := a.loadConfig()
-	if err != nil {
-		return err
-	}
-	if len(c.Vaults) == 1 {
-		return nil
+	if err != nil || len(c.Vaults) == 1 {
+		return nil // what is wrong with the configuration is said when it is used
 	}
 	var names []string
 	for _, v := range c.Vaults {
 		names = append(names, v.Name)
 	}
-	return usage(fmt.Errorf("prune works on one vault: name it with --vault, one of %s", strings.Join(names, ", ")))
+	return usage(fmt.Errorf("%s works on one vault: name it with --vault, one of %s", command, strings.Join(names, ", ")))
 }
 
 // holdCache keeps runs of this machine from beginning: a directory has no locks that would keep what they build on.

@@ -27,6 +27,12 @@ The vault is a configured one (--vault NAME; without it the first that answers),
 other by --vault URL --credentials REF, and then no configuration is needed. REF is
 env:PREFIX, profile:NAME, file:PATH[#PROFILE] or systemd:NAME.`
 
+// oneVaultHelp is readerHelp for commands that change the vault they are given.
+const oneVaultHelp = `
+The vault is the configured one (of several, --vault NAME says which), or any other by
+--vault URL --credentials REF, and then no configuration is needed. REF is env:PREFIX,
+profile:NAME, file:PATH[#PROFILE] or systemd:NAME.`
+
 const pointHelp = `
 POINT is an ID or a unique beginning of one, SOURCE@latest, or SOURCE@TIME with a date or
 an RFC 3339 time: the newest complete point signed at or before it.`

@@ -31,7 +31,7 @@ No key is needed. The credential lists, reads and extends locks (` + "`holdfast 
 by version, of the version whose bytes are right, whatever lies on top. Every lock is
 read; --dry-run only says how many are too short. A lock that is lengthened goes beyond what
 is needed by lock.slack (10 days without a configuration), so that it is not due again at once.
-` + pointHelp + readerHelp
+` + pointHelp + oneVaultHelp
 
 // renewedJSON is the summary for scripts.
 type renewedJSON struct {
@@ -77,6 +77,9 @@ func (a *app) renew(ctx context.Context, f *readerFlags, specs []string, span st
 			return usage(fmt.Errorf("--for: %w", err))
 		}
 		o.Until = s.AddTo(a.now())
+	}
+	if err := a.oneVault(f, "renew"); err != nil {
+		return err
 	}
 	r, err := a.openReading(ctx, f)
 	if err != nil {
