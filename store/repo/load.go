@@ -137,8 +137,16 @@ func (r *Repository) placements(ctx context.Context, in store.Reader, g segment,
 		lines = append(lines, some...)
 		return nil
 	})
-	return lines, got, w.word(err)
+	if err = w.word(err); err != nil && !errors.Is(err, errDistrusted) {
+		err = foreign{err}
+	}
+	return lines, got, err
 }
+
+// foreign is what is wrong with bytes that have the hash in their name.
+type foreign struct{ error }
+
+func (f foreign) Unwrap() error { return f.error }
 
 // maxPlacementLines bounds the memory that one placements object can take; the writer here puts 16,384 into one.
 const maxPlacementLines = 4 * format.MaxSegmentLines
@@ -220,8 +228,9 @@ func (k *keeper) junk(info store.Info) (bool, error) {
 	return junk, err
 }
 
-// dismiss passes over a segment that cannot be used, and remembers it. Where there are no versions, what is damaged today may
-// be mended tomorrow and look the same.
+// dismiss passes over a segment that cannot be used, and remembers it: at once if the bytes under its name are the right ones
+// and none of ours, and else only when a second run finds it so, since bytes can be damaged on their way. Where there are
+// no versions, what is damaged today may be mended tomorrow and look the same.
 func (k *keeper) dismiss(info store.Info, why error) error {
 	if err := k.passOver(info.Name, why); err != nil {
 		return err
@@ -229,7 +238,22 @@ func (k *keeper) dismiss(info store.Info, why error) error {
 	if info.Version == "" {
 		return nil
 	}
-	return k.cache.MarkLoaded(k.vault.Name, junkMark(info))
+	mark := junkMark(info)
+	if !proven(why) {
+		before, err := k.cache.Loaded(k.vault.Name, "once/"+mark)
+		if err != nil {
+			return err
+		}
+		if !before {
+			mark = "once/" + mark
+		}
+	}
+	return k.cache.MarkLoaded(k.vault.Name, mark)
+}
+
+// proven reports whether err is about bytes that had the right hash, or were opened with our key.
+func proven(err error) bool {
+	return errors.As(err, new(foreign)) || errors.Is(err, format.ErrSignature) || errors.Is(err, format.ErrMalformed)
 }
 
 // scanBytes gives visit each frame of a plain object that is in memory.

@@ -25,12 +25,13 @@ const dayLong = 24 * time.Hour
 
 // bench is a repository in one vault in memory, with the attacker beside it.
 type bench struct {
-	t       *testing.T
-	clock   time.Time
-	store   *memstore.Store
-	vault   *repo.Vault
-	restore keys.Identity
-	host    *keys.HostKey
+	t        *testing.T
+	clock    time.Time
+	store    *memstore.Store
+	cacheDir string // of all sessions; empty: each has its own
+	vault    *repo.Vault
+	restore  keys.Identity
+	host     *keys.HostKey
 
 	mu    sync.Mutex
 	found []repo.Finding
@@ -94,9 +95,13 @@ func (b *bench) initOptions() repo.InitOptions {
 
 func (b *bench) session() *repo.Session {
 	b.t.Helper()
+	dir := b.cacheDir
+	if dir == "" {
+		dir = b.t.TempDir()
+	}
 	s, err := repo.OpenSession(b.t.Context(), repo.SessionOptions{
 		Vaults: []*repo.Vault{b.vault}, HostKey: b.host, Now: b.now, Report: b.report,
-		Cache: func(format.Hash) (*cache.Cache, error) { return cache.Open(b.t.TempDir(), cache.Options{}) },
+		Cache: func(format.Hash) (*cache.Cache, error) { return cache.Open(dir, cache.Options{}) },
 	})
 	if err != nil {
 		b.t.Fatal(err)
