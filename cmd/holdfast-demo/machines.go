@@ -100,7 +100,7 @@ func (d *demo) deleteMachines(ctx context.Context) error {
 	if len(disks) > 0 {
 		return fmt.Errorf("%s are still there after they were deleted", plural(len(disks), "snapshot"))
 	}
-	d.story.say("Deleted: the web server's AMI, %s, and the snapshots of its disks, %s. Not one is left.",
+	d.story.say("Deleted: the web server's AMI, %s, and the snapshots of its disks,\n  %s. Not one is left.",
 		d.machines.Image, strings.Join(d.machines.Snapshots, " and "))
 	return nil
 }
@@ -134,7 +134,7 @@ func (d *demo) restoreMachines(ctx context.Context, m *machine, vault []string) 
 	if err != nil {
 		return err
 	}
-	d.story.say("Compared, byte for byte, with what was there before the attack: the AMI's fields, and its %s of %s in all: %s.",
+	d.story.say("Compared, byte for byte, with what was there before the attack:\n  %s, %s, and the AMI's fields: %s.",
 		plural(len(d.disks), "disk"), bytesOf(bytes), plural(len(d.imageDiffers), "difference"))
 	return nil
 }

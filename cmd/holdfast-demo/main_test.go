@@ -36,7 +36,7 @@ func TestDemo(t *testing.T) {
 		}
 		for _, want := range []string{
 			"16 refused, 0 allowed", "7 refused, 0 allowed", "0 differences", "exit code 4", "point 1: 303 objects", "point 2: 303 objects",
-			"Not one is left", "image/ami-0123456789abcdef0.json is ami-", "its 2 disks of 2147.5 MB in all: 0 differences", "AMI with 2 disks",
+			"Not one is left", "image/ami-0123456789abcdef0.json is ami-", "2 disks, 2147.5 MB, and the AMI's fields: 0 differences", "AMI with 2 disks",
 		} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("no %q in the output:\n%s", want, out.String())
