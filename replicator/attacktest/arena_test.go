@@ -86,6 +86,7 @@ type arena struct {
 	chunks    map[format.Hash]int64 // every chunk of the points, by its SHA-256, with its size
 
 	points   []kept
+	early    int               // how many of them there were before the first attack
 	before   map[string]locked // every version that was there before the first attack, by "name version"
 	tampered map[string]bool   // names of ours that something was put on; verify has to name them
 	saw      []repo.Finding    // by runs
@@ -344,9 +345,9 @@ type version struct {
 // versions lists a bucket, the newest of each key first.
 func versions(ctx context.Context, c *s3.Client, bucket, prefix string) (out []version, err error) {
 	seen := map[[2]string]bool{}
-	p := s3.NewListObjectVersionsPaginator(c, &s3.ListObjectVersionsInput{Bucket: &bucket, Prefix: &prefix, EncodingType: types.EncodingTypeUrl})
-	for p.HasMorePages() {
-		page, err := p.NextPage(ctx)
+	in := &s3.ListObjectVersionsInput{Bucket: &bucket, Prefix: &prefix, EncodingType: types.EncodingTypeUrl}
+	for {
+		page, err := c.ListObjectVersions(ctx, in)
 		if err != nil {
 			return nil, err
 		}
@@ -362,8 +363,12 @@ func versions(ctx context.Context, c *s3.Client, bucket, prefix string) (out []v
 		for _, v := range page.DeleteMarkers {
 			add(v.Key, v.VersionId, true)
 		}
+		if !aws.ToBool(page.IsTruncated) || page.NextKeyMarker == nil {
+			return out, nil
+		}
+		// Escaped like the keys; the SDK's paginator sends it back as it is, and what is between is never listed.
+		in.KeyMarker, in.VersionIdMarker = aws.String(unescape(*page.NextKeyMarker)), page.NextVersionIdMarker
 	}
-	return out, nil
 }
 
 // unescape undoes what listings do to keys when they are asked to.

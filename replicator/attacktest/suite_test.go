@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/replicator/restore"
 	"github.com/holdfast-backup/holdfast/replicator/restore/tobucket"
 	"github.com/holdfast-backup/holdfast/replicator/restore/todir"
@@ -39,6 +40,7 @@ func attackAll(t *testing.T, kind servers.Kind) {
 	a.settle(t)
 	t.Run("writer", func(t *testing.T) { a.series(t, writerAttacks()) })
 	t.Run("hiding", func(t *testing.T) { a.series(t, broadAttacks()) })
+	t.Run("admin", func(t *testing.T) { a.series(t, adminAttacks()) })
 	a.t = t
 	t.Run("after", func(t *testing.T) {
 		a.unharmed(t)
@@ -53,6 +55,7 @@ func attackAll(t *testing.T, kind servers.Kind) {
 		a.days = "90d" // longer than anything is locked, so that locks have to be lengthened
 		a.unharmed(t)
 		a.comesBack(t)
+		a.stillNamed(t)
 		a.nextRuns(t)
 	})
 }
@@ -71,7 +74,7 @@ func (a *arena) settle(t *testing.T) {
 	if sum.Status != verify.OK || len(found) > 0 {
 		t.Fatalf("before the attacks: %+v, %v", sum, found)
 	}
-	a.before = a.remember(t)
+	a.before, a.early = a.remember(t), len(a.points)
 }
 
 // learn takes down what a thief of the machine can know: commit objects, manifests, and the hashes of all content.
@@ -142,7 +145,8 @@ func (a *arena) comesBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range a.points {
+	back, entries := 0, 0
+	for n, p := range a.points {
 		i := slices.IndexFunc(listed, func(q repo.Point) bool { return q.ID == p.id })
 		if i < 0 {
 			t.Errorf("point %s of %s is not listed any more", p.id, p.source)
@@ -153,19 +157,44 @@ func (a *arena) comesBack(t *testing.T) {
 			t.Errorf("point %s: %v", p.id, err)
 			continue
 		}
+		whole := a.listsAll(t, rp, c, p)
 		if !p.odd {
 			dir := t.TempDir()
 			a.restoreTo(t, rp, c, must(todir.New(todir.Options{Root: dir})))
-			same(t, fmt.Sprintf("point %s of %s in a directory", p.id, p.source), sumsOfDir(t, dir), p.want)
+			whole = same(t, fmt.Sprintf("point %s of %s in a directory", p.id, p.source), sumsOfDir(t, dir), p.want) && whole
 		}
 		if p.source == "uploads" {
 			bucket := a.srv.NewBucket(t, servers.BucketOptions{})
 			a.restoreTo(t, rp, c, must(tobucket.New(tobucket.Options{
 				Bucket: bucket, Endpoint: a.srv.Direct, Region: servers.Region, PathStyle: true, Credentials: store.StaticCredentials(a.srv.Root),
 			})))
-			same(t, fmt.Sprintf("point %s of %s in a bucket", p.id, p.source), a.sumsOfBucket(t, bucket), p.want)
+			whole = same(t, fmt.Sprintf("point %s of %s in a bucket", p.id, p.source), a.sumsOfBucket(t, bucket), p.want) && whole
+		}
+		if n < a.early && whole {
+			back++
+			entries += len(p.want)
 		}
 	}
+	if a.early > 0 {
+		t.Logf("figure: points=%d restored=%d entries=%d", a.early, back, entries)
+	}
+}
+
+// listsAll demands that a point's entries are listed, as `ls` does with the host key: each with its hash.
+func (a *arena) listsAll(t *testing.T, rp *repo.Repository, c *format.Commit, p kept) bool {
+	t.Helper()
+	r := must(repo.NewReader(rp, a.in, []keys.Identity{a.host.Metadata}, nil, nil))
+	got := map[string][sha256.Size]byte{}
+	for e, err := range browse.List(t.Context(), r, c, "") {
+		if err != nil {
+			t.Errorf("list point %s: %v", p.id, err)
+			return false
+		}
+		if e.Kind.HasContent() {
+			got[e.Key] = e.SHA256
+		}
+	}
+	return same(t, fmt.Sprintf("point %s of %s as listed", p.id, p.source), got, p.want)
 }
 
 func (a *arena) restoreTo(t *testing.T, rp *repo.Repository, c *format.Commit, to restore.Target) {
@@ -201,10 +230,10 @@ func (a *arena) restorePart(t *testing.T, id format.Hash, dir, include string) {
 	t.Fatalf("point %s is not listed", id)
 }
 
-func same(t *testing.T, what string, got, want map[string][sha256.Size]byte) {
+func same(t *testing.T, what string, got, want map[string][sha256.Size]byte) bool {
 	t.Helper()
 	if maps.Equal(got, want) {
-		return
+		return true
 	}
 	t.Errorf("%s: %d entries instead of %d", what, len(got), len(want))
 	for k, sum := range want {
@@ -212,6 +241,7 @@ func same(t *testing.T, what string, got, want map[string][sha256.Size]byte) {
 			t.Errorf("%s: %q is not what it was", what, k)
 		}
 	}
+	return false
 }
 
 // named demands that verification finds nothing lost, and names every object of ours that something was put on.
@@ -226,26 +256,52 @@ func (a *arena) named(t *testing.T) {
 			}
 		}
 	}
+	a.allNamed(t, found)
+}
+
+// stillNamed demands the same once the host key was stolen as well. Points that a thief signed are not whole, and are of no
+// concern: those from before are.
+func (a *arena) stillNamed(t *testing.T) {
+	t.Helper()
+	_, found := a.verify(t)
+	ours := map[format.Hash]bool{}
+	for _, p := range a.points {
+		ours[p.id] = true
+	}
+	for _, f := range found {
+		if f.Kind != repo.Tampered && ours[f.Point] {
+			t.Errorf("verify: %v", f)
+		}
+	}
+	a.allNamed(t, found)
+}
+
+// allNamed demands that every object of ours that something was put on is among the findings.
+func (a *arena) allNamed(t *testing.T, found []verify.Finding) {
+	t.Helper()
 	names := map[string]bool{}
 	for _, f := range found {
 		if f.Kind == repo.Tampered {
 			names[f.Name] = true
 		}
 	}
+	named := 0
 	for name := range a.tampered {
-		if !names[name] {
+		if names[name] {
+			named++
+		} else {
 			t.Errorf("verify does not name %s", name)
 		}
 	}
-	t.Logf("verify names %d things; %d objects were put upon or beside", len(names), len(a.tampered))
+	t.Logf("figure: findings=%d named=%d tampered=%d", len(names), named, len(a.tampered))
 }
 
 // nextRuns makes points of what the sources are now, with this machine's cache and without one, and they come back too.
 func (a *arena) nextRuns(t *testing.T) {
 	t.Helper()
-	keptPoints := a.points
-	defer func() { a.points = keptPoints }()
-	a.points = nil
+	keptPoints, early := a.points, a.early
+	defer func() { a.points, a.early = keptPoints, early }()
+	a.points, a.early = nil, 0
 	for _, fresh := range []bool{false, true} {
 		if fresh {
 			a.cache = t.TempDir()

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -20,7 +22,7 @@ const (
 
 // TestTable holds the tables in docs/threat-model.md against the attacks, and the numbers that are promised against both.
 func TestTable(t *testing.T) {
-	writer, broad, stolen, primary := writerAttacks(), broadAttacks(), stolenAttacks(), primaryAttacks()
+	writer, broad, admin, stolen, primary := writerAttacks(), broadAttacks(), adminAttacks(), stolenAttacks(), primaryAttacks()
 	if len(writer) < 40 || len(primary) < 10 {
 		t.Errorf("%d attacks by the writer's key, %d by the primary's administrator", len(writer), len(primary))
 	}
@@ -41,6 +43,7 @@ func TestTable(t *testing.T) {
 	}
 	list("With the vault writer's key", "writer", writer)
 	list("With a key that may also hide (as `writeFiles` at Backblaze)", "hiding", broad)
+	list("By the vault's administrator, who has every right there, in compliance mode", "admin", admin)
 	list("With the whole machine: the writer's key and the host key", "stolen", stolen)
 	fmt.Fprintf(&b, "\n### By the primary's administrator: %d attacks\n\n| `TestAttacks/SERVER/primary/..` | what is done | what the next run comes to |\n| --- | --- | --- |\n", len(primary))
 	for _, x := range primary {
@@ -68,7 +71,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestNamedTests: every test that docs/threat-model.md names is there.
+// TestNamedTests: every test that docs/threat-model.md names is there, and where it says which package has it, in that one.
 func TestNamedTests(t *testing.T) {
 	text, err := os.ReadFile(docs)
 	if err != nil {
@@ -76,10 +79,10 @@ func TestNamedTests(t *testing.T) {
 	}
 	all := allTests(t)
 	n := 0
-	for _, word := range strings.FieldsFunc(string(text), func(r rune) bool { return r == '`' || r == ' ' || r == '\n' || r == ',' || r == '|' || r == '/' }) {
-		if len(word) > 4 && strings.HasPrefix(word, "Test") && word[4] >= 'A' && word[4] <= 'Z' {
+	for _, word := range strings.FieldsFunc(string(text), func(r rune) bool { return strings.ContainsRune("` \n,|/().", r) }) {
+		if isTest(word) {
 			n++
-			if !all[word] {
+			if len(all[word]) == 0 {
 				t.Errorf("docs/threat-model.md names %s, and there is no such test", word)
 			}
 		}
@@ -87,12 +90,37 @@ func TestNamedTests(t *testing.T) {
 	if n < 40 {
 		t.Errorf("only %d tests are named", n)
 	}
+	for _, m := range regexp.MustCompile(`(?:\| |; )((?:cmd|crypto|store|replicator)/[\w/]+)((?:,? `+"`Test[^`]*`"+`(?: \([^)]*\))?)+)`).FindAllStringSubmatch(string(text), -1) {
+		for _, name := range strings.FieldsFunc(m[2], func(r rune) bool { return strings.ContainsRune("`/ ,()", r) }) {
+			n++
+			if isTest(name) && !slices.Contains(all[name], m[1]) {
+				t.Errorf("docs/threat-model.md says that %s has %s; that is in %v", m[1], name, all[name])
+			}
+		}
+	}
+	for _, path := range regexp.MustCompile(`\.ci/parts/\w+`).FindAllString(string(text), -1) {
+		if _, err := os.Stat("../../" + path); err != nil {
+			t.Errorf("docs/threat-model.md names %s: %v", path, err)
+		}
+	}
+	for _, script := range regexp.MustCompile(`[\w-]+\.txtar`).FindAllString(string(text), -1) {
+		if found, err := filepath.Glob("../../cmd/holdfast/testdata/*/" + script); err != nil || len(found) == 0 {
+			t.Errorf("docs/threat-model.md names %s, and there is no such script (%v)", script, err)
+		}
+	}
+	if n < 100 {
+		t.Errorf("of few tests it is said which package has them: %d", n)
+	}
 }
 
-// allTests gives the names of all tests in the tree.
-func allTests(t *testing.T) map[string]bool {
+func isTest(word string) bool {
+	return len(word) > 4 && strings.HasPrefix(word, "Test") && word[4] >= 'A' && word[4] <= 'Z'
+}
+
+// allTests gives the names of all tests in the tree, each with the folders of its packages.
+func allTests(t *testing.T) map[string][]string {
 	t.Helper()
-	out := map[string]bool{}
+	out := map[string][]string{}
 	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
 			return err
@@ -101,7 +129,8 @@ func allTests(t *testing.T) map[string]bool {
 		for line := range strings.Lines(string(b)) {
 			if rest, ok := strings.CutPrefix(line, "func Test"); ok {
 				name, _, _ := strings.Cut(rest, "(")
-				out["Test"+name] = true
+				dir, _ := filepath.Rel("../..", filepath.Dir(path))
+				out["Test"+name] = append(out["Test"+name], filepath.ToSlash(dir))
 			}
 		}
 		return err
