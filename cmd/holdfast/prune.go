@@ -95,12 +95,12 @@ func (a *app) prune(ctx context.Context, f *readerFlags, retired []string, remov
 	if remove && !dir && f.credentials == "" {
 		return usage(errors.New("--delete needs --credentials REF: the remover's own credential, kept elsewhere than the job's, which cannot delete and must not be able to"))
 	}
+	var held *cache.Cache
 	if dir && r.config != nil {
-		held, err := r.holdCache()
-		if err != nil {
+		if held, err = r.holdCache(); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, held()) }()
+		defer func() { err = errors.Join(err, held.Close()) }()
 	}
 	if err := r.known(ctx, retired); err != nil {
 		return err
@@ -113,7 +113,7 @@ func (a *app) prune(ctx context.Context, f *readerFlags, retired []string, remov
 		}
 		defer func() { err = errors.Join(err, closeIt()) }()
 	}
-	return r.runPrune(ctx, remover, retired)
+	return r.runPrune(ctx, remover, retired, held)
 }
 
 // known refuses sources to be retired that the vault has no point of, which are most likely a slip, and those that the
@@ -159,16 +159,12 @@ func (a *app) oneVault(f *readerFlags, command string) error {
 }
 
 // holdCache keeps runs of this machine from beginning: a directory has no locks that would keep what they build on.
-func (r *reading) holdCache() (func() error, error) {
+func (r *reading) holdCache() (*cache.Cache, error) {
 	dir, err := cacheDir(r.config, r.repo.CacheID())
 	if err != nil {
 		return nil, unusableCache(err)
 	}
-	c, err := cache.Open(dir, cache.Options{})
-	if err != nil {
-		return nil, err
-	}
-	return c.Close, nil
+	return cache.Open(dir, cache.Options{})
 }
 
 // remover opens the place that is read a second time, to delete there.
@@ -186,7 +182,8 @@ func (r *reading) remover() (store.Remover, func() error, error) {
 	return b.openRemover(p.url, p.ref)
 }
 
-func (r *reading) runPrune(ctx context.Context, remover store.Remover, retired []string) (err error) {
+// runPrune prunes. Of a directory, held is what this machine's runs know: it forgets what goes, as no lock would tell them.
+func (r *reading) runPrune(ctx context.Context, remover store.Remover, retired []string, held *cache.Cache) (err error) {
 	scratch, err := r.scratch()
 	if err != nil {
 		return err
@@ -196,7 +193,12 @@ func (r *reading) runPrune(ctx context.Context, remover store.Remover, retired [
 	o := prune.Options{
 		Repository: r.repo, Vault: r.asRepoVault(), Remover: remover, Retired: retired, Scratch: scratch.Cache, Report: r.findings.add,
 		Concurrency: min(r.connections(), 32), Progress: &prune.Progress{}, Now: r.now,
-		Emit: func(item prune.Item) { printErr = errors.Join(printErr, r.printPruned(item, remover != nil)) },
+		Emit: func(item prune.Item) {
+			if held != nil && remover != nil {
+				printErr = errors.Join(printErr, held.Drop(r.vault.name, item.Name))
+			}
+			printErr = errors.Join(printErr, r.printPruned(item, remover != nil))
+		},
 	}
 	if r.vault.url.Kind != location.File {
 		o.Vault.Locking.Mode = store.Compliance // whatever it is: locks are asked for
