@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-backup/holdfast/replicator/awstest"
 	"github.com/holdfast-backup/holdfast/replicator/awstest/ebs"
+	"github.com/holdfast-backup/holdfast/replicator/awstest/ec2"
 	"github.com/holdfast-backup/holdfast/replicator/awstest/world"
 	"github.com/holdfast-backup/holdfast/replicator/ebsdirect"
 	"github.com/holdfast-backup/holdfast/replicator/restore/tosnapshot"
@@ -88,11 +90,14 @@ func (c *tally) add(end string) {
 	c.n[end]++
 }
 
-// hasty has the client wait little between tries, and where answers do not come not long for them either.
+// hasty has the client wait little between tries, and where answers never come not long for them either.
 func (f fated) hasty(o ebsdirect.Options) ebsdirect.Options {
 	o.AnswerTimeout, o.MaxBackoff = 20*time.Second, 20*time.Millisecond
 	if f.fault.Kind == ebs.Hang {
-		o.AnswerTimeout = 700 * time.Millisecond
+		o.AnswerTimeout = 5 * time.Second
+		if f.n == always {
+			o.AnswerTimeout = 500 * time.Millisecond
+		}
 	}
 	return o
 }
@@ -100,7 +105,7 @@ func (f fated) hasty(o ebsdirect.Options) ebsdirect.Options {
 // atOnce does what is waiting more than working, so much of it at once.
 func atOnce(all []fated, do func(fated)) {
 	var wg sync.WaitGroup
-	limit := make(chan struct{}, 40)
+	limit := make(chan struct{}, 24)
 	for _, f := range all {
 		limit <- struct{}{}
 		wg.Go(func() {
@@ -132,7 +137,6 @@ func TestEveryFaultOfReading(t *testing.T) {
 	}
 	atOnce(all, func(f fated) {
 		r := <-rigs
-		r.o.Blocks = f.hasty(r.o.Blocks)
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		blocks := disk(1, 12, 3)
@@ -149,6 +153,7 @@ func TestEveryFaultOfReading(t *testing.T) {
 			blocks = disk(1, 12, 4)
 			last = add(time.Minute)
 		}
+		r.o.Blocks = f.hasty(r.o.Blocks)
 		r.aws.EBS.Inject(f.op, f.fault, f.n)
 		res, err := r.try(ctx)
 		switch {
@@ -200,14 +205,19 @@ func TestEveryFaultOfWriting(t *testing.T) {
 		}
 	}
 	var ends tally
-	targets := make(chan *rig, len(all))
-	for range all {
-		targets <- newRig(t, ebs.Options{})
-	}
 	atOnce(all, func(f fated) {
-		there := <-targets
-		there.aws.EBS.Inject(f.op, f.fault, f.n)
-		client, err := ebsdirect.New(f.hasty(ebsdirect.Options{Region: region, Endpoint: there.aws.URL, Credentials: credentials, Write: true}))
+		there, err := awstest.Start(world.New(), ebs.Options{}, ec2.Options{})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer func() {
+			if err := there.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		there.EBS.Inject(f.op, f.fault, f.n)
+		client, err := ebsdirect.New(f.hasty(ebsdirect.Options{Region: region, Endpoint: there.URL, Credentials: credentials, Write: true}))
 		if err != nil {
 			t.Error(err)
 			return
@@ -233,7 +243,7 @@ func TestEveryFaultOfWriting(t *testing.T) {
 			return
 		}
 		ends.add("exact")
-		s := there.aws.World.Snapshot(made)
+		s := there.World.Snapshot(made)
 		if s == nil || s.State != "completed" {
 			t.Errorf("%s: %q is not completed", f, made)
 			return
