@@ -257,9 +257,10 @@ type faultBench struct {
 	users         [2]store.Credentials // of before and after
 	is            state                // of after
 	template      *job
-	config        string // the template's, with placeholders
-	reader        place  // of a vault with three points
-	point         string // the newest of them
+	config        string   // the template's, with placeholders
+	reader        place    // of a vault with three points
+	point         string   // the newest of them
+	sound         verified // what a verification says of it with nothing in its way
 }
 
 // at is a place in a bucket by way of an endpoint.
