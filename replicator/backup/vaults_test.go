@@ -3,6 +3,7 @@ package backup_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"sync/atomic"
@@ -200,6 +201,32 @@ func TestAWipedVaultIsFilledFromTheOther(t *testing.T) {
 			if stored := res.Vaults[0].Bytes; stored > 1<<20 {
 				t.Errorf("content that the vault holds was stored again: %d bytes", stored)
 			}
+		}
+	}
+}
+
+// TestAWipedVaultIsNoReasonToReadAgain: packs that are mostly dead are copied, too.
+func TestAWipedVaultIsNoReasonToReadAgain(t *testing.T) {
+	r := newRigWith(t, 2, tiny())
+	src, want := varied(r)
+	r.run()
+	for key, b := range maps.Clone(want) {
+		if len(b) > 0 && key != "k/0011" {
+			change(r, src, want, key, body(uint64(len(b)), len(b)))
+		}
+	}
+	r.run()
+	for which := range 2 {
+		r.stores[which] = memstore.New(memstore.Options{Now: r.now})
+		r.wrap(which, nil)
+		r.init()
+		res := r.run()
+		noFailures(t, res)
+		if res.BytesRead != 0 || res.Vaults[which].Copied == 0 {
+			t.Errorf("read %d bytes, copied %d objects", res.BytesRead, res.Vaults[which].Copied)
+		}
+		for i := range r.vaults {
+			equal(t, r.contents(i, res.Point), want)
 		}
 	}
 }

@@ -211,26 +211,30 @@ const maxRefused = secureParallel
 
 // Lengthening tells from when to when the locks of an object have to reach further for the session's time, over all
 // active vaults that keep locks: from is the lock that runs out first, as far as is known here, to what would be set. They
-// are equal where no lock has to be lengthened; locks is false where no vault keeps any.
+// are equal where no lock has to be lengthened; locks is false where no vault keeps any. A vault that has not got the object
+// does not count: it is given a copy.
 func (s *Session) Lengthening(name string) (from, to time.Time, locks bool, err error) {
 	until := s.until()
 	for _, k := range s.active() {
 		if k.vault.Locking.Mode == store.ModeNone {
 			continue
 		}
-		p, _, err := k.placement(name)
+		p, ok, err := k.placement(name)
 		if err != nil {
 			return from, to, locks, err
 		}
-		if !locks || p.Until.Before(from) {
+		locks = true
+		if !ok {
+			continue
+		}
+		if to.IsZero() || p.Until.Before(from) {
 			from = p.Until.Time
 		}
 		if end := until.Add(k.vault.Locking.Slack); end.After(to) {
 			to = end
 		}
-		locks = true
 	}
-	if locks && !from.Before(until) {
+	if !from.Before(until) {
 		to = from
 	}
 	return from, to, locks, nil
