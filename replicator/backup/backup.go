@@ -199,6 +199,7 @@ func newEngine(ctx context.Context, o Options, gone []string) (_ *engine, err er
 	if err := e.s.Begin(e.decision.RetainUntil); err != nil {
 		return nil, err
 	}
+	e.foresee(earlier)
 	if e.mend, err = e.examine(ctx, gone); err != nil {
 		return nil, err
 	}
@@ -371,6 +372,12 @@ func (e *engine) dryRun(ctx context.Context) (*Result, error) {
 		res.Vaults[i].Extended = locks[i]
 	}
 	return res, nil
+}
+
+// foresee has locks that are lengthened reach to what the next weeks' or months' point will ask.
+func (e *engine) foresee(earlier []retain.Earlier) {
+	known := append(slices.Clone(earlier), retain.Earlier{SignedAt: e.takenAt, Complete: true, Slots: e.decision.Slots})
+	e.s.Foresee(func(at time.Time) time.Time { return retain.Decide(e.o.Retention, at, known).RetainUntil })
 }
 
 // weigh counts what a dry run would read, and gives its memory back.

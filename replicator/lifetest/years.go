@@ -15,6 +15,7 @@ type Figures struct {
 	Living   int64   // of them
 	Waste    float64 // stored by living bytes, the most there was on any day after a pruning
 	Packs    float64 // calls that lengthen the lock of a pack, for each pack in a slack period: the most of any period after the first month
+	First    float64 // the most of any period of the first month, in which there are few packs and every kind of point is new
 	PacksAll float64 // and over all periods
 	All      float64 // the same of all stored objects, over all periods
 	Pruned   int     // versions
@@ -54,9 +55,11 @@ func (w *World) Live(ctx context.Context, days int, tell func(day int, waste flo
 			}
 			if day%slack == slack-1 {
 				made := w.Extended()
+				most := &f.First
 				if day > 30 {
-					f.Packs = max(f.Packs, float64(made["packs"])/float64(kinds["packs"].Objects))
+					most = &f.Packs
 				}
+				*most = max(*most, float64(made["packs"])/float64(kinds["packs"].Objects))
 				packCalls, packs = packCalls+made["packs"], packs+kinds["packs"].Objects
 				for _, n := range made {
 					calls += n

@@ -81,7 +81,6 @@ type comparison struct {
 	mu        sync.Mutex
 	kept      int // those aside that init puts there
 	gone      int
-	unsure    int // gone, and nothing is known of a lock: perhaps pruned
 	confirmed int
 	told      []Finding
 }
@@ -164,10 +163,6 @@ func (c *comparison) count(p format.Placement, there bool, why Finding) {
 	if p.Mode != "" && p.Until.Before(c.k.clock()) {
 		return // its lock is over: whoever may remove such things did. If a point needs it, that shows there
 	}
-	if p.Mode == "" { // a directory's, or one that others tell of: the same, as far as is known here
-		c.unsure++
-		return
-	}
 	c.gone++
 	if len(c.told) < maxToldLost {
 		why.Name = p.Name
@@ -178,8 +173,8 @@ func (c *comparison) count(p format.Placement, there bool, why Finding) {
 // tell reports what is gone. A vault that has nothing left is one finding.
 func (c *comparison) tell() {
 	name := c.k.vault.Name
-	if all := c.gone + c.unsure; all > 1 && c.kept == 0 {
-		c.k.report.send(Missing, "vault "+name, "nothing is left of the %d objects that were stored there; what points need is stored there again", all)
+	if c.gone > 1 && c.kept == 0 {
+		c.k.report.send(Missing, "vault "+name, "nothing is left of the %d objects that were stored there; what points need is stored there again", c.gone)
 		return
 	}
 	slices.SortFunc(c.told, func(a, b Finding) int { return strings.Compare(a.Name, b.Name) })

@@ -21,6 +21,7 @@ type keeper struct {
 	cache  *cache.Cache
 	reader *Reader
 	offset time.Duration // vault's clock minus ours
+	ahead  time.Time     // until when what is needed now will soon be needed: see Session.Foresee
 	now    func() time.Time
 	report Report
 	life   context.Context // ends when the vault is left out: nothing waits any longer for it
@@ -171,10 +172,20 @@ func (k *keeper) holds(p format.Placement, need time.Time) bool {
 	return k.vault.Locking.Mode == store.Compliance && p.Mode == string(store.Compliance) && !p.Until.Before(need)
 }
 
+// further is what a lock is set to that has to be lengthened: at once for what is foreseen, where that is within the ceiling.
+func (k *keeper) further(need time.Time) (store.Retention, error) {
+	if k.ahead.After(need) {
+		if r, err := k.retention(k.ahead); err == nil {
+			return r, nil
+		}
+	}
+	return k.retention(need)
+}
+
 // extend lengthens the lock of exactly the version placed, and reads it back. Where there are no locks it sees to it that
 // the object is still there.
 func (k *keeper) extend(ctx context.Context, p format.Placement, need time.Time) error {
-	want, err := k.retention(need)
+	want, err := k.further(need)
 	if err != nil {
 		return err
 	}

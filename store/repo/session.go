@@ -286,6 +286,17 @@ func (s *Session) Begin(need time.Time) error {
 	return nil
 }
 
+// Foresee says until when a point of the near future will need most of what is needed now: that of the week or the month
+// that begins within half a lock's slack. A lock that has to be lengthened goes that far at once, so that it is not
+// lengthened again in a few days; none is lengthened for this alone. It is called before anything is secured.
+func (s *Session) Foresee(decide func(at time.Time) time.Time) {
+	for _, k := range s.active() {
+		if l := k.vault.Locking; l.Mode != store.ModeNone {
+			k.ahead = decide(k.clock().Add(l.Slack / 2))
+		}
+	}
+}
+
 func (s *Session) until() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
