@@ -195,7 +195,7 @@ func (d *diskWorld) backAsSnapshot(ctx context.Context, j *job, point string) er
 	s := all[0]
 	d.bar(s.State == "completed" && s.SizeGiB == diskGiB, "new snapshot %s is %s, of %d GiB", s.ID, s.State, s.SizeGiB)
 	file := d.path("snapshot")
-	if err := writeDisk(file, s); err != nil {
+	if err := s.WriteRaw(file); err != nil {
 		return err
 	}
 	d.srv.World.Remove(s.ID)

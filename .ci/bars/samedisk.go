@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"syscall"
-
-	aws "github.com/holdfast-backup/holdfast/replicator/awstest/world"
 )
 
 // diskTools says what is missing of the programs that look into disks.
@@ -57,24 +54,4 @@ func used(path string) int64 {
 		return -1
 	}
 	return st.Blocks * 512
-}
-
-// writeDisk writes a snapshot of the in-test AWS to a sparse file.
-func writeDisk(path string, s *aws.Snapshot) (err error) {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := f.Truncate(s.SizeGiB << 30); err != nil {
-		return err
-	}
-	buf := make([]byte, aws.BlockSize)
-	for n, ok := s.Content.Next(0); ok; n, ok = s.Content.Next(n + 1) {
-		s.Content.Read(n, buf)
-		if _, err := f.WriteAt(buf, n*aws.BlockSize); err != nil {
-			return err
-		}
-	}
-	return nil
 }

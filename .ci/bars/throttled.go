@@ -90,7 +90,7 @@ func (d *diskWorld) backWhole(ctx context.Context, j *job, point string, s *aws.
 	if _, err := j.restore(ctx, "restore", point, dirAt(to)); err != nil {
 		return err
 	}
-	if err := writeDisk(want, s); err != nil {
+	if err := s.WriteRaw(want); err != nil {
 		return err
 	}
 	_, _, err := execute(ctx, d.dir, environment(), "cmp", want, filepath.Join(to, s.VolumeID))

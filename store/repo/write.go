@@ -194,7 +194,7 @@ var errEarly = fmt.Errorf("%w: the vault dated the point long before the time it
 const commitTries = 3
 
 // signedAt is the time a point says it was signed: a second before the vaults' own, and more with each further try, since
-// a vault of several machines need not date an object with the clock it answers with. It is not before the point was begun.
+// a vault of several machines need not date an object with the clock it answers with. The first try is not before the point was begun.
 func (s *Session) signedAt(taken time.Time, try int) time.Time {
 	now := s.Now()
 	t := now.Add(-time.Second << (3 * try))

@@ -81,26 +81,7 @@ func dump(s *awstest.Server, dir string) error {
 		if snap.State != "completed" {
 			continue
 		}
-		if err := raw(snap, filepath.Join(dir, snap.ID+".raw")); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func raw(s *world.Snapshot, path string) (err error) {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := f.Truncate(s.SizeGiB << 30); err != nil {
-		return err
-	}
-	buf := make([]byte, world.BlockSize)
-	for n, ok := s.Content.Next(0); ok; n, ok = s.Content.Next(n + 1) {
-		s.Content.Read(n, buf)
-		if _, err := f.WriteAt(buf, n*world.BlockSize); err != nil {
+		if err := snap.WriteRaw(filepath.Join(dir, snap.ID+".raw")); err != nil {
 			return err
 		}
 	}

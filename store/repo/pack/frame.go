@@ -77,14 +77,13 @@ func (s *shape) walk(b []byte, at int) error {
 		if at+blockHeader > len(b) {
 			return errShort
 		}
-		h := uint32(b[at]) | uint32(b[at+1])<<8 | uint32(b[at+2])<<16
-		last = h&1 != 0
-		size := int(h >> 3)
+		var kind, size int
+		last, kind, size = block(b[at:])
 		if size > maxBlock {
 			return fmt.Errorf("%w: a block of %d bytes", ErrDamaged, size)
 		}
 		at += blockHeader
-		switch h >> 1 & 3 {
+		switch kind {
 		case blockRaw:
 			most += int64(size)
 			at += size
@@ -105,6 +104,12 @@ func (s *shape) walk(b []byte, at int) error {
 	}
 	s.length = int64(at)
 	return nil
+}
+
+// block reads a block's header, the first three bytes of b: RFC 8878, section 3.1.1.2.
+func block(b []byte) (last bool, kind, size int) {
+	h := uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16
+	return h&1 != 0, int(h >> 1 & 3), int(h >> 3)
 }
 
 // whole is measure for exactly one frame: nothing may be missing and nothing may follow.
@@ -130,12 +135,11 @@ func rawLength(plain int64) int64 { return plain + 9 + blockHeader*(plain/maxBlo
 func unraw(frame []byte, s shape) ([]byte, error) {
 	n, at := 0, s.first
 	for last := false; !last; {
-		h := uint32(frame[at]) | uint32(frame[at+1])<<8 | uint32(frame[at+2])<<16
-		last = h&1 != 0
+		var size int
+		last, _, size = block(frame[at:])
 		at += blockHeader
-		block := frame[at:][:h>>3]
-		n += copy(frame[n:], block)
-		at += len(block)
+		n += copy(frame[n:], frame[at:at+size])
+		at += size
 	}
 	if int64(n) != s.plain {
 		return nil, fmt.Errorf("%w: the frame states %d bytes and holds %d", ErrDamaged, s.plain, n)

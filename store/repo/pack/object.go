@@ -228,15 +228,14 @@ func (w *work) grown(r *fetched, f format.Frame, dst []byte) ([]byte, error) {
 		return nil, err
 	}
 	s, err := whole(stored)
-	if err == nil && s.raw && !s.summed && s.plain == f.Plain {
-		if stored, err = unraw(stored, s); err == nil {
-			return stored, nil
-		}
+	if err != nil || !s.raw || s.summed || s.plain != f.Plain {
+		return w.unpack(dst, slices.Clone(stored), f) // the decoder says what is wrong, if anything is
 	}
+	plain, err := unraw(stored, s)
 	if err != nil {
 		return nil, fmt.Errorf("frame at %d: %w", f.Offset, err)
 	}
-	return w.unpack(dst, slices.Clone(stored), f)
+	return plain, nil
 }
 
 func (w *work) unpack(dst, stored []byte, f format.Frame) ([]byte, error) {
