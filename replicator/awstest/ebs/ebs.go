@@ -42,6 +42,7 @@ type Options struct {
 	Completing     time.Duration // after CompleteSnapshot it is pending for this long
 	Latency        time.Duration // of each request
 	PageBlocks     int           // the most blocks of one page; 0: what was asked for
+	Answered       func(n int)   // called behind the n-th answer, before the next request of the same connection is looked at
 }
 
 // Server is an http.Handler.
@@ -51,6 +52,7 @@ type Server struct {
 
 	mu      sync.Mutex
 	log     []Request
+	answers int
 	faults  map[string][]Fault
 	limits  map[string]*rate.Limiter
 	running int
@@ -159,7 +161,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	s.log = append(s.log, Request{c.op, c.id, c.block, rec.status, time.Now()})
+	s.answers++
+	n := s.answers
 	s.mu.Unlock()
+	if c.o.Answered != nil {
+		c.o.Answered(n)
+	}
 }
 
 type recorder struct {
