@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -34,7 +33,7 @@ const diskGiB = 3
 type diskWorld struct {
 	*world
 	srv  *awstest.Server
-	tree string // what is on the disk
+	tree string // what is on the disk, as files
 	img  string // the disk as a file
 	raw  *aws.File
 	vol  *aws.Volume
@@ -79,14 +78,11 @@ func images(ctx context.Context, w *world) error {
 }
 
 func (w *world) newDisk(ctx context.Context) (*diskWorld, error) {
-	d := &diskWorld{world: w, img: w.path("disk")}
+	d := &diskWorld{world: w, img: w.path("disk"), tree: w.path("tree")}
+	if err := w.filledDisk(ctx, d.tree, d.img, diskGiB); err != nil {
+		return nil, err
+	}
 	var err error
-	if d.tree, err = goTree(ctx); err != nil {
-		return nil, err
-	}
-	if _, _, err := execute(ctx, w.dir, os.Environ(), "mke2fs", "-q", "-F", "-t", "ext4", "-d", d.tree, d.img, strconv.Itoa(diskGiB)+"G"); err != nil {
-		return nil, err
-	}
 	if d.raw, err = aws.OpenFile(d.img); err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,7 +23,11 @@ func device(ctx context.Context, w *world) error {
 		return err
 	}
 	tree, data := w.path("tree"), w.path("data")
-	if err := os.CopyFS(tree, os.DirFS(filepath.Join(goRoot(ctx), "src"))); err != nil {
+	root, err := goTree(ctx)
+	if err != nil {
+		return err
+	}
+	if err := os.CopyFS(tree, os.DirFS(filepath.Join(root, "src"))); err != nil {
 		return err
 	}
 	if err := os.Mkdir(data, 0o700); err != nil {
@@ -74,15 +77,6 @@ func (w *world) endServe(srv *exec.Cmd) error {
 	w.bar(err == nil, "serving ends well %v", errText(err))
 	w.bar(peak > 0 && peak < memoryBar, "peak memory of the server %d MiB, bar %d MiB", peak>>20, memoryBar>>20)
 	return nil
-}
-
-// goRoot is the Go installation.
-func goRoot(ctx context.Context) string {
-	out, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
-	if err != nil {
-		return ""
-	}
-	return string(bytes.TrimSpace(out))
 }
 
 // serve starts `holdfast serve nbd` with nothing but a restore key and the vault's reader, and gives where it serves.

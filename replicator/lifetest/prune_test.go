@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -65,6 +66,54 @@ func TestPrune(t *testing.T) {
 	for _, kind := range []string{"packs", "meta", "needs", "points"} {
 		if w.Removed[kind] == 0 {
 			t.Errorf("no %s were removed: %v", kind, w.Removed)
+		}
+	}
+}
+
+// TestPruneThenCacheLost: a machine that lost its cache is told by old placements of what was pruned since; that is no
+// loss. What went while its lock was said to run is one.
+func TestPruneThenCacheLost(t *testing.T) {
+	o := short()
+	var mu sync.Mutex
+	var told []repo.Finding
+	o.Report = func(f repo.Finding) {
+		mu.Lock()
+		defer mu.Unlock()
+		told = append(told, f)
+	}
+	w := ran(t, o, 14)
+	old := versions(t, w, "packs/")
+	s, err := w.Prune(t.Context(), w.Remover(), nil)
+	if err != nil || w.Removed["packs"] == 0 {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	w.LoseCache(t.TempDir())
+	told = nil
+	run(t, w)
+	for _, f := range told {
+		t.Errorf("after %d packs of %d were pruned: %s", w.Removed["packs"], len(old), f)
+	}
+	left := versions(t, w, "packs/")
+	robbed := left[len(left)-1]
+	for _, info := range left {
+		if info.Modified.After(robbed.Modified) {
+			robbed = info
+		}
+	}
+	if err := w.Store.Attacker().Lose(robbed.Ref); err != nil {
+		t.Fatal(err)
+	}
+	w.LoseCache(t.TempDir())
+	told = nil
+	if _, err := w.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(told) == 0 {
+		t.Errorf("%s is gone, and nothing was said", robbed.Name)
+	}
+	for _, f := range told {
+		if f.Kind != repo.Missing || f.Name != robbed.Name {
+			t.Errorf("%s is gone: %s", robbed.Name, f)
 		}
 	}
 }

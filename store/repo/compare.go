@@ -160,8 +160,8 @@ func (c *comparison) count(p format.Placement, there bool, why Finding) {
 		}
 		return
 	}
-	if p.Mode != "" && p.Until.Before(c.k.clock()) {
-		return // its lock is over: whoever may remove such things did. If a point needs it, that shows there
+	if !p.Until.IsZero() && p.Until.Before(c.k.clock()) {
+		return // its lock is over, by what others say too: whoever may remove such things did. If a point needs it, that shows there
 	}
 	c.gone++
 	if len(c.told) < maxToldLost {

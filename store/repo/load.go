@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -161,22 +162,28 @@ func (r *Repository) CheckPlacements(ctx context.Context, in store.Reader, info 
 }
 
 // takeHearsay remembers where objects are said to be, as far as nothing is known of them here. What is said of their locks
-// is left out: see confirmLocks.
+// counts for none, see confirmLocks; the latest end that is said is kept beside it, to tell what is gone from what was
+// taken away in its time.
 func (k *keeper) takeHearsay(lines []format.Placement) error {
-	fresh := make([]format.Placement, 0, len(lines))
-	said := map[string]bool{}
+	fresh := map[string]format.Placement{}
 	for _, p := range lines {
-		_, known, err := k.placement(p.Name)
+		known, ok, err := k.placement(p.Name)
 		if err != nil {
 			return err
 		}
-		if !known && !said[p.Name] {
-			said[p.Name] = true
-			p.Mode, p.Until = "", format.Time{}
-			fresh = append(fresh, p)
+		if said, again := fresh[p.Name]; again {
+			known, ok = said, true
+		}
+		switch {
+		case !ok:
+			p.Mode = ""
+			fresh[p.Name] = p
+		case known.Mode == "" && p.Until.After(known.Until.Time):
+			known.Until = p.Until
+			fresh[p.Name] = known
 		}
 	}
-	return k.cache.PutPlacements(k.vault.Name, fresh)
+	return k.cache.PutPlacements(k.vault.Name, slices.Collect(maps.Values(fresh)))
 }
 
 // confirmLocks reads the locks of what others say is there. It is done once for every object; a machine that kept its cache
