@@ -162,11 +162,14 @@ func (r *Repository) CheckPlacements(ctx context.Context, in store.Reader, info 
 }
 
 // takeHearsay remembers where objects are said to be, as far as nothing is known of them here. What is said of their locks
-// counts for none, see confirmLocks; the latest end that is said is kept beside it, to tell what is gone from what was
-// taken away in its time.
+// counts for none, see confirmLocks; where there are locks the latest end that is said is kept beside it, to tell what is
+// gone from what was taken away in its time.
 func (k *keeper) takeHearsay(lines []format.Placement) error {
 	fresh := map[string]format.Placement{}
 	for _, p := range lines {
+		if p.Mode = ""; k.vault.Locking.Mode == store.ModeNone {
+			p.Until = format.Time{}
+		}
 		known, ok, err := k.placement(p.Name)
 		if err != nil {
 			return err
@@ -176,7 +179,6 @@ func (k *keeper) takeHearsay(lines []format.Placement) error {
 		}
 		switch {
 		case !ok:
-			p.Mode = ""
 			fresh[p.Name] = p
 		case known.Mode == "" && p.Until.After(known.Until.Time):
 			known.Until = p.Until

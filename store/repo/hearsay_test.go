@@ -1,0 +1,110 @@
+package repo_test
+
+import (
+	"crypto/sha256"
+	"testing"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/crypto/attest"
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// TestAnEndThatIsOnlySaid: who has the host key can say that an object's lock is over, and cannot keep its loss from being
+// told with that, whether the cache is kept or lost, and whether there are locks.
+func TestAnEndThatIsOnlySaid(t *testing.T) {
+	for _, mode := range []store.Mode{store.Compliance, store.ModeNone} {
+		for _, kept := range []bool{true, false} {
+			b := newBench(t)
+			b.vault.Locking.Mode = mode
+			b.clock = b.clock.Add(time.Hour)
+			b.cacheDir = t.TempDir()
+			b.point("uploads")
+			lost := b.only(format.PrefixMeta)
+			b.clock = b.clock.Add(time.Hour)
+			b.say(format.Placement{Name: lost.Name, Version: lost.Version, Size: lost.Size, Mode: "compliance", Until: format.At(b.clock.Add(-time.Minute))})
+			if !kept {
+				b.cacheDir = t.TempDir()
+			}
+			b.again()
+			if err := b.store.Attacker().Lose(lost.Ref); err != nil {
+				t.Fatal(err)
+			}
+			if !kept {
+				b.cacheDir = t.TempDir()
+			}
+			b.saw(repo.Missing, "")
+			b.again()
+			if !b.saw(repo.Missing, lost.Name) {
+				t.Errorf("mode %q, cache kept %t: nothing was said of what is gone", mode, kept)
+			}
+		}
+	}
+}
+
+// TestTheLatestEndThatIsSaid: of what was locked longer since it was stored, the later end counts.
+func TestTheLatestEndThatIsSaid(t *testing.T) {
+	for _, longer := range []time.Duration{0, 60 * dayLong} {
+		b := newBench(t)
+		b.cacheDir = t.TempDir()
+		b.point("uploads")
+		o := b.only(format.PrefixMeta)
+		b.clock = b.clock.Add(time.Hour)
+		b.say(format.Placement{Name: o.Name, Version: o.Version, Size: o.Size, Mode: "compliance", Until: format.At(b.clock.Add(longer))})
+		b.clock = b.clock.Add(50 * dayLong) // the first lock is over
+		if err := b.store.Attacker().Lose(o.Ref); err != nil {
+			t.Fatal(err)
+		}
+		b.cacheDir = t.TempDir()
+		b.saw(repo.Missing, "")
+		b.again()
+		if told := b.saw(repo.Missing, o.Name); told != (longer > 0) {
+			t.Errorf("locked %s longer: told %t", longer, told)
+		}
+	}
+}
+
+// again opens and closes a session.
+func (b *bench) again() {
+	b.t.Helper()
+	if err := b.session().Close(); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// only gives the one object under a prefix.
+func (b *bench) only(prefix string) store.Info {
+	b.t.Helper()
+	var out []store.Info
+	for info, err := range b.store.Versions(b.t.Context(), prefix) {
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		out = append(out, info)
+	}
+	if len(out) != 1 {
+		b.t.Fatalf("%d objects under %s", len(out), prefix)
+	}
+	return out[0]
+}
+
+// say stores a placement that is signed with the host key.
+func (b *bench) say(p format.Placement) {
+	b.t.Helper()
+	r, err := b.find("")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	plain, err := format.EncodePlacements(format.SegmentHeader{Repository: r.ID, Vault: b.vault.Name, Written: format.At(b.clock)}, []format.Placement{p},
+		func(m []byte) []byte { return attest.Sign(b.host.Signing, attest.Placements, m) })
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	s := b.session()
+	frame := s.Encoder().Frame(nil, plain)
+	if err := s.Close(); err != nil {
+		b.t.Fatal(err)
+	}
+	b.plant(format.PlacementsName(b.clock, sha256.Sum256(frame)), frame)
+}
