@@ -137,7 +137,7 @@ func TestEveryFaultOfReading(t *testing.T) {
 	}
 	atOnce(all, func(f fated) {
 		r := <-rigs
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer cancel()
 		blocks := disk(1, 12, 3)
 		v := r.aws.World.AddVolume(world.Volume{SizeGiB: 1})
