@@ -7,9 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 )
 
 // Blocks of ext4, and how many files a disk made by filledDisk may have at most.
@@ -21,21 +19,22 @@ const (
 // filledDisk makes img a disk of a size with an ext4 that is about five sixths full of files of this machine: the Go
 // installation, the modules it has fetched, /usr. The files are left in the folder tree.
 func (w *world) filledDisk(ctx context.Context, tree, img string, gib int64) error {
-	mods, err := exec.CommandContext(ctx, "go", "env", "GOMODCACHE").Output()
+	mods, err := goEnv(ctx, "GOMODCACHE")
 	if err != nil {
-		return fmt.Errorf("go env GOMODCACHE: %w", err)
+		return err
 	}
 	root, err := goTree(ctx)
 	if err != nil {
 		return err
 	}
-	f := filling{to: tree, left: gib << 30 / 6 * 5, files: ext4Inodes / 2}
-	for i, from := range []string{root, strings.TrimSpace(string(mods)), "/usr"} {
+	room := filling{to: tree, left: gib << 30 / 6 * 5, files: ext4Inodes / 2}
+	f := room
+	for i, from := range []string{root, mods, "/usr"} {
 		if err := f.copy(from, fmt.Sprint(i)); err != nil {
 			return err
 		}
 	}
-	w.bar(f.left <= 0, "the disk of %d GiB has %d files of this machine that take %d B of it", gib, ext4Inodes/2-f.files, gib<<30/6*5-f.left)
+	w.bar(f.left <= 0, "the disk of %d GiB has %d files of this machine that take %d B of it", gib, room.files-f.files, room.left-f.left)
 	_, _, err = execute(ctx, w.dir, environment(), "mke2fs", "-q", "-F", "-t", "ext4", "-N", fmt.Sprint(ext4Inodes), "-d", tree, img, fmt.Sprintf("%dG", gib))
 	return err
 }

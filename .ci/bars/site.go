@@ -243,10 +243,18 @@ func treeFiles(root string) (files []string, err error) {
 
 // goTree is where the Go installation is.
 func goTree(ctx context.Context) (string, error) {
-	out, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
-	root := strings.TrimSpace(string(out))
+	root, err := goEnv(ctx, "GOROOT")
 	if err != nil {
-		return "", fmt.Errorf("go env GOROOT: %w", err)
+		return "", err
 	}
 	return filepath.EvalSymlinks(root)
+}
+
+// goEnv asks Go for one of its settings.
+func goEnv(ctx context.Context, name string) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "env", name).Output()
+	if err != nil {
+		return "", fmt.Errorf("go env %s: %w", name, err)
+	}
+	return strings.TrimSpace(string(out)), nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -163,15 +162,21 @@ func (c *contest) copies(ctx context.Context, n int) (copies, error) {
 
 // restore is one restore by both. Speed without the right bytes counts for nothing: the first is compared.
 func (c *contest) restore(ctx context.Context, n int, k copies) error {
-	return c.duel(n, "restore", func() (cost, error) {
-		to := c.w.path("restored")
-		x, err := k.job.restore(ctx, "holdfast restore", k.point, dirAt(to))
-		return x, errors.Join(err, c.look(n, to))
-	}, func() (cost, error) {
-		to := c.w.path("restored")
-		x, err := c.peer(ctx, "restore", k.crypt, to)
-		return x, errors.Join(err, c.look(n, to))
-	})
+	side := func(restore func(to string) (cost, error)) func() (cost, error) {
+		return func() (cost, error) {
+			to := c.w.path("restored")
+			x, err := restore(to)
+			if err == nil {
+				err = c.look(n, to)
+			}
+			return x, err
+		}
+	}
+	return c.duel(n, "restore",
+		side(func(to string) (cost, error) {
+			return k.job.restore(ctx, "holdfast restore", k.point, dirAt(to))
+		}),
+		side(func(to string) (cost, error) { return c.peer(ctx, "restore", k.crypt, to) }))
 }
 
 // look compares and removes what was restored. Many small files are not removed before the end: ext4 takes long to make
@@ -221,7 +226,7 @@ func (c *contest) settle() error {
 	if err != nil {
 		return err
 	}
-	_, err = io.CopyN(f, rand.NewChaCha8([32]byte{}), 5<<28)
+	_, err = io.Copy(f, newNoise(0, 5<<28, 0))
 	return errors.Join(err, f.Close(), os.Remove(ballast))
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast/crypto/attest"
+	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
@@ -23,7 +24,7 @@ func TestAnEndThatIsOnlySaid(t *testing.T) {
 			b.point("uploads")
 			lost := b.only(format.PrefixMeta)
 			b.clock = b.clock.Add(time.Hour)
-			b.say(format.Placement{Name: lost.Name, Version: lost.Version, Size: lost.Size, Mode: "compliance", Until: format.At(b.clock.Add(-time.Minute))})
+			b.say(b.host, format.Placement{Name: lost.Name, Version: lost.Version, Size: lost.Size, Mode: "compliance", Until: format.At(b.clock.Add(-time.Minute))})
 			if !kept {
 				b.cacheDir = t.TempDir()
 			}
@@ -51,7 +52,7 @@ func TestTheLatestEndThatIsSaid(t *testing.T) {
 		b.point("uploads")
 		o := b.only(format.PrefixMeta)
 		b.clock = b.clock.Add(time.Hour)
-		b.say(format.Placement{Name: o.Name, Version: o.Version, Size: o.Size, Mode: "compliance", Until: format.At(b.clock.Add(longer))})
+		b.say(b.host, format.Placement{Name: o.Name, Version: o.Version, Size: o.Size, Mode: "compliance", Until: format.At(b.clock.Add(longer))})
 		b.clock = b.clock.Add(50 * dayLong) // the first lock is over
 		if err := b.store.Attacker().Lose(o.Ref); err != nil {
 			t.Fatal(err)
@@ -62,14 +63,6 @@ func TestTheLatestEndThatIsSaid(t *testing.T) {
 		if told := b.saw(repo.Missing, o.Name); told != (longer > 0) {
 			t.Errorf("locked %s longer: told %t", longer, told)
 		}
-	}
-}
-
-// again opens and closes a session.
-func (b *bench) again() {
-	b.t.Helper()
-	if err := b.session().Close(); err != nil {
-		b.t.Fatal(err)
 	}
 }
 
@@ -89,15 +82,15 @@ func (b *bench) only(prefix string) store.Info {
 	return out[0]
 }
 
-// say stores a placement that is signed with the host key.
-func (b *bench) say(p format.Placement) {
+// say stores a placements object that is signed with a host key, and gives its name.
+func (b *bench) say(host *keys.HostKey, p format.Placement) string {
 	b.t.Helper()
 	r, err := b.find("")
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	plain, err := format.EncodePlacements(format.SegmentHeader{Repository: r.ID, Vault: b.vault.Name, Written: format.At(b.clock)}, []format.Placement{p},
-		func(m []byte) []byte { return attest.Sign(b.host.Signing, attest.Placements, m) })
+		func(m []byte) []byte { return attest.Sign(host.Signing, attest.Placements, m) })
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -106,5 +99,7 @@ func (b *bench) say(p format.Placement) {
 	if err := s.Close(); err != nil {
 		b.t.Fatal(err)
 	}
-	b.plant(format.PlacementsName(b.clock, sha256.Sum256(frame)), frame)
+	name := format.PlacementsName(b.clock, sha256.Sum256(frame))
+	b.plant(name, frame)
+	return name
 }

@@ -53,9 +53,7 @@ func TestDamagedOnTheWay(t *testing.T) {
 			flips, tells, reads bool
 		}{{true, true, true}, {false, false, true}, {false, false, false}} {
 			f.flips, f.opened = want.flips, 0
-			if err := b.session().Close(); err != nil {
-				t.Fatal(err)
-			}
+			b.again()
 			if told := b.count(repo.Tampered, prefix) > 0; told != want.tells || (f.opened > 0) != want.reads {
 				t.Errorf("%s, run %d: told of %v, read %d times", prefix, run, told, f.opened)
 			}
@@ -77,15 +75,11 @@ func TestJunkIsReadFewTimes(t *testing.T) {
 		b.cacheDir = t.TempDir()
 		f := &flipping{Reader: b.store, prefix: format.PrefixPlacements}
 		b.vault.Read = f
-		if err := b.session().Close(); err != nil {
-			t.Fatal(err)
-		}
+		b.again()
 		b.plant(format.PlacementsName(b.clock, c.sum), []byte("junk"))
 		for run, want := range c.reads {
 			f.opened = 0
-			if err := b.session().Close(); err != nil {
-				t.Fatal(err)
-			}
+			b.again()
 			if told := b.count(repo.Tampered, format.PrefixPlacements); told == 0 || (f.opened > 0) != want {
 				t.Errorf("%s, run %d: told %d times, read %d times", c.name, run, told, f.opened)
 			}

@@ -170,12 +170,12 @@ func (k *keeper) takeHearsay(lines []format.Placement) error {
 		if p.Mode = ""; k.vault.Locking.Mode == store.ModeNone {
 			p.Until = format.Time{}
 		}
-		known, ok, err := k.placement(p.Name)
-		if err != nil {
-			return err
-		}
-		if said, again := fresh[p.Name]; again {
-			known, ok = said, true
+		known, ok := fresh[p.Name]
+		if !ok {
+			var err error
+			if known, ok, err = k.placement(p.Name); err != nil {
+				return err
+			}
 		}
 		switch {
 		case !ok:

@@ -109,6 +109,14 @@ func (b *bench) session() *repo.Session {
 	return s
 }
 
+// again opens and closes a session.
+func (b *bench) again() {
+	b.t.Helper()
+	if err := b.session().Close(); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 // point commits an empty point of a source that follows others.
 func (b *bench) point(source string, follows ...format.Hash) format.Hash {
 	b.t.Helper()
@@ -415,29 +423,14 @@ func TestASessionRefusesWhatIsNotItsOwn(t *testing.T) {
 // the repository: it is left out.
 func TestPlacementsAreSigned(t *testing.T) {
 	b := newBench(t)
-	r, err := b.find("")
-	if err != nil {
-		t.Fatal(err)
-	}
 	stranger, err := keys.GenerateHostKey(keys.X25519)
 	if err != nil {
 		t.Fatal(err)
 	}
 	forged := format.Placement{Name: format.PackName(format.Hash{1}), Version: "v9", Size: 5, Mode: "compliance", Until: format.At(b.clock.Add(dayLong))}
-	plain, err := format.EncodePlacements(format.SegmentHeader{Repository: r.ID, Vault: "v", Written: format.At(b.clock)}, []format.Placement{forged},
-		func(m []byte) []byte { return attest.Sign(stranger.Signing, attest.Placements, m) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := b.session()
-	frame := s.Encoder().Frame(nil, plain)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	name := format.PlacementsName(b.clock, sha256.Sum256(frame))
-	b.plant(name, frame)
+	name := b.say(stranger, forged)
 	b.saw(repo.Tampered, "")
-	s = b.session()
+	s := b.session()
 	defer func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
