@@ -4,9 +4,20 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"slices"
 )
 
-const maxSlots = 16 // retention slots one point may fill
+const (
+	maxSlots = 16 // retention slots one point may fill
+	maxMarks = 16 // marks one point may carry
+)
+
+// MarkEmpty is the mark of a point of a source in which nothing was found where there had been something before, as long as
+// nobody said that this is right.
+const MarkEmpty = "empty"
+
+// Marked reports whether the point carries a mark.
+func (c *Commit) Marked(mark string) bool { return slices.Contains(c.Marks, mark) }
 
 // EncodeCommit writes a commit object. Its SHA-256 is the point's ID. Format and Kind may be left empty.
 func EncodeCommit(c *Commit) ([]byte, error) {
@@ -75,10 +86,25 @@ func (c *Commit) check() error {
 			return fmt.Errorf("slot %q: %w", clip([]byte(s)), ErrMalformed)
 		}
 	}
+	if err := c.checkMarks(); err != nil {
+		return err
+	}
 	if err := c.checkCounts(); err != nil {
 		return err
 	}
 	return c.checkLinks()
+}
+
+func (c *Commit) checkMarks() error {
+	if len(c.Marks) > maxMarks {
+		return fmt.Errorf("%d marks: %w", len(c.Marks), ErrBounds)
+	}
+	for i, m := range c.Marks {
+		if !ValidName(m) || i > 0 && c.Marks[i-1] >= m {
+			return fmt.Errorf("mark %q: %w", clip([]byte(m)), ErrMalformed)
+		}
+	}
+	return nil
 }
 
 func (c *Commit) checkCounts() error {

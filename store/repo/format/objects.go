@@ -66,6 +66,7 @@ type Commit struct {
 	Mode         string   `json:"mode,omitempty"` // lock mode asked for
 	Slots        []string `json:"slots,omitempty"`
 	Status       string   `json:"status"`
+	Marks        []string `json:"marks,omitempty"` // what a reader should know before it takes this point, sorted: MarkEmpty
 	Entries      int64    `json:"entries"`
 	Bytes        int64    `json:"bytes"`
 	Missing      int64    `json:"missing,omitempty"` // entries whose content could not be read

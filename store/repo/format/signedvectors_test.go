@@ -57,6 +57,14 @@ func signedVectors(t *testing.T) []vector {
 	least.Mode, least.Slots, least.Missing, least.Predecessors, least.Status = "", nil, 0, nil, StatusComplete
 	least.Manifest.Missing = 0
 	out = append(out, vector{path: "commit/least", comment: "what may be left out is", body: bytesOf(EncodeCommit(least)), value: least})
+	marked := testCommit()
+	marked.Slots, marked.Marks = nil, []string{MarkEmpty, "other"}
+	m := bytesOf(EncodeCommit(marked))
+	out = append(out, vector{path: "commit/marked", comment: "a mark, and one that this version does not know", body: m, value: marked})
+	refuse("commit/refuse-mark", "a mark that is no name", m, `"other"`, `"other!"`, ErrMalformed)
+	refuse("commit/refuse-marks", "marks out of order", m, `"other"`, `"also"`, ErrMalformed)
+	refuse("commit/refuse-marks-twice", "a mark twice", m, `"other"`, `"empty"`, ErrMalformed)
+	refuse("commit/refuse-marks-many", "more marks than a point may carry", m, `"empty","other"`, manyMarks(), ErrBounds)
 	refuse("commit/refuse-newer", "of another format version", c, `"1-draft"`, `"1"`, ErrNewer)
 	out = append(out, vector{path: "commit/refuse-newer-shape", comment: "of another format version that looks otherwise", body: []byte(`{"format":"3","colour":"red"}` + "\n"), err: ErrNewer})
 	refuse("commit/refuse-kind", "of another kind", c, `"kind":"point"`, `"kind":"descriptor"`, ErrMalformed)
@@ -92,4 +100,13 @@ func signedVectors(t *testing.T) []vector {
 		out = append(out, vector{path: "index/refuse-lines-" + says, comment: comment, headers: keyHeaders(), body: lied, err: ErrMalformed})
 	}
 	return out
+}
+
+// manyMarks are 17 marks, in order.
+func manyMarks() string {
+	var out []string
+	for i := range maxMarks + 1 {
+		out = append(out, fmt.Sprintf(`"m%02d"`, i))
+	}
+	return strings.Join(out, ",")
 }
