@@ -152,6 +152,7 @@ func (b *backends) openSource(s config.Source) (source.Source, store.Credentials
 		src, err := s3source.New(s3source.Options{
 			Bucket: l.Bucket, Prefix: l.Prefix, Endpoint: l.Endpoint, Region: l.Region, PathStyle: l.PathStyle, Credentials: get,
 			Versions: versions, Exclude: s.Exclude, SkipTags: s.Tags.Never, Archived: string(s.Archived), Connections: b.connections,
+			ETag: s.ETag, IfMatch: s.IfMatch, RequestPayer: s.RequesterPays,
 		})
 		if err != nil {
 			return nil, nil, fmt.Errorf("source %s: %w", s.Name, err)

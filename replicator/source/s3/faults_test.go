@@ -391,7 +391,8 @@ func TestTagsAsked(t *testing.T) {
 func TestHeaders(t *testing.T) {
 	f, o := newFake(t)
 	o.Exclude = []string{"tmp/**"}
-	o.RequestPayer = true
+	pays := true
+	o.RequestPayer = &pays
 	f.put("tmp/x", nil)
 	f.put("k", []byte("x"), "Content-Encoding", "gzip,aws-chunked", "x-amz-missing-meta", "2", "Expires", "never",
 		"x-amz-meta-A", "b\u00e9", "x-amz-website-redirect-location", "/other", "x-amz-checksum-crc32", "AAAA-2", "x-amz-checksum-type", "COMPOSITE")

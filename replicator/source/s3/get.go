@@ -85,7 +85,7 @@ func (v *view) openStream(ctx context.Context, e *format.Entry, off, n int64) (*
 			return nil, err
 		}
 		if st.whole {
-			st.check = newCheck(out, e.Checksums, v.s.o.SkipMD5)
+			st.check = newCheck(out, e.Checksums, v.s.o.ETag == "opaque")
 		}
 	}
 	return st, nil
@@ -120,7 +120,7 @@ func addChecksumMode(stack *middleware.Stack) error {
 func (t *stream) request() (*s3.GetObjectOutput, error) {
 	v := t.v
 	in := &s3.GetObjectInput{Bucket: &v.s.o.Bucket, Key: &t.e.Key, RequestPayer: v.s.payer()}
-	if t.e.ETag != "" {
+	if t.e.ETag != "" && (v.s.o.IfMatch == nil || *v.s.o.IfMatch) {
 		tag := `"` + t.e.ETag + `"`
 		in.IfMatch = &tag
 	}

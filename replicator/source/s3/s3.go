@@ -45,8 +45,9 @@ type Options struct {
 	Exclude      []string      // globs against the whole key
 	SkipTags     bool          // policy "never": tags are not read, TagsRead stays 0
 	Archived     string        // "record" (default) or "fail"
-	RequestPayer bool          // agree to pay, on every request
-	SkipMD5      bool          // do not check an MD5 ETag where it is the only checksum: saves CPU, loses the end-to-end check
+	ETag         string        // "md5": an ETag of 32 hex digits is the content's MD5; "opaque": never; "": found out where one does not match
+	IfMatch      *bool         // ask for what was listed by its ETag; nil: until the server refuses what it lists itself
+	RequestPayer *bool         // agree to pay, on every request; nil: where the bucket cannot be listed otherwise
 	Connections  int           // kept open at most; default 32
 	MaxBackoff   time.Duration // longest wait between tries; default 20 s
 	IdleTimeout  time.Duration // a response or stream without a byte for so long is tried again; default 60 s
@@ -86,6 +87,9 @@ func New(o Options) (*Source, error) {
 	}
 	if o.Archived != "record" && o.Archived != "fail" {
 		return nil, fmt.Errorf("s3 source %s: archived is %q; use record or fail", o.Bucket, o.Archived)
+	}
+	if o.ETag != "" && o.ETag != "md5" && o.ETag != "opaque" {
+		return nil, fmt.Errorf("s3 source %s: etag is %q; use md5 or opaque", o.Bucket, o.ETag)
 	}
 	if o.Region == "" {
 		o.Region = "us-east-1"
@@ -216,7 +220,7 @@ func (s *Source) Kind() string { return "s3" }
 func (s *Source) all() bool { return s.o.Versions == "all" }
 
 func (s *Source) payer() types.RequestPayer {
-	if s.o.RequestPayer {
+	if s.o.RequestPayer != nil && *s.o.RequestPayer {
 		return types.RequestPayerRequester
 	}
 	return ""

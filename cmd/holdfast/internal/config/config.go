@@ -67,7 +67,13 @@ type Source struct {
 	Tags        Tags
 	Archived    Archived
 	Vaults      []string // names; never empty
-	Retention   retain.Policy
+
+	// Ways of vendors, of buckets only. Absent: found out by the source itself.
+	ETag          string // "md5" or "opaque"
+	IfMatch       *bool
+	RequesterPays *bool
+
+	Retention retain.Policy
 }
 
 // Tags is when the tags of unchanged objects are read again.

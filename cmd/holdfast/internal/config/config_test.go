@@ -239,3 +239,22 @@ func write(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 }
+
+// TestVendorsWays: what says how a source's vendor differs from AWS, and that nothing is assumed where it is absent.
+func TestVendorsWays(t *testing.T) {
+	text := read(t, "testdata/full.yaml")
+	c, err := parse("x.yaml", "/x.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := c.Sources[0]; s.ETag != "" || s.IfMatch != nil || s.RequesterPays != nil {
+		t.Errorf("absent: %+v", s)
+	}
+	text = strings.Replace(text, "    archived: record", "    etag: opaque\n    if_match: false\n    requester_pays: true", 1)
+	if c, err = parse("x.yaml", "/x.yaml", []byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if s := c.Sources[0]; s.ETag != "opaque" || s.IfMatch == nil || *s.IfMatch || s.RequesterPays == nil || !*s.RequesterPays {
+		t.Errorf("%+v", s)
+	}
+}

@@ -233,6 +233,16 @@ func (d *decoder) choice(n ast.Node, what string, words ...string) string {
 	return s
 }
 
+// truth reads true or false, as they are; nil for anything else.
+func (d *decoder) truth(n ast.Node, what string) *bool {
+	b, ok := n.(*ast.BoolNode)
+	if !ok {
+		d.problem(n, "%s", unusable(n, what+" must be true or false, not "+kindOf(n)))
+		return nil
+	}
+	return &b.Value
+}
+
 func mapping(n ast.Node) ([]*ast.MappingValueNode, bool) {
 	switch n := n.(type) {
 	case *ast.MappingNode:

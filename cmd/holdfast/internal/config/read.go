@@ -226,6 +226,9 @@ func (r *reader) source(i int, n ast.Node) {
 			only["archived"] = n
 			s.Archived = Archived(r.choice(n, what+".archived", string(ArchivedRecord), string(ArchivedFail)))
 		}},
+		field{"etag", func(n ast.Node) { only["etag"] = n; s.ETag = r.choice(n, what+".etag", "md5", "opaque") }},
+		field{"if_match", func(n ast.Node) { only["if_match"] = n; s.IfMatch = r.truth(n, what+".if_match") }},
+		field{"requester_pays", func(n ast.Node) { only["requester_pays"] = n; s.RequesterPays = r.truth(n, what+".requester_pays") }},
 		field{"vaults", func(n ast.Node) {
 			r.list(n, what+".vaults", func(i int, n ast.Node) {
 				if v, ok := r.str(n, fmt.Sprintf("%s.vaults[%d]", what, i)); ok {
