@@ -21,6 +21,8 @@ var (
 	ErrListing     = errors.New("listing does not advance")         // a server that repeats its own marker
 	ErrNoLock      = errors.New("vault does not keep object locks") // lock headers accepted and ignored, or no lock at all
 	ErrClock       = errors.New("clock differs too much")           // local and vault clocks are over 5 minutes apart
+	ErrStalled     = errors.New("no progress")                      // it gives or takes nothing, or next to nothing, for too long
+	ErrTooLarge    = errors.New("answer too large")                 // more than an answer of its kind can have
 )
 
 // Error wraps what a driver met: which operation, on which vault and object, and the kind. Kind is one of the sentinels
@@ -68,7 +70,8 @@ func (e *Error) Unwrap() []error {
 	return out
 }
 
-// Retryable reports whether trying the same request again may help.
+// Retryable reports whether trying the same request again may help. A vault that was given up for want of progress is not
+// asked again, whatever its last answer was.
 func Retryable(err error) bool {
-	return errors.Is(err, ErrTransient) || errors.Is(err, ErrThrottled)
+	return !errors.Is(err, ErrStalled) && (errors.Is(err, ErrTransient) || errors.Is(err, ErrThrottled))
 }
