@@ -70,6 +70,8 @@ func (s *Store) fail(ctx context.Context, op string, ref store.Ref, err error) e
 		// The caller's own doing, however the transport put it. Its own time-outs also call themselves
 		// DeadlineExceeded, so only the context tells.
 		e.Err = ctx.Err()
+	case errors.Is(err, store.ErrTooLarge), errors.Is(err, store.ErrListing):
+		// It says so itself. Asking again would bring the same.
 	case errors.As(err, &resp):
 		e.Code, e.Kind = resp.Code, kindOf(op, resp)
 	case errors.As(err, &wire):

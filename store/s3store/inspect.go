@@ -25,7 +25,7 @@ func (s *Store) Inspect(ctx context.Context) (store.Facts, error) {
 			clock, sent, got = d.UTC(), at, time.Now()
 		}
 	}
-	client, err := s.newClient(&tap{next: s.transport, after: look})
+	client, err := s.newClient(&tap{next: s.limited, after: look})
 	if err != nil {
 		return store.Facts{}, s.fail(ctx, "inspect", store.Ref{}, err)
 	}

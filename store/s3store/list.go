@@ -42,8 +42,8 @@ func (s *Store) versions(ctx context.Context, prefix, after string, yield func(s
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	page := 0
-	client, err := s.listClient(ctx, &page)
+	pages := pageCount{most: s.pageSize}
+	client, err := s.listClient(ctx, &pages)
 	if err != nil {
 		return err
 	}
@@ -85,11 +85,12 @@ func (s *Store) versions(ctx context.Context, prefix, after string, yield func(s
 			continue
 		}
 		seen.add(entry)
-		if page != of {
+		pages.fresh++
+		if pages.n != of {
 			if err := flush(); err != nil {
 				return err
 			}
-			of = page
+			of = pages.n
 		}
 		list = append(list, store.Info{
 			Ref: entry, Size: oi.Size, Modified: oi.LastModified.UTC(), Latest: oi.IsLatest, DeleteMarker: oi.IsDeleteMarker,
@@ -117,8 +118,41 @@ func inOrder(list []store.Info) {
 	})
 }
 
+// Pages with little in them that are put up with in a row: servers give some where much was deleted, and repeat entries
+// where a page begins. One that goes on so would have a listing take for ever.
+const (
+	maxBarren = 100   // with nothing new
+	maxThin   = 1_000 // with less than a hundredth of what was asked for
+)
+
+// pageCount counts the pages of one listing.
+type pageCount struct {
+	most         int // entries asked for
+	n            int
+	fresh        int // entries of the page at hand that were not given before
+	barren, thin int // pages in a row
+}
+
+// next is called before each request.
+func (c *pageCount) next() error {
+	if c.n > 0 {
+		c.barren, c.thin = c.barren+1, c.thin+1
+		if c.fresh > 0 {
+			c.barren = 0
+		}
+		if c.fresh >= max(c.most/100, 1) {
+			c.thin = 0
+		}
+		if c.barren > maxBarren || c.thin > maxThin {
+			return fmt.Errorf("%w: the server gave %d pages in a row with next to nothing on them", store.ErrListing, max(c.barren, c.thin))
+		}
+	}
+	c.n, c.fresh = c.n+1, 0
+	return nil
+}
+
 // listClient is a client of one listing, which sees the markers that minio-go keeps to itself, and counts its pages.
-func (s *Store) listClient(ctx context.Context, pages *int) (*minio.Core, error) {
+func (s *Store) listClient(ctx context.Context, pages *pageCount) (*minio.Core, error) {
 	if s.opts.Region == "" {
 		// Ask once, through the client that remembers.
 		if _, err := s.client.GetBucketLocation(ctx, s.loc.Bucket); err != nil {
@@ -136,10 +170,9 @@ func (s *Store) listClient(ctx context.Context, pages *int) (*minio.Core, error)
 			return fmt.Errorf("%w: the server gave the marker %q twice", store.ErrListing, marker)
 		}
 		previous, first = marker, false
-		*pages++
-		return nil
+		return pages.next()
 	}
-	return s.newClient(&tap{next: s.transport, before: check})
+	return s.newClient(&tap{next: s.limited, before: check})
 }
 
 // recent remembers the last entries given, as many as limit.

@@ -40,7 +40,7 @@ func (s *Store) Open(ctx context.Context, ref store.Ref, off, n int64) (io.ReadC
 	case off > 0:
 		opts.Set("Range", fmt.Sprintf("bytes=%d-", off))
 	}
-	rc, info, header, err := s.client.GetObject(ctx, s.loc.Bucket, key, opts)
+	rc, info, header, err := s.client.GetObject(forContent(ctx), s.loc.Bucket, key, opts)
 	if err != nil {
 		if off > 0 && n < 0 && minio.ToErrorResponse(err).StatusCode == http.StatusRequestedRangeNotSatisfiable {
 			return s.openAtEnd(ctx, ref, off, err)

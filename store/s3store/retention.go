@@ -35,7 +35,7 @@ func (s *Store) lockByRequest(ctx context.Context, key, version string) (store.R
 			io.Closer
 		}{io.MultiReader(bytes.NewReader(answer), io.LimitReader(rest, 0)), rest}
 	}
-	client, err := s.newClient(&tap{next: s.transport, after: copyBody})
+	client, err := s.newClient(&tap{next: s.limited, after: copyBody})
 	if err != nil {
 		return store.Retention{}, err
 	}

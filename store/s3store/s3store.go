@@ -34,6 +34,7 @@ type Options struct {
 	CABundle    string                // a PEM file of extra root certificates; default $AWS_CA_BUNDLE
 	UserAgent   string                // "name/version", sent along; default holdfast
 	PageSize    int                   // entries of one listing request, at most 1,000, the default; for tests
+	Stall       time.Duration         // how long the vault may give or take nothing; default stall.Default
 }
 
 // Store is a vault in a bucket. It is safe for concurrent use.
@@ -45,6 +46,7 @@ type Store struct {
 	opts      minio.Options // what client was made with, for clients of single calls
 	agent     string
 	transport http.RoundTripper
+	limited   http.RoundTripper // transport, within bounds
 	pageSize  int
 }
 
@@ -81,6 +83,7 @@ func New(o Options) (*Store, error) {
 		}
 		s.transport = t
 	}
+	s.limited = Limit(s.transport, requestStall(o.Stall))
 	if s.agent == "" {
 		s.agent = "holdfast/1"
 	}
@@ -91,7 +94,7 @@ func New(o Options) (*Store, error) {
 		BucketLookup: lookup(o.Location),
 		MaxRetries:   1, // none: one retry layer only
 	}
-	core, err := s.newClient(&tap{next: s.transport})
+	core, err := s.newClient(&tap{next: s.limited})
 	if err != nil {
 		return nil, fmt.Errorf("vault %s: %w", s.url, err)
 	}

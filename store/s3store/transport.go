@@ -1,7 +1,6 @@
 package s3store
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -18,9 +17,9 @@ const (
 	defaultConnections = 32
 	dialTimeout        = 15 * time.Second
 	tlsTimeout         = 15 * time.Second
-	headerTimeout      = 90 * time.Second // from the last byte sent to the first received: a vendor hashing 5 GiB
 	idleTimeout        = 75 * time.Second // an unused connection
-	stallTimeout       = 2 * time.Minute  // a connection in use on which nothing moves
+	maxHeaders         = 1 << 20          // bytes of an answer's headers
+	maxAnswer          = 16 << 20         // bytes of an answer that is not an object's content
 	bufferSize         = 64 << 10         // each way and connection
 )
 
@@ -36,23 +35,17 @@ func NewTransport(connections int, bundle string) (*http.Transport, error) {
 	}
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
 	return &http.Transport{
-		Proxy: http.ProxyFromEnvironment,
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			c, err := dialer.DialContext(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			return &stallConn{Conn: c}, nil
-		},
-		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
-		TLSHandshakeTimeout:   tlsTimeout,
-		ResponseHeaderTimeout: headerTimeout,
-		MaxIdleConns:          connections,
-		MaxIdleConnsPerHost:   connections,
-		IdleConnTimeout:       idleTimeout,
-		WriteBufferSize:       bufferSize,
-		ReadBufferSize:        bufferSize, // larger reads pass it by
-		DisableCompression:    true,       // what is stored is what must be delivered, Content-Encoding or not
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            dialer.DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+		TLSHandshakeTimeout:    tlsTimeout,
+		MaxResponseHeaderBytes: maxHeaders,
+		MaxIdleConns:           connections,
+		MaxIdleConnsPerHost:    connections,
+		IdleConnTimeout:        idleTimeout,
+		WriteBufferSize:        bufferSize,
+		ReadBufferSize:         bufferSize, // larger reads pass it by
+		DisableCompression:     true,       // what is stored is what must be delivered, Content-Encoding or not
 	}, nil
 }
 
@@ -77,24 +70,6 @@ func rootCAs(bundle string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("%s: no certificate in %s", from, bundle)
 	}
 	return pool, nil
-}
-
-// stallConn ends a connection on which nothing moves, in either direction, as a dead peer or a stuck middle box would
-// leave it: http.Transport has no such limit of its own.
-type stallConn struct{ net.Conn }
-
-func (c *stallConn) Read(p []byte) (int, error) {
-	if err := c.SetReadDeadline(time.Now().Add(stallTimeout)); err != nil {
-		return 0, err
-	}
-	return c.Conn.Read(p)
-}
-
-func (c *stallConn) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(stallTimeout)); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(p)
 }
 
 // tap looks at the requests and responses of one client, and keeps the causes of failed requests recognisable.

@@ -65,7 +65,7 @@ func New(o Options) (*Attacker, error) {
 		if err != nil {
 			return nil, fmt.Errorf("vault %s: %w", o.Location, err)
 		}
-		a.o.Transport = t
+		a.o.Transport = s3store.Limit(t, 0)
 	}
 	if a.o.UserAgent == "" {
 		a.o.UserAgent = "holdfast/1"
