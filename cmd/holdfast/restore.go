@@ -27,15 +27,17 @@ terraform writes machine definitions as .tf.json, to be reviewed. What is
 at the target is left as it is unless --overwrite says otherwise, so an interrupted
 restore can simply be run again:
 
-  --overwrite never    (default) leaves everything that is there
-  --overwrite changed  replaces what is not as in the point
+  --overwrite never    (default) leaves everything that is there, and names what
+                       visibly differs from the point (exit 3)
+  --overwrite changed  puts right what is not as in the point: content, headers,
+                       metadata, tags, modes and so on
   --overwrite always   restores everything again
 
 Nothing at the target is ever deleted. --include and --exclude take globs against the
 whole key: * within a segment, ** across, ?, [a-z]. So 'docs/**' takes what is in the
 folder docs. An --include that matches nothing is an error (exit 1).
 
-Exit codes: 0 everything is back; 3 something is not, and is listed; 4 everything is
+Exit codes: 0 everything is back; 3 something is not, or differs, and is listed; 4 everything is
 back, and the vault was tampered with; 2 the key does not open the content.
 ` + pointHelp + readerHelp
 
@@ -56,6 +58,7 @@ type restoredJSON struct {
 	Entries  int64         `json:"entries"`
 	Bytes    int64         `json:"bytes"`
 	Skipped  int64         `json:"skipped"` // there already
+	Differs  int64         `json:"differs"` // of those: not as in the point, and left
 	Ignored  int64         `json:"ignored"` // what this kind of target does not hold
 	Failed   int64         `json:"failed"`
 	Missing  int64         `json:"missing"` // not in the recovery point
@@ -74,6 +77,7 @@ type failureJSON struct {
 	VersionID string `json:"version_id,omitempty"`
 	Entries   int64  `json:"entries"`
 	Missing   bool   `json:"missing,omitempty"` // the point never had it
+	Differs   bool   `json:"differs,omitempty"` // something else is at the target, and was left
 	Error     string `json:"error"`
 }
 
@@ -213,6 +217,9 @@ func (r *reading) runRestore(ctx context.Context, o restore.Options, p browse.Po
 	if len(none) > 0 {
 		all = append(all, noMatch(none))
 	}
+	if n := res.Differs; n > 0 {
+		all = append(all, &marked{errIncomplete, fmt.Errorf("%s at the target differ from the point and were left as they are; --overwrite changed puts them right", entries(n))})
+	}
 	if n := res.Failed + res.Missing; n > 0 {
 		all = append(all, &marked{errIncomplete, fmt.Errorf("%s not restored: %d failed, %d not in the recovery point%s", entries(n), res.Failed, res.Missing, notRestored(res))})
 	}
@@ -246,23 +253,23 @@ func (r *reading) printRestored(res restore.Result, p browse.Point, rf *restoreF
 	if res.Ignored > 0 && !rf.to.specials && rf.to.at.Kind == location.File && !rf.to.machines.terraform() {
 		r.ui.remark("Note: --specials makes devices, fifos and sockets too.")
 	}
-	if res.Skipped > 0 && restore.Overwrite(rf.overwrite) == restore.Never {
-		r.ui.remark("%s there already, left as is; --overwrite changed replaces what differs.", entries(res.Skipped))
+	if res.Skipped > res.Differs && restore.Overwrite(rf.overwrite) == restore.Never {
+		r.ui.remark("%s there already, left as is; --overwrite changed also compares content.", entries(res.Skipped-res.Differs))
 	}
 	line := restoredJSON{
 		Point: p.ID.String(), Source: p.Source, Vault: r.vault.name, Target: rf.to.text, Entries: res.Entries, Bytes: res.Bytes,
-		Skipped: res.Skipped, Ignored: res.Ignored, Failed: res.Failed, Missing: res.Missing, Seconds: roundSeconds(res.Seconds),
+		Skipped: res.Skipped, Differs: res.Differs, Ignored: res.Ignored, Failed: res.Failed, Missing: res.Missing, Seconds: roundSeconds(res.Seconds),
 		DryRun: rf.dry, Notes: res.Notes, NoMatch: none, Alarms: alarms,
 	}
 	for _, f := range res.Failures {
-		line.Failures = append(line.Failures, failureJSON{f.Key, b64(f.Key), f.Version, f.Entries, f.Missing, f.Err.Error()})
+		line.Failures = append(line.Failures, failureJSON{f.Key, b64(f.Key), f.Version, f.Entries, f.Missing, f.Differs, f.Err.Error()})
 	}
 	var extra []string
 	for _, x := range []struct {
 		n    int64
 		what string
 	}{
-		{res.Skipped, "there already"}, {res.Ignored, "not for this kind of target"}, {res.Failed, "failed"}, {res.Missing, "not in the point"},
+		{res.Skipped, "there already"}, {res.Differs, "of them different"}, {res.Ignored, "not for this kind of target"}, {res.Failed, "failed"}, {res.Missing, "not in the point"},
 	} {
 		if x.n > 0 {
 			extra = append(extra, fmt.Sprintf("%d %s", x.n, x.what))

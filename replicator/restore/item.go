@@ -152,14 +152,10 @@ func (r *run) restore(ctx context.Context, it *item) error {
 		it.buf = nil
 		r.small.Release(it.cost)
 	}
-	switch {
-	case err == nil:
-		r.tally.restored(it.e, shown)
-		return nil
-	case stops(ctx, err):
+	if err != nil && stops(ctx, err) {
 		return err
 	}
-	return r.tally.lost(it.e, err)
+	return r.tally.ended(it.e, err, shown)
 }
 
 // content gives what a receiver gets; shown says that its bytes are told as progress on the way.

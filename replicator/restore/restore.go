@@ -59,6 +59,7 @@ type Failure struct {
 	Version string
 	Entries int64 // how many entries it stands for: 1, or those of a manifest page that cannot be read
 	Missing bool  // the recovery point never had it (ErrNotInPoint): counted in Result.Missing, not in Failed
+	Differs bool  // something else is at the target and was left (ErrDiffers): counted in Result.Skipped and Differs
 	Err     error
 }
 
@@ -72,6 +73,7 @@ type Result struct {
 	Entries  int64 // restored
 	Bytes    int64 // of content, restored
 	Skipped  int64 // there already
+	Differs  int64 // of those skipped: not as in the point, see Failures
 	Ignored  int64 // not what this target holds
 	Failed   int64 // not restored, see Failures
 	Missing  int64 // not in the recovery point
@@ -109,7 +111,9 @@ type limits struct {
 	streams   int64
 	fetches   int64
 	target    int64
-	maxWindow int // entries
+	looks     int64 // bytes of entries that the target is being asked about
+	maxLooks  int   // and how many turns of keys (see turn)
+	maxWindow int   // entries
 }
 
 // share divides memory: about a sixth each for small entries, large entries, ranges in flight and the target; the rest is
@@ -122,7 +126,7 @@ func share(memory int64, receivers int) limits {
 	l := limits{
 		small: 40 * unit, window: 13 * unit, whole: 4 * unit,
 		stream: 6 * unit, ahead: 2, streams: min(4, int64(receivers)-1, max(1, memory>>25)), fetches: 5,
-		target: 40 * unit, maxWindow: 4096,
+		target: 40 * unit, looks: 8 * unit, maxLooks: 2 * receivers, maxWindow: 4096,
 	}
 	if memory < 128<<20 { // every batch has buffers for a frame beside
 		l.ahead = 1

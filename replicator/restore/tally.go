@@ -67,9 +67,25 @@ func (t *tally) show(entries, bytes int64) {
 	}
 }
 
+// ended counts an entry by what its receiver, or whoever was asked before, said; it gives an error if there is no point in
+// going on.
+func (t *tally) ended(e *format.Entry, err error, shown bool) error {
+	switch {
+	case err == nil:
+		t.restored(e, shown)
+	case errors.Is(err, ErrThere):
+		t.skipped(e)
+	default:
+		return t.lost(e, err)
+	}
+	return nil
+}
+
 // lost counts an entry that could not be restored, and gives an error if there is no point in going on.
 func (t *tally) lost(e *format.Entry, err error) error {
-	return t.fail(Failure{Key: e.Key, Version: e.Version, Entries: 1, Missing: errors.Is(err, ErrNotInPoint), Err: err})
+	return t.fail(Failure{
+		Key: e.Key, Version: e.Version, Entries: 1, Missing: errors.Is(err, ErrNotInPoint), Differs: errors.Is(err, ErrDiffers), Err: err,
+	})
 }
 
 // late is lost for an entry that was counted as restored.
@@ -82,9 +98,13 @@ func (t *tally) late(key string, err error) {
 
 func (t *tally) fail(f Failure) error {
 	t.mu.Lock()
-	if f.Missing {
+	switch {
+	case f.Missing:
 		t.res.Missing += f.Entries
-	} else {
+	case f.Differs:
+		t.res.Skipped += f.Entries
+		t.res.Differs += f.Entries
+	default:
 		t.res.Failed += f.Entries
 	}
 	if len(t.res.Failures) < maxFailures {
@@ -94,7 +114,7 @@ func (t *tally) fail(f Failure) error {
 		t.failed(f)
 	}
 	give := false
-	if !f.Missing && !ownFault(f.Err) {
+	if !f.Missing && !f.Differs && !ownFault(f.Err) {
 		t.streak++
 		give = t.streak >= giveUpAfter
 	}

@@ -12,9 +12,10 @@ import (
 type Overwrite string
 
 const (
-	// Never leaves everything that is there as it is. The zero value means the same.
+	// Never leaves everything that is there as it is, and names what visibly differs (ErrDiffers): what can be seen without
+	// reading content. The zero value means the same.
 	Never Overwrite = "never"
-	// Changed leaves what is right already, as far as the target can tell cheaply, and replaces the rest.
+	// Changed leaves what is just as in the point, content and everything else that is restored, and puts the rest right.
 	Changed Overwrite = "changed"
 	// Always restores everything again.
 	Always Overwrite = "always"
@@ -31,6 +32,12 @@ var (
 	ErrNotInPoint = errors.New("not in the recovery point")
 	// ErrContent: the bytes in the vault do not add up to what the manifest says of the entry.
 	ErrContent = errors.New("content does not match the manifest")
+	// ErrDiffers: something else is at the target and stays there, as Never wants. The text names what differs, as far as
+	// that was seen. It counts in Result.Skipped and Result.Differs, and is listed among the failures.
+	ErrDiffers = errors.New("there already, and differs from the recovery point")
+	// ErrThere: a receiver that was handed an entry found that the target has it already, just as it is in the point. It
+	// counts in Result.Skipped.
+	ErrThere = errors.New("there already")
 )
 
 // Verdict is what a target says of an entry before any of its content is fetched.
@@ -47,6 +54,8 @@ const (
 	Skip
 	// Ignore: not a thing that this target holds.
 	Ignore
+	// Look: the receiver is a Looker; ask it about every version before any content is fetched.
+	Look
 )
 
 // Job is what a target is told before the first entry.
@@ -66,9 +75,9 @@ type Job struct {
 // leaves nothing half-done behind under a right name, and removes what is temporary.
 type Target interface {
 	Begin(ctx context.Context, job Job) error
-	// Accept decides what becomes of one key. It is called in order of keys, from one goroutine. versions are the key's,
-	// oldest first, if KeepsVersions, else only the current one; a key with very many comes in several calls. An error
-	// means that none of them is restored; see ErrRefused and ErrStop.
+	// Accept decides what becomes of one key. It is called once for each, in order of keys, from one goroutine. versions are
+	// the key's, oldest first, if KeepsVersions (of very many only the first; the others share the answer), else only the
+	// current one. An error means that none of them is restored; see ErrRefused, ErrDiffers and ErrStop.
 	Accept(ctx context.Context, versions []*format.Entry) (Receiver, Verdict, error)
 	// Finish does what must come last. It is not called after a failed or cancelled run, nor for a dry one.
 	Finish(ctx context.Context) error
@@ -81,10 +90,20 @@ type Target interface {
 	Notes() []string
 }
 
-// Receiver restores what was accepted: it is called once for each version, in their order, unless the run ends before. Different receivers
-// are called concurrently unless the target is InOrder.
+// Receiver restores what was accepted: it is called once for each version that was taken, in their order and never for two of one key at
+// once, unless the run ends before. Different receivers are called concurrently unless the target is InOrder. See ErrThere
+// and ErrDiffers for what it may answer beside failures.
 type Receiver interface {
 	Restore(ctx context.Context, e *format.Entry, c Content) error
+}
+
+// Looker is a receiver that decides about each version by itself, so that asking the target takes many keys no longer than
+// one: Look is called for every version of the key, in order and never for two at once, while other keys' are
+// asked about. last says that it is the key's last. Restore may be called for earlier versions meanwhile. The answer is any
+// verdict but Look, or an error as Accept gives it.
+type Looker interface {
+	Receiver
+	Look(ctx context.Context, e *format.Entry, last bool) (Verdict, error)
 }
 
 // Piece is a run of an entry's content: Data, or Hole zero bytes. Data is valid until the next piece is asked for.

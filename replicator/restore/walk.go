@@ -9,17 +9,20 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
 )
 
-// maxVersions is how many versions of one key are handed to a target at once.
+// maxVersions is how many versions of one key are held at once while the target is asked about them.
 const maxVersions = 1024
 
 // walker goes through the manifest in order, asks the target about every key and starts what is to be fetched. It
 // belongs to one goroutine.
 type walker struct {
 	*run
-	window window
-	group  []*format.Entry // versions of the key that is being collected
-	last   string          // the key seen last
-	seen   int64
+	window  window
+	group   []*format.Entry // versions of the key that is being collected
+	chain   *chain          // of that key, once it had a turn
+	turns   []*turn         // that wait for the target's answers, in order
+	waiting int64           // bytes of those
+	last    string          // the key seen last
+	seen    int64
 }
 
 // walk ends when everything is started; what is in flight then is the caller's to wait for.
@@ -39,8 +42,13 @@ func (w *walker) walk(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := w.settle(ctx); err != nil {
+	if err := w.end(ctx); err != nil {
 		return err
+	}
+	for len(w.turns) > 0 {
+		if err := w.settleFirst(ctx); err != nil {
+			return err
+		}
 	}
 	return w.flush(ctx)
 }
@@ -112,14 +120,14 @@ func (w *walker) lostRest(ctx context.Context, err error) error {
 	return w.tally.fail(Failure{Key: w.last, Entries: rest, Err: fmt.Errorf("%s: %w", what, err)})
 }
 
-// entry collects the versions of one key; with the first of the next they are settled.
+// entry collects the versions of one key. They have their turn when more come than are held, or another key does.
 func (w *walker) entry(ctx context.Context, e *format.Entry) error {
 	w.seen++
 	if e.Key < w.last {
 		return w.tally.lost(e, fmt.Errorf("manifest: this key stands after %q: %w", w.last, format.ErrMalformed))
 	}
-	if e.Key != w.last || len(w.group) == maxVersions {
-		if err := w.settle(ctx); err != nil {
+	if e.Key != w.last {
+		if err := w.end(ctx); err != nil {
 			return err
 		}
 	}
@@ -127,67 +135,42 @@ func (w *walker) entry(ctx context.Context, e *format.Entry) error {
 	if !w.include.Empty() && !w.include.Match(e.Key) || w.exclude.Match(e.Key) {
 		return nil
 	}
-	if !w.o.Target.KeepsVersions() {
-		w.group = w.group[:0]
+	switch {
+	case !w.o.Target.KeepsVersions():
+		w.group = w.group[:0] // the last is the current one
+	case e.Missing != "":
+		return w.notInPoint(e)
+	case len(w.group) == maxVersions: // of which e is not the last
+		if err := w.turn(ctx, false); err != nil {
+			return err
+		}
 	}
 	w.group = append(w.group, e)
 	return nil
 }
 
-// settle asks the target about the key that was collected.
-func (w *walker) settle(ctx context.Context) error {
+func (w *walker) notInPoint(e *format.Entry) error {
+	return w.tally.lost(e, fmt.Errorf("%w: %s", ErrNotInPoint, e.Missing))
+}
+
+// end gives the versions that were collected their turn: they are the key's last.
+func (w *walker) end(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	group := w.group[:0:0]
-	for _, e := range w.group {
-		if e.Missing != "" {
-			if err := w.tally.lost(e, fmt.Errorf("%w: %s", ErrNotInPoint, e.Missing)); err != nil {
-				return err
-			}
-			continue
+	if len(w.group) > 0 && !w.o.Target.KeepsVersions() {
+		switch e := w.group[0]; {
+		case e.Missing != "":
+			w.group = w.group[:0]
+			return w.notInPoint(e)
+		case e.Kind == format.KindMarker:
+			w.group = w.group[:0]
 		}
-		group = append(group, e)
 	}
-	w.group = w.group[:0]
-	if len(group) == 0 || !w.o.Target.KeepsVersions() && group[0].Kind == format.KindMarker {
+	if len(w.group) == 0 {
 		return nil
 	}
-	recv, verdict, err := w.o.Target.Accept(ctx, group)
-	if err != nil {
-		return w.rejected(ctx, group, err)
-	}
-	var before *item
-	for _, e := range group {
-		switch {
-		case verdict == Skip:
-			w.tally.skipped(e)
-		case verdict == Ignore:
-			w.tally.ignored(e)
-		case verdict == Done || w.o.DryRun:
-			w.tally.restored(e, false)
-		default:
-			it := &item{e: e, recv: recv, empty: verdict == TakeEmpty || e.Size == 0}
-			it.follow(before)
-			before = it
-			if err := w.start(ctx, it); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (w *walker) rejected(ctx context.Context, group []*format.Entry, err error) error {
-	if stops(ctx, err) {
-		return err
-	}
-	for _, e := range group {
-		if err := w.tally.lost(e, err); err != nil {
-			return err
-		}
-	}
-	return nil
+	return w.turn(ctx, true)
 }
 
 // start sets one item on its way.
