@@ -49,6 +49,7 @@ var (
 	errIncomplete = errors.New("finished, but incomplete")
 	errAlarm      = errors.New("finished, with an alarm")
 	errDamage     = errors.New("damaged or not protected")
+	errEmptied    = errors.New("a source that became empty")
 
 	errUnprotected = errors.New("not protected")                       // doctor's critical findings
 	errWarned      = errors.New("protected, and something is to mend") // doctor's warnings
@@ -107,6 +108,9 @@ func next(name string) string {
 		return "mend what is listed as critical, each as its line says, and run `holdfast doctor` again; until then do not rely on this copy"
 	case "warnings":
 		return "mend what is listed as a warning, each as its line says, and run `holdfast doctor` again"
+	case "emptied":
+		return "see whether its disk is mounted, its tag or prefix is the right one, and nobody deleted what was there, and run the command again; " +
+			"if it is meant to be empty, acknowledge that with `holdfast run --allow-empty SOURCE`"
 	case "alarm":
 		return "nothing is lost, but somebody wrote to the vault, or, in a directory, its disk fails: take the vault writer's key away and make a new one, keep this output, and run `holdfast verify`"
 	}
@@ -145,6 +149,7 @@ func outcomes() []outcome {
 		{errNoMatch, exitFailed, "no_match"},
 		{errNoEntry, exitFailed, "no_entry"},
 		{browse.ErrOnlyIncomplete, exitFailed, "only_incomplete"},
+		{browse.ErrOnlyEmpty, exitFailed, "only_empty"},
 		{errDamage, exitDamage, "damaged"},
 		{errUnprotected, exitDamage, "unprotected"},
 		{cache.ErrBusy, exitFailed, "already_running"},
@@ -177,14 +182,16 @@ func outcomes() []outcome {
 		{syscall.ENOTDIR, exitFailed, "not_a_folder"},
 		{fs.ErrNotExist, exitFailed, "no_such_file"},
 		{restore.ErrStop, exitFailed, "stopped"},
-		{errIncomplete, exitIncomplete, "incomplete"},
 		{errAlarm, exitAlarm, "alarm"},
+		{errEmptied, exitAlarm, "emptied"},
 		{errWarned, exitAlarm, "warnings"},
+		{errIncomplete, exitIncomplete, "incomplete"},
 	}
 }
 
 // exitOf is the one mapping from an error to its exit code and its name in JSON. Of several outcomes (together) the
-// first counts that holds of: 130 and 143, 2, 5, 1, 3, 4.
+// first counts that holds of: 130 and 143, 2, 5, 1, 4, 3: an alarm is never hidden by
+// something that could not be read.
 func exitOf(ctx context.Context, err error) (code int, name string) {
 	if err == nil {
 		return exitDone, ""
@@ -197,7 +204,7 @@ func exitOf(ctx context.Context, err error) (code int, name string) {
 	if !errors.As(err, &list) {
 		return exitOfOne(err)
 	}
-	order := []int{exitUsage, exitDamage, exitFailed, exitIncomplete, exitAlarm}
+	order := []int{exitUsage, exitDamage, exitFailed, exitAlarm, exitIncomplete}
 	code = -1
 	for _, e := range list {
 		if c, n := exitOf(ctx, e); code < 0 || slices.Index(order, c) < slices.Index(order, code) {

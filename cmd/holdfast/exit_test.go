@@ -66,12 +66,12 @@ func TestExitOf(t *testing.T) {
 		{wrap(errAlarm), 4, "alarm"},
 		{wrap(errDamage), 5, "damaged"},
 		{context.Canceled, 1, "failed"},
-		// 130/143, 2, 5, 1, 3, 4
-		{together{errAlarm, errIncomplete}, 3, "incomplete"},
+		// 130/143, 2, 5, 1, 4, 3
+		{together{errAlarm, errIncomplete}, 4, "alarm"},
 		{together{errAlarm, errIncomplete, plain}, 1, "failed"},
 		{together{plain, errDamage, errAlarm}, 5, "damaged"},
 		{wrap(together{errDamage, wrap(config.ErrNone), plain}), 2, "config"},
-		{together{errAlarm, together{errIncomplete}}, 3, "incomplete"},
+		{together{errIncomplete, together{errEmptied}}, 4, "emptied"},
 	} {
 		if code, name := exitOf(t.Context(), c.err); code != c.code || name != c.name {
 			t.Errorf("%d: %v gives %d %s, want %d %s", i, c.err, code, name, c.code, c.name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -41,6 +42,7 @@ type pointJSON struct {
 	Status      string   `json:"status"` // complete, incomplete, damaged
 	Late        bool     `json:"late"`
 	Distrusted  bool     `json:"distrusted,omitempty"`
+	Marks       []string `json:"marks,omitempty"` // empty: nothing was found, where there had been something
 	Slots       []string `json:"slots,omitempty"`
 	Mode        string   `json:"mode,omitempty"`
 	SourceKind  string   `json:"source_kind,omitempty"`
@@ -128,7 +130,7 @@ func (r *reading) printPoint(table *tabwriter.Writer, p browse.Point, held *rene
 	if c := p.Commit; c != nil {
 		line.TakenAt, line.RetainUntil, line.Status = moment(c.TakenAt), moment(c.RetainUntil), c.Status
 		line.Entries, line.Bytes, line.Missing = c.Entries, c.Bytes, c.Missing
-		line.Slots, line.Mode, line.SourceKind = c.Slots, c.Mode, c.SourceKind
+		line.Marks, line.Slots, line.Mode, line.SourceKind = c.Marks, c.Slots, c.Mode, c.SourceKind
 		until, size1 = day(line.RetainUntil), size(c.Bytes)
 	} else {
 		line.Error = p.Err.Error()
@@ -143,7 +145,7 @@ func (r *reading) printPoint(table *tabwriter.Writer, p browse.Point, held *rene
 	if r.ui.json {
 		return r.ui.object(line)
 	}
-	status := line.Status
+	status := strings.Join(append([]string{line.Status}, line.Marks...), ", ")
 	if p.Late {
 		status += ", late"
 	}

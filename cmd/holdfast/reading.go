@@ -232,7 +232,7 @@ func (r *reading) connections() int {
 func (r *reading) close() error { return r.vault.close() }
 
 func (r *reading) view() browse.View {
-	return browse.View{Repository: r.repo, In: r.vault.Reader, Report: r.findings.add}
+	return browse.View{Repository: r.repo, In: r.vault.Reader, Report: r.findings.add, PassedOver: r.passedOver}
 }
 
 // point resolves a POINT.
@@ -246,6 +246,9 @@ func (r *reading) point(ctx context.Context, spec string) (browse.Point, error) 
 	}
 	if !p.Complete() {
 		r.ui.warn("point %.12s of %s is incomplete: %d entries could not be read when it was made", p.ID, p.Source, p.Commit.Missing)
+	}
+	if p.Empty() {
+		r.ui.warn("point %.12s of %s is marked as empty: nothing was found, where there had been something before", p.ID, p.Source)
 	}
 	if p.Distrusted {
 		r.ui.warn("point %.12s of %s arrived at %s, after its host key was distrusted: it may be a thief's", p.ID, p.Source, p.Arrived.UTC().Format(timeForm))

@@ -22,8 +22,20 @@ const runHelp = `Make a recovery point of each SOURCE, of all of them if none is
 What is stored already is found and not stored again, also after a run that was
 killed. A source that fails does not keep the others from being done.
 
+A source in which nothing is found, where the last point had something, ends with exit code
+4 at every run: a disk that is not mounted looks like this. The point is marked as empty,
+SOURCE@latest passes it by, and the last point that is not empty is kept on. If the source
+is meant to be empty, say so once: --allow-empty SOURCE.
+
 --quiet leaves out the lines of complete points, so that a timer's mail says only what
 went wrong; with --json every line is there.`
+
+// runFlags are what a run is told on the command line.
+type runFlags struct {
+	pin   string
+	dry   bool
+	empty []string // sources that are allowed to be empty
+}
 
 // ran is one source in one vault, for scripts.
 type ran struct {
@@ -31,6 +43,7 @@ type ran struct {
 	Vault         string   `json:"vault"`
 	Point         string   `json:"point,omitempty"`
 	Status        string   `json:"status"`
+	Marks         []string `json:"marks,omitempty"`
 	Entries       int64    `json:"entries"`
 	Bytes         int64    `json:"bytes"`
 	Added         int64    `json:"added"`
@@ -50,40 +63,45 @@ type ran struct {
 }
 
 func (a *app) runCommand() *cobra.Command {
-	var dry bool
-	var pin string
+	var f runFlags
 	cmd := &cobra.Command{
 		Use:               "run [SOURCE...]",
 		Short:             "Make a recovery point of each source",
 		Long:              runHelp,
 		ValidArgsFunction: a.completeSources(-1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
-			p, err := parsePin(pin)
-			if err != nil {
+			var err error
+			if f.pin, err = parsePin(f.pin); err != nil {
 				return err
 			}
-			return a.backup(ctx, args, p, dry)
+			return a.backup(ctx, args, f)
 		}),
 	}
-	cmd.Flags().StringVar(&pin, "fingerprint", "", "the repository's fingerprint, or its first 16 `HEX` digits or more: any other is refused")
-	cmd.Flags().BoolVar(&dry, "dry-run", false, "list and compare only: say what would be read, store nothing")
+	cmd.Flags().StringVar(&f.pin, "fingerprint", "", "the repository's fingerprint, or its first 16 `HEX` digits or more: any other is refused")
+	cmd.Flags().BoolVar(&f.dry, "dry-run", false, "list and compare only: say what would be read, store nothing")
+	cmd.Flags().StringArrayVar(&f.empty, "allow-empty", nil, "it is right that nothing is in this `SOURCE` (repeatable)")
 	return cmd
 }
 
-func (a *app) backup(ctx context.Context, names []string, pin string, dry bool) (err error) {
+func (a *app) backup(ctx context.Context, names []string, f runFlags) (err error) {
 	j, err := a.openJob()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, j.close()) }()
-	j.pin = pin
+	j.pin = f.pin
 	sources, err := j.pickSources(names)
 	if err != nil {
 		return err
 	}
+	for _, name := range f.empty {
+		if !slices.ContainsFunc(sources, func(s config.Source) bool { return s.Name == name }) {
+			return usage(fmt.Errorf("--allow-empty %s: this run has no source of that name", name))
+		}
+	}
 	var all together
 	for _, s := range sources {
-		if err := j.runSource(ctx, s, dry); err != nil {
+		if err := j.runSource(ctx, s, f); err != nil {
 			all = append(all, prefixed(err, "source "+s.Name))
 		}
 		if ctx.Err() != nil {
@@ -113,18 +131,18 @@ func (j *job) pickSources(names []string) ([]config.Source, error) {
 }
 
 // runSource makes one source's point and reports it, a line a vault, failed or not.
-func (j *job) runSource(ctx context.Context, s config.Source, dry bool) error {
+func (j *job) runSource(ctx context.Context, s config.Source, f runFlags) error {
 	began := time.Now()
-	result, err := j.makePoint(ctx, s, dry)
+	result, err := j.makePoint(ctx, s, f)
 	if err != nil {
 		err = stopped(ctx, err)
 		return together{err, j.reportFailed(s, err, began), j.alarm()}.orNil()
 	}
-	return j.report(s, result, began, dry)
+	return j.report(s, result, began, f.dry)
 }
 
-func (j *job) makePoint(ctx context.Context, s config.Source, dry bool) (_ *backup.Result, err error) {
-	if dry && s.URL.AWS != nil { // nothing is made, snapshots neither
+func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags) (_ *backup.Result, err error) {
+	if f.dry && s.URL.AWS != nil { // nothing is made, snapshots neither
 		at := *s.URL.AWS
 		at.Instances, s.URL.AWS = nil, &at
 	}
@@ -150,7 +168,8 @@ func (j *job) makePoint(ctx context.Context, s config.Source, dry bool) (_ *back
 	missing, remarks := 0, 0
 	return backup.Run(ctx, backup.Options{
 		Source: src, Name: s.Name, Session: session, Retention: s.Retention, TagsMaxAge: tagsAge(s.Tags, j.now()),
-		Memory: j.config.Limits.Memory, Fetchers: j.config.Limits.Connections, DryRun: dry, Progress: progress, Now: j.now,
+		Memory: j.config.Limits.Memory, Fetchers: j.config.Limits.Connections, DryRun: f.dry,
+		AllowEmpty: slices.Contains(f.empty, s.Name), Progress: progress, Now: j.now,
 		Missing: func(key, reason string) {
 			if missing++; missing <= maxListed {
 				j.ui.warn("%s: %s could not be read: %s", s.Name, safe(key), reason)
@@ -158,7 +177,7 @@ func (j *job) makePoint(ctx context.Context, s config.Source, dry bool) (_ *back
 		},
 		Remark: func(key, text string) {
 			if remarks++; remarks <= maxListed {
-				j.ui.warn("%s: %s: %s", s.Name, safe(key), text)
+				j.ui.warn("%s: %s", strings.TrimSuffix(s.Name+": "+safe(key), ": "), text)
 			}
 		},
 	})
@@ -188,12 +207,19 @@ func tagsAge(t config.Tags, now time.Time) time.Duration {
 func (j *job) report(s config.Source, r *backup.Result, began time.Time, dry bool) error {
 	var all together
 	alarms, alarm := j.alarms()
+	emptied := j.tellEmpty(s, r)
+	if emptied != nil {
+		alarms = append(alarms, emptied.Error())
+	}
 	for _, v := range r.Vaults {
 		line := ran{
 			Source: s.Name, Vault: v.Vault, Point: r.Point.String(), Status: r.Status, Entries: r.Entries, Bytes: r.Bytes,
 			Added: r.Added, Changed: r.Changed, Deleted: r.Deleted, Missing: r.Missing, BytesRead: r.BytesRead,
 			BytesStored: v.Bytes, ObjectsStored: v.Objects, ObjectsCopied: v.Copied, LocksExtended: v.Extended,
 			RetainUntil: r.RetainUntil.UTC().Format(time.RFC3339), Seconds: seconds(began), DryRun: dry, Alarms: alarms,
+		}
+		if r.Emptied != nil {
+			line.Marks = []string{format.MarkEmpty}
 		}
 		if r.Point.IsZero() {
 			line.Point = ""
@@ -210,7 +236,7 @@ func (j *job) report(s config.Source, r *backup.Result, began time.Time, dry boo
 	if r.Status == format.StatusIncomplete {
 		all = append(all, &marked{errIncomplete, fmt.Errorf("the point is incomplete: %s could not be read; the lines above say why, and the next run tries again", entries(r.Missing))})
 	}
-	return append(all, alarm).orNil()
+	return append(all, alarm, emptied).orNil()
 }
 
 // reportFailed prints a failed line a vault, for those who read the lines instead of the errors.
@@ -235,7 +261,7 @@ func (j *job) printRun(l ran) error {
 	}
 	var err error
 	switch {
-	case j.ui.quiet && l.Status == format.StatusComplete && !l.DryRun:
+	case j.ui.quiet && l.Status == format.StatusComplete && l.Marks == nil && !l.DryRun:
 	case l.Status == "failed":
 		_, err = fmt.Fprintf(j.ui.out, "%s -> %s: failed\n", l.Source, l.Vault)
 	case l.DryRun:
@@ -244,11 +270,14 @@ func (j *job) printRun(l ran) error {
 			plural(l.LocksExtended, "lock", "locks"), day(l.RetainUntil))
 	default:
 		_, err = fmt.Fprintf(j.ui.out, "%s -> %s: %s point %.12s: %s, %s (+%d ~%d -%d); read %s, stored %s in %s, locked until %s, %.1f s\n",
-			l.Source, l.Vault, l.Status, l.Point, entries(l.Entries), size(l.Bytes), l.Added, l.Changed, l.Deleted,
+			l.Source, l.Vault, marking(l), l.Point, entries(l.Entries), size(l.Bytes), l.Added, l.Changed, l.Deleted,
 			size(l.BytesRead), size(l.BytesStored), plural(l.ObjectsStored, "object", "objects"), day(l.RetainUntil), l.Seconds)
 	}
 	return err
 }
+
+// marking is a point's status with its marks.
+func marking(l ran) string { return strings.Join(append([]string{l.Status}, l.Marks...), ", ") }
 
 func day(rfc3339 string) string { return strings.SplitN(rfc3339, "T", 2)[0] }
 

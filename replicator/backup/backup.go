@@ -38,6 +38,7 @@ type Options struct {
 	Memory     int64         // bytes, default 256 MiB
 	Fetchers   int           // small objects read at once, default 32
 	DryRun     bool          // list and compare only
+	AllowEmpty bool          // that nothing is in the source is right
 	Progress   *Progress     // may be nil
 	Missing    func(key, reason string)
 	Remark     func(key, text string) // what else there is to say of an entry; may be nil
@@ -73,6 +74,8 @@ type Result struct {
 	BytesRead   int64 // for a dry run: that would be read
 	TakenAt     time.Time
 	RetainUntil time.Time
+	Emptied     *Emptied           // not nil: nothing was found where there had been something, and the point is marked
+	FirstEmpty  bool               // the first point of its source, with nothing in it
 	Vaults      []repo.VaultResult // what this run did in each vault, and its error
 }
 
@@ -155,6 +158,8 @@ type engine struct {
 	before   []repo.VaultResult
 
 	parent       *format.Commit // the point this one follows; nil for the first
+	last         *repo.Head     // the last point that is not marked as empty; nil if there is none
+	empty        *Emptied       // see conclude
 	predecessors []format.Hash
 	mend         *mending  // not nil: something the parent needs is lost
 	thin         *thinning // not nil: stored objects that are mostly dead are let go
@@ -173,6 +178,10 @@ type engine struct {
 // stats are counted by several stages.
 type stats struct {
 	entries, bytes, added, changed, deleted, missing, read, wouldRead atomic.Int64
+
+	found    atomic.Int64 // entries of the listing that are something: see isContent
+	unlisted atomic.Int64 // entries that the listing could not see
+	gone     atomic.Int64 // entries of the parent that were something and are there no more
 }
 
 func newEngine(ctx context.Context, o Options, gone []string) (_ *engine, err error) {
@@ -238,11 +247,13 @@ func (e *engine) findParent(ctx context.Context) ([]retain.Earlier, error) {
 	var earlier []retain.Earlier
 	parent, counting := e.s.Followed(heads)
 	for _, h := range counting {
-		earlier = append(earlier, retain.Earlier{SignedAt: h.Commit.SignedAt.Time, Complete: h.Commit.Status == format.StatusComplete, Slots: h.Commit.Slots})
+		good := h.Commit.Status == format.StatusComplete && !h.Commit.Marked(format.MarkEmpty)
+		earlier = append(earlier, retain.Earlier{SignedAt: h.Commit.SignedAt.Time, Complete: good, Slots: h.Commit.Slots})
 	}
 	if parent != nil {
 		e.parent = parent.Commit
 	}
+	e.last = lastFilled(counting)
 	e.predecessors = heads.Newest
 	return earlier, nil
 }
@@ -280,6 +291,10 @@ func (e *engine) readSource(ctx context.Context) error {
 
 // finish writes the tree's top, the needs list, secures every object, and commits.
 func (e *engine) finish(ctx context.Context) (*Result, error) {
+	status, marks, err := e.conclude(ctx)
+	if err != nil {
+		return nil, err
+	}
 	root, err := e.tree.Root(ctx)
 	if err != nil {
 		return nil, err
@@ -297,12 +312,9 @@ func (e *engine) finish(ctx context.Context) (*Result, error) {
 	c := &format.Commit{
 		Source: e.o.Name, SourceKind: e.o.Source.Kind(),
 		TakenAt: format.At(e.takenAt), RetainUntil: format.At(e.decision.RetainUntil.Truncate(time.Second)),
-		Status: format.StatusComplete, Entries: e.stats.entries.Load(), Bytes: e.stats.bytes.Load(), Missing: e.stats.missing.Load(),
+		Status: status, Marks: marks, Entries: e.stats.entries.Load(), Bytes: e.stats.bytes.Load(), Missing: e.stats.missing.Load(),
 		Added: e.stats.added.Load(), Changed: e.stats.changed.Load(), Deleted: e.stats.deleted.Load(),
 		Mode: string(e.s.Mode()), Manifest: root, Needs: needsRoot, Predecessors: e.predecessors, Slots: e.decision.Slots,
-	}
-	if c.Missing > 0 {
-		c.Status, c.Slots = format.StatusIncomplete, nil
 	}
 	id, err := e.s.Commit(ctx, c)
 	if err != nil {
@@ -316,6 +328,7 @@ func (e *engine) result(id format.Hash, status string) *Result {
 		Point: id, Status: status, Entries: e.stats.entries.Load(), Bytes: e.stats.bytes.Load(),
 		Added: e.stats.added.Load(), Changed: e.stats.changed.Load(), Deleted: e.stats.deleted.Load(), Missing: e.stats.missing.Load(),
 		BytesRead: e.stats.read.Load(), TakenAt: e.takenAt, RetainUntil: e.decision.RetainUntil, Vaults: e.vaultsSince(),
+		Emptied: e.empty, FirstEmpty: e.isFirst(),
 	}
 }
 
@@ -363,9 +376,9 @@ func (e *engine) dryRun(ctx context.Context) (*Result, error) {
 		return nil, fmt.Errorf("source %s: %w", e.o.Name, err)
 	}
 	e.stats.read.Store(e.stats.wouldRead.Load())
-	status := format.StatusComplete
-	if e.stats.missing.Load() > 0 {
-		status = format.StatusIncomplete
+	status, _, err := e.conclude(ctx)
+	if err != nil {
+		return nil, err
 	}
 	res := e.result(format.Hash{}, status)
 	for i := range res.Vaults {

@@ -37,6 +37,9 @@ type rig struct {
 	source  source.Source
 	memory  int64
 	tags    time.Duration
+	policy  retain.Policy // zero: daily, 35 days
+	allow   bool          // --allow-empty
+	dry     bool
 	params  format.Parameters
 	pace    repo.Pace
 	slept   *atomic.Int64 // how far all clocks have moved during a run
@@ -126,12 +129,12 @@ func (r *rig) try(ctx context.Context) (*backup.Result, error) {
 			r.t.Error(err)
 		}
 	}()
-	day, err := retain.Parse("35d")
-	if err != nil {
-		r.t.Fatal(err)
+	policy := r.policy
+	if policy == (retain.Policy{}) {
+		policy.Daily = retain.Span{Duration: 35 * 24 * time.Hour}
 	}
 	return backup.Run(ctx, backup.Options{
-		Source: r.source, Name: "uploads", Session: s, Retention: retain.Policy{Daily: day}, TagsMaxAge: r.tags, Memory: r.memory, Now: r.local,
+		Source: r.source, Name: "uploads", Session: s, Retention: policy, AllowEmpty: r.allow, DryRun: r.dry, TagsMaxAge: r.tags, Memory: r.memory, Now: r.local,
 		Remark: func(key, text string) { r.remarks = append(r.remarks, key+": "+text) },
 	})
 }

@@ -31,7 +31,6 @@ func (l *lockedSink) Seal(ctx context.Context) error {
 // writeManifest turns the tasks into leaf pages, in key order.
 func (e *engine) writeManifest(ctx context.Context) error {
 	m := &manifest{engine: e}
-	wrote := false
 	for {
 		t, ok, err := receive(ctx, e.pipe.manifest)
 		if err != nil {
@@ -40,7 +39,6 @@ func (e *engine) writeManifest(ctx context.Context) error {
 		if !ok {
 			break
 		}
-		wrote = true
 		weight := t.weight()
 		if err := m.take(ctx, t); err != nil {
 			return err
@@ -49,10 +47,10 @@ func (e *engine) writeManifest(ctx context.Context) error {
 			poke(e.pipe.relieved)
 		}
 	}
-	if !wrote {
-		return e.tree.Leaf(ctx, format.PageRef{}, nil) // an empty source has one empty page
+	if err := m.endPage(ctx, ""); err != nil || m.pages {
+		return err
 	}
-	return m.endPage(ctx, "")
+	return e.tree.Leaf(ctx, format.PageRef{}, nil) // a source that is empty, or all of which went meanwhile, has one empty page
 }
 
 // manifest is the leaf page being written.
@@ -60,6 +58,7 @@ type manifest struct {
 	*engine
 	lines  []byte
 	ref    format.PageRef
+	pages  bool // there is one
 	unsure bool // something on the page was not read as listed: no digest
 }
 
@@ -70,12 +69,16 @@ func (m *manifest) take(ctx context.Context, t *task) error {
 		m.stats.bytes.Add(t.reuse.Bytes)
 		m.stats.missing.Add(t.reuse.Missing)
 		m.o.Progress.Done.Add(t.reuse.Entries)
+		m.pages = true
 		return m.tree.Reuse(ctx, *t.reuse)
 	case t.cut:
 		return m.endPage(ctx, t.sum)
 	}
 	m.unsure = m.unsure || t.unsure
 	if t.dropped {
+		if isContent(t.entry) {
+			m.stats.found.Add(-1)
+		}
 		return nil
 	}
 	if err := m.resolve(ctx, t); err != nil {
@@ -181,6 +184,7 @@ func (m *manifest) endPage(ctx context.Context, digest string) error {
 	if ref.Entries == 0 {
 		return nil
 	}
+	m.pages = true
 	return m.tree.Leaf(ctx, ref, lines)
 }
 

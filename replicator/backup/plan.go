@@ -38,6 +38,7 @@ func (e *engine) plan(ctx context.Context) error {
 			}
 		}
 		last = entry.Key
+		p.sees(entry)
 		p.page = append(p.page, entry)
 		e.o.Progress.Listed.Add(1)
 	}
@@ -45,6 +46,16 @@ func (e *engine) plan(ctx context.Context) error {
 		return err
 	}
 	return p.dropRest(ctx)
+}
+
+// sees counts whether there is anything at all in the source.
+func (e *engine) sees(entry *format.Entry) {
+	switch {
+	case entry.Missing != "":
+		e.stats.unlisted.Add(1)
+	case isContent(entry):
+		e.stats.found.Add(1)
+	}
 }
 
 // planner holds one page of the listing beside the parent's manifest.
@@ -329,6 +340,9 @@ func (p *planner) dropRest(ctx context.Context) error {
 func (p *planner) drop(ctx context.Context, old *format.Entry) error {
 	if p.hidden == "" || !strings.HasPrefix(old.Key, p.hidden) {
 		p.stats.deleted.Add(1)
+		if isContent(old) {
+			p.stats.gone.Add(1)
+		}
 	}
 	return p.needs.dropsEntry(ctx, old, p.s)
 }

@@ -27,6 +27,9 @@ type View struct {
 	Repository *repo.Repository
 	In         store.Reader
 	Report     repo.Report // what was noticed on the way; may be nil
+
+	// PassedOver is told of points marked as empty that came after the one that was taken, how many and the newest; may be nil.
+	PassedOver func(n int, newest Point)
 }
 
 // Point is a recovery point with its commit object.
@@ -38,6 +41,9 @@ type Point struct {
 
 // Complete reports whether the point is known to be complete.
 func (p Point) Complete() bool { return p.Commit != nil && p.Commit.Status == format.StatusComplete }
+
+// Empty reports whether the point is marked: nothing was found where there had been something, and nobody said that this is right.
+func (p Point) Empty() bool { return p.Commit != nil && p.Commit.Marked(format.MarkEmpty) }
 
 // ahead is how many commit objects are fetched at once.
 const ahead = 16

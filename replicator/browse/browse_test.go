@@ -176,6 +176,49 @@ func TestResolveAmbiguous(t *testing.T) {
 	}
 }
 
+// TestResolveMarked: points marked as empty are passed over, and that is told; a point's ID takes them.
+func TestResolveMarked(t *testing.T) {
+	h := newRig(t)
+	src := memsource.New(memsource.Options{})
+	src.Put("a", []byte("a"))
+	whole := h.run("uploads", src)
+	mark := func(source, status string, marks ...string) format.Hash {
+		return h.again(whole, func(c *format.Commit) { c.Source, c.Status, c.Marks = source, status, marks })
+	}
+	other := mark("uploads", format.StatusComplete, "other")
+	mark("uploads", format.StatusComplete, format.MarkEmpty)
+	newest := mark("uploads", format.StatusIncomplete, format.MarkEmpty)
+	mark("site", format.StatusIncomplete)
+	mark("site", format.StatusComplete, format.MarkEmpty)
+	mark("gone", format.StatusComplete, format.MarkEmpty)
+	for _, c := range []struct {
+		spec   string
+		allow  bool
+		want   format.Hash
+		passed int
+		err    error
+	}{
+		{"uploads@latest", true, other, 2, nil},
+		{"uploads@clean", true, whole, 3, nil},
+		{"uploads@" + h.clock.Format(time.RFC3339), false, other, 2, nil},
+		{newest.String(), false, newest, 0, nil},
+		{"site@latest", false, format.Hash{}, 0, ErrOnlyIncomplete},
+		{"gone@latest", true, format.Hash{}, 0, ErrOnlyEmpty},
+		{"gone@clean", true, format.Hash{}, 0, ErrOnlyEmpty},
+	} {
+		v, passed := h.view(), 0
+		v.PassedOver = func(n int, p Point) {
+			passed = n
+			if p.ID != newest {
+				t.Errorf("%s: the newest that is passed over is %s", c.spec, p.ID)
+			}
+		}
+		if got, err := Resolve(t.Context(), v, c.spec, c.allow); !errors.Is(err, c.err) || got.ID != c.want || passed != c.passed {
+			t.Errorf("%s: %s, %d passed over, %v", c.spec, got.ID, passed, err)
+		}
+	}
+}
+
 func TestResolveIncomplete(t *testing.T) {
 	h := newRig(t)
 	src := memsource.New(memsource.Options{})

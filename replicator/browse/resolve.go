@@ -17,7 +17,8 @@ var (
 	ErrNotFound       = errors.New("no such recovery point")
 	ErrAmbiguous      = errors.New("more than one recovery point")
 	ErrOnlyIncomplete = errors.New("only incomplete recovery points")
-	ErrSpec           = errors.New("not a POINT: write an ID or the beginning of one, SOURCE@latest, or SOURCE@TIME with TIME as 2026-11-23 or 2026-11-23T12:00:00Z")
+	ErrOnlyEmpty      = errors.New("only recovery points marked as empty")
+	ErrSpec           = errors.New("not a POINT: write an ID or the beginning of one, SOURCE@latest, SOURCE@clean, or SOURCE@TIME with TIME as 2026-11-23 or 2026-11-23T12:00:00Z")
 )
 
 // minPrefix is the least number of digits of an ID.
@@ -26,9 +27,10 @@ const minPrefix = 4
 // Resolve gives the point that spec names:
 //
 //   - an ID, or the beginning of one that is unique in the vault (at least four digits): that point, complete or not;
-//   - SOURCE@latest: the newest complete point of the source, by signed time;
-//   - SOURCE@TIME: the newest complete point signed at or before TIME, which is RFC 3339, or a date, which means the end of
-//     that day in UTC.
+//   - SOURCE@latest: the newest complete point of the source, by signed time, that is not marked as empty;
+//   - SOURCE@clean: the newest complete point of the source without any mark;
+//   - SOURCE@TIME: as SOURCE@latest, of the points signed at or before TIME, which is RFC 3339, or a date, which means the end
+//     of that day in UTC.
 //
 // Where a source has only incomplete points (up to TIME) the error is ErrOnlyIncomplete and names the newest; with
 // allowIncomplete it is taken. A point whose commit object is lost or damaged is reported and passed over.
@@ -62,13 +64,24 @@ func Resolve(ctx context.Context, v View, spec string, allowIncomplete bool) (Po
 	if len(listed) == 0 {
 		return Point{}, fmt.Errorf("%s: %w: the oldest point of %s was signed at %s", spec, ErrNotFound, source, oldest.SignedAt.Format(time.RFC3339))
 	}
-	return v.newest(ctx, spec, listed, allowIncomplete)
+	return v.newest(ctx, spec, listed, pick{incomplete: allowIncomplete, clean: when == "clean"})
 }
 
-// newest gives the newest complete one of points, which are in order of time, or the newest incomplete one.
-func (v View) newest(ctx context.Context, spec string, points []repo.Point, allowIncomplete bool) (Point, error) {
-	var incomplete *Point
-	spoilt := 0
+// pick says which points newest may take.
+type pick struct {
+	incomplete bool // where there is no complete one
+	clean      bool // none that has a mark
+}
+
+func (k pick) passes(c *format.Commit) bool {
+	return c.Marked(format.MarkEmpty) || k.clean && len(c.Marks) > 0
+}
+
+// newest gives the newest complete one of points, which are in order of time, or the newest incomplete one. Marked ones are
+// passed over.
+func (v View) newest(ctx context.Context, spec string, points []repo.Point, k pick) (Point, error) {
+	var incomplete, marked *Point
+	spoilt, passed := 0, 0
 	for _, p := range slices.Backward(points) {
 		got, err := v.read(ctx, p)
 		switch {
@@ -77,25 +90,40 @@ func (v View) newest(ctx context.Context, spec string, points []repo.Point, allo
 		case got.Err != nil:
 			v.report(p.Name, got.Err)
 			spoilt++
+		case k.passes(got.Commit):
+			if passed++; marked == nil {
+				marked = &got
+			}
 		case got.Complete():
+			v.passedOver(passed, marked)
 			return got, nil
 		case incomplete == nil:
 			incomplete = &got
 		}
 	}
 	switch {
-	case incomplete == nil:
-		return Point{}, fmt.Errorf("%s: %w: the commit objects of %d points cannot be read; run `holdfast verify`", spec, ErrNotFound, spoilt)
-	case allowIncomplete:
+	case incomplete != nil && k.incomplete:
+		v.passedOver(passed, marked)
 		return *incomplete, nil
+	case incomplete != nil:
+		return Point{}, fmt.Errorf("%s: %w; the newest is %s, signed at %s, with %d of %d entries missing: give its ID or --allow-incomplete to take it",
+			spec, ErrOnlyIncomplete, incomplete.ID, incomplete.SignedAt.Format(time.RFC3339), incomplete.Commit.Missing, incomplete.Commit.Entries)
+	case marked != nil:
+		return Point{}, fmt.Errorf("%s: %w (%s); the newest is %s, signed at %s: give its ID to take it", spec, ErrOnlyEmpty,
+			strings.Join(marked.Commit.Marks, ", "), marked.ID, marked.SignedAt.Format(time.RFC3339))
 	}
-	return Point{}, fmt.Errorf("%s: %w; the newest is %s, signed at %s, with %d of %d entries missing: give its ID or --allow-incomplete to take it",
-		spec, ErrOnlyIncomplete, incomplete.ID, incomplete.SignedAt.Format(time.RFC3339), incomplete.Commit.Missing, incomplete.Commit.Entries)
+	return Point{}, fmt.Errorf("%s: %w: the commit objects of %d points cannot be read; run `holdfast verify`", spec, ErrNotFound, spoilt)
 }
 
-// parseTime gives the moment before which a point must be signed; zero for latest. Signed times are whole seconds.
+func (v View) passedOver(n int, newest *Point) {
+	if n > 0 && v.PassedOver != nil {
+		v.PassedOver(n, *newest)
+	}
+}
+
+// parseTime gives the moment before which a point must be signed; zero for latest and clean. Signed times are whole seconds.
 func parseTime(s string) (time.Time, error) {
-	if s == "latest" {
+	if s == "latest" || s == "clean" {
 		return time.Time{}, nil
 	}
 	if day, err := time.Parse(time.DateOnly, s); err == nil {

@@ -144,6 +144,27 @@ func TestPruneKeepsTheLast(t *testing.T) {
 	}
 }
 
+// TestPruneKeepsTheLastThatIsNotEmpty: a disk that was not mounted for months leaves points marked as empty. What stays is
+// the newest point with something in it.
+func TestPruneKeepsTheLastThatIsNotEmpty(t *testing.T) {
+	w := ran(t, short(), 2)
+	good := points(t, w)
+	w.Source = memsource.New(memsource.Options{Now: w.Now})
+	for range 3 {
+		w.Clock = w.Clock.Add(20 * day)
+		run(t, w)
+	}
+	w.Clock = w.Clock.Add(90 * day)
+	s, err := w.Prune(t.Context(), w.Remover(), nil)
+	if err != nil || s.Living != 1 {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	if left := points(t, w); len(left) != 1 || left[0] != good[1] {
+		t.Errorf("left %v of good %v", left, good)
+	}
+	decoded(t, w, true)
+}
+
 // TestPruneKeepsTheLastThatIsTrusted: a thief of the host key signs a newer point of an emptied source, and the owner
 // distrusts it. When all is over, the newest point that is to be trusted is what stays.
 func TestPruneKeepsTheLastThatIsTrusted(t *testing.T) {

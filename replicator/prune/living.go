@@ -66,11 +66,13 @@ func (r *run) findLiving(ctx context.Context) ([]needed.Point, error) {
 	return living, nil
 }
 
-// keepNewest has the newest point of each source that is not retired live on, a complete one if there is any: where runs
-// have failed for weeks it is all there is. A thief of the host key can sign an empty one that is newer still, so a
+// keepNewest has the newest point of each source that is not retired live on, a complete one that is not marked as empty if
+// there is any: where runs have failed for weeks, or found nothing, it is all there is. A thief of the host key can sign an empty one that is newer still, so a
 // distrusted point only counts where no trusted one is complete, and then beside it.
 func (r *run) keepNewest(points []needed.Point, ends []bool) {
-	complete := func(i int) bool { return points[i].Commit.Status == format.StatusComplete }
+	complete := func(i int) bool {
+		return points[i].Commit.Status == format.StatusComplete && !points[i].Commit.Marked(format.MarkEmpty)
+	}
 	newest, trusted := map[string]int{}, map[string]int{} // by source
 	for i, p := range points {                            // in order of signed time
 		if slices.Contains(r.o.Retired, p.Source) {

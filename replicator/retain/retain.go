@@ -61,7 +61,7 @@ func Decide(p Policy, at time.Time, earlier []Earlier) Decision {
 		}
 	}
 	if len(d.Slots) == 0 {
-		d.RetainUntil = shortest(p, at)
+		d.RetainUntil = Shortest(p, at)
 	}
 	return d
 }
@@ -75,7 +75,8 @@ func Longest(p Policy, at time.Time) time.Duration {
 	return end.Sub(at)
 }
 
-func shortest(p Policy, at time.Time) time.Time {
+// Shortest gives until when a point taken at at is kept that fills no slot: for the shortest span that is not zero.
+func Shortest(p Policy, at time.Time) time.Time {
 	var end time.Time
 	for _, k := range kinds(p) {
 		if k.span.IsZero() {

@@ -1,0 +1,103 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/holdfast-backup/holdfast/replicator/retain"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/tree"
+)
+
+// A source that goes from something to nothing is most likely a disk that is not mounted, a tag that was renamed or a
+// bucket that somebody wiped. The point is made all the same, marked as empty, until somebody says that it is right:
+// readers pass over it, it fills no slot, and the last point that was not empty is held as long as if it had been made now.
+
+// Emptied says of a run that it found nothing where there had been something.
+type Emptied struct {
+	Last *repo.Head // the last point that was not empty; nil where there is none any more
+}
+
+// isContent reports whether an entry is something of its own: the folders that stay when a disk is not mounted, and the
+// delete markers of what is gone, are nothing.
+func isContent(e *format.Entry) bool { return e.Kind != format.KindDir && e.Kind != format.KindMarker }
+
+// emptied reports whether nothing was found in a source that had something, without anybody having said that this is
+// right. What could not be listed may be something, unless other things are known to have gone.
+func (e *engine) emptied() bool {
+	if e.o.AllowEmpty || e.stats.found.Load() > 0 {
+		return false
+	}
+	if e.parent != nil && e.parent.Marked(format.MarkEmpty) || e.stats.gone.Load() > 0 {
+		return true
+	}
+	return e.stats.unlisted.Load() == 0 && e.last != nil && e.last.Commit.Bytes > 0
+}
+
+// isFirst reports whether this source has nothing in it and never was backed up before.
+func (e *engine) isFirst() bool {
+	return e.parent == nil && e.last == nil && e.stats.found.Load() == 0 && e.stats.unlisted.Load() == 0 && !e.o.AllowEmpty
+}
+
+// lastFilled gives the newest complete point that is not marked as empty, or the newest incomplete one where there is no other.
+func lastFilled(points []repo.Head) *repo.Head {
+	var last *repo.Head
+	for i := range points {
+		p := &points[i]
+		whole := p.Commit.Status == format.StatusComplete
+		if !p.Commit.Marked(format.MarkEmpty) && (whole || last == nil || last.Commit.Status != format.StatusComplete) {
+			last = p
+		}
+	}
+	return last
+}
+
+// conclude decides what becomes of the point, once it is known what is in it: one that is incomplete, or marked, fills no
+// slot and is kept for the shortest span. It gives the point's status and marks.
+func (e *engine) conclude(ctx context.Context) (status string, marks []string, err error) {
+	status = format.StatusComplete
+	if e.stats.missing.Load() > 0 {
+		status = format.StatusIncomplete
+	}
+	if e.emptied() {
+		marks = []string{format.MarkEmpty}
+		e.empty = &Emptied{Last: e.last}
+		if e.last != nil && !e.o.DryRun {
+			if err := e.holdLast(ctx); err != nil {
+				return "", nil, err
+			}
+		}
+	}
+	if status != format.StatusComplete || marks != nil {
+		e.decision = retain.Decision{RetainUntil: retain.Shortest(e.o.Retention, e.takenAt)}
+	}
+	return status, marks, e.s.Begin(e.decision.RetainUntil)
+}
+
+// holdLast holds everything that the last point with something in it needs until the time that the session stores for: as
+// long as a whole point would be kept that was made now. What is lost of it is told and does not keep the run from its end.
+func (e *engine) holdLast(ctx context.Context) error {
+	pages := map[string]bool{e.last.Commit.Needs.Object: true} // objects that the needs list itself is in
+	visit := func(ref format.PageRef) { pages[ref.Object] = true }
+	err := e.s.Secure(ctx, tree.Needs(ctx, e.s.Page, e.last.Commit.Needs, visit))
+	if err == nil {
+		err = e.s.Secure(ctx, func(yield func(format.Need, error) bool) {
+			for name := range pages {
+				if !yield(format.Need{Name: name, Size: -1}, nil) {
+					return
+				}
+			}
+		})
+	}
+	if isLost(err) {
+		if e.o.Remark != nil {
+			e.o.Remark("", fmt.Sprintf("the last point that is not empty, %.12s, cannot be kept whole: %v", e.last.ID, err))
+		}
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("hold the last point that is not empty: %w", err)
+	}
+	return e.s.HoldPoint(ctx, e.last.Point)
+}
