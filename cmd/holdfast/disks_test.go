@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -27,7 +28,7 @@ type cloud struct {
 // disks same FILE [SNAPSHOT]  holds a file against a snapshot, the last one by default
 func (c *cloud) command(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: disks start|change|gone|archive|same ...")
+		ts.Fatalf("usage: disks start|change|gone|spoil|mend|unwell|archive|same ...")
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -52,14 +53,25 @@ func (c *cloud) command(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv("VOLUME", v.ID)
 		ts.Setenv("SNAPSHOT", snap.ID)
 	case "change":
+		with := byte('z')
+		if len(args) > 1 {
+			with = args[1][0]
+		}
 		last := srv.World.Snapshot(ts.Getenv("SNAPSHOT"))
 		snap := srv.World.AddSnapshot(aws.Snapshot{
 			VolumeID: last.VolumeID, SizeGiB: 1, Started: last.Started.Add(time.Minute), Tags: last.Tags,
-			Content: last.Content.(*aws.Blocks).With(map[int64][]byte{1: bytes.Repeat([]byte{'y', 'z'}, aws.BlockSize/2)}),
+			Content: last.Content.(*aws.Blocks).With(map[int64][]byte{1: bytes.Repeat([]byte{'y', with}, aws.BlockSize/2)}),
 		})
 		ts.Setenv("SNAPSHOT", snap.ID)
 	case "gone":
 		srv.World.Remove(args[1])
+	case "spoil", "mend":
+		n, err := strconv.ParseInt(args[1], 10, 64)
+		ts.Check(err)
+		srv.EBS.Break("GetSnapshotBlock", ts.Getenv("SNAPSHOT"), n, map[string]ebs.Kind{"spoil": ebs.Corrupt, "mend": ebs.None}[args[0]])
+	case "unwell":
+		// What AWS answers in passing: each of the next blocks that are sent is refused once or twice.
+		srv.EBS.Inject("PutSnapshotBlock", ebs.Fault{Kind: ebs.BlockData}, 8)
 	case "archive":
 		srv.World.Update(args[1], func(s *aws.Snapshot) { s.Tier = "archive" })
 	case "same":

@@ -54,11 +54,12 @@ type entryJSON struct {
 	Modified string `json:"modified"`
 	SHA256   string `json:"sha256"` // empty where there is no content
 
-	VersionID    string `json:"version_id,omitempty"`
-	Deleted      bool   `json:"deleted,omitempty"` // a delete marker
-	Missing      string `json:"missing,omitempty"` // why the content could not be read
-	ETag         string `json:"etag,omitempty"`
-	StorageClass string `json:"storage_class,omitempty"`
+	VersionID    string       `json:"version_id,omitempty"`
+	Deleted      bool         `json:"deleted,omitempty"` // a delete marker
+	Missing      string       `json:"missing,omitempty"` // why the content could not be read
+	Unread       []unreadJSON `json:"unread,omitempty"`  // of a disk image: what of it could not be read
+	ETag         string       `json:"etag,omitempty"`
+	StorageClass string       `json:"storage_class,omitempty"`
 
 	ContentType        string            `json:"content_type,omitempty"`
 	ContentEncoding    string            `json:"content_encoding,omitempty"`
@@ -82,6 +83,13 @@ type entryJSON struct {
 	Device    string `json:"device_type,omitempty"` // fifo, socket, char, block
 }
 
+// unreadJSON is a range of a disk image that could not be read: zeros stand for it.
+type unreadJSON struct {
+	From   int64  `json:"from"`
+	Size   int64  `json:"size"`
+	Reason string `json:"reason"`
+}
+
 func showEntry(e *format.Entry) entryJSON {
 	j := entryJSON{
 		Key: e.Key, KeyB64: b64(e.Key), Kind: string(e.Kind), Size: e.Size, Modified: moment(e.Modified),
@@ -93,6 +101,9 @@ func showEntry(e *format.Entry) entryJSON {
 	j.Tags, j.TagsB64 = pairs(e.Tags)
 	if !e.SHA256.IsZero() {
 		j.SHA256 = e.SHA256.String()
+	}
+	for _, u := range e.Unread {
+		j.Unread = append(j.Unread, unreadJSON{u.From, u.Size, u.Reason})
 	}
 	if f := e.File; f != nil {
 		uid, gid := int64(f.UID), int64(f.GID)
@@ -141,6 +152,8 @@ func longEntry(e *format.Entry) string {
 	switch {
 	case e.Kind == format.KindMarker:
 		what = "  (deleted)"
+	case len(e.Unread) > 0:
+		what = "  (in part: " + safe(e.Lost()) + ")"
 	case e.Missing != "":
 		what = "  (not in this point: " + safe(e.Missing) + ")"
 	case e.Kind == format.KindSymlink && e.File != nil:

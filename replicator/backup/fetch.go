@@ -105,7 +105,7 @@ func (e *engine) attempt(ctx context.Context, t *task, read func() error) error 
 			t.entry.Recheck = true
 			return nil
 		case errors.Is(err, source.ErrCorrupt):
-			return e.unreadable(ctx, t, &listed, "source delivered bytes that do not match its own checksum", false)
+			return e.unreadable(ctx, t, &listed, corruptReason, false)
 		case errors.Is(err, source.ErrChanged) && try >= readTries:
 			return e.unreadable(ctx, t, &listed, "kept changing while it was read", false)
 		case errors.Is(err, source.ErrGone) && (try >= readTries || strings.Contains(listed.Key, unreadableRune)):
@@ -193,11 +193,14 @@ func (e *engine) unreadable(ctx context.Context, t *task, listed *format.Entry, 
 	}
 	*t.entry = *listed
 	n := t.entry
-	n.SHA256, n.Chunks, n.Extents, n.Missing = format.Hash{}, nil, nil, reason
+	n.SHA256, n.Chunks, n.Extents, n.Missing, n.Unread = format.Hash{}, nil, nil, reason, nil
 	t.data, t.pieces, t.extents = nil, nil, nil
 	t.unsure, t.accepted = !accepted, accepted
 	return nil
 }
+
+// corruptReason is why an entry is missing whose bytes the source's own checksum does not vouch for.
+const corruptReason = "source delivered bytes that do not match its own checksum"
 
 // unreadableRune stands in keys that a server could not put into its listing: it replaces what XML cannot hold.
 const unreadableRune = "\uFFFD"

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 
 	"golang.org/x/sync/errgroup"
 
@@ -16,6 +17,7 @@ const (
 	imageReaders = 64 // blocks of an image read at once
 	rangeBlocks  = format.ImageRange / format.ImageBlock
 	innerExtents = 1024 // extents on a page of level 1
+	maxBadBlocks = 256  // an image of which more cannot be read is given up
 )
 
 // imageTask is what is known of a disk image beside its task.
@@ -128,8 +130,8 @@ func (r *imageReader) place(ctx context.Context) (err error) {
 			return err
 		}
 		if !ok {
-			r.t.entry.SHA256 = l.sum.Sum()
-			return nil
+			r.t.entry.SHA256, r.t.entry.Unread = l.sum.Sum(), l.unread
+			return l.nothing()
 		}
 		if err := r.step(ctx, l, s); err != nil {
 			return err
@@ -149,7 +151,11 @@ func (r *imageReader) step(ctx context.Context, l *imageLayout, s *step) error {
 		return err
 	}
 	if s.err != nil {
-		return s.err
+		if err := l.skip(s.block, int64(len(s.buf)), s.err); err != nil {
+			return err
+		}
+		r.bufs <- s.buf[:format.ImageBlock]
+		return nil
 	}
 	r.count(len(s.buf))
 	if !allZero(s.buf) {
@@ -173,6 +179,52 @@ type imageLayout struct {
 	rng    format.RangeSum
 	sum    *format.ImageSum
 	done   int // extents that are written
+	unread []format.Unread
+	bad    int  // blocks in them
+	held   bool // something of the image is there
+	last   error
+}
+
+// skip leaves out a block that cannot be read, if that is all that is wrong with it: what it stands for is zeros, and its
+// range has no digest, so that the next run reads it again.
+func (l *imageLayout) skip(block, size int64, err error) error {
+	var b *source.BadBlock
+	if !errors.As(err, &b) {
+		return err
+	}
+	if l.bad++; l.bad > maxBadBlocks {
+		return fmt.Errorf("%d of its blocks cannot be read: %w", l.bad, b.Err)
+	}
+	l.last = b.Err
+	reason := badReason(b.Err)
+	from := block * format.ImageBlock
+	if k := len(l.unread) - 1; k >= 0 && l.unread[k].From+l.unread[k].Size == from {
+		l.unread[k].Size += size
+		return nil
+	}
+	l.unread = append(l.unread, format.Unread{From: from, Size: size, Reason: reason})
+	return nil
+}
+
+// nothing is why an image of which not one block could be read is missing rather than full of zeros.
+func (l *imageLayout) nothing() error {
+	var u *source.Unreadable
+	if l.held || !errors.Is(l.last, source.ErrCorrupt) && !errors.As(l.last, &u) {
+		return nil
+	}
+	return l.last
+}
+
+// badReason says in a few words why a block cannot be read.
+func badReason(err error) string {
+	var u *source.Unreadable
+	switch {
+	case errors.As(err, &u):
+		return u.Reason
+	case errors.Is(err, source.ErrCorrupt):
+		return corruptReason
+	}
+	return "the source answers with an error each time it is asked for"
 }
 
 // find gives the place of a block, which goes into the open frame if it is new. Neighbours share frames.
@@ -204,7 +256,7 @@ func (l *imageLayout) submit() {
 // add appends a block that is not all zeros, with the hole before it.
 func (l *imageLayout) add(block int64, p piece, size int64, sum format.Hash) {
 	l.holeUpTo(block * format.ImageBlock)
-	l.pieces = append(l.pieces, p)
+	l.pieces, l.held = append(l.pieces, p), true
 	l.rng.Block(block, sum)
 	l.at += size
 }
@@ -222,6 +274,7 @@ func (l *imageLayout) endRange(ctx context.Context, end *rangeEnd) error {
 	x := extent{ref: format.Extent{From: end.from, Size: end.size, Digest: end.digest}, was: end.was}
 	switch {
 	case end.whole:
+		l.held = l.held || !end.was.Hole
 		x.ref, x.was = *end.was, nil
 		if image.base != l.t.old {
 			image.taken = append(image.taken, x.ref)
@@ -231,6 +284,9 @@ func (l *imageLayout) endRange(ctx context.Context, end *rangeEnd) error {
 	default:
 		l.holeUpTo(end.from + end.size)
 		x.ref.Content, x.pieces = l.rng.Sum(), l.pieces
+	}
+	if k := len(l.unread) - 1; k >= 0 && l.unread[k].From+l.unread[k].Size > end.from {
+		x.ref.Digest = ""
 	}
 	if end.was != nil && !end.whole {
 		image.left = append(image.left, *end.was)
@@ -276,7 +332,7 @@ func (r *imageReader) plan(ctx context.Context) error {
 
 // planRange passes on the blocks of one range, unless it stands as it was.
 func (r *imageReader) planRange(ctx context.Context, p *imagePlan, end *rangeEnd) error {
-	unchanged := p.since && p.same && end.was != nil && end.was.Digest == end.digest
+	unchanged := p.since && p.same && end.was != nil && end.was.Digest == end.digest && (end.digest != "" || end.was.Hole)
 	if unchanged && r.thin == nil {
 		end.whole = true
 		return nil

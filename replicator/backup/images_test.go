@@ -42,6 +42,7 @@ type disks struct {
 	versions bool
 	read     []int64 // blocks, in the last run
 	fail     error   // of Read, once
+	bad      map[int64]error
 }
 
 func newDisks() *disks { return &disks{snaps: map[string]*snapshot{}, keys: map[string][]string{}} }
@@ -140,6 +141,9 @@ func (d *diskImage) Read(_ context.Context, n int64, buf []byte) (format.Hash, e
 		return format.Hash{}, err
 	}
 	d.v.read = append(d.v.read, n)
+	if err := d.v.bad[n]; err != nil {
+		return format.Hash{}, &source.BadBlock{N: n, Err: err}
+	}
 	copy(buf, d.s.blocks[n])
 	return sha256.Sum256(buf), nil
 }

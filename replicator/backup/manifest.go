@@ -163,7 +163,8 @@ func (m *manifest) count(t *task) {
 	m.stats.entries.Add(1)
 	m.stats.bytes.Add(t.entry.Size)
 	m.o.Progress.Done.Add(1)
-	if t.entry.Missing == "" {
+	lost := t.entry.Lost()
+	if lost == "" {
 		return
 	}
 	if !t.accepted {
@@ -171,7 +172,7 @@ func (m *manifest) count(t *task) {
 		m.stats.missing.Add(1)
 		m.unsure = true
 	}
-	m.o.Missing(t.entry.Key, t.entry.Missing)
+	m.o.Missing(t.entry.Key, lost)
 }
 
 // endPage closes the leaf page being written.

@@ -214,7 +214,7 @@ func (p *planner) judge(ctx context.Context, t *task) error {
 		}
 		return nil // nothing to drop: the needs list is counted anew
 	}
-	again := old.Recheck || old.Missing != "" || entry.Missing != ""
+	again := old.Recheck || old.Lost() != "" || entry.Missing != ""
 	if !again && p.same(old, entry) {
 		if p.tagsFresh(old.TagsRead) || actionFor(entry) != read {
 			if touched, err := p.thin.touches(ctx, old, p.s); err != nil || touched {
@@ -245,7 +245,7 @@ func (p *planner) judge(ctx context.Context, t *task) error {
 		entry.StorageClass = class
 		return nil
 	}
-	if !t.maybe && (old.Missing == "" || !p.same(old, entry)) {
+	if !t.maybe && (old.Lost() == "" || !p.same(old, entry)) {
 		p.stats.changed.Add(1)
 	}
 	if isDisk(old) && isDisk(entry) && t.action == read {

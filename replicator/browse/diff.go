@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"slices"
 
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
@@ -109,7 +110,7 @@ func what(a, b *format.Entry) []string {
 	}
 	note("kind", a.Kind != b.Kind)
 	note("content", a.SHA256 != b.SHA256 || a.Size != b.Size)
-	note("missing", (a.Missing == "") != (b.Missing == ""))
+	note("missing", (a.Lost() == "") != (b.Lost() == "") || !slices.Equal(a.Unread, b.Unread))
 	note("modified", !a.Modified.Equal(b.Modified.Time))
 	note("storage_class", a.StorageClass != b.StorageClass)
 	note("headers", a.ContentType != b.ContentType || a.ContentEncoding != b.ContentEncoding || a.ContentLanguage != b.ContentLanguage ||

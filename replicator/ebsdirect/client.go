@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -139,10 +140,11 @@ func Retryer(maxBackoff time.Duration) aws.Retryer {
 		r.RateLimiter = ratelimit.None
 		r.Retryables = append([]retry.IsErrorRetryable{
 			retry.IsErrorRetryableFunc(notTrusted),
-			retry.RetryableErrorCode{Codes: map[string]struct{}{concurrentLimit: {}, "ServiceUnavailable": {}, "Unavailable": {}, "InternalError": {}}},
+			retry.IsErrorRetryableFunc(inPassing),
+			retry.RetryableErrorCode{Codes: map[string]struct{}{concurrentLimit: {}, "RequestThrottleException": {}, "ServiceUnavailable": {}, "Unavailable": {}, "InternalError": {}}},
 		}, r.Retryables...)
 		r.Backoff = retry.BackoffDelayerFunc(func(attempt int, err error) (time.Duration, error) {
-			if IsThrottle(err) {
+			if IsThrottle(err) || inPassing(err) == aws.TrueTernary {
 				return time.Duration(attempt) * (10 + time.Duration(rand.Int64N(40))) * time.Millisecond, nil
 			}
 			return slow.BackoffDelay(attempt, err)
@@ -157,6 +159,20 @@ func notTrusted(err error) aws.Ternary {
 	}
 	return aws.UnknownTernary
 }
+
+// inPassing takes up what AWS's table of EBS errors calls worth another try and the SDK's own rules do not know: both come
+// as errors that say something else with another message, so the message counts. Each try is signed anew.
+func inPassing(err error) aws.Ternary {
+	switch a := answerOf(err); {
+	case a.code == "ValidationException" && strings.Contains(a.message, unreadBlock),
+		a.code == "InvalidSignatureException" && strings.Contains(strings.ToLower(a.message), "expired"):
+		return aws.TrueTernary
+	}
+	return aws.UnknownTernary
+}
+
+// unreadBlock is what PutSnapshotBlock answers when a block did not come through whole, on a slow line for example.
+const unreadBlock = "Failed to read block data"
 
 // Credentials gives the SDK ours; nil: none.
 func Credentials(get store.CredentialsFunc) aws.CredentialsProvider {

@@ -19,7 +19,7 @@ const concurrentLimit = "ConcurrentLimitExceededException"
 
 func throttleCode(code string) bool {
 	switch code {
-	case concurrentLimit, "RequestThrottledException", "ThrottlingException", "RequestLimitExceeded", "Throttling", "TooManyRequestsException", "EC2ThrottledException":
+	case concurrentLimit, "RequestThrottledException", "RequestThrottleException", "ThrottlingException", "RequestLimitExceeded", "Throttling", "TooManyRequestsException", "EC2ThrottledException":
 		return true
 	}
 	return false

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"sync"
+	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -27,7 +27,7 @@ const blockTries = 5
 // disk that was read before, "" if there is none: where the two can be compared, blocks that have not changed are said to
 // be the same. Errors are those of source.Images.
 func (c *Client) Image(ctx context.Context, key, id string, size int64, base string) (source.Image, error) {
-	m := &image{c: c, key: key, id: id, size: size, tokens: map[int64]string{}}
+	m := &image{c: c, key: key, id: id, size: size, tokens: newTokens(c.blocksOf(id))}
 	var err error
 	if m.first, err = c.blocksOf(id)(ctx, "", 0); err != nil {
 		return nil, ofEntry(key, "list the blocks of "+id, err)
@@ -36,6 +36,10 @@ func (c *Client) Image(ctx context.Context, key, id string, size int64, base str
 		return nil, fmt.Errorf("%s: its blocks are of a volume of %d bytes, it was described with %d: %w", id, m.first.size, size, source.ErrChanged)
 	}
 	if base == "" {
+		return m, nil
+	}
+	if base == id { // read again: AWS compares two snapshots, not one with itself
+		m.changes = func(context.Context, string, int64) (page, error) { return page{}, nil }
 		return m, nil
 	}
 	m.changes = c.changesOf(base, id)
@@ -70,12 +74,8 @@ type image struct {
 	changed page
 	why     string
 
-	mu     sync.Mutex
-	tokens map[int64]string // of blocks that were listed lately
+	tokens tokens
 }
-
-// maxTokens bounds the memory of tokens: one that is gone is asked for again.
-const maxTokens = 1 << 15
 
 // Since implements source.Image.
 func (m *image) Since() (bool, string) { return m.changes != nil, m.why }
@@ -102,7 +102,7 @@ func (m *image) Blocks(ctx context.Context) iter.Seq2[source.Block, error] {
 				yield(source.Block{}, fmt.Errorf("list the blocks of %s: block %d is not one of the volume's", m.id, b.n))
 				return
 			}
-			m.keep(b)
+			m.tokens.keep(b)
 			not, err := differs(b.n)
 			if err != nil {
 				yield(source.Block{}, m.lostBase(err))
@@ -140,53 +140,14 @@ func (m *image) lostBase(err error) error {
 	return Explain("compare "+m.id+" with the snapshot before it", err)
 }
 
-func (m *image) keep(b listed) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.tokens[b.n] = b.token
-	if len(m.tokens) > maxTokens {
-		for n := range m.tokens {
-			if n < b.n-maxTokens/2 {
-				delete(m.tokens, n)
-			}
-		}
-		if len(m.tokens) > maxTokens {
-			clear(m.tokens) // they lie far apart
-		}
-	}
-}
-
-// token gives a block's token, listing it again if it is not known any more.
-func (m *image) token(ctx context.Context, n int64, fresh bool) (string, error) {
-	m.mu.Lock()
-	t, ok := m.tokens[n]
-	m.mu.Unlock()
-	if ok && !fresh {
-		return t, nil
-	}
-	p, err := m.c.blocksPage(ctx, m.id, "", n, 100)
-	for tries := 0; err == nil && len(p.blocks) == 0 && p.next != "" && tries < 100; tries++ {
-		p, err = m.c.blocksPage(ctx, m.id, p.next, 0, 100)
-	}
-	if err != nil {
-		return "", err
-	}
-	if len(p.blocks) == 0 || p.blocks[0].n != n {
-		return "", fmt.Errorf("block %d is not listed any more: %w", n, source.ErrChanged)
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, b := range p.blocks {
-		m.tokens[b.n] = b.token
-	}
-	return p.blocks[0].token, nil
-}
-
-// Read implements source.Image.
+// Read implements source.Image. A block that came wrong is asked for again from the start, with a token of its own.
 func (m *image) Read(ctx context.Context, n int64, buf []byte) (format.Hash, error) {
-	fresh := false
+	m.tokens.begin(n)
+	defer m.tokens.end(n)
+	refused := 0 // the newest token that did not do
 	for try := 1; ; try++ {
-		sum, err := m.tryRead(ctx, n, buf, fresh)
+		sum, listing, err := m.tryRead(ctx, n, buf, refused)
+		what := fmt.Sprintf("read block %d of %s", n, m.id)
 		switch {
 		case err == nil:
 			return sum, nil
@@ -194,16 +155,13 @@ func (m *image) Read(ctx context.Context, n int64, buf []byte) (format.Hash, err
 			return sum, ctx.Err()
 		case errors.Is(err, source.ErrChanged):
 			return sum, err
-		case answerOf(err).reason == string(types.ValidationExceptionReasonInvalidBlockToken):
-			fresh = true
-		case !IsThrottle(err) && !errors.Is(err, errBody):
-			return sum, ofEntry(m.key, fmt.Sprintf("read block %d of %s", n, m.id), err)
+		case errors.Is(err, errBody), answerOf(err).reason == string(types.ValidationExceptionReasonInvalidBlockToken):
+			refused = listing
+		case !IsThrottle(err):
+			return sum, m.failed(n, what, err)
 		}
 		if try == blockTries {
-			if errors.Is(err, errBody) {
-				return sum, fmt.Errorf("read block %d of %s: %w: %w", n, m.id, source.ErrCorrupt, err)
-			}
-			return sum, ofEntry(m.key, fmt.Sprintf("read block %d of %s", n, m.id), err)
+			return sum, m.failed(n, what, err)
 		}
 		if err := pause(ctx, time.Duration(try*try)*50*time.Millisecond); err != nil {
 			return sum, err
@@ -211,14 +169,34 @@ func (m *image) Read(ctx context.Context, n int64, buf []byte) (format.Hash, err
 	}
 }
 
+// failed says what became of a block in the words of a source. What AWS answers to one block, after all tries, says nothing
+// of the others.
+func (m *image) failed(n int64, what string, err error) error {
+	a := answerOf(err)
+	switch {
+	case errors.Is(err, errBody):
+		return &source.BadBlock{N: n, Err: fmt.Errorf("%s: %w: %w", what, source.ErrCorrupt, err)}
+	case IsThrottle(err):
+	case a.code == "ValidationException", a.status >= http.StatusInternalServerError:
+		return &source.BadBlock{N: n, Err: ofEntry(m.key, what, err)}
+	}
+	return ofEntry(m.key, what, err)
+}
+
 // errBody: the bytes of an answer are not what its headers say.
 var errBody = errors.New("the block is not what its checksum says")
 
-func (m *image) tryRead(ctx context.Context, n int64, buf []byte, fresh bool) (format.Hash, error) {
-	token, err := m.token(ctx, n, fresh)
+// tryRead asks for a block once, with a token of a listing after refused, and gives which listing it was of.
+func (m *image) tryRead(ctx context.Context, n int64, buf []byte, refused int) (sum format.Hash, listing int, err error) {
+	token, listing, err := m.tokens.get(ctx, n, refused)
 	if err != nil {
-		return format.Hash{}, err
+		return sum, listing, err
 	}
+	sum, err = m.fetch(ctx, n, buf, token)
+	return sum, listing, err
+}
+
+func (m *image) fetch(ctx context.Context, n int64, buf []byte, token string) (format.Hash, error) {
 	out, err := m.c.api.GetSnapshotBlock(ctx, &ebs.GetSnapshotBlockInput{SnapshotId: &m.id, BlockIndex: aws.Int32(int32(n)), BlockToken: &token})
 	if err != nil {
 		return format.Hash{}, err

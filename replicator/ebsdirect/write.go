@@ -104,7 +104,7 @@ func (c *Client) Put(ctx context.Context, id string, n int64, block []byte, sum 
 				return err
 			}
 			continue // it was started just now
-		case !IsThrottle(err):
+		case !IsThrottle(err) && inPassing(err) != aws.TrueTernary:
 			return Explain(what, err)
 		}
 		if try++; try > blockTries {

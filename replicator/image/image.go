@@ -46,6 +46,9 @@ const (
 // ErrNoContent: the entry is of a kind that has no content, or the point never had it.
 var ErrNoContent = errors.New("this entry has no content")
 
+// ErrUnread: these bytes could not be read when the point was made. Nobody knows them, so nothing is given in their place.
+var ErrUnread = errors.New("these bytes could not be read when the point was made")
+
 // Image is an entry's content. It is safe for concurrent use.
 type Image struct {
 	in      Reader
@@ -100,6 +103,9 @@ func (m *Image) ReadAt(ctx context.Context, p []byte, off int64) error {
 	if off < 0 || off > m.entry.Size || int64(len(p)) > m.entry.Size-off {
 		return fmt.Errorf("%d bytes at %d of %d: %w", len(p), off, m.entry.Size, io.ErrUnexpectedEOF)
 	}
+	if u := m.unread(off); u != nil && u.From < off+int64(len(p)) {
+		return fmt.Errorf("%w: %s", ErrUnread, u.Reason)
+	}
 	for len(p) > 0 {
 		n := min(len(p), step)
 		if err := m.readStep(ctx, p[:n], off); err != nil {
@@ -108,6 +114,28 @@ func (m *Image) ReadAt(ctx context.Context, p []byte, off int64) error {
 		p, off = p[n:], off+int64(n)
 	}
 	return ctx.Err()
+}
+
+// span is what of a chunk comes next. A range that could not be read is no hole: whoever asks for it must be told.
+func (m *Image) span(c placed, off, to int64) Span {
+	switch u := m.unread(off); {
+	case u == nil || u.From >= to:
+		return Span{to - off, c.Hole}
+	case u.From > off:
+		return Span{u.From - off, c.Hole}
+	default:
+		return Span{min(to, u.From+u.Size) - off, false}
+	}
+}
+
+// unread gives the first range at or behind off that could not be read when the point was made.
+func (m *Image) unread(off int64) *format.Unread {
+	for i := range m.entry.Unread {
+		if u := &m.entry.Unread[i]; u.From+u.Size > off {
+			return u
+		}
+	}
+	return nil
 }
 
 // readStep reads so few bytes that the chunks they lie in can be held together.
@@ -166,16 +194,19 @@ func (m *Image) Status(ctx context.Context, off, n int64, most int) ([]Span, err
 			if off >= end {
 				break
 			}
-			length := min(c.at+c.Size, end) - off
-			if k := len(out) - 1; k >= 0 && out[k].Hole == c.Hole {
-				out[k].Len += length
-			} else {
-				if len(out) == most {
-					return out, nil
+			to := min(c.at+c.Size, end)
+			for off < to {
+				s := m.span(c, off, to)
+				if k := len(out) - 1; k >= 0 && out[k].Hole == s.Hole {
+					out[k].Len += s.Len
+				} else {
+					if len(out) == most {
+						return out, nil
+					}
+					out = append(out, s)
 				}
-				out = append(out, Span{length, c.Hole})
+				off += s.Len
 			}
-			off += length
 		}
 	}
 	return out, nil

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 
@@ -354,6 +355,34 @@ func TestExtents(t *testing.T) {
 		if err != nil || len(spans) != 5 || spans[2].Len != 2<<30-5<<20+2<<20 || !spans[2].Hole {
 			t.Errorf("%+v, %v", spans, err)
 		}
+	}
+}
+
+// What could not be read of an image is an error to whoever asks for it, and no hole; its neighbours can be read.
+func TestUnread(t *testing.T) {
+	r := restoretest.New(t)
+	e, want := crafted(t, r, false)
+	at := int64(2<<30 + 2<<20) // its data
+	e.Unread = []format.Unread{{From: 1 << 20, Size: format.ImageBlock, Reason: "refused"}, {From: at, Size: format.ImageBlock, Reason: "refused"}}
+	m := open(t, r.Reader(nil), e)
+	got := make([]byte, 100)
+	for _, off := range []int64{1 << 20, 1<<20 - 99, 1<<20 + format.ImageBlock - 1, at, at - 1} {
+		if err := m.ReadAt(t.Context(), got, off); !errors.Is(err, image.ErrUnread) {
+			t.Errorf("at %d: %v", off, err)
+		}
+	}
+	for _, off := range []int64{0, 1<<20 - 100, 1<<20 + format.ImageBlock, at - 100} {
+		if err := m.ReadAt(t.Context(), got, off); err != nil || len(bytes.Trim(got, "\x00")) > 0 {
+			t.Errorf("at %d: %v", off, err)
+		}
+	}
+	if err := m.ReadAt(t.Context(), got, at+format.ImageBlock); err != nil || !bytes.Equal(got, want[format.ImageBlock:format.ImageBlock+100]) {
+		t.Errorf("what was read: %v", err)
+	}
+	spans, err := m.Status(t.Context(), 0, 2<<20, 10)
+	holes := []image.Span{{Len: 1 << 20, Hole: true}, {Len: format.ImageBlock}, {Len: 1<<20 - format.ImageBlock, Hole: true}}
+	if err != nil || !slices.Equal(spans, holes) {
+		t.Errorf("%+v, %v: what could not be read is no hole", spans, err)
 	}
 }
 

@@ -32,7 +32,7 @@ func faultsOf(op string) (out []ebs.Fault) {
 			for _, reason := range []string{"RESOURCE_LEVEL_THROTTLE", "ACCOUNT_THROTTLED", "DEPENDENCY_REQUEST_THROTTLED"} {
 				out = append(out, ebs.Fault{Kind: k, Reason: reason})
 			}
-		case k <= lastRefusal,
+		case k <= lastRefusal, k == ebs.Stale, k == ebs.BlockData && op == opPut,
 			k == ebs.EmptyPage && (op == opList || op == opCompare),
 			k > ebs.EmptyPage && k <= lastBody && op == opGet,
 			k > lastBody && op == opPut:

@@ -287,6 +287,8 @@ func TestFaultsOfWriting(t *testing.T) {
 		{put, ebs.Fault{Kind: ebs.Throttle, Reason: "RESOURCE_LEVEL_THROTTLE"}, 50},
 		{put, ebs.Fault{Kind: ebs.Concurrency}, 20},
 		{put, ebs.Fault{Kind: ebs.Internal}, 10},
+		{put, ebs.Fault{Kind: ebs.BlockData}, 30},
+		{put, ebs.Fault{Kind: ebs.Stale}, 10},
 		{put, ebs.Fault{Kind: ebs.LoseAnswer}, 10},
 		{put, ebs.Fault{Kind: ebs.Drop}, 10},
 		{complete, ebs.Fault{Kind: ebs.Internal}, 2},

@@ -58,7 +58,7 @@ type Failure struct {
 	Key     string
 	Version string
 	Entries int64 // how many entries it stands for: 1, or those of a manifest page that cannot be read
-	Missing bool  // the recovery point never had it (ErrNotInPoint): counted in Result.Missing, not in Failed
+	Missing bool  // the point never had it (ErrNotInPoint), or not all of it (ErrPartly): counted in Result.Missing, not in Failed
 	Differs bool  // something else is at the target and was left (ErrDiffers): counted in Result.Skipped and Differs
 	Err     error
 }

@@ -33,13 +33,23 @@ func (t *tally) result() Result {
 	return res
 }
 
-// restored counts an entry; bytes that Content.Pieces gave were shown as progress already.
+// restored counts an entry; bytes that Content.Pieces gave were shown as progress already. One of which the point lacks a
+// part counts as not restored: zeros stand there, and whoever uses it must know.
 func (t *tally) restored(e *format.Entry, shown bool) {
 	t.mu.Lock()
-	t.res.Entries++
 	t.res.Bytes += e.Size
 	t.streak = 0
+	if len(e.Unread) == 0 {
+		t.res.Entries++
+	}
 	t.mu.Unlock()
+	if len(e.Unread) > 0 {
+		if !shown {
+			t.show(0, e.Size)
+		}
+		_ = t.lost(e, fmt.Errorf("%w: %s; zeros stand there, and all the rest was restored", ErrPartly, e.Lost())) // which ends no run
+		return
+	}
 	if shown {
 		t.show(1, 0)
 	} else {
@@ -84,7 +94,7 @@ func (t *tally) ended(e *format.Entry, err error, shown bool) error {
 // lost counts an entry that could not be restored, and gives an error if there is no point in going on.
 func (t *tally) lost(e *format.Entry, err error) error {
 	return t.fail(Failure{
-		Key: e.Key, Version: e.Version, Entries: 1, Missing: errors.Is(err, ErrNotInPoint), Differs: errors.Is(err, ErrDiffers), Err: err,
+		Key: e.Key, Version: e.Version, Entries: 1, Missing: errors.Is(err, ErrNotInPoint) || errors.Is(err, ErrPartly), Differs: errors.Is(err, ErrDiffers), Err: err,
 	})
 }
 

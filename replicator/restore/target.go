@@ -30,6 +30,8 @@ var (
 	ErrStop = errors.New("the restore cannot go on")
 	// ErrNotInPoint: the content was not readable when the recovery point was made, so the point does not have it.
 	ErrNotInPoint = errors.New("not in the recovery point")
+	// ErrPartly: some of a disk image was not readable when the recovery point was made. The rest was restored.
+	ErrPartly = errors.New("only in part in the recovery point")
 	// ErrContent: the bytes in the vault do not add up to what the manifest says of the entry.
 	ErrContent = errors.New("content does not match the manifest")
 	// ErrDiffers: something else is at the target and stays there, as Never wants. The text names what differs, as far as

@@ -75,7 +75,8 @@ type Image interface {
 	// memory does not grow with the image.
 	Blocks(ctx context.Context) iter.Seq2[Block, error]
 	// Read reads block n into buf, which has the block's size (format.ImageBlock, at the end of the image what there is),
-	// checks it against the source's own checksum and gives its SHA-256. It is safe for concurrent use.
+	// checks it against the source's own checksum and gives its SHA-256. A *BadBlock says that only this block cannot be
+	// read. It is safe for concurrent use.
 	Read(ctx context.Context, n int64, buf []byte) (format.Hash, error)
 	// Since tells whether Same means anything, and if it does not although there was a base, why.
 	Since() (known bool, why string)
@@ -106,6 +107,18 @@ var (
 	// ErrCorrupt: the source's own checksum or size does not match the bytes it delivered, repeatedly.
 	ErrCorrupt = errors.New("source delivered bytes that do not match its own checksum")
 )
+
+// BadBlock is a block of an image that cannot be read, whatever was tried; the rest of the image may well be. Err is what it
+// would mean for the whole image, if that is given up.
+type BadBlock struct {
+	N   int64
+	Err error
+}
+
+func (b *BadBlock) Error() string { return b.Err.Error() }
+
+// Unwrap gives what it would mean for the whole image.
+func (b *BadBlock) Unwrap() error { return b.Err }
 
 // Unreadable is an entry that is there and cannot be read now: access denied, archived, encrypted with a customer's key,
 // an I/O error of the disk. It is recorded in the point, which becomes incomplete.

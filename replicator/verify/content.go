@@ -150,7 +150,7 @@ func (w *walk) leaf(ctx context.Context, leaf format.PageRef, known bool) error 
 		}
 		w.entries++
 		w.bytes += e.Size
-		if e.Missing != "" {
+		if e.Lost() != "" {
 			w.missing++
 		}
 		w.o.Progress.Entries.Add(1)

@@ -7,6 +7,7 @@
 //	[WRITE] https://docs.aws.amazon.com/ebs/latest/userguide/writesnapshots.html
 //	[CONC]  https://docs.aws.amazon.com/ebs/latest/userguide/ebsapi-elements.html (blocks, tokens, checksums; no public snapshots)
 //	[FAQ]   https://docs.aws.amazon.com/ebs/latest/userguide/ebsapi-faq.html (pending snapshots, visibility, blocks written twice)
+//	[RETRY] https://docs.aws.amazon.com/ebs/latest/userguide/error-retries.html (what is worth another try)
 //	[QUOTA] https://docs.aws.amazon.com/general/latest/gr/ebs-service.html
 package ebs
 
@@ -54,6 +55,7 @@ type Server struct {
 	log     []Request
 	answers int
 	faults  map[string][]Fault
+	broken  map[broken]Fault
 	limits  map[string]*rate.Limiter
 	running int
 	secret  uint64
@@ -149,7 +151,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err == nil {
 		time.Sleep(c.o.Latency)
-		c.fault = s.nextFault(c.op)
+		c.fault = s.nextFault(c.op, c.id, c.block)
 		if c.fault.stops() {
 			err = c.strike()
 		} else {

@@ -22,6 +22,9 @@ const (
 	Expired             // INVALID_BLOCK_TOKEN or INVALID_PAGE_TOKEN, whatever the token
 	Denied              // AccessDeniedException DEPENDENCY_ACCESS_DENIED: the KMS key
 	Gone                // ResourceNotFoundException
+	BlockData           // ValidationException "Failed to read block data" [RETRY]
+	Stale               // InvalidSignatureException: the signature has expired [RETRY]
+	BadBlock            // ValidationException INVALID_BLOCK, to be had for good
 	EmptyPage           // a page without blocks and with a token
 	Truncate            // half of the block, with the length of the whole announced
 	Short               // half of the block, and its length announced
@@ -49,6 +52,22 @@ func (s *Server) Inject(op string, f Fault, n int) {
 	}
 }
 
+// broken is a block that does not do.
+type broken struct {
+	op, snapshot string
+	block        int64
+}
+
+// Break lets an operation on one block of a snapshot go wrong, whenever it is asked for; None mends it.
+func (s *Server) Break(op, snapshot string, block int64, k Kind) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken == nil {
+		s.broken = map[broken]Fault{}
+	}
+	s.broken[broken{op, snapshot, block}] = Fault{Kind: k}
+}
+
 // Left is how many faults have not happened yet.
 func (s *Server) Left() (n int) {
 	s.mu.Lock()
@@ -59,9 +78,12 @@ func (s *Server) Left() (n int) {
 	return n
 }
 
-func (s *Server) nextFault(op string) Fault {
+func (s *Server) nextFault(op, snapshot string, block int64) Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if f := s.broken[broken{op, snapshot, block}]; f.Kind != None {
+		return f
+	}
 	if len(s.faults[op]) == 0 {
 		return Fault{}
 	}
@@ -94,6 +116,12 @@ func (c *call) strike() *Error {
 		return &Error{403, "AccessDeniedException", "DEPENDENCY_ACCESS_DENIED", "The KMS key may not be used."}
 	case Gone:
 		return notFound(c.id)
+	case BlockData:
+		return invalid("INVALID_PARAMETER_VALUE", "Failed to read block data")
+	case Stale:
+		return &Error{403, "InvalidSignatureException", "", "Signature expired: 20261128T120000Z is now earlier than 20261128T121000Z"}
+	case BadBlock:
+		return invalid("INVALID_BLOCK", "The block is not valid.")
 	case Hang:
 		select {
 		case <-time.After(c.fault.Wait):

@@ -119,6 +119,15 @@ func anyImage(t *rapid.T, e *Entry) {
 		e.Extents = append(e.Extents, x)
 		e.Size += x.Size
 	}
+	at := int64(0)
+	for range rapid.IntRange(0, 3).Draw(t, "unread") {
+		u := Unread{
+			From: at + ImageBlock*rapid.Int64Range(0, 9).Draw(t, "unread from"), Size: ImageBlock * rapid.Int64Range(1, 9).Draw(t, "unread size"),
+			Reason: "r" + anyText(t, "unread reason"),
+		}
+		e.Unread = append(e.Unread, u)
+		at = u.From + u.Size + ImageBlock
+	}
 }
 
 func anyExtent(t *rapid.T) Extent {

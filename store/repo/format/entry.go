@@ -1,5 +1,7 @@
 package format
 
+import "fmt"
+
 // Kind says what an entry is. The empty kind is an object, the common case.
 type Kind string
 
@@ -55,8 +57,30 @@ type Entry struct {
 	Chunks  []Chunk  // the content in order; nil for an empty object or when Extents is used
 	Extents []Extent // instead of Chunks for more than MaxEntryChunks of them, and always for images
 
-	Missing string // why the content could not be read; then SHA256, Chunks and Extents are unset and the point is incomplete
-	Recheck bool   // read so soon after a change that the next may look the same: look again, whatever the listing says
+	Missing string   // why the content could not be read; then SHA256, Chunks and Extents are unset and the point is incomplete
+	Unread  []Unread // images: what of the content could not be read; zeros stand for it, and the point is incomplete
+	Recheck bool     // read so soon after a change that the next may look the same: look again, whatever the listing says
+}
+
+// Unread is a stretch of an image, whole blocks, that could not be read: its bytes are not known. Entries list them in
+// ascending order with something between. In JSON: {"from":N,"size":N,"reason":TEXT}.
+type Unread struct {
+	From   int64
+	Size   int64
+	Reason string // short, for people
+}
+
+// Lost says in one line what of the entry could not be read; "" if nothing was left out.
+func (e *Entry) Lost() string {
+	if e.Missing != "" || len(e.Unread) == 0 {
+		return e.Missing
+	}
+	u := e.Unread[0]
+	s := fmt.Sprintf("bytes %d to %d could not be read: %s", u.From, u.From+u.Size-1, u.Reason)
+	if n := len(e.Unread) - 1; n > 0 {
+		s += fmt.Sprintf(" (and %d more ranges)", n)
+	}
+	return s
 }
 
 // File is what a file system knows beside content.

@@ -73,6 +73,9 @@ func (e *Entry) checkKind() error {
 // checkContent holds size, hash and references together.
 func (e *Entry) checkContent() error {
 	content := e.Kind.HasContent()
+	if err := e.checkUnread(); err != nil {
+		return err
+	}
 	if !content && e.Size != 0 {
 		return fmt.Errorf("a %s of %d bytes: %w", e.Kind, e.Size, ErrMalformed)
 	}
@@ -102,6 +105,30 @@ func (e *Entry) checkContent() error {
 	}
 	if sum != e.Size {
 		return fmt.Errorf("references to %d of %d bytes: %w", sum, e.Size, ErrMalformed)
+	}
+	return nil
+}
+
+// checkUnread holds what could not be read of an image to the image: whole blocks, in order, apart from each other.
+func (e *Entry) checkUnread() error {
+	if len(e.Unread) == 0 {
+		return nil
+	}
+	if e.Kind != KindImage || e.Missing != "" {
+		return fmt.Errorf("only images that were read have ranges that were not: %w", ErrMalformed)
+	}
+	if len(e.Unread) > MaxUnread {
+		return fmt.Errorf("%d ranges that were not read: %w", len(e.Unread), ErrBounds)
+	}
+	at := int64(-1)
+	for _, u := range e.Unread {
+		if u.From <= at || u.Size < 1 || u.From > e.Size || u.Size > e.Size-u.From || u.Reason == "" || len(u.Reason) > MaxReason {
+			return fmt.Errorf("%d bytes from %d that were not read: %w", u.Size, u.From, ErrBounds)
+		}
+		at = u.From + u.Size
+		if u.From%ImageBlock != 0 || at%ImageBlock != 0 && at != e.Size {
+			return fmt.Errorf("%d bytes from %d that were not read are no whole blocks: %w", u.Size, u.From, ErrMalformed)
+		}
 	}
 	return nil
 }

@@ -61,6 +61,19 @@ func (e *Entry) AppendLine(b []byte) ([]byte, error) {
 		b = append(b, ']')
 	}
 	b = optText(b, "missing", e.Missing)
+	if len(e.Unread) > 0 {
+		b = append(appendName(b, "unread", ""), '[')
+		for i, u := range e.Unread {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(b, '{')
+			b = appendInt(b, "from", u.From)
+			b = appendInt(b, "size", u.Size)
+			b = append(appendText(b, "reason", u.Reason), '}')
+		}
+		b = append(b, ']')
+	}
 	b = optTrue(b, "recheck", e.Recheck)
 	b = append(b, '}', '\n')
 	if len(b)-start > MaxLine {
@@ -152,6 +165,19 @@ func (e *Entry) scan(s *scanner) {
 		})
 	}
 	e.Missing = s.optText("missing")
+	if s.member("unread", "") {
+		s.list(MaxUnread, func() {
+			s.want('{')
+			var u Unread
+			s.must("from")
+			u.From = s.int()
+			s.must("size")
+			u.Size = s.int()
+			u.Reason = s.text("reason")
+			s.want('}')
+			e.Unread = append(e.Unread, u)
+		})
+	}
 	e.Recheck = s.optTrue("recheck")
 }
 

@@ -25,6 +25,8 @@ const (
 	MaxKey         = 64 << 10  // bytes of one key
 	MaxEntryChunks = 256       // chunk references that stand in the entry itself; more go to extent pages
 	MaxExtents     = 1 << 17   // 1 GiB ranges of one entry: 128 TiB
+	MaxUnread      = 1 << 10   // ranges of an image that could not be read
+	MaxReason      = 1 << 10   // bytes of the reason of each
 	MaxDescriptor  = 256 << 10 // bytes of a descriptor
 	MaxCommit      = 64 << 10  // bytes of a commit object
 	MaxHostKeyCopy = 64 << 10  // bytes of a sealed host key

@@ -305,6 +305,14 @@ func entryVectors(t *testing.T) []vector {
 		Extents: []Extent{{Level: 1, From: 0, Size: 1 << 40, Object: MetaName(hashOf("meta 1")), Frame: Frame{0, 50000, 400000}, Sum: hashOf("x1")}},
 	})
 
+	add("image-unread", "a disk of which two ranges could not be read: zeros stand for them", &Entry{
+		Kind: KindImage, Key: "vol-0123456789abcdef2", Size: 1<<30 + 100, SHA256: hashOf("image"),
+		Extents: []Extent{
+			{From: 0, Size: 1 << 30, Object: MetaName(hashOf("meta 1")), Frame: Frame{0, 50000, 400000}, Sum: hashOf("x1"), Content: hashOf("r1")},
+			{From: 1 << 30, Size: 100, Hole: true},
+		},
+		Unread: []Unread{{From: 2 * ImageBlock, Size: 3 * ImageBlock, Reason: "refused by AWS (INVALID_BLOCK)"}, {From: 1 << 30, Size: 100, Reason: "caf\xe9"}},
+	})
 	add("object-missing", "there, and could not be read: size as listed, no content", &Entry{
 		Key: "cold", Size: 1 << 40, Modified: moment("2020-01-01T00:00:00Z"), StorageClass: "GLACIER", Missing: "archived (GLACIER)",
 	})
@@ -333,6 +341,10 @@ func refusedEntries() []vector {
 	ref := `"sha256":"` + h + `","chunks":[{"pack":"` + h + `","frame":[0,9,5],"size":5}]`
 	good := `{"key":"k","size":5,` + ref + "}\n"
 	swap := func(old, new string) string { return strings.Replace(good, old, new, 1) }
+	disk := `,"sha256":"` + h + `","extents":[{"from":0,"size":2097152,"hole":true}]`
+	unread := func(rest, ranges string) string {
+		return `{"kind":"image","key":"k","size":2097152` + rest + `,"unread":[` + ranges + "]}\n"
+	}
 	type refused struct {
 		name, comment, line string
 		err                 error
@@ -384,6 +396,14 @@ func refusedEntries() []vector {
 		{"kind-unknown", "a kind this version does not know", swap(`{"key"`, `{"kind":"volume","key"`), ErrMalformed},
 		{"object-with-file", "an object with file attributes", swap(`"size":5,"sha`, `"size":5,"file":{"mode":"0644"},"sha`), ErrMalformed},
 		{"missing-with-content", "content of what could not be read", swap("}]}\n", `}],"missing":"access denied"}`+"\n"), ErrMalformed},
+		{"unread-object", "only images have ranges that could not be read", swap("}]}\n", `}],"unread":[{"from":0,"size":5,"reason":"x"}]}`+"\n"), ErrMalformed},
+		{"unread-of-missing", "a disk that is missing as a whole", unread(`,"missing":"archived"`, `{"from":0,"size":524288,"reason":"x"}`), ErrMalformed},
+		{"unread-no-block", "half a block", unread(disk, `{"from":0,"size":262144,"reason":"x"}`), ErrMalformed},
+		{"unread-next-to-each-other", "two ranges that are one", unread(disk, `{"from":0,"size":524288,"reason":"x"},{"from":524288,"size":524288,"reason":"x"}`), ErrBounds},
+		{"unread-order", "ranges out of order", unread(disk, `{"from":1048576,"size":524288,"reason":"x"},{"from":0,"size":524288,"reason":"x"}`), ErrBounds},
+		{"unread-beyond", "a range behind the disk's end", unread(disk, `{"from":2097152,"size":524288,"reason":"x"}`), ErrBounds},
+		{"unread-no-reason", "a range without a reason", unread(disk, `{"from":0,"size":524288,"reason":""}`), ErrBounds},
+		{"unread-empty-list", "an empty list", unread(disk, ``), ErrMalformed},
 		{"recheck-false", "false is left out", swap("}]}\n", `}],"recheck":false}`+"\n"), ErrMalformed},
 		{"dir-without-slash", "a directory whose key does not end in a slash", `{"kind":"dir","key":"d","size":0,"file":{"mode":"0755"}}` + "\n", ErrMalformed},
 		{"dir-with-size", "a directory with a size", `{"kind":"dir","key":"d/","size":4096,"file":{"mode":"0755"}}` + "\n", ErrMalformed},
