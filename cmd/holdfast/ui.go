@@ -70,7 +70,11 @@ func marshal(v any) ([]byte, error) {
 	if err := e.Encode(v); err != nil {
 		return nil, fmt.Errorf("writing a result: %w", err)
 	}
-	return b.Bytes(), nil
+	line, err := addTwins(b.Bytes(), v)
+	if err != nil {
+		return nil, fmt.Errorf("writing a result: %w", err)
+	}
+	return line, nil
 }
 
 // text prints one result for people.

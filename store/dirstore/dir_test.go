@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -332,6 +333,60 @@ func TestTimestampsAreOfOneClock(t *testing.T) {
 		}
 		if info, _, err := s.Stat(t.Context(), ref); err != nil || info.Modified.Before(facts.Clock) {
 			t.Fatalf("put at %v, dated %v, %v", facts.Clock, info.Modified, err)
+		}
+	}
+}
+
+// TestOneOfManyWins: of many writers of different bytes under one name, from two stores as two processes would have, one
+// succeeds and its bytes stay, whatever the file system lacks.
+func TestOneOfManyWins(t *testing.T) {
+	for name, no := range map[string][2]syscall.Errno{"links": {}, "renames": {syscall.EPERM, 0}, "neither": {syscall.ENOSYS, syscall.EINVAL}} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			stores := []*dirstore.Store{open(t, dir, dirstore.Options{NoSync: true}), open(t, dir, dirstore.Options{NoSync: true})}
+			if no[0] != 0 {
+				stores[0].Lacking(no[0], no[1])
+				stores[1].Lacking(no[0], no[1])
+			}
+			for round := range 20 {
+				won := make([]bool, 8)
+				var wg sync.WaitGroup
+				for i := range won {
+					wg.Go(func() {
+						err := put(stores[i%2], fmt.Sprint("d/n", round), []byte{byte(i)}, store.Retention{})
+						if won[i] = err == nil; err != nil && !errors.Is(err, store.ErrExists) {
+							t.Error(err)
+						}
+					})
+				}
+				wg.Wait()
+				got, err := os.ReadFile(filepath.Join(dir, fmt.Sprint("d/n", round)))
+				if err != nil || len(got) != 1 {
+					t.Fatalf("%x, %v", got, err)
+				}
+				for i, w := range won {
+					if w != (byte(i) == got[0]) {
+						t.Errorf("round %d: writer %d won: %v; there is %d", round, i, w, got[0])
+					}
+				}
+			}
+			for _, f := range files(t, dir) {
+				if strings.Contains(f, "tmp") {
+					t.Errorf("%s was left", f)
+				}
+			}
+		})
+	}
+}
+
+// TestNoFileLocks: without locks a vault cannot be kept safely, and the error says that and nothing of owners and modes.
+func TestNoFileLocks(t *testing.T) {
+	for _, no := range []syscall.Errno{syscall.ENOSYS, syscall.EOPNOTSUPP, syscall.ENOLCK} {
+		s := open(t, t.TempDir(), dirstore.Options{})
+		s.NoLocks(no)
+		err := put(s, "n", []byte("x"), store.Retention{Mode: store.Compliance, Until: time.Now().Add(time.Hour)})
+		if !errors.Is(err, store.ErrUnsupported) || errors.Is(err, store.ErrDenied) || !strings.Contains(err.Error(), "no file locks") {
+			t.Errorf("%v: %v", no, err)
 		}
 	}
 }

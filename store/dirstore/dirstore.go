@@ -41,9 +41,11 @@ type Options struct {
 
 // Store is a vault in a directory. It is safe for concurrent use, by several processes too.
 type Store struct {
-	path string
-	root *os.Root
-	opts Options
+	path   string
+	root   *os.Root
+	opts   Options
+	claims claims
+	flock  func(fd, how int) error
 }
 
 var (
@@ -72,7 +74,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open directory vault: %w", err)
 	}
-	return &Store{path: abs, root: root, opts: o}, nil
+	return &Store{path: abs, root: root, opts: o, claims: claims{(*os.Root).Link, renameFree}, flock: syscall.Flock}, nil
 }
 
 // Close releases the directory.
@@ -112,8 +114,7 @@ func (s *Store) put(ctx context.Context, name string, body io.ReaderAt, size int
 	if err := s.makeParents(name); err != nil {
 		return err
 	}
-	// link(2) refuses to replace, in every file system that has it, so nothing is ever overwritten.
-	switch err := s.root.Link(tmp, name); {
+	switch err := s.claim(tmp, name); {
 	case err == nil:
 		if err := s.syncDir(path.Dir(name)); err != nil {
 			return err
@@ -245,7 +246,11 @@ func (s *Store) syncDir(dir string) error {
 		return err
 	}
 	defer d.Close()
-	return d.Sync()
+	err = d.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) || errors.Is(err, syscall.ENOSYS) {
+		return nil // this file system does not sync folders
+	}
+	return err
 }
 
 // check refuses what must not be touched: a finished context, a name that is not plain, and our own bookkeeping.

@@ -184,10 +184,14 @@ func (s *Store) lockRecords() (unlock func(), err error) {
 		return nil, err
 	}
 	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+		err = s.flock(int(f.Fd()), syscall.LOCK_EX)
 		if !errors.Is(err, syscall.EINTR) {
 			break
 		}
+	}
+	if lacking(err) || errors.Is(err, syscall.ENOLCK) {
+		err = fmt.Errorf("%w: this file system keeps no file locks (flock), without which two writers of a vault could undo each other's work; "+
+			"use another file system, or mount this one with locks: %w", store.ErrUnsupported, err)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", recordLock, err), f.Close())

@@ -4,7 +4,8 @@
 // are let through, and whoever unpacks the stream decides (GNU tar and bsdtar drop or refuse what would lead outside).
 // Only what the format itself cannot say is refused: a NUL in a name, and content under a name that ends in a slash.
 // What an object has beside content stands in PAX records: HOLDFAST.content-type and the like, HOLDFAST.metadata.NAME,
-// HOLDFAST.tag.NAME; extended attributes in SCHILY.xattr.NAME. Holes are written as zeros.
+// HOLDFAST.tag.NAME; extended attributes in SCHILY.xattr.NAME, ACLs in SCHILY.acl.access and SCHILY.acl.default too. A
+// record with an empty value is a value that is empty. Holes are written as zeros.
 //
 // A stream cannot take back what it has sent: content that turns out wrong in the middle of a large entry ends the
 // stream there, without its end mark, so that no reader takes it for whole.
@@ -21,6 +22,7 @@ import (
 	"sync"
 
 	"github.com/holdfast-backup/holdfast/replicator/restore"
+	"github.com/holdfast-backup/holdfast/replicator/restore/acl"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -247,9 +249,21 @@ func (t *Target) header(e *format.Entry) *tar.Header {
 		h.Mode, h.Uid, h.Gid, h.Uname, h.Gname = int64(f.Mode), int(f.UID), int(f.GID), f.User, f.Group
 		for name, value := range f.Xattrs {
 			t.record(h, "SCHILY.xattr."+name, string(value))
+			t.list(h, name, value)
 		}
 	}
 	return h
+}
+
+// list adds an ACL as text, which is the form that tar programs read (GNU tar and bsdtar with --acls).
+func (t *Target) list(h *tar.Header, name string, value []byte) {
+	record, ok := map[string]string{acl.Access: "SCHILY.acl.access", acl.Default: "SCHILY.acl.default"}[name]
+	if !ok {
+		return
+	}
+	if l, err := acl.Parse(value); err == nil {
+		h.PAXRecords[record] = l.String()
+	}
 }
 
 func (t *Target) special(h *tar.Header, f *format.File) {
@@ -270,7 +284,9 @@ func (t *Target) object(h *tar.Header, e *format.Entry) {
 		"content-disposition": e.ContentDisposition, "cache-control": e.CacheControl, "expires": e.Expires,
 		"website-redirect-location": e.WebsiteRedirect, "storage-class": e.StorageClass, "version-id": e.Version, "etag": e.ETag,
 	} {
-		t.record(h, "HOLDFAST."+name, value)
+		if value != "" { // an entry tells no empty header from none
+			t.record(h, "HOLDFAST."+name, value)
+		}
 	}
 	if e.MissingMeta > 0 {
 		t.record(h, "HOLDFAST.missing-meta", strconv.Itoa(int(e.MissingMeta)))
@@ -283,10 +299,10 @@ func (t *Target) object(h *tar.Header, e *format.Entry) {
 	}
 }
 
-// record adds one, unless the format cannot hold it.
+// record adds one, unless the format cannot hold it. An empty value is written as one, as GNU tar does for extended
+// attributes: POSIX has it undo a record of the same name in a global header, and this stream has none.
 func (t *Target) record(h *tar.Header, name, value string) {
 	switch {
-	case value == "":
 	case strings.ContainsAny(name, "=\x00"):
 		t.note("attributes, metadata or tags have names that a tar stream cannot hold")
 	default:
