@@ -26,7 +26,8 @@ func (w *world) flood(ts *testscript.TestScript, neg bool, args []string) {
 	g, ctx := errgroup.WithContext(context.Background())
 	g.SetLimit(16)
 	for i := range n {
-		name := args[1] + "/" + format.PlacementsName(time.Now().Add(-time.Minute), sha256.Sum256([]byte(strconv.Itoa(i))))
+		name := args[1] + "/" + format.PlacementsID{Vault: "offsite", Written: format.At(time.Now().Add(-time.Minute)),
+			Sum: sha256.Sum256([]byte(strconv.Itoa(i))), Hint: "00000000", Signature: make([]byte, 64)}.Name()
 		g.Go(func() error {
 			_, err := c.PutObject(ctx, b.name, name, strings.NewReader("junk"), 4, minio.PutObjectOptions{DisableContentSha256: true, SendContentMd5: true})
 			return err

@@ -184,9 +184,12 @@ func (r *reading) protections(ctx context.Context, points []browse.Point, all bo
 	}
 	if !all {
 		n := 0
-		for _, err := range r.vault.Reader.Versions(ctx, format.PrefixPlacements) {
+		for info, err := range r.vault.Reader.Versions(ctx, format.PrefixPlacements) {
 			if err != nil {
 				return nil, fmt.Errorf("list placements: %w", err)
+			}
+			if r.repo.VouchPlacements(info.Name) != nil {
+				continue // junk by its name, which nobody reads
 			}
 			if n++; n > fewObjects {
 				r.ui.remark("Locks were not read, as there are over %d objects under %s: add --read-locks, or use `holdfast verify --level locks`.", fewObjects, format.PrefixPlacements)

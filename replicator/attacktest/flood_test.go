@@ -237,7 +237,7 @@ func (a *arena) flood(t *testing.T, n int) {
 		at := time.Now().Add(-time.Minute)
 		names := []string{format.PointName("site", at, sum, noise(uint64(i), 64))}
 		if i%5 == 0 {
-			names = append(names, format.DescriptorName(i%2, sum, noise(uint64(i), 64)), format.PlacementsName(at, sum), format.PackName(sum), fmt.Sprintf("points/site/%d", i))
+			names = append(names, format.DescriptorName(i%2, sum, noise(uint64(i), 64)), format.PlacementsID{Vault: "offsite", Written: format.At(at), Sum: sum, Hint: format.KeyHint(noise(uint64(i), 32)), Signature: noise(uint64(i), 64)}.Name(), format.PackName(sum), fmt.Sprintf("points/site/%d", i))
 		}
 		for _, name := range names {
 			work <- name

@@ -50,7 +50,8 @@ func (a *arena) junk() ([]byte, format.Hash) {
 
 func (a *arena) placementsName(later time.Duration, sum format.Hash) (string, time.Time) {
 	at := time.Now().Add(later).UTC().Truncate(time.Second)
-	return format.PlacementsName(at, sum), at
+	id := format.PlacementsID{Vault: "offsite", Written: format.At(at), Sum: sum, Hint: format.KeyHint(a.found().Now().SigningKey), Signature: noise(uint64(a.serial), 64)}
+	return id.Name(), at
 }
 
 func junkEverywhere(ctx context.Context, a *arena) (out []try) {
@@ -180,9 +181,10 @@ func (a *arena) placements(signer ed25519.PrivateKey, lines []format.Placement) 
 	a.serial++
 	at := time.Now().UTC().Truncate(time.Second).Add(time.Duration(a.serial) * time.Second)
 	h := format.SegmentHeader{Format: format.Version, Repository: a.found().ID, Vault: "offsite", Written: format.At(at)}
-	plain := must(format.EncodePlacements(h, lines, func(m []byte) []byte { return attest.Sign(signer, attest.Placements, m) }))
-	s := a.seal(nil, plain)
-	return format.PlacementsName(at, s.Sum), s.Body
+	s := a.seal(nil, must(format.EncodePlacements(h, lines)))
+	id := format.PlacementsID{Vault: h.Vault, Written: h.Written, Sum: s.Sum, Hint: format.KeyHint(signer.Public().(ed25519.PublicKey))}
+	id.Signature = attest.Sign(signer, attest.Placements, id.Message(h.Repository))
+	return id.Name(), s.Body
 }
 
 // seal makes an object of one frame.

@@ -88,10 +88,13 @@ func (r *run) placements(ctx context.Context) error {
 }
 
 func (r *run) placement(ctx context.Context, name string, g group) error {
-	_, sum, err := format.ParsePlacementsName(name)
-	if err != nil {
-		r.find(repo.Tampered, name, format.Hash{}, "not the name of a placements object")
+	if err := r.o.Repository.VouchPlacements(name); err != nil {
+		r.find(repo.Tampered, name, format.Hash{}, "%v", err)
 		return nil
+	}
+	sum, err := format.ParseName(name)
+	if err != nil {
+		return err
 	}
 	if g.markers > 0 || g.versions > 1 {
 		if err := r.oddOnes(ctx, name, sum, format.MaxPack, g); err != nil {

@@ -89,8 +89,7 @@ func (b *bench) say(host *keys.HostKey, p format.Placement) string {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	plain, err := format.EncodePlacements(format.SegmentHeader{Repository: r.ID, Vault: b.vault.Name, Written: format.At(b.clock)}, []format.Placement{p},
-		func(m []byte) []byte { return attest.Sign(host.Signing, attest.Placements, m) })
+	plain, err := format.EncodePlacements(format.SegmentHeader{Repository: r.ID, Vault: b.vault.Name, Written: format.At(b.clock)}, []format.Placement{p})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -99,7 +98,19 @@ func (b *bench) say(host *keys.HostKey, p format.Placement) string {
 	if err := s.Close(); err != nil {
 		b.t.Fatal(err)
 	}
-	name := format.PlacementsName(b.clock, sha256.Sum256(frame))
+	name := b.placementsName(host, sha256.Sum256(frame))
 	b.plant(name, frame)
 	return name
+}
+
+// placementsName names a placements object that is signed with a host key.
+func (b *bench) placementsName(host *keys.HostKey, sum format.Hash) string {
+	b.t.Helper()
+	r, err := b.find("")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	id := format.PlacementsID{Vault: b.vault.Name, Written: format.At(b.clock.Truncate(time.Second)), Sum: sum, Hint: format.KeyHint(host.Public())}
+	id.Signature = attest.Sign(host.Signing, attest.Placements, id.Message(r.ID))
+	return id.Name()
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
@@ -76,7 +77,7 @@ func TestJunkIsReadFewTimes(t *testing.T) {
 		f := &flipping{Reader: b.store, prefix: format.PrefixPlacements}
 		b.vault.Read = f
 		b.again()
-		b.plant(format.PlacementsName(b.clock, c.sum), []byte("junk"))
+		b.plant(b.placementsName(b.host, c.sum), []byte("junk"))
 		for run, want := range c.reads {
 			f.opened = 0
 			b.again()
@@ -85,6 +86,84 @@ func TestJunkIsReadFewTimes(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestJunkByItsName: a placements object that no key of the repository signed in its name is never read, whatever it holds:
+// neither by a run, with or without its cache, nor by a check of it. That is so for an object of a later format version, too.
+func TestJunkByItsName(t *testing.T) {
+	b := newBench(t)
+	b.point("uploads")
+	other, err := keys.GenerateHostKey(keys.X25519)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := b.find("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := b.session().Encoder().Frame(nil, []byte("{\"format\":\"2\"}\n"))
+	id := format.PlacementsID{Vault: b.vault.Name, Written: format.At(b.clock.Truncate(time.Second)), Sum: sha256.Sum256(later), Hint: format.KeyHint(b.host.Public()), Signature: make([]byte, 64)}
+	names := []string{
+		id.Name(), b.placementsName(other, id.Sum), // a right hint without a signature, and another's signature
+		format.PrefixPlacements + b.vault.Name + "/20261123T080500Z-" + id.Sum.String() + ".zst",
+		format.PrefixPlacements + "20261123T080500Z-" + id.Sum.String() + ".zst",
+		format.PrefixPlacements + "newest",
+	}
+	f := &flipping{Reader: b.store, prefix: format.PrefixPlacements}
+	b.vault.Read = f
+	b.cacheDir = t.TempDir()
+	b.again()
+	honest := f.opened
+	for _, n := range names {
+		b.plant(n, later)
+	}
+	for range 2 {
+		b.cacheDir, f.opened = t.TempDir(), 0
+		b.again()
+		if f.opened != honest {
+			t.Errorf("%d placements objects were read among junk, %d without it", f.opened, honest)
+		}
+	}
+	for _, n := range names {
+		if err := r.CheckPlacements(t.Context(), f, store.Info{Ref: store.Ref{Name: n}}); err == nil {
+			t.Errorf("%s passes for placements", n)
+		}
+	}
+	if f.opened != honest {
+		t.Error("a check of junk read it")
+	}
+}
+
+// TestPlacementsOfAnotherName: a vault that was called otherwise before finds what it holds through what was written under
+// that name; the versions of another vault count for nothing.
+func TestPlacementsOfAnotherName(t *testing.T) {
+	b := newBench(t)
+	b.indexed()
+	want := b.packsKnown()
+	if want == 0 {
+		t.Fatal("no placements to find")
+	}
+	b.vault.Name, b.cacheDir = "renamed", t.TempDir()
+	if got := b.packsKnown(); got != want {
+		t.Errorf("%d objects are known under the new name, %d were under the old one", got, want)
+	}
+}
+
+// packsKnown counts the placements that a session knows once it has opened.
+func (b *bench) packsKnown() int {
+	b.t.Helper()
+	s := b.session()
+	n := 0
+	for p, err := range s.Cache().PlacementsUnder(b.vault.Name, format.PrefixMeta) {
+		if err != nil || p.Version == "" {
+			b.t.Fatal(p, err)
+		}
+		n++
+	}
+	if err := s.Close(); err != nil {
+		b.t.Fatal(err)
+	}
+	return n
 }
 
 // indexed stores an index segment.

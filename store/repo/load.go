@@ -51,8 +51,20 @@ type segment struct {
 // maxSegments is how many segments are put in order of arrival at once.
 const maxSegments = 50_000
 
-// loadPlacements reads the placements objects of the vault that the cache has not seen, in order of arrival.
+// loadPlacements reads the placements objects of the vault that the cache has not seen, in order of arrival. Where there are
+// none under the vault's own name it was called otherwise before, or is a copy of another: then what other vaults' placements
+// say is read, without the versions, which are another vault's.
 func (k *keeper) loadPlacements(ctx context.Context, r *Repository) error {
+	found, err := k.loadPlacementsUnder(ctx, r, format.PrefixPlacements+k.vault.Name+"/")
+	if err == nil && !found {
+		_, err = k.loadPlacementsUnder(ctx, r, format.PrefixPlacements)
+	}
+	return err
+}
+
+// loadPlacementsUnder reads those under a prefix, and tells whether there are any of the repository's. Junk is told by its
+// name and never read.
+func (k *keeper) loadPlacementsUnder(ctx context.Context, r *Repository, prefix string) (found bool, err error) {
 	var batch []segment
 	load := func() error {
 		slices.SortStableFunc(batch, func(a, b segment) int { return a.arrived.Compare(b.arrived) })
@@ -65,9 +77,9 @@ func (k *keeper) loadPlacements(ctx context.Context, r *Repository) error {
 		return nil
 	}
 	seen := ""
-	for info, err := range k.vault.Read.Versions(ctx, format.PrefixPlacements) {
+	for info, err := range k.vault.Read.Versions(ctx, prefix) {
 		if err != nil {
-			return fmt.Errorf("list placements: %w", err)
+			return found, fmt.Errorf("list placements: %w", err)
 		}
 		if last := len(batch) - 1; info.Name == seen {
 			if last >= 0 && batch[last].info.Name == info.Name && !info.DeleteMarker {
@@ -76,25 +88,26 @@ func (k *keeper) loadPlacements(ctx context.Context, r *Repository) error {
 			continue
 		}
 		seen = info.Name
-		if _, _, err := format.ParsePlacementsName(info.Name); err != nil {
-			k.report.send(Tampered, info.Name, "not the name of a placements object")
+		if err := r.VouchPlacements(info.Name); err != nil {
+			k.report.send(Tampered, info.Name, "%v", err)
 			continue
 		}
+		found = true
 		done, err := k.cache.Loaded(k.vault.Name, info.Name)
 		if err != nil {
-			return err
+			return found, err
 		}
 		if done {
 			continue
 		}
 		if len(batch) >= maxSegments {
 			if err := load(); err != nil {
-				return err
+				return found, err
 			}
 		}
 		batch = append(batch, segment{info, info.Modified})
 	}
-	return load()
+	return found, load()
 }
 
 func (k *keeper) loadPlacementsObject(ctx context.Context, r *Repository, g segment) error {
@@ -103,6 +116,11 @@ func (k *keeper) loadPlacementsObject(ctx context.Context, r *Repository, g segm
 	}
 	lines, got, err := r.placements(ctx, k.vault.Read, g, k.report)
 	if err == nil {
+		if !strings.HasPrefix(g.info.Name, format.PrefixPlacements+k.vault.Name+"/") {
+			for i := range lines {
+				lines[i].Version = ""
+			}
+		}
 		err = k.takeHearsay(append(lines, format.Placement{Name: g.info.Name, Version: got.Version, Size: got.Size}))
 	}
 	if err != nil && !errors.Is(err, errDistrusted) {
@@ -113,35 +131,57 @@ func (k *keeper) loadPlacementsObject(ctx context.Context, r *Repository, g segm
 
 // placements reads a placements object and proves it.
 func (r *Repository) placements(ctx context.Context, in store.Reader, g segment, report Report) ([]format.Placement, store.Info, error) {
-	at, sum, err := format.ParsePlacementsName(g.info.Name)
+	id, err := format.ParsePlacementsName(g.info.Name)
 	if err != nil {
 		return nil, store.Info{}, err
 	}
-	body, got, err := whole(ctx, in, g.info.Ref, sum, format.MaxPack, report)
+	w := &witness{repo: r, domain: attest.Placements, arrived: g.arrived}
+	if !w.verify(id.Message(r.ID), id.Signature) {
+		return nil, store.Info{}, w.word(format.ErrSignature)
+	}
+	body, got, err := whole(ctx, in, g.info.Ref, id.Sum, format.MaxPack, report)
 	if err != nil {
 		return nil, got, err
 	}
 	var lines []format.Placement
-	w := &witness{repo: r, domain: attest.Placements, arrived: g.arrived}
 	err = scanBytes(ctx, body, func(plain []byte) error {
-		h, some, err := format.DecodePlacements(plain, w.verify)
+		h, some, err := format.DecodePlacements(plain)
 		switch {
 		case err != nil:
 			return err
 		case h.Repository != r.ID:
 			return fmt.Errorf("placements of another repository: %w", format.ErrMalformed)
-		case !h.Written.Truncate(time.Second).Equal(at.Time):
-			return fmt.Errorf("written at %s, as it says itself: %w", h.Written.Format(time.RFC3339), format.ErrMalformed)
+		case h.Vault != id.Vault:
+			return fmt.Errorf("of vault %s, as it says itself: %w", h.Vault, format.ErrMalformed)
+		case !h.Written.Equal(id.Written.Time):
+			return fmt.Errorf("written at %s, as it says itself: %w", h.Written.Format(time.RFC3339Nano), format.ErrMalformed)
 		case len(lines)+len(some) > maxPlacementLines:
 			return fmt.Errorf("over %d placements in one object: %w", maxPlacementLines, format.ErrBounds)
 		}
 		lines = append(lines, some...)
 		return nil
 	})
-	if err = w.word(err); err != nil && !errors.Is(err, errDistrusted) {
+	if err != nil {
 		err = foreign{err}
 	}
 	return lines, got, err
+}
+
+// VouchPlacements tells a placements object of the repository from junk by its name alone: form and signature. Junk costs
+// no read.
+func (r *Repository) VouchPlacements(name string) error {
+	id, err := format.ParsePlacementsName(name)
+	if err != nil {
+		return fmt.Errorf("not the name of a placements object: %w", err)
+	}
+	signer := func(l Link) bool { return format.KeyHint(l.SigningKey) == id.Hint } // told without any arithmetic
+	if !slices.ContainsFunc(r.Chain, signer) {
+		return fmt.Errorf("no key of this repository signed it: %w", format.ErrSignature)
+	}
+	if ok, _ := r.signed(attest.Placements, id.Message(r.ID), id.Signature, time.Time{}); !ok {
+		return fmt.Errorf("no key of this repository signed it: %w", format.ErrSignature)
+	}
+	return nil
 }
 
 // foreign is what is wrong with bytes that have the hash in their name.
@@ -216,7 +256,7 @@ func (k *keeper) confirmLock(ctx context.Context, p format.Placement) error {
 	if err != nil || info.Size != p.Size {
 		return k.cache.Drop(k.vault.Name, p.Name) // it is looked for where it is needed
 	}
-	p.Mode, p.Until = string(got.Mode), format.At(got.Until)
+	p.Version, p.Mode, p.Until = info.Version, string(got.Mode), format.At(got.Until)
 	if got.Mode == store.ModeNone || got.Until.IsZero() {
 		return nil
 	}

@@ -124,7 +124,7 @@ func (s *Session) flushPlacements(ctx context.Context, k *keeper) error {
 func (s *Session) putPlacements(ctx context.Context, k *keeper, lines []format.Placement) error {
 	at := k.clock()
 	h := format.SegmentHeader{Format: format.Version, Kind: "placements", Repository: s.repo.ID, Vault: k.vault.Name, Written: format.At(at), Lines: len(lines)}
-	plain, err := format.EncodePlacements(h, lines, s.signer(attest.Placements))
+	plain, err := format.EncodePlacements(h, lines)
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,9 @@ func (s *Session) putPlacements(ctx context.Context, k *keeper, lines []format.P
 	if err != nil {
 		return err
 	}
-	name := format.PlacementsName(at, sealed.Sum)
+	id := format.PlacementsID{Vault: k.vault.Name, Written: h.Written, Sum: sealed.Sum, Hint: format.KeyHint(s.host.Public())}
+	id.Signature = s.signer(attest.Placements)(id.Message(s.repo.ID))
+	name := id.Name()
 	p, err := k.store(ctx, name, sealed.Body, sealed.Sum, s.until())
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package format
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -23,6 +24,7 @@ const (
 	maxName             = 40                 // bytes of a source's or vault's name
 	hashText            = 64                 // hexadecimal digits of a Hash
 	signatureText       = 128                // hexadecimal digits of a signature
+	hintText            = 8                  // hexadecimal digits of a KeyHint
 	signatureSize       = 64                 // bytes of an Ed25519 signature
 	maxDescriptorNumber = 999999             // highest number of a descriptor
 )
@@ -89,23 +91,69 @@ func DescriptorMessage(repository Hash, n int, h Hash) []byte {
 	return []byte(fmt.Sprintf("%s\n%06d\n%s\n", repository, n, h))
 }
 
-// PlacementsName names a placements object written at t.
-func PlacementsName(t time.Time, h Hash) string {
-	return PrefixPlacements + t.UTC().Format(stampLayout) + "-" + h.String() + ".zst"
+// PlacementsID is what the name of a placements object says. Only the signature makes it true.
+type PlacementsID struct {
+	Vault     string // the vault's name in the writer's configuration
+	Written   Time   // by the vault's clock, whole seconds
+	Sum       Hash   // SHA-256 of the stored bytes
+	Hint      string // which key signed: KeyHint of its public half
+	Signature []byte
 }
 
-// ParsePlacementsName gives time and hash of a placements object's name.
-func ParsePlacementsName(name string) (Time, Hash, error) {
+// Name gives the name itself.
+func (p PlacementsID) Name() string {
+	return PrefixPlacements + p.Vault + "/" + p.Written.UTC().Format(stampLayout) + "-" + p.Sum.String() + "-" + p.Hint + "-" + hex.EncodeToString(p.Signature) + ".zst"
+}
+
+// Message is what the signature in the name signs: four lines of text. So junk is rejected from its name alone, and what
+// was signed for one vault says nothing in another.
+func (p PlacementsID) Message(repository Hash) []byte {
+	return []byte(repository.String() + "\n" + p.Vault + "\n" + p.Written.UTC().Format(stampLayout) + "\n" + p.Sum.String() + "\n")
+}
+
+// ParsePlacementsName takes a placements object's name apart. It checks the form only: the caller verifies the signature
+// over Message.
+func ParsePlacementsName(name string) (PlacementsID, error) {
 	rest, ok := strings.CutPrefix(name, PrefixPlacements)
 	if !ok {
-		return Time{}, Hash{}, badName(name)
+		return PlacementsID{}, badName(name)
+	}
+	vault, rest, ok := strings.Cut(rest, "/")
+	if !ok || !ValidName(vault) {
+		return PlacementsID{}, badName(name)
 	}
 	t, rest, err := stampBefore(name, rest)
 	if err != nil {
-		return Time{}, Hash{}, err
+		return PlacementsID{}, err
 	}
-	h, err := hashBefore(name, rest, ".zst")
-	return t, h, err
+	rest, ok = strings.CutSuffix(rest, ".zst")
+	if !ok || len(rest) != hashText+1+hintText+1+signatureText || rest[hashText] != '-' || rest[hashText+1+hintText] != '-' {
+		return PlacementsID{}, badName(name)
+	}
+	p := PlacementsID{Vault: vault, Written: t, Hint: rest[hashText+1 : hashText+1+hintText]}
+	if p.Sum, err = ParseHash(rest[:hashText]); err != nil {
+		return PlacementsID{}, badName(name)
+	}
+	p.Signature, err = hex.DecodeString(rest[hashText+1+hintText+1:])
+	if err != nil || p.Name() != name || !isHint(p.Hint) {
+		return PlacementsID{}, badName(name)
+	}
+	return p, nil
+}
+
+// KeyHint tells in a name which public key signed it: the first digits of the key's SHA-256.
+func KeyHint(public []byte) string {
+	sum := Hash(sha256.Sum256(public))
+	return sum.String()[:hintText]
+}
+
+func isHint(s string) bool {
+	for i := range len(s) {
+		if unhex(s[i]) > 15 {
+			return false
+		}
+	}
+	return len(s) == hintText
 }
 
 // ParseName checks that name is exactly one of the names above and gives the SHA-256 in it. Points have ParsePointName.
@@ -125,8 +173,8 @@ func ParseName(name string) (Hash, error) {
 		_, h, _, err := ParseDescriptorName(name)
 		return h, err
 	case PrefixPlacements:
-		_, h, err := ParsePlacementsName(name)
-		return h, err
+		p, err := ParsePlacementsName(name)
+		return p.Sum, err
 	}
 	return Hash{}, badName(name)
 }

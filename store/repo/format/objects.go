@@ -78,8 +78,8 @@ type Commit struct {
 	Predecessors []Hash   `json:"predecessors,omitempty"` // IDs of the points this one follows, sorted
 }
 
-// SegmentHeader is the first line of an index segment or a placements object; the last line is {"signature":BASE64} over
-// all lines before it, newlines included.
+// SegmentHeader is the first line of an index segment or a placements object. An index segment ends with a line
+// {"signature":BASE64} over all lines before it, newlines included; a placements object is signed in its name.
 type SegmentHeader struct {
 	Format     string `json:"format"`
 	Kind       string `json:"kind"` // "index" or "placements"

@@ -81,12 +81,13 @@ func signedVectors(t *testing.T) []vector {
 
 	h := SegmentHeader{Format: Version, Kind: KindPlacements, Repository: hashOf("repository"), Vault: "offsite", Written: moment("2026-11-23T08:05:00Z"), Lines: 2}
 	ps := []Placement{{Name: PackName(hashOf("pack 1")), Version: "v\"1\xff", Size: 100, Mode: "compliance", Until: moment("2027-01-01T00:00:00Z")}, {Name: MetaName(hashOf("meta 1")), Size: 5, Index: true}}
-	p := bytesOf(EncodePlacements(h, ps, signer(attest.Placements)))
-	out = append(out, vector{path: "placements/two", comment: "plain form of a placements object", headers: keyHeaders("plain-name-time: 20261123T080500Z"), body: p, value: ps})
-	out = append(out, vector{path: "placements/none", comment: "no lines", headers: keyHeaders(), body: bytesOf(EncodePlacements(h, nil, signer(attest.Placements)))})
+	p := bytesOf(EncodePlacements(h, ps))
+	out = append(out, vector{path: "placements/two", comment: "plain form of a placements object", headers: keyHeaders("name: "+signedPlacements(moment("2026-11-23T08:05:00Z").Time, sha256.Sum256(p)).Name()), body: p, value: ps})
+	out = append(out, vector{path: "placements/none", comment: "no lines", body: bytesOf(EncodePlacements(h, nil))})
 	refuse("placements/refuse-newer", "of another format version", p, `"1-draft"`, `"1"`, ErrNewer)
-	refuse("placements/refuse-signature", "changed after it was signed", p, `"size":5`, `"size":6`, ErrSignature)
-	refuse("placements/refuse-cut", "cut short within the signature line", p, `{"signature":"`, "", ErrMalformed)
+	refuse("placements/refuse-lines", "fewer lines than it says", p, `"lines":2`, `"lines":3`, ErrMalformed)
+	refuse("placements/refuse-cut", "cut short within the last line", p, "true}\n", "true", ErrMalformed)
+	refuse("placements/refuse-signed", "a signature line, which drafts had", p, "true}\n", "true}\n{\"signature\":\"\"}\n", ErrMalformed)
 
 	h.Kind, h.Vault = KindIndex, ""
 	ls := []IndexLine{{ID: hashOf("id"), Pack: hashOf("pack 1"), Frame: Frame{0, 321, 1000}, At: 88, Size: 12}, {ID: hashOf("id 2"), Pack: hashOf("pack 1"), Frame: Frame{0, 321, 1000}, Size: 88}}

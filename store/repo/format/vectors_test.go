@@ -111,11 +111,11 @@ func codecs() map[string]func(body []byte) (value any, again []byte, err error) 
 			return d, again, err
 		},
 		"placements": func(b []byte) (any, []byte, error) {
-			h, lines, err := DecodePlacements(b, verifier(attest.Placements))
+			h, lines, err := DecodePlacements(b)
 			if err != nil {
 				return nil, nil, err
 			}
-			again, err := EncodePlacements(h, lines, signer(attest.Placements))
+			again, err := EncodePlacements(h, lines)
 			return lines, again, err
 		},
 		"index": func(b []byte) (any, []byte, error) {
@@ -509,8 +509,10 @@ func keyHeaders(extra ...string) []string {
 func tableVectors(t *testing.T) []vector {
 	h := hashOf("x")
 	at := time.Date(2026, 11, 23, 8, 5, 0, 999, time.UTC)
+	pub := seed().Public().(ed25519.PublicKey)
 	var names bytes.Buffer
-	for _, n := range []string{PackName(h), MetaName(h), NeedsName(h), HostKeyName(h), DescriptorName(0, h, nil), DescriptorName(12, h, bytes.Repeat([]byte{0xab}, 64)), PlacementsName(at, h)} {
+	placements := signedPlacements(at, h).Name()
+	for _, n := range []string{PackName(h), MetaName(h), NeedsName(h), HostKeyName(h), DescriptorName(0, h, nil), DescriptorName(12, h, bytes.Repeat([]byte{0xab}, 64)), placements} {
 		got, err := ParseName(n)
 		if err != nil || got != h {
 			t.Fatalf("%s: %v", n, err)
@@ -525,8 +527,9 @@ func tableVectors(t *testing.T) []vector {
 	s := h.String()
 	for _, n := range []string{
 		"packs/" + s + ".age", "packs/00/" + s + ".age", PackName(h) + "/", "/" + PackName(h), strings.ToUpper(PackName(h)), strings.Replace(PackName(h), ".age", ".zst", 1),
-		"keys/" + s[:2] + "/" + s + ".age", "descriptors/0-" + s + ".json", "descriptors/+00001-" + s + ".json", "descriptors/000001-" + s + ".json", "descriptors/000000-" + s + "-" + strings.Repeat("ab", 64) + ".json", "placements/20261323T080500Z-" + s + ".zst",
-		"placements/20261123T080500.5Z-" + s + ".zst", strings.Replace(point, "web-1", "Web", 1), strings.Replace(point, "web-1", "..", 1), point[:len(point)-2], strings.ToUpper(point), "reports/x", "packs", "meta", "keys", "points",
+		"keys/" + s[:2] + "/" + s + ".age", "descriptors/0-" + s + ".json", "descriptors/+00001-" + s + ".json", "descriptors/000001-" + s + ".json", "descriptors/000000-" + s + "-" + strings.Repeat("ab", 64) + ".json", "placements/20261123T080500Z-" + s + ".zst",
+		strings.Replace(placements, "20261123", "20261323", 1), strings.Replace(placements, "0500Z", "0500.5Z", 1), strings.Replace(placements, "offsite/", "", 1), strings.Replace(placements, "offsite", "Off", 1),
+		strings.Replace(placements, ".zst", "", 1), strings.Replace(placements, KeyHint(pub), strings.ToUpper(KeyHint(pub)), 1), strings.Replace(placements, "-"+KeyHint(pub), "", 1), strings.Replace(point, "web-1", "Web", 1), strings.Replace(point, "web-1", "..", 1), point[:len(point)-2], strings.ToUpper(point), "reports/x", "packs", "meta", "keys", "points",
 	} {
 		if storedName(n) == nil {
 			t.Fatalf("%s is taken for a name", n)
@@ -548,6 +551,13 @@ func tableVectors(t *testing.T) []vector {
 		{path: "cut/cuts", comment: "a line each, TAB between: key in hex, domain, k in hex, cut hash in hex", body: cuts.Bytes()},
 		{path: "cut/chunk-id", comment: "chunk key in hex, TAB, SHA-256 of the content, TAB, chunk ID", body: fmt.Appendf(nil, "%x\t%s\t%x\n", chunkKey, h, attest.ChunkID(chunkKey, h))},
 	}
+}
+
+// signedPlacements is a placements object's name, signed for the repository of the vectors.
+func signedPlacements(at time.Time, sum Hash) PlacementsID {
+	id := PlacementsID{Vault: "offsite", Written: At(at), Sum: sum, Hint: KeyHint(seed().Public().(ed25519.PublicKey))}
+	id.Signature = signer(attest.Placements)(id.Message(hashOf("repository")))
+	return id
 }
 
 // A signer without a key cannot produce an object that looks signed.
