@@ -149,6 +149,51 @@ func TestPlacementsOfAnotherName(t *testing.T) {
 	}
 }
 
+// TestReplayedFromAnotherVault: what was signed for another vault is not read where this one has its own, and the name says
+// which it was signed for: it cannot be moved.
+func TestReplayedFromAnotherVault(t *testing.T) {
+	b := newBench(t)
+	b.indexed()
+	forged := format.Placement{Name: format.PackName(format.Hash{9}), Version: "v9", Size: 5}
+	own := b.vault.Name
+	b.vault.Name = "elsewhere"
+	name := b.say(b.host, forged)
+	b.vault.Name = own
+	moved := strings.Replace(name, "elsewhere", own, 1)
+	f := &flipping{Reader: b.store, prefix: name}
+	b.vault.Read, b.cacheDir = f, t.TempDir()
+	body := b.body(name)
+	b.plant(moved, body)
+	b.saw(repo.Tampered, "")
+	s := b.session()
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if _, ok, err := s.Size(forged.Name); ok || err != nil || f.opened > 0 {
+		t.Errorf("another vault's placement counts: %v %v, read %d times", ok, err, f.opened)
+	}
+	if !b.saw(repo.Tampered, moved) {
+		t.Error("the moved placements object was not reported")
+	}
+}
+
+// body reads what the store has under a name.
+func (b *bench) body(name string) []byte {
+	b.t.Helper()
+	r, err := b.store.Open(b.t.Context(), store.Ref{Name: name}, 0, -1)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	out, err := io.ReadAll(r)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return out
+}
+
 // packsKnown counts the placements that a session knows once it has opened.
 func (b *bench) packsKnown() int {
 	b.t.Helper()

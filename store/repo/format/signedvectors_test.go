@@ -82,7 +82,7 @@ func signedVectors(t *testing.T) []vector {
 	h := SegmentHeader{Format: Version, Kind: KindPlacements, Repository: hashOf("repository"), Vault: "offsite", Written: moment("2026-11-23T08:05:00Z"), Lines: 2}
 	ps := []Placement{{Name: PackName(hashOf("pack 1")), Version: "v\"1\xff", Size: 100, Mode: "compliance", Until: moment("2027-01-01T00:00:00Z")}, {Name: MetaName(hashOf("meta 1")), Size: 5, Index: true}}
 	p := bytesOf(EncodePlacements(h, ps))
-	out = append(out, vector{path: "placements/two", comment: "plain form of a placements object", headers: keyHeaders("name: "+signedPlacements(moment("2026-11-23T08:05:00Z").Time, sha256.Sum256(p)).Name()), body: p, value: ps})
+	out = append(out, vector{path: "placements/two", comment: "plain form of a placements object", headers: keyHeaders("name: " + signedPlacements(moment("2026-11-23T08:05:00Z").Time, sha256.Sum256(p)).Name()), body: p, value: ps})
 	out = append(out, vector{path: "placements/none", comment: "no lines", body: bytesOf(EncodePlacements(h, nil))})
 	refuse("placements/refuse-newer", "of another format version", p, `"1-draft"`, `"1"`, ErrNewer)
 	refuse("placements/refuse-lines", "fewer lines than it says", p, `"lines":2`, `"lines":3`, ErrMalformed)
