@@ -54,7 +54,7 @@ var drivers = []string{"store/s3store", "store/dirstore", "store/memstore", "rep
 // homes are the only places whose production code may import what is named, by prefix.
 var homes = map[string][]string{
 	"github.com/minio/minio-go/":              {"store/s3store", "store/storetest/servers"},
-	"github.com/aws/":                         {"replicator/source/s3", "replicator/source/ebs", "replicator/source/ec2", "replicator/ebsdirect", "replicator/restore", "cmd/holdfast/internal/credentials"},
+	"github.com/aws/":                         {"replicator/awsclient", "replicator/source/s3", "replicator/source/ebs", "replicator/source/ec2", "replicator/ebsdirect", "replicator/restore", "cmd/holdfast/internal/credentials"},
 	"github.com/klauspost/compress":           {"store/repo/pack"},
 	"github.com/cockroachdb/":                 {"store/repo/cache"},
 	"go.etcd.io/bbolt":                        {"store/repo", "replicator", "cmd"},

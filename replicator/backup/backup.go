@@ -99,10 +99,16 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	before := o.Session.Vaults()
 	var read int64    // from the source, by tries that came to nothing as well
 	var gone []string // stored objects that no vault could give
+	sorting := false  // the source was found not to list in order
 	for try := 1; ; try++ {
 		res, n, err := attempt(ctx, o, before, gone)
 		read += n
 		var lost *repo.LostError
+		if errors.Is(err, source.ErrOrder) && !sorting {
+			sorting = true // from now on it does; what was stored is found again
+			o.Progress.reset()
+			continue
+		}
 		if err == nil {
 			res.BytesRead = read
 			return res, nil
@@ -137,13 +143,27 @@ func attempt(ctx context.Context, o Options, before []repo.VaultResult, gone []s
 	}
 	if err := e.readSource(ctx); err != nil {
 		err = fmt.Errorf("source %s: %w", o.Name, err)
-		if isLost(err) { // it begins again and finds what was stored; so shall others
+		if isLost(err) || errors.Is(err, source.ErrOrder) { // it begins again and finds what was stored; so shall others
 			err = errors.Join(err, e.index.flush(ctx, e.s))
 		}
 		return nil, e.stats.read.Load(), err
 	}
 	res, err = e.finish(ctx)
+	e.tellHabits()
 	return res, e.stats.read.Load(), err
+}
+
+// tellHabits says which settings would tell the run what it found out by itself.
+func (e *engine) tellHabits() {
+	h, ok := e.view.(source.Habits)
+	if !ok || e.o.Remark == nil {
+		return
+	}
+	for _, h := range h.Habits() {
+		if h.Setting != "" {
+			e.o.Remark(h.Name, h.Text+"; write `"+h.Setting+"` into the source's configuration")
+		}
+	}
 }
 
 // engine is one run of one source.

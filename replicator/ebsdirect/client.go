@@ -22,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 	"github.com/holdfast-backup/holdfast/store"
 )
 
@@ -85,6 +86,7 @@ func New(o Options) (*Client, error) {
 	opts := ebs.Options{
 		Region:      o.Region,
 		Credentials: Credentials(o.Credentials),
+		APIOptions:  awsclient.Stack("GetSnapshotBlock"),
 		HTTPClient: &http.Client{
 			Transport:     &paced{next: rt, paces: c.pace, timeout: o.TryTimeout},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -126,6 +128,8 @@ func NewTransport(connections int, answer time.Duration) *http.Transport {
 		DisableCompression:    true,
 		ReadBufferSize:        64 << 10,
 		WriteBufferSize:       64 << 10,
+
+		MaxResponseHeaderBytes: awsclient.MaxHeaders,
 	}
 }
 

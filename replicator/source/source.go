@@ -95,8 +95,29 @@ type Remarks interface {
 	Remarks() []Remark
 }
 
+// Habit is a way in which a source's server differs from what most do, and that was met while it was read.
+type Habit struct {
+	Name    string // short, stable: if-match
+	Setting string // the line of the configuration that says so; empty where nothing has to be set
+	Text    string // what it is and what comes of it, a sentence for people
+}
+
+// Habits is what a View may implement beside: the habits of its server that were met so far.
+type Habits interface {
+	Habits() []Habit
+}
+
+// Trier is what a View may implement beside: looking for all habits of its server by reading a little.
+type Trier interface {
+	Try(ctx context.Context) error
+}
+
 // Remark says something of the entry of a key, or of the source by its URL, in one sentence for people.
 type Remark struct{ Key, Text string }
+
+// ErrOrder: the source was found not to list in order when part of the list was used already. It knows that now: begin
+// again, and the list comes in order.
+var ErrOrder = errors.New("not listed in the order of its keys")
 
 // Errors of Open, Complete and of the streams Open gives. They concern one entry; the engine goes on with the others.
 var (

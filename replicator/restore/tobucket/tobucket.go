@@ -31,6 +31,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 	"github.com/holdfast-backup/holdfast/replicator/restore"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
@@ -111,15 +112,14 @@ func (t *Target) connect() {
 			// Bodies are large: a small write buffer costs a system call for every 4 KiB.
 			TLSHandshakeTimeout: 15 * time.Second, ResponseHeaderTimeout: 5 * time.Minute, IdleConnTimeout: 30 * time.Second,
 			MaxIdleConns: o.Connections, MaxIdleConnsPerHost: o.Connections, WriteBufferSize: 64 << 10, DisableCompression: true,
+			MaxResponseHeaderBytes: awsclient.MaxHeaders,
 		}
-		client = &http.Client{
-			Transport:     t.own,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}
+		client = awsclient.Client(t.own)
 	}
+	keys := awsclient.NewKeys(o.Credentials)
 	opts := s3.Options{
 		Region: o.Region, UsePathStyle: o.PathStyle, HTTPClient: client,
-		Credentials: aws.NewCredentialsCache(provider{o.Credentials}, func(c *aws.CredentialsCacheOptions) { c.ExpiryWindow = 5 * time.Minute }),
+		Credentials: keys, APIOptions: append(awsclient.Stack("GetObject"), keys.Stack),
 		Retryer: retry.NewStandard(func(r *retry.StandardOptions) {
 			r.MaxAttempts, r.MaxBackoff, r.RateLimiter = attempts, o.MaxBackoff, ratelimit.None
 			r.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(notTrusted)}, r.Retryables...)
@@ -146,26 +146,14 @@ func notTrusted(err error) aws.Ternary {
 	return aws.UnknownTernary
 }
 
-// provider gives the SDK our credentials.
-type provider struct{ get store.CredentialsFunc }
-
-// Retrieve implements aws.CredentialsProvider.
-func (p provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	c, err := p.get(ctx)
-	if err != nil {
-		return aws.Credentials{}, fmt.Errorf("%w: %w", store.ErrCredentials, err)
-	}
-	return aws.Credentials{
-		AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken,
-		CanExpire: !c.Expires.IsZero(), Expires: c.Expires, Source: "holdfast",
-	}, nil
-}
-
 // reason finds out why a HEAD was refused, whose answer has no body and so no code: a listing is refused in words.
 func (t *Target) reason(ctx context.Context, cause error) error {
 	_, err := t.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &t.o.Bucket, MaxKeys: aws.Int32(1)})
 	if err == nil {
 		return cause
+	}
+	if to := awsclient.Elsewhere(err); to != "" {
+		return fmt.Errorf("%w; %s", err, to)
 	}
 	switch code(err) {
 	case "NoSuchBucket":

@@ -19,6 +19,7 @@ import (
 	"github.com/aws/smithy-go"
 	"golang.org/x/time/rate"
 
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 	"github.com/holdfast-backup/holdfast/replicator/ebsdirect"
 )
 
@@ -53,12 +54,12 @@ func (s *Source) connect() {
 	if s.o.Endpoint != "" {
 		base = aws.String(s.o.Endpoint)
 	}
-	keys := ebsdirect.Credentials(s.o.Credentials)
+	keys, limits := ebsdirect.Credentials(s.o.Credentials), awsclient.Stack()
 	s.clients = clients{
-		ec2:     ec2.New(ec2.Options{Region: s.o.Region, BaseEndpoint: base, Credentials: keys, HTTPClient: hc, Retryer: again}),
-		scaling: autoscaling.New(autoscaling.Options{Region: s.o.Region, BaseEndpoint: base, Credentials: keys, HTTPClient: hc, Retryer: again}),
+		ec2:     ec2.New(ec2.Options{Region: s.o.Region, BaseEndpoint: base, Credentials: keys, HTTPClient: hc, Retryer: again, APIOptions: limits}),
+		scaling: autoscaling.New(autoscaling.Options{Region: s.o.Region, BaseEndpoint: base, Credentials: keys, HTTPClient: hc, Retryer: again, APIOptions: limits}),
 		elb: elasticloadbalancingv2.New(elasticloadbalancingv2.Options{
-			Region: s.o.Region, BaseEndpoint: base, Credentials: keys, HTTPClient: hc, Retryer: again,
+			Region: s.o.Region, BaseEndpoint: base, Credentials: keys, HTTPClient: hc, Retryer: again, APIOptions: limits,
 		}),
 	}
 }

@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
@@ -111,6 +114,12 @@ func (v *view) listError(ctx context.Context, err error) error {
 	if errors.As(err, new(*tls.CertificateVerificationError)) {
 		return fmt.Errorf("%s: %w", what, err)
 	}
+	if errors.Is(err, awsclient.ErrAnswer) || notHTTP(err) {
+		return fmt.Errorf("%s: %w; check that an S3 server answers at the endpoint in the source's URL", what, err)
+	}
+	if to := awsclient.Elsewhere(err); to != "" {
+		return fmt.Errorf("%s: %w; %s", what, err, to)
+	}
 	if errors.As(err, &parse) {
 		return wrap(what, store.ErrTransient, "", err)
 	}
@@ -124,9 +133,11 @@ func (v *view) listError(ctx context.Context, err error) error {
 		if v.s.all() {
 			right = "s3:ListBucketVersions"
 		}
-		return wrap(what, store.ErrDenied, "grant the source's credentials "+right+" on the bucket "+v.s.o.Bucket, err)
-	case a.status/100 == 3:
-		return fmt.Errorf("%s: the bucket is in another region: %w; set region in the source's URL", what, err)
+		hint := "grant the source's credentials " + right + " on the bucket " + v.s.o.Bucket
+		if v.payer() == "" {
+			hint += ", or set requester_pays: true if its owner has the requester pay"
+		}
+		return wrap(what, store.ErrDenied, hint, err)
 	case a.status == http.StatusNotFound:
 		return wrap(what, store.ErrNotFound, "check the bucket's name, the endpoint and the region in the source's URL", err)
 	}
@@ -145,12 +156,30 @@ func (v *view) objectError(ctx context.Context, op string, e *format.Entry, err 
 		u := &source.Unreadable{Key: e.Key, Reason: archived(e, err), Accepted: v.s.o.Archived == "record", Err: err}
 		return u
 	case "PreconditionFailed":
+		if v.s.o.IfMatch != nil && *v.s.o.IfMatch && v.s.facts.has(noCondition) {
+			return unreadable("the server refuses the ETag that it lists (412); set if_match: false")
+		}
 		return fmt.Errorf("%s: %w", what, source.ErrChanged)
 	case "NoSuchKey", "NoSuchVersion":
 		return fmt.Errorf("%s: %w", what, source.ErrGone)
 	}
 	if strings.HasPrefix(a.code, "KMS.") {
 		return unreadable("KMS key cannot be used (" + a.code + ")")
+	}
+	switch {
+	case ctx.Err() != nil:
+	case errors.Is(err, awsclient.ErrAnswer):
+		return unreadable("the server's answer is endless")
+	case notHTTP(err):
+		return unreadable("the server's answer is not HTTP that can be read")
+	case a.status/100 == 2:
+		return unreadable("the server's answer cannot be read")
+	case a.status/100 == 3:
+		u := &source.Unreadable{Key: e.Key, Reason: fmt.Sprintf("server error (%d)", a.status), Err: err}
+		if to := awsclient.Elsewhere(err); to != "" {
+			u.Reason, u.Err = "the server sends its readers elsewhere", fmt.Errorf("%w; %s", err, to)
+		}
+		return u
 	}
 	if g := v.general(ctx, what, err); g != nil {
 		return g
@@ -170,6 +199,23 @@ func (v *view) objectError(ctx context.Context, op string, e *format.Entry, err 
 		return unreadable("server error (" + a.code + ")")
 	}
 	return unreadable(fmt.Sprintf("server error (%d)", a.status))
+}
+
+// notHTTP reports whether err is an answer that is not what HTTP allows, or goes beyond what is read of it. The standard
+// library has no types for these errors.
+func notHTTP(err error) bool {
+	return hopeless(err) || wireSays(err, "bad Content-Length", "malformed HTTP", "malformed MIME header", "suspiciously long trailer")
+}
+
+// hopeless reports whether err is an answer that will not be another one the next time: endless headers, or a transfer
+// encoding that nobody asked for.
+func hopeless(err error) bool {
+	return wireSays(err, "server response headers exceeded", "unsupported transfer encoding", "too many transfer encodings")
+}
+
+func wireSays(err error, signs ...string) bool {
+	sent, ok := errors.AsType[*url.Error](err)
+	return ok && slices.ContainsFunc(signs, func(s string) bool { return strings.Contains(sent.Err.Error(), s) })
 }
 
 // archived says which cold storage an object is in.

@@ -2,6 +2,7 @@ package s3source
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/md5"
 	"encoding/hex"
@@ -31,8 +32,20 @@ type fake struct {
 	items []fakeItem // by key bytes, newest first
 	page  int
 	plain bool // do not follow encoding-type=url
-	hook  func(w http.ResponseWriter, r *http.Request, key string) bool
-	log   []string
+	parts bool // ETags are those of uploads in parts
+
+	// Habits of other servers.
+	given        func(etag string) string      // the ETag of answers, if it is another than the listed one
+	retag        func(key, etag string) string // ETags that are no MD5s
+	next         string                        // the element of a listing that says where it goes on; empty: none
+	noStartAfter bool
+	noMarker     bool
+	noMaxKeys    bool
+	inclusive    bool   // goes on with the key after which it was asked to
+	yes          string // for true
+	order        func(a, b string) int
+	hook         func(w http.ResponseWriter, r *http.Request, key string) bool
+	log          []string
 }
 
 type fakeItem struct {
@@ -41,16 +54,51 @@ type fakeItem struct {
 	marker       bool
 	header       http.Header
 	at           time.Time
+	again        bool // touched
 }
 
-func (i *fakeItem) etag() string {
-	sum := md5.Sum(i.body)
+// tagOf is the listed ETag of an object.
+func (f *fake) tagOf(it *fakeItem) string {
+	if f.retag != nil {
+		return f.retag(it.key, f.tag(it.body))
+	}
+	return f.tag(it.body)
+}
+
+// tag is the ETag of content.
+func (f *fake) tag(body []byte) string {
+	sum := md5.Sum(body)
+	if f.parts {
+		return hex.EncodeToString(sum[:]) + "-2"
+	}
 	return hex.EncodeToString(sum[:])
+}
+
+func newBareFake() *fake {
+	return &fake{page: 1000, next: "NextContinuationToken", yes: "true", order: strings.Compare}
+}
+
+// touch gives an object another time, as one that is written again.
+func (f *fake) touch(key string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range f.items {
+		if f.items[i].key == key {
+			f.items[i].at = f.items[i].at.Add(time.Second)
+			f.items[i].again = true
+		}
+	}
+}
+
+func (f *fake) touched(key string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.ContainsFunc(f.items, func(i fakeItem) bool { return i.key == key && i.again })
 }
 
 func newFake(t testing.TB) (*fake, Options) {
 	t.Helper()
-	f := &fake{page: 1000}
+	f := newBareFake()
 	srv := httptest.NewServer(f)
 	t.Cleanup(srv.Close)
 	return f, Options{
@@ -68,10 +116,7 @@ func (f *fake) put(key string, body []byte, header ...string) {
 	}
 	f.items = append(f.items, fakeItem{key: key, version: fmt.Sprintf("v%08d", len(f.items)), body: body, header: h, at: time.Now().Add(-time.Hour)})
 	slices.SortStableFunc(f.items, func(a, b fakeItem) int {
-		if a.key == b.key {
-			return strings.Compare(b.version, a.version)
-		}
-		return strings.Compare(a.key, b.key)
+		return cmp.Or(f.order(a.key, b.key), strings.Compare(b.version, a.version))
 	})
 }
 
@@ -106,14 +151,20 @@ func (f *fake) get(w http.ResponseWriter, r *http.Request, key, version string) 
 		if it.key != key || (version != "" && it.version != version) {
 			continue
 		}
-		if m := r.Header.Get("If-Match"); m != "" && strings.Trim(m, `"`) != it.etag() {
+		if m := r.Header.Get("If-Match"); m != "" && strings.Trim(m, `"`) != f.tagOf(it) {
 			refuse(w, http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
 			return
 		}
 		for k, v := range it.header {
 			w.Header()[k] = v
 		}
-		w.Header().Set("ETag", `"`+it.etag()+`"`)
+		etag := f.tagOf(it)
+		if f.given != nil {
+			etag = f.given(etag)
+		}
+		if etag != "" {
+			w.Header().Set("ETag", `"`+etag+`"`)
+		}
 		http.ServeContent(w, r, "", it.at, bytes.NewReader(it.body))
 		return
 	}
@@ -130,10 +181,16 @@ func refuse(w http.ResponseWriter, status int, code, message string) {
 func (f *fake) list(w http.ResponseWriter, q url.Values) {
 	versions := q.Has("versions")
 	limit := f.page
-	if n, err := strconv.Atoi(q.Get("max-keys")); err == nil {
+	if n, err := strconv.Atoi(q.Get("max-keys")); err == nil && !f.noMaxKeys {
 		limit = min(limit, n)
 	}
 	after, afterVersion := q.Get("start-after"), ""
+	if f.noStartAfter {
+		after = ""
+	}
+	if q.Get("list-type") == "" && !versions && !f.noMarker {
+		after = q.Get("marker")
+	}
 	if t := q.Get("continuation-token"); t != "" {
 		raw, _ := hex.DecodeString(t)
 		after = string(raw)
@@ -153,7 +210,8 @@ func (f *fake) list(w http.ResponseWriter, q url.Values) {
 		if !versions && (it.marker || i > 0 && f.items[i-1].key == it.key) {
 			continue
 		}
-		if !strings.HasPrefix(it.key, q.Get("prefix")) || it.key < after || (it.key == after && (afterVersion == "" || it.version >= afterVersion)) {
+		if !strings.HasPrefix(it.key, q.Get("prefix")) ||
+			after != "" && f.order(it.key, after) < 0 || (it.key == after && !f.inclusive && after != "" && (afterVersion == "" || it.version >= afterVersion)) {
 			continue
 		}
 		if n == limit {
@@ -174,13 +232,20 @@ func (f *fake) list(w http.ResponseWriter, q url.Values) {
 			class = "STANDARD"
 		}
 		fmt.Fprintf(&b, "<%s><Key>%s</Key><VersionId>%s</VersionId><LastModified>%s</LastModified><ETag>&quot;%s&quot;</ETag><Size>%d</Size><StorageClass>%s</StorageClass></%s>",
-			kind, encode(it.key), it.version, it.at.UTC().Format("2006-01-02T15:04:05.000Z"), it.etag(), len(it.body), class, kind)
+			kind, encode(it.key), it.version, it.at.UTC().Format("2006-01-02T15:04:05.000Z"), f.tagOf(it), len(it.body), class, kind)
 	}
 	name := "ListBucketResult"
 	if versions {
 		name = "ListVersionsResult"
 	}
-	next := "<NextContinuationToken>" + hex.EncodeToString([]byte(last)) + "</NextContinuationToken>"
+	next := ""
+	switch f.next {
+	case "":
+	case "NextMarker":
+		next = "<NextMarker>" + encode(last) + "</NextMarker>"
+	default:
+		next = "<NextContinuationToken>" + hex.EncodeToString([]byte(last)) + "</NextContinuationToken>"
+	}
 	if versions {
 		next = "<NextKeyMarker>" + encode(last) + "</NextKeyMarker><NextVersionIdMarker>" + lastVersion + "</NextVersionIdMarker>"
 	}
@@ -190,7 +255,7 @@ func (f *fake) list(w http.ResponseWriter, q url.Values) {
 	if !more {
 		next = ""
 	}
-	fmt.Fprintf(w, "<?xml version=\"1.0\"?>\n<%s>%s<IsTruncated>%v</IsTruncated>%s%s</%s>", name, encoding, more, next, b.String(), name) //nolint:errcheck // test
+	fmt.Fprintf(w, "<?xml version=\"1.0\"?>\n<%s>%s<IsTruncated>%s</IsTruncated>%s%s</%s>", name, encoding, map[bool]string{true: f.yes, false: "false"}[more], next, b.String(), name) //nolint:errcheck // test
 }
 
 // xmlText writes a key as Go servers do that know no other way.

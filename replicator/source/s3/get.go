@@ -2,10 +2,12 @@ package s3source
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
@@ -71,24 +74,126 @@ func (v *view) openSmall(ctx context.Context, e *format.Entry) (io.ReadCloser, e
 	}
 }
 
-// openStream begins a read of n bytes from off, and completes e if off is 0.
+// form is a way to ask for content. Servers and fronts that unpack what is stored compressed leave it alone if gzip is
+// accepted; a range is always one of what is stored, and says how long that is.
+type form struct {
+	encoding string
+	ranged   bool
+}
+
+// forms are the ways to ask for a whole object, the one that will most probably do first.
+func (v *view) forms(size int64) []form {
+	plain, gzip, ranged := form{encoding: "identity"}, form{encoding: "gzip"}, form{encoding: "identity", ranged: true}
+	var out []form
+	switch {
+	case v.s.facts.has(unpacked):
+		out = []form{gzip, plain, ranged}
+	case v.s.facts.has(noLength):
+		out = []form{ranged, plain, gzip}
+	default:
+		out = []form{plain, gzip, ranged}
+	}
+	if size == 0 {
+		out = slices.DeleteFunc(out, func(f form) bool { return f.ranged })
+	}
+	return out
+}
+
+// openStream begins a read of n bytes from off, and completes e if off is 0. A whole object is asked for in one form after
+// the other until an answer is as long as what was listed.
 func (v *view) openStream(ctx context.Context, e *format.Entry, off, n int64) (*stream, error) {
-	st := &stream{v: v, parent: ctx, e: *e, off: off, end: off + n}
-	st.whole = off == 0 && n == e.Size
+	if off > 0 || n < e.Size {
+		st, err := v.openForm(ctx, e, off, n, form{encoding: "identity", ranged: true})
+		if err != nil {
+			return nil, err
+		}
+		return st.completing(ctx, e)
+	}
+	var other *otherLength
+	var unsaid *form
+	for i, f := range v.forms(e.Size) {
+		st, err := v.openForm(ctx, e, off, n, f)
+		switch {
+		case errors.As(err, &other):
+			continue
+		case err != nil && i > 0 && !errors.Is(err, source.ErrChanged) && !errors.Is(err, source.ErrGone) && ctx.Err() == nil:
+			continue // what a server makes of ranges and encodings tells nothing about the object
+		case err != nil:
+			return nil, err
+		case st.silent:
+			if unsaid == nil && st.check != nil {
+				unsaid = &f
+			}
+			_ = st.Close()
+			other = cmp.Or(other, &otherLength{got: -1})
+			continue
+		}
+		if i > 0 {
+			v.s.facts.learn(map[bool]habit{true: noLength, false: unpacked}[f.ranged])
+		}
+		return st.completing(ctx, e)
+	}
+	if unsaid == nil {
+		return nil, other.unreadable(e)
+	}
+	// Nobody says how long it is, but its checksum will say whether this is it.
+	st, err := v.openForm(ctx, e, off, n, *unsaid)
+	if err != nil {
+		return nil, err
+	}
+	return st.completing(ctx, e)
+}
+
+// openForm begins a read in one form.
+func (v *view) openForm(ctx context.Context, e *format.Entry, off, n int64, f form) (*stream, error) {
+	st := &stream{v: v, parent: ctx, e: *e, off: off, end: off + n, form: f}
 	out, err := st.request()
 	if err != nil {
 		return nil, err
 	}
-	if off == 0 {
-		if err := v.complete(ctx, e, out); err != nil {
-			_ = st.Close()
-			return nil, err
-		}
-		if st.whole {
-			st.check = newCheck(out, e.Checksums, v.s.o.ETag == "opaque")
-		}
+	st.first = out
+	if off == 0 && n == e.Size {
+		st.check = newCheck(out, checksums(out), e.ETag, v.s.o.ETag == "opaque" || v.s.facts.has(opaqueTags))
 	}
 	return st, nil
+}
+
+// completing fills in what the first answer says of e, if the read begins where e does.
+func (t *stream) completing(ctx context.Context, e *format.Entry) (*stream, error) {
+	out := t.first
+	t.first = nil
+	if t.off > 0 {
+		return t, nil
+	}
+	if err := t.v.complete(ctx, e, out); err != nil {
+		_ = t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// otherLength is content that is not as long as the object that was listed, or whose length nobody says (-1).
+type otherLength struct{ got, want int64 }
+
+func (o *otherLength) Error() string {
+	if o.got < 0 {
+		return "the server does not say how long the content is"
+	}
+	return fmt.Sprintf("the server gives %d bytes where it lists %d", o.got, o.want)
+}
+
+// unreadable says so of an entry.
+func (o *otherLength) unreadable(e *format.Entry) error {
+	u := &source.Unreadable{Key: e.Key, Reason: "delivered with another length than listed", Err: o}
+	if o.got < 0 {
+		u.Reason, u.Err = "delivered without its length", fmt.Errorf("%w, and gives no checksum that would tell whether it is whole", o)
+	}
+	if e.ContentEncoding != "" {
+		u.Err = fmt.Errorf("%w; it is stored with Content-Encoding: %.40s, which the server or a front before it may unpack", u.Err, e.ContentEncoding)
+	} else {
+		u.Err = fmt.Errorf("%w; the server, or a front before it, may unpack or change what is stored", u.Err)
+	}
+	return u
 }
 
 // stream is a read of one object, over as many requests as it takes.
@@ -97,7 +202,12 @@ type stream struct {
 	parent   context.Context //nolint:containedctx // a stream ends with the call that opened it
 	e        format.Entry    // as listed
 	off, end int64
-	whole    bool
+	form     form
+	first    *s3.GetObjectOutput // until it was made use of
+	silent   bool                // nobody said how long it is
+	begun    bool                // there was an answer
+	tag      string              // its ETag: of those that follow, too
+	look     bool                // what was listed is to be looked up again at the end: nothing else ties the bytes to it
 	check    *check
 	tries    int // in a row without a byte gained
 	err      error
@@ -118,53 +228,81 @@ func addChecksumMode(stack *middleware.Stack) error {
 
 // request asks for what is left of the stream.
 func (t *stream) request() (*s3.GetObjectOutput, error) {
+	ctx, cancel := context.WithCancel(awsclient.WithEncoding(t.parent, t.form.encoding))
+	out, err := t.ask(ctx, t.v.conditional(&t.e))
+	if err != nil && t.v.refusedPin(t.parent, &t.e, err) {
+		out, err = t.ask(ctx, false)
+	}
+	if err != nil {
+		cancel()
+		return nil, t.v.objectError(t.parent, "read", &t.e, err)
+	}
+	if err := t.agrees(out); err != nil {
+		cancel()
+		_ = out.Body.Close()
+		return nil, err
+	}
+	t.begun = true
+	t.body, t.cancel = out.Body, cancel
+	t.idle = time.AfterFunc(t.v.s.o.IdleTimeout, cancel)
+	t.idle.Stop() // it runs only while a read waits: a slow reader is not a stalled server
+	return out, nil
+}
+
+// ranged reports whether a range is asked for.
+func (t *stream) ranged() bool { return t.form.ranged || t.off > 0 || t.end < t.e.Size }
+
+// ask sends the request.
+func (t *stream) ask(ctx context.Context, pinned bool) (*s3.GetObjectOutput, error) {
 	v := t.v
-	in := &s3.GetObjectInput{Bucket: &v.s.o.Bucket, Key: &t.e.Key, RequestPayer: v.s.payer()}
-	if t.e.ETag != "" && (v.s.o.IfMatch == nil || *v.s.o.IfMatch) {
+	in := &s3.GetObjectInput{Bucket: &v.s.o.Bucket, Key: &t.e.Key, RequestPayer: v.payer()}
+	if pinned {
 		tag := `"` + t.e.ETag + `"`
 		in.IfMatch = &tag
 	}
 	if v.s.all() {
 		in.VersionId = optional(t.e.Version)
 	}
-	ranged := t.off > 0 || t.end < t.e.Size
-	if ranged {
-		r := "bytes=" + strconv.FormatInt(t.off, 10) + "-" + strconv.FormatInt(max(t.end, t.off+1)-1, 10)
+	if t.ranged() {
+		r := "bytes=" + strconv.FormatInt(t.off, 10) + "-" + strconv.FormatInt(t.last(), 10)
 		in.Range = &r
 	}
-	ctx, cancel := context.WithCancel(t.parent)
-	out, err := v.s.client.GetObject(ctx, in, withChecksums)
-	if err != nil {
-		cancel()
-		return nil, v.objectError(t.parent, "read", &t.e, err)
-	}
-	if err := t.agrees(out, ranged); err != nil {
-		cancel()
-		_ = out.Body.Close()
-		return nil, err
-	}
-	t.body, t.cancel = out.Body, cancel
-	t.idle = time.AfterFunc(v.s.o.IdleTimeout, cancel)
-	t.idle.Stop() // it runs only while a read waits: a slow reader is not a stalled server
-	return out, nil
+	return v.s.client.GetObject(ctx, in, withChecksums)
 }
 
+// last is the last byte that a range asks for.
+func (t *stream) last() int64 { return max(t.end, t.off+1) - 1 }
+
 // agrees checks that the answer is of what was asked for: not every server heeds If-Match and Range.
-func (t *stream) agrees(out *s3.GetObjectOutput, ranged bool) error {
-	if got := unquote(str(out.ETag)); t.e.ETag != "" && got != t.e.ETag {
-		return fmt.Errorf("read %q of %s: ETag %s instead of %s: %w", t.e.Key, t.v.s.name, got, t.e.ETag, source.ErrChanged)
+func (t *stream) agrees(out *s3.GetObjectOutput) error {
+	if err := t.pinned(out); err != nil {
+		return err
 	}
-	if !ranged {
-		if out.ContentLength != nil && *out.ContentLength != t.e.Size {
-			return t.v.wrong(&t.e, fmt.Sprintf("%d bytes instead of %d", *out.ContentLength, t.e.Size))
+	if !t.ranged() {
+		if t.silent = out.ContentLength == nil; !t.silent && *out.ContentLength != t.e.Size {
+			return &otherLength{got: *out.ContentLength, want: t.e.Size}
 		}
 		return nil
 	}
-	if !strings.HasPrefix(str(out.ContentRange), "bytes "+strconv.FormatInt(t.off, 10)+"-") {
+	want := fmt.Sprintf("bytes %d-%d/%d", t.off, t.last(), t.e.Size)
+	length := t.last() + 1 - t.off
+	switch got := strings.TrimSpace(str(out.ContentRange)); {
+	case got == want && (out.ContentLength == nil || *out.ContentLength == length):
+		return nil
+	case !strings.HasPrefix(got, "bytes "+strconv.FormatInt(t.off, 10)+"-"):
 		return &source.Unreadable{Key: t.e.Key, Reason: "server ignores ranges",
-			Err: fmt.Errorf("asked from byte %d, got content range %q", t.off, str(out.ContentRange))}
+			Err: fmt.Errorf("asked from byte %d, got content range %q", t.off, got)}
+	default:
+		return &source.Unreadable{Key: t.e.Key, Reason: "delivered with another length than listed",
+			Err: fmt.Errorf("asked for %s, got content range %q of %d bytes", want, got, deref(out.ContentLength, -1))}
 	}
-	return nil
+}
+
+func deref(p *int64, or int64) int64 {
+	if p == nil {
+		return or
+	}
+	return *p
 }
 
 // Read implements io.Reader. The last bytes are given only when the whole is right.
@@ -203,6 +341,9 @@ func (t *stream) read(p []byte) (int, error) {
 		}
 		if err == nil {
 			continue
+		}
+		if t.silent && err == io.EOF { //nolint:errorlint // Read gives it bare
+			return 0, t.v.wrong(&t.e, fmt.Sprintf("the content ends after %d of the %d bytes that are listed", t.off, t.e.Size), "a server or front may change what is stored")
 		}
 		if err := t.resume(err); err != nil {
 			return 0, err
@@ -243,14 +384,62 @@ func (t *stream) pause() error {
 	}
 }
 
-// finish checks the whole.
+// finish checks the whole: that the content ends where it was listed to end, what its checksum says, and, where no answer
+// was tied to what was listed, that it is still there.
 func (t *stream) finish() error {
-	if t.check.ok() {
-		t.check = nil
-		t.stop()
+	if err := t.ended(); err != nil {
+		return err
+	}
+	t.stop()
+	if t.look {
+		t.look = false
+		if err := t.v.stillListed(t.parent, &t.e); err != nil {
+			return err
+		}
+	}
+	if !t.check.ok() {
+		if !t.check.tag {
+			return t.v.wrong(&t.e, "its bytes do not match its "+t.check.name, "")
+		}
+		opaque, err := t.v.tagsAreOpaque(t.parent, &t.e)
+		if err != nil {
+			return err
+		}
+		if !opaque {
+			return t.v.wrong(&t.e, "its bytes do not match its "+t.check.name, "if the vendor's ETags are no MD5s, set etag: opaque")
+		}
+	} else if t.check != nil && t.check.tag && t.e.Size > 0 {
+		t.v.s.facts.learn(md5Tags)
+	}
+	t.check = nil
+	return nil
+}
+
+// ended checks that nothing follows the last byte.
+func (t *stream) ended() error {
+	if t.body == nil {
 		return nil
 	}
-	return t.v.wrong(&t.e, "its bytes do not match its "+t.check.name)
+	var one [1]byte
+	t.idle.Reset(t.v.s.o.IdleTimeout)
+	defer t.idle.Stop()
+	for {
+		n, err := t.body.Read(one[:])
+		switch {
+		case n > 0 && t.off == 0 && t.end == 0 && t.e.Size > 0:
+			return nil // no byte of it was asked for, and a range has at least one
+		case n > 0:
+			return t.v.wrong(&t.e, fmt.Sprintf("the content goes on after the %d bytes that are listed", t.end), "a server or front may unpack what is stored")
+		case err == io.EOF: //nolint:errorlint // Read gives it bare
+			return nil
+		case err != nil && t.parent.Err() != nil:
+			return fmt.Errorf("read %q of %s: %w", t.e.Key, t.v.s.name, t.parent.Err())
+		case err != nil && t.silent:
+			return t.v.wrong(&t.e, fmt.Sprintf("the content does not end after the %d bytes that are listed: %v", t.end, err), "")
+		case err != nil:
+			return nil // all bytes of a known length are here
+		}
+	}
 }
 
 // stop lets go of the current answer.
@@ -294,8 +483,8 @@ func (m *mismatch) Unwrap() error {
 // maxBad bounds how many objects are remembered for a wrong read; beyond that the first one counts.
 const maxBad = 4096
 
-// wrong counts a wrong read of e.
-func (v *view) wrong(e *format.Entry, what string) error {
+// wrong counts a wrong read of e; advice may say what to do if it stays so.
+func (v *view) wrong(e *format.Entry, what, advice string) error {
 	id := e.Key + "\x00" + e.Version + "\x00" + e.ETag
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -305,5 +494,9 @@ func (v *view) wrong(e *format.Entry, what string) error {
 	} else {
 		n = wrongReads
 	}
-	return &mismatch{what: fmt.Sprintf("read %q of %s: %s", e.Key, v.s.name, what), final: n == wrongReads}
+	m := &mismatch{what: fmt.Sprintf("read %q of %s: %s", e.Key, v.s.name, what), final: n == wrongReads}
+	if !m.final || advice == "" {
+		return m
+	}
+	return &source.Unreadable{Key: e.Key, Reason: what + "; " + advice, Err: m}
 }

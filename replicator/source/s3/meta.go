@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
@@ -121,7 +122,7 @@ func ofVersion[T any](v *view, e *format.Entry, ask func(version *string) (T, er
 func (v *view) readTags(ctx context.Context, e *format.Entry, count int32) error {
 	out, err := ofVersion(v, e, func(version *string) (*s3.GetObjectTaggingOutput, error) {
 		return v.s.client.GetObjectTagging(ctx, &s3.GetObjectTaggingInput{
-			Bucket: &v.s.o.Bucket, Key: &e.Key, VersionId: version, RequestPayer: v.s.payer(),
+			Bucket: &v.s.o.Bucket, Key: &e.Key, VersionId: version, RequestPayer: v.payer(),
 		})
 	})
 	if err != nil {
@@ -190,20 +191,16 @@ func (v *view) Complete(ctx context.Context, e *format.Entry) error {
 
 // head asks for everything but the content of an object that was listed as it is now.
 func (v *view) head(ctx context.Context, e *format.Entry) error {
-	out, err := ofVersion(v, e, func(version *string) (*s3.HeadObjectOutput, error) {
-		return v.s.client.HeadObject(ctx, &s3.HeadObjectInput{
-			Bucket: &v.s.o.Bucket, Key: &e.Key, VersionId: version, RequestPayer: v.s.payer(), ChecksumMode: types.ChecksumModeEnabled,
-		})
-	})
+	out, err := v.headObject(ctx, e, v.forms(0)[0].encoding)
+	if err == nil && deref(out.ContentLength, e.Size) != e.Size {
+		out, err = v.headObject(ctx, e, "gzip") // what is stored, not what it would be unpacked
+	}
 	if err != nil {
 		return v.objectError(ctx, "look at", e, err)
 	}
-	size := e.Size
-	if out.ContentLength != nil {
-		size = *out.ContentLength
-	}
-	if got := unquote(str(out.ETag)); got != e.ETag || size != e.Size {
-		return fmt.Errorf("look at %q of %s: ETag %s and %d bytes instead of %s and %d: %w", e.Key, v.s.name, got, size, e.ETag, e.Size, source.ErrChanged)
+	size, got := deref(out.ContentLength, e.Size), unquote(str(out.ETag))
+	if size != e.Size || got != e.ETag && !(sameTime(out.LastModified, e.Modified.Time) && v.stillListed(ctx, e) == nil) {
+		return fmt.Errorf("look at %q of %s: ETag %.80q and %d bytes instead of %.80q and %d: %w", e.Key, v.s.name, got, size, e.ETag, e.Size, source.ErrChanged)
 	}
 	return v.complete(ctx, e, &s3.GetObjectOutput{
 		ContentType: out.ContentType, ContentEncoding: out.ContentEncoding, ContentLanguage: out.ContentLanguage,
@@ -212,5 +209,14 @@ func (v *view) head(ctx context.Context, e *format.Entry) error {
 		ChecksumCRC32: out.ChecksumCRC32, ChecksumCRC32C: out.ChecksumCRC32C, ChecksumCRC64NVME: out.ChecksumCRC64NVME,
 		ChecksumSHA1: out.ChecksumSHA1, ChecksumSHA256: out.ChecksumSHA256, ChecksumType: out.ChecksumType,
 		TagCount: out.TagCount, ResultMetadata: out.ResultMetadata,
+	})
+}
+
+func (v *view) headObject(ctx context.Context, e *format.Entry, encoding string) (*s3.HeadObjectOutput, error) {
+	ctx = awsclient.WithEncoding(ctx, encoding)
+	return ofVersion(v, e, func(version *string) (*s3.HeadObjectOutput, error) {
+		return v.s.client.HeadObject(ctx, &s3.HeadObjectInput{
+			Bucket: &v.s.o.Bucket, Key: &e.Key, VersionId: version, RequestPayer: v.payer(), ChecksumMode: types.ChecksumModeEnabled,
+		})
 	})
 }

@@ -17,9 +17,11 @@ type listPage struct {
 	items     []listItem
 	truncated bool
 	token     string // of ListObjectsV2
+	next      string // NextMarker, which is of the first kind of listing; some servers give it with the second
 	keyMarker string // of ListObjectVersions
 	verMarker string
 	encoding  string
+	noZone    bool // a time had none
 	date      time.Time
 }
 
@@ -32,6 +34,8 @@ type listItem struct {
 	size     int64
 	marker   bool
 	latest   bool
+	noZone   bool
+	bad      string // why the entry cannot be kept as it was listed
 }
 
 func (i *listItem) entry(all bool) *format.Entry {
@@ -44,8 +48,17 @@ func (i *listItem) entry(all bool) *format.Entry {
 	if i.marker {
 		e.Kind, e.Size, e.ETag, e.StorageClass = format.KindMarker, 0, "", ""
 	}
+	if e.Missing = i.bad; e.Missing == "" && len(i.etag)+len(i.class)+len(i.version) > maxFields {
+		e.Missing, e.ETag, e.StorageClass = fmt.Sprintf("listed with an ETag, storage class and version of %d bytes", len(i.etag)+len(i.class)+len(i.version)), "", ""
+	}
 	return e
 }
+
+// maxFields bounds what a listing may say of one object beside its key; vendors' are under 200 bytes.
+const maxFields = 8 << 10
+
+// maxSize is more than any object has and as much as an entry can hold.
+const maxSize = 1 << 47
 
 // maxPageItems bounds what one page may hold: S3 gives at most 1,000.
 const maxPageItems = 10000
@@ -138,14 +151,17 @@ func (p *listPage) element(x *xmlReader, name string) (err error) {
 		var i listItem
 		if i, err = x.item(); err == nil {
 			i.marker = name == "DeleteMarker"
+			p.noZone = p.noZone || i.noZone
 			p.items = append(p.items, i)
 		}
 	case "IsTruncated":
 		var s string
 		s, err = x.text()
-		p.truncated = s == "true"
+		p.truncated = strings.EqualFold(strings.TrimSpace(s), "true")
 	case "NextContinuationToken":
 		p.token, err = x.text()
+	case "NextMarker":
+		p.next, err = x.text()
 	case "NextKeyMarker":
 		p.keyMarker, err = x.text()
 	case "NextVersionIdMarker":
@@ -158,29 +174,57 @@ func (p *listPage) element(x *xmlReader, name string) (err error) {
 	return err
 }
 
-// decode undoes encoding-type=url where the server followed it.
-func (p *listPage) decode() (err error) {
+// decode undoes encoding-type=url where the server followed it. One that says so and sends keys as they are is found out by
+// what an encoded key cannot hold; its whole page is then taken as it is.
+func (p *listPage) decode() error {
 	if p.encoding != "url" {
 		return nil
 	}
-	for i := range p.items {
-		if p.items[i].key, err = unescape(p.items[i].key); err != nil {
-			return err
-		}
+	if slices.ContainsFunc(p.items, func(i listItem) bool { return !encoded(i.key) }) || !encoded(p.keyMarker) || !encoded(p.next) {
+		p.encoding = ""
+		return nil
 	}
-	p.keyMarker, err = unescape(p.keyMarker)
-	return err
+	// A space is "+" at AWS. Where it is "%20", "+" is itself.
+	undo := url.QueryUnescape
+	if slices.ContainsFunc(p.items, func(i listItem) bool { return strings.Contains(i.key, "%20") }) {
+		undo = url.PathUnescape
+	}
+	for _, s := range append(p.keys(), &p.keyMarker, &p.next) {
+		if !strings.ContainsAny(*s, "%+") {
+			continue
+		}
+		u, err := undo(*s)
+		if err != nil {
+			return fmt.Errorf("%w: key %.100q is not URL-encoded", errXML, *s)
+		}
+		*s = u
+	}
+	return nil
 }
 
-func unescape(s string) (string, error) {
-	if !strings.ContainsAny(s, "%+") {
-		return s, nil
+func (p *listPage) keys() []*string {
+	out := make([]*string, 0, len(p.items)+2)
+	for i := range p.items {
+		out = append(out, &p.items[i].key)
 	}
-	u, err := url.QueryUnescape(s)
-	if err != nil {
-		return "", fmt.Errorf("%w: key %.100q is not URL-encoded", errXML, s)
+	return out
+}
+
+// encoded reports whether s may be the URL-encoded form of something.
+func encoded(s string) bool {
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c <= ' ' || c >= 0x7f:
+			return false
+		case c == '%' && (i+2 >= len(s) || !hexDigit(s[i+1]) || !hexDigit(s[i+2])):
+			return false
+		}
 	}
-	return u, nil
+	return true
+}
+
+func hexDigit(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
 }
 
 // item reads the children of one entry.
@@ -207,13 +251,11 @@ func (x *xmlReader) item() (listItem, error) {
 			s, err = x.text()
 			i.latest = s == "true"
 		case "Size":
-			if s, err = x.text(); err == nil {
-				i.size, err = strconv.ParseInt(s, 10, 64)
-			}
+			s, err = x.text()
+			i.setSize(s)
 		case "LastModified":
-			if s, err = x.text(); err == nil {
-				i.modified, err = time.Parse(time.RFC3339Nano, s)
-			}
+			s, err = x.text()
+			i.setTime(s)
 		default:
 			err = x.skip(0)
 		}
@@ -221,6 +263,40 @@ func (x *xmlReader) item() (listItem, error) {
 			return i, fmt.Errorf("%w: %s of key %.100q: %w", errXML, name, i.key, err)
 		}
 	}
+}
+
+// setSize takes a listed size. One that no object can have costs that object, not the listing.
+func (i *listItem) setSize(s string) {
+	n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64)
+	if err != nil || n < 0 || n > maxSize {
+		i.bad = fmt.Sprintf("listed with a size of %.40q bytes", s)
+		return
+	}
+	i.size = n
+}
+
+// timeForms are how servers write the time of a listing. One without a zone is in UTC, as all times of S3 are.
+var timeForms = [...]string{
+	time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999Z07:00", "2006-01-02 15:04:05.999999999",
+	"2006-01-02T15:04:05.999999999Z0700", "20060102T150405Z", time.RFC1123, time.RFC1123Z,
+}
+
+// setTime takes a listed time. Where there is none the entry has none.
+func (i *listItem) setTime(s string) {
+	if s = strings.TrimSpace(s); s == "" {
+		return
+	}
+	for _, form := range timeForms {
+		t, err := time.Parse(form, s)
+		if err != nil {
+			continue
+		}
+		if y := t.UTC().Year(); y >= 0 && y <= 9999 {
+			i.modified, i.noZone = t, !strings.ContainsAny(form, "ZM+")
+			return
+		}
+	}
+	i.bad = fmt.Sprintf("listed with a time that cannot be kept: %.40q", s)
 }
 
 // class avoids one small string for every entry of a listing.

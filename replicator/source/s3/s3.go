@@ -27,6 +27,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 	"github.com/holdfast-backup/holdfast/replicator/glob"
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	"github.com/holdfast-backup/holdfast/store"
@@ -52,6 +53,9 @@ type Options struct {
 	MaxBackoff   time.Duration // longest wait between tries; default 20 s
 	IdleTimeout  time.Duration // a response or stream without a byte for so long is tried again; default 60 s
 
+	TempDir    string // where a listing is sorted that does not come in order; default the system's
+	SortMemory int    // what is sorted in memory; default 8 MiB
+
 	Transport http.RoundTripper // default: one made for many connections
 	Now       func() time.Time  // default time.Now
 }
@@ -68,6 +72,8 @@ type Source struct {
 	name    string // s3://bucket/prefix, for messages
 	exclude glob.Set
 	client  *s3.Client
+	facts   facts
+	trial   once            // of who finds out about the server's ETags
 	idle    *http.Transport // our own, to be drained; nil if injected
 }
 
@@ -104,7 +110,7 @@ func New(o Options) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("s3 source %s: exclude: %w", o.Bucket, err)
 	}
-	s := &Source{o: o, exclude: set, name: "s3://" + o.Bucket}
+	s := &Source{o: o, exclude: set, name: "s3://" + o.Bucket, trial: newOnce()}
 	if o.Prefix != "" {
 		s.name += "/" + o.Prefix
 	}
@@ -132,10 +138,8 @@ func (s *Source) connect() {
 		Region:       o.Region,
 		UsePathStyle: o.PathStyle,
 		Credentials:  aws.AnonymousCredentials{},
-		HTTPClient: &http.Client{
-			Transport:     readOnly{rt},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		HTTPClient:   awsclient.Client(readOnly{rt}),
+		APIOptions:   awsclient.Stack("GetObject"),
 		Retryer: retry.NewStandard(func(r *retry.StandardOptions) {
 			r.MaxAttempts = attempts
 			r.MaxBackoff = o.MaxBackoff
@@ -153,9 +157,9 @@ func (s *Source) connect() {
 		opts.BaseEndpoint = aws.String(o.Endpoint)
 	}
 	if o.Credentials != nil {
-		opts.Credentials = aws.NewCredentialsCache(provider{o.Credentials}, func(c *aws.CredentialsCacheOptions) {
-			c.ExpiryWindow = 5 * time.Minute
-		})
+		keys := awsclient.NewKeys(o.Credentials)
+		opts.Credentials = keys
+		opts.APIOptions = append(opts.APIOptions, keys.Stack)
 	}
 	s.client = s3.New(opts)
 }
@@ -172,7 +176,9 @@ func newTransport(o Options) *http.Transport {
 		MaxIdleConnsPerHost:   o.Connections,
 		IdleConnTimeout:       30 * time.Second,
 		DisableCompression:    true,
-		ReadBufferSize:        32 << 10,
+		// Thirty-two of these at once are the most that the headers of endless answers take.
+		MaxResponseHeaderBytes: awsclient.MaxHeaders,
+		ReadBufferSize:         32 << 10,
 	}
 }
 
@@ -187,30 +193,12 @@ func (r readOnly) RoundTrip(req *http.Request) (*http.Response, error) {
 	return r.next.RoundTrip(req)
 }
 
-// notTrusted keeps the SDK from asking again a server whose certificate it does not trust.
+// notTrusted keeps the SDK from asking again a server whose certificate it does not trust, or whose answers are none.
 func notTrusted(err error) aws.Ternary {
-	if errors.As(err, new(*tls.CertificateVerificationError)) {
+	if errors.As(err, new(*tls.CertificateVerificationError)) || hopeless(err) {
 		return aws.FalseTernary
 	}
 	return aws.UnknownTernary
-}
-
-// provider gives the SDK our credentials.
-type provider struct{ get store.CredentialsFunc }
-
-// Retrieve implements aws.CredentialsProvider.
-func (p provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	c, err := p.get(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			return aws.Credentials{}, err
-		}
-		return aws.Credentials{}, fmt.Errorf("%w: %w", store.ErrCredentials, err)
-	}
-	return aws.Credentials{
-		AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken,
-		CanExpire: !c.Expires.IsZero(), Expires: c.Expires, Source: "holdfast",
-	}, nil
 }
 
 // Kind is "s3".
@@ -219,17 +207,22 @@ func (s *Source) Kind() string { return "s3" }
 // all reports whether every version is read.
 func (s *Source) all() bool { return s.o.Versions == "all" }
 
-func (s *Source) payer() types.RequestPayer {
-	if s.o.RequestPayer != nil && *s.o.RequestPayer {
+func (v *view) payer() types.RequestPayer {
+	s := v.s
+	if v.paying || s.o.RequestPayer != nil && *s.o.RequestPayer || s.facts.has(payer) {
 		return types.RequestPayerRequester
 	}
 	return ""
 }
 
-// Freeze asks for one page of one entry: it proves that the bucket can be listed and reads the server's clock.
+// Freeze asks for one page of one entry: it proves that the bucket can be listed and reads the server's clock. Where that
+// is denied, and nothing is said of who pays, it is asked for once more by one who does.
 func (s *Source) Freeze(ctx context.Context) (source.View, error) {
 	v := &view{s: s, held: maxHistory, known: serverFacts{bad: map[string]int{}}}
 	p, err := v.page(ctx, cursor{limit: 1})
+	if errors.Is(err, store.ErrDenied) && s.o.RequestPayer == nil && !s.facts.has(payer) {
+		p, err = v.asPayer(ctx, err)
+	}
 	if err != nil {
 		v.drain()
 		return nil, err
@@ -238,11 +231,24 @@ func (s *Source) Freeze(ctx context.Context) (source.View, error) {
 	return v, nil
 }
 
+// asPayer asks for a page as one who pays; denied is the answer to one who does not.
+func (v *view) asPayer(ctx context.Context, denied error) (*listPage, error) {
+	v.paying = true
+	defer func() { v.paying = false }()
+	p, err := v.page(ctx, cursor{limit: 1})
+	if err != nil {
+		return nil, denied
+	}
+	v.s.facts.learn(payer)
+	return p, nil
+}
+
 // view is one reading of the bucket.
 type view struct {
 	s        *Source
 	frozen   time.Time // the server's clock at Freeze, to the second; zero if it sent none
 	frozenAt time.Time // the local, monotonic clock then
+	paying   bool      // only while Freeze tries
 	held     int       // versions of one key held at once, see history
 
 	mu    sync.Mutex

@@ -19,10 +19,18 @@ type check struct {
 	name string
 	sum  hash.Hash
 	want string // raw bytes
+	also string // or these: what the listing's ETag says, where the answer has another
+	tag  bool   // it is the ETag, which may be no MD5
 }
 
 // ok reports whether everything written to c.sum is what it should be. A nil check is always ok.
-func (c *check) ok() bool { return c == nil || string(c.sum.Sum(nil)) == c.want }
+func (c *check) ok() bool {
+	if c == nil {
+		return true
+	}
+	got := string(c.sum.Sum(nil))
+	return got == c.want || c.also != "" && got == c.also
+}
 
 func (c *check) add(b []byte) {
 	if c != nil {
@@ -67,7 +75,7 @@ var makers = [...]struct {
 }
 
 // newCheck picks how a whole read is checked; nil: the source gives nothing to check it by.
-func newCheck(out *s3.GetObjectOutput, sums map[string]string, skipMD5 bool) *check {
+func newCheck(out *s3.GetObjectOutput, sums map[string]string, listed string, skipMD5 bool) *check {
 	if out.ChecksumType != types.ChecksumTypeComposite {
 		for _, m := range makers {
 			value, ok := sums[m.name]
@@ -84,11 +92,23 @@ func newCheck(out *s3.GetObjectOutput, sums map[string]string, skipMD5 bool) *ch
 		out.ServerSideEncryption == types.ServerSideEncryptionAwsKmsDsse {
 		return nil
 	}
-	raw, err := hex.DecodeString(unquote(str(out.ETag)))
-	if err != nil || len(raw) != md5.Size {
+	want, also := md5Of(unquote(str(out.ETag))), md5Of(listed)
+	switch {
+	case want == "" && also == "":
 		return nil // of several parts, or something else altogether
+	case want == "":
+		want, also = also, ""
 	}
-	return &check{name: "MD5 ETag", sum: md5.New(), want: string(raw)} //nolint:gosec // what S3 ETags are
+	return &check{name: "MD5 ETag", sum: md5.New(), want: want, also: also, tag: true} //nolint:gosec // what S3 ETags are
+}
+
+// md5Of gives the MD5 that an ETag may be; "" if it is none.
+func md5Of(etag string) string {
+	raw, err := hex.DecodeString(etag)
+	if err != nil || len(raw) != md5.Size {
+		return ""
+	}
+	return string(raw)
 }
 
 func str(p *string) string {
