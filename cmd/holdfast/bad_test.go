@@ -335,7 +335,7 @@ func damage(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		if kind == "descriptor" || kind == "hostkey" {
 			look("init")
-			look("key", "recover", "--identity", "restore.key", "--out", "recovered.key")
+			look("key", "recover", "--identity", "restore.key", "--out", "recovered.key", "--yes")
 		}
 		again = false
 		// Every file is looked at again, so that what is written does not hang on how long ago the last run was.

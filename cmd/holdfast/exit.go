@@ -46,6 +46,7 @@ var (
 	errCache      = errors.New("the cache folder cannot be used")
 	errNoMatch    = errors.New("an include that matches nothing")
 	errTarget     = errors.New("the target would be spoilt")
+	errVault      = errors.New("a vault whose repository is not the pinned one")
 	errIncomplete = errors.New("finished, but incomplete")
 	errAlarm      = errors.New("finished, with an alarm")
 	errDamage     = errors.New("damaged or not protected")
@@ -102,8 +103,12 @@ func next(name string) string {
 		return "this user may not do that there: look at owner and mode, or name another place, and run the command again"
 	case "no_such_file":
 		return "check the path, and whether the disk or share it lies on is mounted"
+	case "strange_keys":
+		return repo.AfterStrangers
+	case "withheld_keys":
+		return "look at the vault's history of versions under descriptors/, and read another vault with --vault NAME; do not recover an older host key before you know why"
 	case "fingerprint":
-		return "check the vault's URL and prefix, and the digits on the paper; do not go on before you know why they differ"
+		return "check the vault's URL and prefix, the host key file, which is pinned to its own repository, and the digits on the paper; do not go on before you know why they differ"
 	case "unprotected":
 		return "mend what is listed as critical, each as its line says, and run `holdfast doctor` again; until then do not rely on this copy"
 	case "warnings":
@@ -137,6 +142,10 @@ func outcomes() []outcome {
 		{repo.ErrNeedKey, exitUsage, "key"},
 		{errNoRestoreKey, exitUsage, "key"},
 		{seal.ErrNoKey, exitUsage, "key"},
+		{repo.ErrStrangers, exitUsage, "strange_keys"},
+		{repo.ErrWithheld, exitUsage, "withheld_keys"},
+		{repo.ErrUnpinned, exitUsage, "fingerprint"},
+		{repo.ErrGone, exitUsage, "fingerprint"},
 		{repo.ErrHostKey, exitUsage, "host_key"},
 		{repo.ErrRecipients, exitUsage, "recipients"},
 		{repo.ErrFingerprint, exitUsage, "fingerprint"},
@@ -151,6 +160,7 @@ func outcomes() []outcome {
 		{browse.ErrOnlyIncomplete, exitFailed, "only_incomplete"},
 		{browse.ErrOnlyEmpty, exitFailed, "only_empty"},
 		{errDamage, exitDamage, "damaged"},
+		{errVault, exitFailed, "vault"},
 		{errUnprotected, exitDamage, "unprotected"},
 		{cache.ErrBusy, exitFailed, "already_running"},
 		{repo.ErrRefused, exitFailed, "refused"},

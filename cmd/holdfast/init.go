@@ -18,7 +18,8 @@ const initHelp = `Create the host key and the repository in every vault of the c
 Safe to repeat: what is there already is left as it is. A vault that holds another
 repository, or this one under another host key, is refused, and so is a vault that
 cannot keep an immutable copy. The fingerprint that is printed belongs on the paper
-with the restore keys: --fingerprint later pins the repository with it.`
+with the restore keys. The repository is pinned by it, in the host key's file: every later
+command refuses any other. A host key made before that is pinned by its next run.`
 
 // initialised is one vault after init, for scripts.
 type initialised struct {
@@ -28,16 +29,25 @@ type initialised struct {
 }
 
 func (a *app) initCommand() *cobra.Command {
-	return &cobra.Command{
+	var pin string
+	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Create the host key and the repository in every vault",
 		Long:  initHelp,
 		Args:  takes(0, 0),
-		RunE:  a.action(func(ctx context.Context, _ []string) error { return a.init(ctx) }),
+		RunE: a.action(func(ctx context.Context, _ []string) error {
+			p, err := a.pinOf(pin)
+			if err != nil {
+				return err
+			}
+			return a.init(ctx, p)
+		}),
 	}
+	addFingerprint(cmd, &pin)
+	return cmd
 }
 
-func (a *app) init(ctx context.Context) (err error) {
+func (a *app) init(ctx context.Context, pin string) (err error) {
 	j, err := a.openJob()
 	if err != nil {
 		return err
@@ -56,8 +66,12 @@ func (a *app) init(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	known, err := j.knownRepository(j.config, pin)
+	if err != nil {
+		return err
+	}
 	results, err := repo.Init(ctx, repo.InitOptions{
-		Vaults: j.repoVaults(nil), HostKey: host, Recipients: j.config.Keys.Recipients,
+		Pin: known.Pin, Vaults: j.repoVaults(nil), HostKey: host, Recipients: j.config.Keys.Recipients,
 		Need: longestKeep(j.config, a.now()), Report: j.findings.add, Now: a.now,
 	})
 	created := false
@@ -66,6 +80,9 @@ func (a *app) init(ctx context.Context) (err error) {
 		if perr := a.printInit(r); perr != nil {
 			return perr
 		}
+	}
+	if err == nil || created {
+		err = errors.Join(err, j.keepPin(j.config, path, host))
 	}
 	if fresh && (err == nil || created) {
 		a.ui.remark("Made the host key %s. A copy of it, sealed to the restore keys, lies in the vault.", path)

@@ -58,13 +58,19 @@ type changedKeys struct {
 type keyFlags struct {
 	identities            []string
 	fingerprint, distrust string
-	fresh                 bool
+	fresh, yes            bool
 }
 
 func (f *keyFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVarP(&f.identities, "identity", "i", nil, "`FILE` with a restore key (repeatable)")
-	cmd.Flags().StringVar(&f.fingerprint, "fingerprint", "", "the repository's fingerprint, or its first 16 `HEX` digits or more: any other is refused")
+	addFingerprint(cmd, &f.fingerprint)
+	addYes(cmd, &f.yes)
 	cmd.Flags().BoolVar(&f.fresh, "fresh-start", false, "begin deduplication anew: the next run stores everything again")
+}
+
+// addYes adds --yes.
+func addYes(cmd *cobra.Command, to *bool) {
+	cmd.Flags().BoolVar(to, "yes", false, "go on without asking; without a terminal nothing is asked, and nothing done that would have to be")
 }
 
 func (a *app) keyRotateCommand() *cobra.Command {
@@ -95,7 +101,7 @@ func (a *app) changeKeys(ctx context.Context, f *keyFlags, rotate bool) (err err
 	if len(f.identities) == 0 {
 		return usage(errors.New("give a restore key with --identity FILE: only who can restore may change keys"))
 	}
-	pin, err := parsePin(f.fingerprint)
+	pin, err := a.pinOf(f.fingerprint)
 	if err != nil {
 		return err
 	}
@@ -115,8 +121,16 @@ func (a *app) changeKeys(ctx context.Context, f *keyFlags, rotate bool) (err err
 	if strings.HasPrefix(j.config.Keys.Host, "systemd:") {
 		return usage(fmt.Errorf("keys.host is %s, which only systemd can fill: name a file in keys.host for this command, then hand that to systemd-creds", j.config.Keys.Host))
 	}
-	was, err := j.hostKeyBefore(ctx, f.identities, pin, path)
+	known, err := j.knownRepository(j.config, pin)
 	if err != nil {
+		return err
+	}
+	was, err := j.hostKeyBefore(ctx, f.identities, known, path)
+	if err != nil {
+		return together{err, j.alarm()}.orNil()
+	}
+	strange := len(known.Strangers(was.repo)) > 0
+	if err := j.acceptChain(was, known, f); err != nil {
 		return together{err, j.alarm()}.orNil()
 	}
 	held, err := j.openCache(was.repo.CacheID()) // two changes at once, or a run meanwhile, would part the vaults' ways
@@ -129,7 +143,8 @@ func (a *app) changeKeys(ctx context.Context, f *keyFlags, rotate bool) (err err
 		return err
 	}
 	done, err := repo.Change(ctx, repo.ChangeOptions{
-		Vaults: j.repoVaults(nil), Old: was.key, New: c.to, Recipients: j.config.Keys.Recipients, Pin: pin, DistrustAfter: distrust, FreshStart: f.fresh,
+		Vaults: j.repoVaults(nil), Old: was.key, New: c.to, Recipients: j.config.Keys.Recipients, Pin: known.Pin, DistrustAfter: distrust, FreshStart: f.fresh,
+		Note: c.note, Accept: strange,
 		Need: longestKeep(j.config, a.now()), Report: j.findings.add, Now: a.now,
 	})
 	if err != nil {
@@ -168,7 +183,7 @@ type hostKeyInForce struct {
 
 // hostKeyBefore gives the host key that holds now: the configured one or, where that is gone or another's, the copy in a vault.
 // In any case the restore keys given have to be the repository's.
-func (j *job) hostKeyBefore(ctx context.Context, identities []string, pin, path string) (hostKeyInForce, error) {
+func (j *job) hostKeyBefore(ctx context.Context, identities []string, known repo.Known, path string) (hostKeyInForce, error) {
 	var none hostKeyInForce
 	var ids []keys.Identity
 	for _, file := range identities {
@@ -180,7 +195,7 @@ func (j *job) hostKeyBefore(ctx context.Context, identities []string, pin, path 
 	}
 	var failed error
 	for _, v := range j.repoVaults(nil) {
-		r, err := repo.Find(ctx, v.Read, pin, nil)
+		r, err := repo.Find(ctx, v.Read, known.Pin, nil)
 		if err != nil {
 			failed = errors.Join(failed, prefixed(err, "vault "+v.Name))
 			continue
@@ -194,6 +209,7 @@ func (j *job) hostKeyBefore(ctx context.Context, identities []string, pin, path 
 				return none, err
 			}
 			if err == nil && repo.CheckHostKey(r, h) == nil {
+				r.PinTo(h)
 				return hostKeyInForce{h, r, file}, nil
 			}
 		}
@@ -204,6 +220,18 @@ func (j *job) hostKeyBefore(ctx context.Context, identities []string, pin, path 
 		failed = errors.Join(failed, prefixed(err, "vault "+v.Name))
 	}
 	return none, failed
+}
+
+// acceptChain asks where a change would build on descriptors that this machine did not make, or on a host key that only the
+// vault knows: whoever stole the host key before can have put both there.
+func (j *job) acceptChain(was hostKeyInForce, known repo.Known, f *keyFlags) error {
+	switch {
+	case len(known.Strangers(was.repo)) > 0:
+		return j.confirm(chainLines(was.repo, known), "This machine did not make all of these changes of keys. Are all of them, and every restore key, on your papers?", f.yes, "--yes")
+	case was.file == "" && known.Pin == "":
+		return j.confirm(chainLines(was.repo, known), "The host key comes from the vault. Is this your repository, and are all restore keys on your papers?", f.yes, "--fingerprint HEX or --yes")
+	}
+	return nil
 }
 
 // keyChange moves the host key's files.
@@ -252,6 +280,15 @@ func (c *keyChange) make(fresh bool) (err error) {
 		return err
 	}
 	return keys.WriteHostKeyFile(c.next, c.to)
+}
+
+// note pins the new descriptor in the file of the host key that signs under it, before any vault hears of it.
+func (c *keyChange) note() error {
+	file := c.path
+	if _, err := os.Lstat(c.next); err == nil {
+		file = c.next
+	}
+	return c.keepPin(c.config, file, c.to)
 }
 
 // install puts the new host key into its place.

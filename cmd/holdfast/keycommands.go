@@ -51,6 +51,7 @@ func (a *app) group(use, short string, below ...*cobra.Command) *cobra.Command {
 func (a *app) keyRecoverCommand() *cobra.Command {
 	var f readerFlags
 	var out string
+	var yes bool
 	cmd := &cobra.Command{
 		Use:               "recover --identity FILE [--out FILE]",
 		Short:             "Rebuild a lost host key from the vault",
@@ -58,19 +59,21 @@ func (a *app) keyRecoverCommand() *cobra.Command {
 		Args:              takes(0, 0),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: a.action(func(ctx context.Context, _ []string) error {
-			return a.recoverHostKey(ctx, &f, out)
+			return a.recoverHostKey(ctx, &f, out, yes)
 		}),
 	}
 	f.add(cmd, a)
 	f.addIdentity(cmd, "`FILE` with a restore key")
+	addYes(cmd, &yes)
 	cmd.Flags().StringVarP(&out, "out", "o", "", "write the host key to `FILE`, which must not exist (default: keys.host of the configuration)")
 	return cmd
 }
 
-func (a *app) recoverHostKey(ctx context.Context, f *readerFlags, out string) (err error) {
+func (a *app) recoverHostKey(ctx context.Context, f *readerFlags, out string, yes bool) (err error) {
 	if len(f.identities) == 0 {
 		return usage(errors.New("give a restore key with --identity FILE"))
 	}
+	f.accepting = true
 	r, err := a.openReading(ctx, f)
 	if err != nil {
 		return err
@@ -81,8 +84,9 @@ func (a *app) recoverHostKey(ctx context.Context, f *readerFlags, out string) (e
 			return err
 		}
 	}
-	if _, err := os.Lstat(out); !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s exists already, and a key file is never overwritten: move it away, or name another with --out", out)
+	there, err := hostKeyThere(out)
+	if err != nil {
+		return err
 	}
 	if _, err := r.content(); err != nil {
 		return err
@@ -91,8 +95,29 @@ func (a *app) recoverHostKey(ctx context.Context, f *readerFlags, out string) (e
 	if err != nil {
 		return together{err, r.alarm()}.orNil()
 	}
-	if err := keys.WriteHostKeyFile(out, h); err != nil {
+	if there != nil && !there.Equal(h) {
+		return fmt.Errorf("%s exists already and is another host key, and a key file is never overwritten: move it away, or name another with --out", out)
+	}
+	pinned, err := a.pinOf(f.fingerprint)
+	if err != nil {
 		return err
+	}
+	if err := a.confirm(chainLines(r.repo, r.trust), "Are these your changes of keys, at the dates you made them, and is every restore key on your papers?",
+		yes || pinned != "", "--fingerprint HEX, from the paper, or --yes"); err != nil {
+		return err
+	}
+	if there != nil {
+		err = keys.PinHostKeyFile(out, h.Repository, h.Descriptors...)
+	} else {
+		err = keys.WriteHostKeyFile(out, h)
+	}
+	if err != nil {
+		return err
+	}
+	if r.config != nil {
+		if err := note(r.config, h); err != nil {
+			a.ui.detail("the repository is pinned in the host key's file alone: %v", err)
+		}
 	}
 	done := recovered{out, r.vault.name, r.repo.Fingerprint.String()}
 	if a.ui.json {
@@ -101,6 +126,18 @@ func (a *app) recoverHostKey(ctx context.Context, f *readerFlags, out string) (e
 		_, err = fmt.Fprintf(a.ui.out, "%s: host key recovered from %s, repository %s\n", done.File, safe(done.Vault), done.Fingerprint)
 	}
 	return together{err, r.alarm()}.orNil()
+}
+
+// hostKeyThere reads the host key that is to be recovered, if it is there: then only what is known of its repository is new.
+func hostKeyThere(path string) (*keys.HostKey, error) {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	h, err := keys.ReadHostKeyFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s exists already, and a key file is never overwritten: move it away, or name another with --out (%v)", path, err)
+	}
+	return h, nil
 }
 
 // hostKeyPlace is where the configuration wants the host key.

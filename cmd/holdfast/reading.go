@@ -42,13 +42,15 @@ type readerFlags struct {
 	vault, credentials, fingerprint string
 	identities                      []string
 	allowIncomplete                 bool
+
+	accepting bool // the command shows all changes of keys itself: those that are not known here are no alarm
 }
 
 func (f *readerFlags) add(cmd *cobra.Command, a *app) {
 	s := cmd.Flags()
 	s.StringVar(&f.vault, "vault", "", "the vault: a configured `NAME`, or a URL")
 	s.StringVar(&f.credentials, "credentials", "", "where the credentials for the vault lie: a `REF` such as env:PREFIX")
-	s.StringVar(&f.fingerprint, "fingerprint", "", "the repository's fingerprint, or its first 16 `HEX` digits or more: any other is refused")
+	addFingerprint(cmd, &f.fingerprint)
 	complete(cmd, "vault", a.vaultNames)
 }
 
@@ -67,6 +69,7 @@ type reading struct {
 	config   *config.Config // nil where there is none
 	vault    *vault
 	repo     *repo.Repository
+	trust    repo.Known      // of the repository, from elsewhere than a vault
 	ids      []keys.Identity // as given on the command line
 	findings findings
 }
@@ -74,12 +77,15 @@ type reading struct {
 // openReading finds the vault that the flags name. The caller closes it.
 func (a *app) openReading(ctx context.Context, f *readerFlags) (*reading, error) {
 	r := &reading{app: a, flags: f}
-	pin, err := parsePin(f.fingerprint)
+	pin, err := a.pinOf(f.fingerprint)
 	if err != nil {
 		return nil, err
 	}
 	places, err := r.places()
 	if err != nil {
+		return nil, err
+	}
+	if r.trust, err = a.knownRepository(r.config, pin); err != nil {
 		return nil, err
 	}
 	for _, path := range f.identities {
@@ -94,9 +100,7 @@ func (a *app) openReading(ctx context.Context, f *readerFlags) (*reading, error)
 	for _, p := range places {
 		err := r.open(ctx, p, pin)
 		if err == nil {
-			if len(places) > 1 {
-				a.ui.remark("Reading vault %s.", p.name)
-			}
+			r.introduce(len(places) > 1)
 			return r, nil
 		}
 		tried = append(tried, prefixed(err, "vault "+p.name, "vault "+p.url.String()))
@@ -112,10 +116,11 @@ func (a *app) openReading(ctx context.Context, f *readerFlags) (*reading, error)
 
 // place is a vault that may be read.
 type place struct {
-	name string
-	url  location.Location
-	ref  credentials.Ref
-	dir  string // what relative credential files are relative to
+	name  string
+	url   location.Location
+	ref   credentials.Ref
+	dir   string // what relative credential files are relative to
+	other bool   // not a vault of the configuration: it may hold another repository
 }
 
 // places gives the vaults to try, in order.
@@ -149,7 +154,7 @@ func (r *reading) places() ([]place, error) {
 		if f.vault != "" && f.vault != v.Name {
 			continue
 		}
-		p := place{v.Name, v.URL, v.Credentials, filepath.Dir(c.Path)}
+		p := place{v.Name, v.URL, v.Credentials, filepath.Dir(c.Path), false}
 		if !ref.IsZero() {
 			p.ref, p.dir = ref, "."
 		}
@@ -185,7 +190,8 @@ func (r *reading) otherPlace(url string, ref credentials.Ref) ([]place, error) {
 	case !errors.Is(err, config.ErrNone):
 		r.ui.warn("the configuration is not used: %v", err)
 	}
-	return []place{{name: url, url: l, ref: ref, dir: "."}}, nil
+	other := r.config == nil || !slices.ContainsFunc(r.config.Vaults, func(v config.Vault) bool { return v.URL.String() == l.String() })
+	return []place{{name: url, url: l, ref: ref, dir: ".", other: other}}, nil
 }
 
 func (r *reading) open(ctx context.Context, p place, pin string) error {
@@ -199,13 +205,36 @@ func (r *reading) open(ctx context.Context, p place, pin string) error {
 	if err != nil {
 		return err
 	}
+	if !p.other {
+		pin = r.trust.Pin
+	}
 	r.repo, err = repo.Find(ctx, v.Reader, pin, r.findings.add)
 	if err != nil {
 		r.findings.take()
 		return errors.Join(err, v.close())
 	}
+	if whole := r.repo.Fingerprint.String(); !strings.HasPrefix(whole, r.trust.Pin) {
+		r.ui.warn("this is not the repository of the configuration, whose fingerprint begins with %.16s, but %s", r.trust.Pin, whole)
+		r.trust = repo.Known{Pin: pin}
+	}
 	r.vault = v
 	return nil
+}
+
+// introduce says which repository is read, and whether that is known from elsewhere than the vault itself.
+func (r *reading) introduce(several bool) {
+	if several {
+		r.ui.remark("Reading vault %s.", r.vault.name)
+	}
+	if r.trust.Pin == "" {
+		r.ui.warn("the repository %s is not pinned: the vault's own times alone say that it is the right one; compare it with the paper that "+
+			"`holdfast init` had you write, or give --fingerprint HEX", r.repo.Fingerprint)
+	} else {
+		r.ui.remark("Repository %s, the pinned one.", r.repo.Fingerprint)
+	}
+	if !r.flags.accepting {
+		r.trust.ReportStrangers(r.repo, r.findings.add)
+	}
 }
 
 const (
@@ -385,6 +414,19 @@ func readIdentities(path string) ([]keys.Identity, error) {
 		return nil, fmt.Errorf("--identity %s: %w", path, err)
 	}
 	return ids, nil
+}
+
+// addFingerprint adds --fingerprint.
+func addFingerprint(cmd *cobra.Command, to *string) {
+	cmd.Flags().StringVar(to, "fingerprint", "", "the repository's fingerprint, or its first 16 `HEX` digits or more: any other is refused (or HOLDFAST_FINGERPRINT)")
+}
+
+// pinOf is --fingerprint, or what stands in for it.
+func (a *app) pinOf(flag string) (string, error) {
+	if flag == "" {
+		flag, _ = a.env("HOLDFAST_FINGERPRINT")
+	}
+	return parsePin(flag)
 }
 
 // parsePin checks --fingerprint.

@@ -71,13 +71,13 @@ func (a *app) runCommand() *cobra.Command {
 		ValidArgsFunction: a.completeSources(-1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
 			var err error
-			if f.pin, err = parsePin(f.pin); err != nil {
+			if f.pin, err = a.pinOf(f.pin); err != nil {
 				return err
 			}
 			return a.backup(ctx, args, f)
 		}),
 	}
-	cmd.Flags().StringVar(&f.pin, "fingerprint", "", "the repository's fingerprint, or its first 16 `HEX` digits or more: any other is refused")
+	addFingerprint(cmd, &f.pin)
 	cmd.Flags().BoolVar(&f.dry, "dry-run", false, "list and compare only: say what would be read, store nothing")
 	cmd.Flags().StringArrayVar(&f.empty, "allow-empty", nil, "it is right that nothing is in this `SOURCE` (repeatable)")
 	return cmd
@@ -227,7 +227,11 @@ func (j *job) report(s config.Source, r *backup.Result, began time.Time, dry boo
 		if v.Err != nil {
 			line.Status, line.Error, line.Point, line.RetainUntil = "failed", v.Err.Error(), "", ""
 			// The other vaults have the whole point: not failed, but not as protected as it should be either.
-			all = append(all, &marked{errIncomplete, v.Err})
+			kind := errIncomplete
+			if repo.Untrusted(v.Err) {
+				kind = errVault
+			}
+			all = append(all, &marked{kind, v.Err})
 		}
 		if err := j.printRun(line); err != nil {
 			return err

@@ -137,15 +137,17 @@ func unusableCache(err error) error {
 
 // cacheDir is the folder of a repository's cache.
 func cacheDir(c *config.Config, id format.Hash) (string, error) {
-	base := c.Cache
-	if base == "" {
-		dir, err := os.UserCacheDir()
-		if err != nil {
-			return "", err
-		}
-		base = filepath.Join(dir, "holdfast")
+	base, err := cacheBase(c)
+	return filepath.Join(base, id.String()[:16], "index"), err
+}
+
+// cacheBase is the folder of all caches.
+func cacheBase(c *config.Config) (string, error) {
+	if c.Cache != "" {
+		return c.Cache, nil
 	}
-	return filepath.Join(base, id.String()[:16], "index"), nil
+	dir, err := os.UserCacheDir()
+	return filepath.Join(dir, "holdfast"), err
 }
 
 // hostKey reads the host key named in the configuration.
@@ -180,8 +182,12 @@ func (j *job) session(ctx context.Context, vaults []string) (*repo.Session, erro
 	if err != nil {
 		return nil, err
 	}
+	known, err := j.knownRepository(j.config, j.pin)
+	if err != nil {
+		return nil, err
+	}
 	s, err := repo.OpenSession(ctx, repo.SessionOptions{
-		Vaults: j.repoVaults(vaults), HostKey: h, Recipients: j.config.Keys.Recipients, Pin: j.pin, Cache: j.openCache, Report: j.findings.add, Now: j.now,
+		Vaults: j.repoVaults(vaults), HostKey: h, Recipients: j.config.Keys.Recipients, Known: known, Cache: j.openCache, Report: j.findings.add, Now: j.now,
 	})
 	if path, perr := j.config.HostKeyPath(j.env); errors.Is(err, repo.ErrHostKey) && perr == nil {
 		if _, lerr := os.Lstat(path + ".next"); lerr == nil {
@@ -193,7 +199,13 @@ func (j *job) session(ctx context.Context, vaults []string) (*repo.Session, erro
 			j.remember([]repo.VaultResult{{Vault: name, Err: err}})
 		}
 	}
-	return s, err
+	if err != nil {
+		return nil, err
+	}
+	if err := j.pinned(s, h); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
 }
 
 // remember notes which vaults are down, so that the next source of this command asks them once instead of waiting again.

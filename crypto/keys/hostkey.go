@@ -6,8 +6,14 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -31,7 +37,37 @@ type HostKey struct {
 	Signing ed25519.PrivateKey
 	// Earlier opens manifests and index segments that were sealed before the host key was rotated, the newest first.
 	Earlier []Identity
+
+	// Repository pins the repository that the key is for: the SHA-256 of its first descriptor, its fingerprint. Zero: not
+	// pinned yet. It is no secret, and stands in the host key's file alone: the copy in the vault is sealed before there is one.
+	Repository [32]byte
+	// Descriptors are the SHA-256 of the descriptors that the machine made or that its owner accepted, in their order. Those
+	// of a change that was broken off may be among them. Only in the file, like Repository.
+	Descriptors [][32]byte
 }
+
+// Secrets gives the host key without what is known of its repository: what is sealed to the restore keys.
+func (k *HostKey) Secrets() *HostKey {
+	s := *k
+	s.Repository, s.Descriptors = [32]byte{}, nil
+	return &s
+}
+
+// Pin notes the repository, and descriptors of it, each once.
+func (k *HostKey) Pin(repository [32]byte, descriptors ...[32]byte) {
+	k.Repository = repository
+	for _, d := range descriptors {
+		if !slices.Contains(k.Descriptors, d) {
+			k.Descriptors = append(k.Descriptors, d)
+		}
+	}
+	if n := len(k.Descriptors) - maxKnown; n > 0 {
+		k.Descriptors = slices.Clone(k.Descriptors[n:])
+	}
+}
+
+// maxKnown bounds the descriptors that a host key file names: the newest ones, since each vouches for those before it.
+const maxKnown = 64
 
 // maxEarlier bounds how often a host key can be rotated and still open all metadata before.
 const maxEarlier = 64
@@ -52,6 +88,7 @@ func (k *HostKey) Rotated(fresh bool) (*HostKey, error) {
 	if !fresh {
 		n.ChunkKey = k.ChunkKey
 	}
+	n.Repository, n.Descriptors = k.Repository, slices.Clone(k.Descriptors)
 	return n, nil
 }
 
@@ -105,9 +142,11 @@ func (k *HostKey) Equal(o *HostKey) bool {
 //	chunk-id <32 bytes, standard base64 with padding>
 //	signing <the 32-byte Ed25519 seed, the same>
 //
-// and a line "earlier AGE-SECRET-KEY-…" for every metadata identity before the last rotations, the newest first.
+// and a line "earlier AGE-SECRET-KEY-…" for every metadata identity before the last rotations, the newest first. Where the
+// repository is pinned a line "repository <SHA-256 of its first descriptor, in hexadecimal>" follows, and a line "descriptor
+// <the same of another>" for each that is known.
 //
-// It is what the host key file holds (with comments) and what is sealed to the restore keys in the vault.
+// It is what the host key file holds (with comments). Its [HostKey.Secrets] are sealed to the restore keys in the vault.
 func (k *HostKey) MarshalText() ([]byte, error) {
 	if k.Metadata.IsZero() || len(k.Signing) != ed25519.PrivateKeySize {
 		return nil, fmt.Errorf("host key: %w: it is not complete", ErrMalformed)
@@ -117,6 +156,12 @@ func (k *HostKey) MarshalText() ([]byte, error) {
 		base64.StdEncoding.EncodeToString(k.ChunkKey[:]), base64.StdEncoding.EncodeToString(k.Signing.Seed()))
 	for _, id := range k.Earlier {
 		fmt.Fprintf(&b, "earlier %s\n", id.Secret())
+	}
+	if k.Repository != [32]byte{} {
+		fmt.Fprintf(&b, "repository %x\n", k.Repository)
+	}
+	for _, d := range k.Descriptors {
+		fmt.Fprintf(&b, "descriptor %x\n", d)
 	}
 	return b.Bytes(), nil
 }
@@ -139,7 +184,7 @@ func ParseHostKey(text []byte) (*HostKey, error) {
 		plain = append(plain, line...)
 		lines = append(lines, strings.TrimSuffix(string(line), "\n"))
 	}
-	if len(lines) < 4 || len(lines) > 4+maxEarlier {
+	if len(lines) < 4 || len(lines) > 4+maxEarlier+1+maxKnown {
 		return nil, fmt.Errorf("host key: %w: it has %d lines where the version, metadata, chunk-id and signing are expected", ErrMalformed, len(lines))
 	}
 	k, err := parseHostKeyLines(lines[1:])
@@ -201,17 +246,39 @@ func parseHostKeyLines(lines []string) (*HostKey, error) {
 	}
 	k.Signing = ed25519.NewKeyFromSeed(seed[:])
 	for _, l := range lines[3:] {
-		v, ok := strings.CutPrefix(l, "earlier ")
-		if !ok {
-			return nil, fmt.Errorf("%w: a line behind signing that is not earlier", ErrMalformed)
+		if err := k.parseMore(l); err != nil {
+			return nil, err
 		}
-		before, err := ParseIdentity(v)
-		if err != nil {
-			return nil, fmt.Errorf("earlier: %w", err)
-		}
-		k.Earlier = append(k.Earlier, before)
 	}
 	return k, nil
+}
+
+// parseMore reads a line behind the three fields. That they stand in their order is seen when the key is spelled again.
+func (k *HostKey) parseMore(line string) error {
+	name, v, _ := strings.Cut(line, " ")
+	switch name {
+	case "earlier":
+		before, err := ParseIdentity(v)
+		if err != nil {
+			return fmt.Errorf("earlier: %w", err)
+		}
+		k.Earlier = append(k.Earlier, before)
+		return nil
+	case "repository", "descriptor":
+		var sum [32]byte
+		b, err := hex.DecodeString(v)
+		if err != nil || len(b) != len(sum) {
+			return fmt.Errorf("%s: %w: 64 hexadecimal digits are expected", name, ErrMalformed)
+		}
+		copy(sum[:], b)
+		if name == "repository" {
+			k.Repository = sum
+		} else {
+			k.Descriptors = append(k.Descriptors, sum)
+		}
+		return nil
+	}
+	return fmt.Errorf("%w: a line behind signing that is neither earlier, repository nor descriptor", ErrMalformed)
 }
 
 // secret32 decodes 32 bytes of base64. The decoder's own error would quote the input, so it is not passed on.
@@ -246,14 +313,53 @@ func ReadHostKeyFile(path string) (*HostKey, error) {
 // WriteHostKeyFile writes a host key file: mode 0600, never over an existing file, synced to the disk, and removed again if
 // it could not be written whole.
 func WriteHostKeyFile(path string, k *HostKey) error {
-	text, err := k.MarshalText()
+	content, err := k.file()
 	if err != nil {
 		return fmt.Errorf("writing the host key file %s: %w", path, err)
 	}
-	version, fields, _ := bytes.Cut(text, []byte("\n"))
-	content := bytes.Join([][]byte{version, append([]byte(hostKeyComment), fields...)}, []byte("\n"))
 	if err := writeSecretFile(path, content); err != nil {
 		return fmt.Errorf("writing the host key file: %w", err)
+	}
+	return nil
+}
+
+func (k *HostKey) file() ([]byte, error) {
+	text, err := k.MarshalText()
+	version, fields, _ := bytes.Cut(text, []byte("\n"))
+	return bytes.Join([][]byte{version, append([]byte(hostKeyComment), fields...)}, []byte("\n")), err
+}
+
+// PinHostKeyFile notes in a host key file what is known of its repository. The secrets in it stay as they are: the file is
+// replaced, in one step, by one with the same key. Where nothing is new, nothing is written.
+func PinHostKeyFile(path string, repository [32]byte, descriptors ...[32]byte) error {
+	k, err := ReadHostKeyFile(path)
+	if err != nil {
+		return err
+	}
+	was, err := k.MarshalText()
+	if err != nil {
+		return err
+	}
+	k.Pin(repository, descriptors...)
+	if now, err := k.MarshalText(); err != nil || bytes.Equal(now, was) {
+		return err
+	}
+	content, err := k.file()
+	if err != nil {
+		return err
+	}
+	if path, err = filepath.EvalSymlinks(path); err != nil {
+		return fmt.Errorf("pinning the repository in the host key file: %w", err)
+	}
+	beside := path + ".pin" // what one that was broken off has left is no key of its own
+	if err := os.Remove(beside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("pinning the repository in the host key file: %w", err)
+	}
+	if err := writeSecretFile(beside, content); err != nil {
+		return fmt.Errorf("pinning the repository in the host key file: %w", err)
+	}
+	if err := os.Rename(beside, path); err != nil {
+		return fmt.Errorf("pinning the repository in the host key file: %w", errors.Join(err, os.Remove(beside)))
 	}
 	return nil
 }

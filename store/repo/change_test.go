@@ -171,7 +171,7 @@ func TestThiefRotatesFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.clock = b.clock.Add(time.Hour)
-	if _, err := b.change(t, rotated(t, b.host), nil); !errors.Is(err, repo.ErrHostKey) {
+	if _, err := b.change(t, rotated(t, b.host), nil); !errors.Is(err, repo.ErrStrangers) {
 		t.Errorf("the owner's change: %v", err)
 	}
 	points := b.points()
@@ -185,6 +185,7 @@ func TestThiefRotatesFirst(t *testing.T) {
 	if _, err := r.Commit(t.Context(), b.store, points[0], nil); err != nil {
 		t.Errorf("the point cannot be read: %v", err)
 	}
+	b = newBench(t)
 	if _, err := b.change(t, rotated(t, b.host), func(o *repo.ChangeOptions) { o.Recipients = nil }); !errors.Is(err, repo.ErrRecipientsLost) {
 		t.Errorf("a restore key was taken away: %v", err)
 	}

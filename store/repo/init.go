@@ -21,7 +21,8 @@ import (
 // InitOptions create a repository.
 type InitOptions struct {
 	Vaults     []*Vault
-	HostKey    *keys.HostKey
+	HostKey    *keys.HostKey     // Init pins the repository in it; the caller keeps it
+	Pin        string            // the fingerprint, or its beginning, where it is known from elsewhere than the host key
 	Recipients []keys.Recipient  // restore keys' public halves; one class with the host key
 	Need       time.Duration     // how long the first objects are locked for: the longest retention
 	Parameters format.Parameters // zero: format.DefaultParameters
@@ -70,7 +71,7 @@ func Init(ctx context.Context, o InitOptions) ([]InitResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	pieces, err := founding(ctx, o, repo)
+	pieces, err := founding(ctx, o, found, repo)
 	if err != nil {
 		return nil, err
 	}
@@ -84,15 +85,34 @@ func Init(ctx context.Context, o InitOptions) ([]InitResult, error) {
 		if err != nil {
 			return out, fmt.Errorf("vault %s: %w", v.Name, err)
 		}
+		pin(o.HostKey, pieces)
 		out = append(out, InitResult{v.Name, sum, true})
 	}
+	pin(o.HostKey, pieces)
 	return out, nil
+}
+
+// pin notes the repository that was founded, or found.
+func pin(h *keys.HostKey, pieces []piece) {
+	for _, p := range slices.Backward(pieces) { // the first descriptor is the last piece
+		n, sum, _, err := format.ParseDescriptorName(p.name)
+		switch {
+		case err != nil: // a sealed host key
+		case n == 0:
+			h.Pin(sum, sum)
+		default:
+			h.Pin(h.Repository, sum)
+		}
+	}
 }
 
 // survey looks at every vault before anything is written anywhere.
 func survey(ctx context.Context, o InitOptions) ([]*Repository, *Repository, error) {
+	known, err := NewKnown(o.Pin, o.HostKey)
+	if err != nil {
+		return nil, nil, err
+	}
 	found := make([]*Repository, len(o.Vaults))
-	var one *Repository
 	var lost error // a vault that had a repository and cannot tell which: to be filled from another, never begun anew
 	for i, v := range o.Vaults {
 		if _, err := Inspect(ctx, v, o.Now); err != nil {
@@ -102,32 +122,49 @@ func survey(ctx context.Context, o InitOptions) ([]*Repository, *Repository, err
 		if _, err := k.retention(o.Now().Add(o.Need)); err != nil {
 			return nil, nil, err
 		}
-		r, err := Find(ctx, v.Read, "", o.Report)
-		if errors.Is(err, ErrNoRepository) {
-			continue
-		}
-		if notOurs(err) {
+		found[i], err = known.recognise(ctx, v, o.HostKey, o.Report)
+		switch {
+		case err == nil, errors.Is(err, ErrNoRepository):
+		case notOurs(err):
 			lost = cmp.Or(lost, fmt.Errorf("vault %s: %w", v.Name, err))
-			continue
-		}
-		if err != nil {
+		case errors.Is(err, ErrHostKey):
+			return nil, nil, fmt.Errorf("vault %s already holds a repository: %w", v.Name, err)
+		default:
 			return nil, nil, fmt.Errorf("vault %s: %w", v.Name, err)
 		}
-		if err := CheckHostKey(r, o.HostKey); err != nil {
-			return nil, nil, fmt.Errorf("vault %s already holds a repository: %w", v.Name, err)
-		}
-		if !sameRecipients(o.Recipients, r.Now().Recipients) {
-			return nil, nil, fmt.Errorf("vault %s: %w", v.Name, otherRecipients(r))
-		}
-		if one != nil && one.ID != r.ID {
-			return nil, nil, fmt.Errorf("vault %s: %w", v.Name, ErrAmbiguous)
-		}
-		found[i], one = r, r
 	}
-	if one == nil && lost != nil {
-		return nil, nil, lost
+	one, err := known.judgeAll(o, found)
+	switch {
+	case one != nil || err != nil:
+	case lost != nil:
+		err = lost
+	case known.Pin != "":
+		err = fmt.Errorf("none of these vaults holds the repository %.16s.. that the host key is pinned to: %w", known.Pin, ErrGone)
 	}
-	return found, one, nil
+	return found, one, err
+}
+
+// judgeAll is judge for Init, which begins nothing where one vault is not as it should be.
+func (n Known) judgeAll(o InitOptions, found []*Repository) (*Repository, error) {
+	one, wrong := n.judge(found, o.HostKey)
+	for i, err := range wrong {
+		if err != nil {
+			return nil, fmt.Errorf("vault %s: %w", o.Vaults[i].Name, err)
+		}
+		if found[i] != nil {
+			n.ReportStrangers(found[i], o.Report)
+		}
+	}
+	if one == nil {
+		return nil, nil
+	}
+	if err := CheckHostKey(one, o.HostKey); err != nil {
+		return nil, fmt.Errorf("a vault already holds a repository: %w", n.withheld(one, err))
+	}
+	if !sameRecipients(o.Recipients, one.Now().Recipients) {
+		return nil, otherRecipients(one)
+	}
+	return one, nil
 }
 
 // piece is one of the objects that a repository is recognised and its host key recovered by.
@@ -138,9 +175,9 @@ type piece struct {
 
 // founding gives what a vault needs to hold the repository, in the order in which it is put there, the first descriptor
 // last: new objects, or those of a vault that has them.
-func founding(ctx context.Context, o InitOptions, existing *Repository) ([]piece, error) {
+func founding(ctx context.Context, o InitOptions, found []*Repository, existing *Repository) ([]piece, error) {
 	if existing != nil {
-		return copyFounding(ctx, o, existing)
+		return copyFounding(ctx, o, found, existing)
 	}
 	keyCopy, err := sealHostKey(o.HostKey, o.Recipients)
 	if err != nil {
@@ -157,7 +194,7 @@ func founding(ctx context.Context, o InitOptions, existing *Repository) ([]piece
 
 // sealHostKey seals a host key to restore keys.
 func sealHostKey(h *keys.HostKey, to []keys.Recipient) ([]byte, error) {
-	text, err := h.MarshalText()
+	text, err := h.Secrets().MarshalText()
 	if err != nil {
 		return nil, err
 	}
@@ -188,12 +225,19 @@ func describe(h *keys.HostKey, keyCopy []byte, to []keys.Recipient, now time.Tim
 	return d
 }
 
-// copyFounding reads the descriptors of the whole chain and the sealed host keys they name, each from any vault that has it.
-func copyFounding(ctx context.Context, o InitOptions, r *Repository) ([]piece, error) {
+// copyFounding reads the descriptors of the whole chain and the sealed host keys they name, each from any vault in which the
+// repository was recognised.
+func copyFounding(ctx context.Context, o InitOptions, found []*Repository, r *Repository) ([]piece, error) {
+	var vaults []*Vault
+	for i, v := range o.Vaults {
+		if found[i] != nil {
+			vaults = append(vaults, v)
+		}
+	}
 	var sealed, descriptors []piece
 	for _, l := range slices.Backward(r.Chain) {
 		for _, name := range []string{l.HostKey, l.Name} {
-			p, err := copyPiece(ctx, o.Vaults, name, o.Report)
+			p, err := copyPiece(ctx, vaults, name, o.Report)
 			if err != nil {
 				return nil, fmt.Errorf("read what the repository was founded with, in any vault: %w", err)
 			}
@@ -246,7 +290,7 @@ func found1(ctx context.Context, o InitOptions, v *Vault, pieces []piece) (forma
 	if err != nil {
 		return first, err
 	}
-	if r.Fingerprint != first {
+	if r.Fingerprint != first { // whoever knows no fingerprint would take that one
 		return first, fmt.Errorf("another repository was created here at the same time: %w", ErrAmbiguous)
 	}
 	return first, nil
@@ -292,5 +336,7 @@ func RecoverHostKey(ctx context.Context, r *Repository, in store.Reader, ids []k
 	if err != nil {
 		return nil, err
 	}
+	h = h.Secrets() // what was sealed with them says nothing about a repository
+	r.PinTo(h)
 	return h, CheckHostKey(r, h)
 }

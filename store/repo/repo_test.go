@@ -235,6 +235,10 @@ func TestInitRefusesUnfitVaults(t *testing.T) {
 	if _, err := repo.Init(t.Context(), o); !errors.Is(err, store.ErrClock) {
 		t.Errorf("clock: %v", err)
 	}
+	if _, err := repo.Init(t.Context(), b.initOptions()); !errors.Is(err, repo.ErrGone) {
+		t.Errorf("another repository for a host key that is pinned to one: %v", err)
+	}
+	b.host = b.host.Secrets()
 	b.vault.Lock = forgetful{}
 	if _, err := repo.Init(t.Context(), b.initOptions()); !errors.Is(err, store.ErrNoLock) {
 		t.Errorf("locks that do not take: %v", err)
@@ -414,7 +418,7 @@ func TestASessionRefusesWhatIsNotItsOwn(t *testing.T) {
 	if err := open(repo.SessionOptions{HostKey: b.host, Recipients: []keys.Recipient{other.Recipient()}}); !errors.Is(err, repo.ErrRecipients) {
 		t.Errorf("other recipients: %v", err)
 	}
-	if err := open(repo.SessionOptions{HostKey: b.host, Pin: strings.Repeat("f", 16)}); !errors.Is(err, repo.ErrFingerprint) {
+	if err := open(repo.SessionOptions{HostKey: b.host, Known: repo.Known{Pin: strings.Repeat("f", 16)}}); !errors.Is(err, repo.ErrFingerprint) {
 		t.Errorf("another fingerprint: %v", err)
 	}
 }

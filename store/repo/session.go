@@ -25,7 +25,7 @@ type SessionOptions struct {
 	Vaults     []*Vault
 	HostKey    *keys.HostKey
 	Recipients []keys.Recipient // as configured: must be the repository's
-	Pin        string           // fingerprint prefix, may be empty
+	Known      Known            // beside what the host key's own file pins; may be empty
 	Cache      func(repository format.Hash) (*cache.Cache, error)
 	Report     Report
 	Now        func() time.Time // default time.Now
@@ -37,6 +37,7 @@ type SessionOptions struct {
 // concurrent use.
 type Session struct {
 	repo    *Repository
+	known   Known
 	host    *keys.HostKey
 	cache   *cache.Cache
 	keepers []*keeper
@@ -94,31 +95,37 @@ func OpenSession(ctx context.Context, o SessionOptions) (*Session, error) {
 	return s, nil
 }
 
-// find recognises the repository in each vault and checks that it is one and ours.
-func (s *Session) find(ctx context.Context, o SessionOptions) error {
+// find recognises the repository in each vault. A vault whose chain of descriptors is not the known one is left out: nothing
+// of it is believed, and nothing in it reaches another.
+func (s *Session) find(ctx context.Context, o SessionOptions) (err error) {
+	if s.known, err = NewKnown(o.Known.Pin, o.HostKey); err != nil {
+		return err
+	}
+	s.known.Descriptors = append(s.known.Descriptors, o.Known.Descriptors...)
 	repos := make([]*Repository, len(s.keepers))
 	if err := s.eachIndexed(ctx, func(i int, k *keeper) (err error) {
 		if err = k.meet(ctx); err != nil {
 			return err
 		}
-		repos[i], err = Find(ctx, k.vault.Read, o.Pin, k.report)
+		repos[i], err = s.known.recognise(ctx, k.vault, o.HostKey, k.report)
 		return err
 	}); err != nil {
 		return err
 	}
-	for i, r := range repos {
-		switch {
-		case r == nil:
-		case s.repo == nil:
-			s.repo = r
-		case s.repo.ID != r.ID:
-			return fmt.Errorf("vaults %s and %s hold different repositories: %w", s.keepers[0].vault.Name, s.keepers[i].vault.Name, ErrAmbiguous)
-		case len(r.Chain) > len(s.repo.Chain):
-			s.repo = r
+	var wrong []error
+	s.repo, wrong = s.known.judge(repos, o.HostKey)
+	for i, k := range s.keepers {
+		if wrong[i] != nil {
+			_ = k.fail(wrong[i]) // kept in the keeper; the others go on
+		} else if repos[i] != nil {
+			s.known.ReportStrangers(repos[i], k.report)
 		}
 	}
-	if err := CheckHostKey(s.repo, o.HostKey); err != nil {
+	if err := s.living(); err != nil {
 		return err
+	}
+	if err := CheckHostKey(s.repo, o.HostKey); err != nil {
+		return s.known.withheld(s.repo, err)
 	}
 	if o.Recipients != nil && !sameRecipients(o.Recipients, s.repo.Now().Recipients) {
 		return otherRecipients(s.repo)
@@ -130,6 +137,14 @@ func (s *Session) find(ctx context.Context, o SessionOptions) error {
 		}
 	}
 	return nil
+}
+
+// Pinned reports whether the repository and all its descriptors in force were known before this session. Where they were not,
+// PinTo notes them.
+func (s *Session) Pinned() bool {
+	return s.known.Pin == s.repo.Fingerprint.String() && !slices.ContainsFunc(s.repo.Chain[len(s.repo.Chain)-1:], func(l Link) bool {
+		return !slices.Contains(s.known.Descriptors, l.Sum)
+	})
 }
 
 // meet reads the vault's clock and refuses one too far from ours.
@@ -164,9 +179,12 @@ func CheckHostKey(r *Repository, h *keys.HostKey) error {
 func otherRecipients(r *Repository) error {
 	var are []string
 	for _, have := range r.Now().Recipients {
-		are = append(are, fmt.Sprintf("%.20s..", have))
+		are = append(are, fmt.Sprintf("%.30s..", have))
 	}
-	return fmt.Errorf("%w: it seals to %s; put exactly these into keys.recipients, or add to them with `holdfast key add-recipient --identity FILE`", ErrRecipients, strings.Join(are, ", "))
+	return fmt.Errorf("%w: %s seals to %s; compare these with the papers your restore keys are on. If all of them are yours, "+
+		"put them into keys.recipients, and add others with `holdfast key add-recipient --identity FILE`. "+
+		"If one is not, somebody else had the host key: do not configure it, and begin a new repository under another prefix",
+		ErrRecipients, r.Chain[len(r.Chain)-1].describe(), strings.Join(are, ", "))
 }
 
 func sameRecipients(a []keys.Recipient, b []string) bool {

@@ -30,7 +30,9 @@ type Config struct {
 	Sources   []Source
 	Retention retain.Policy // what sources have that name none
 	Limits    Limits
-	Cache     string // absolute; empty: the user's cache folder
+	// Fingerprint pins the repository: 16 to 64 hexadecimal digits; empty: as the host key's file says.
+	Fingerprint string
+	Cache       string // absolute; empty: the user's cache folder
 }
 
 // Vault is a place that keeps the copy.

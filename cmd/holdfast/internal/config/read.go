@@ -50,6 +50,7 @@ func (r *reader) read(n ast.Node) {
 		field{"retention", func(n ast.Node) { r.retention(n, "", &c.Retention) }},
 		field{"limits", r.limits},
 		field{"cache", r.cache},
+		field{"fingerprint", r.fingerprint},
 	)
 	if seen == nil {
 		return
@@ -321,6 +322,20 @@ func (r *reader) cache(n ast.Node) {
 	if s, ok := r.str(n, "cache"); ok && s != "" {
 		r.config.Cache = r.absolute(s)
 	}
+}
+
+// fingerprint takes the digits as they are read off a paper, in groups.
+func (r *reader) fingerprint(n ast.Node) {
+	s, ok := r.text(n, "fingerprint")
+	if !ok {
+		return
+	}
+	s = strings.ToLower(strings.NewReplacer(" ", "", "-", "").Replace(s))
+	if len(s) < 16 || len(s) > 64 || strings.Trim(s, "0123456789abcdef") != "" {
+		r.problem(n, "fingerprint takes 16 to 64 hexadecimal digits, as `holdfast init` printed them")
+		return
+	}
+	r.config.Fingerprint = s
 }
 
 func (r *reader) name(n ast.Node, what string) string {

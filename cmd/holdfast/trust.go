@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
+	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// knownRepository gathers what this machine knows of its repository: from --fingerprint (or HOLDFAST_FINGERPRINT), the configuration,
+// the host key's file and the one that a change of keys has left beside it, and the cache folder. Two that do not agree are
+// refused.
+func (a *app) knownRepository(c *config.Config, pin string) (repo.Known, error) {
+	if c == nil {
+		return repo.NewKnown(pin)
+	}
+	switch {
+	case strings.HasPrefix(c.Fingerprint, pin):
+		pin = c.Fingerprint
+	case !strings.HasPrefix(pin, c.Fingerprint):
+		return repo.Known{}, usage(fmt.Errorf("--fingerprint %.16s.. is not the fingerprint of the configuration, %.16s..", pin, c.Fingerprint))
+	}
+	var hosts []*keys.HostKey
+	if path, err := c.HostKeyPath(a.env); err == nil {
+		for _, file := range []string{path, path + ".next"} {
+			// One that cannot be read knows nothing; whoever needs the key itself says why.
+			if h, err := keys.ReadHostKeyFile(file); err == nil {
+				hosts = append(hosts, h, noted(c, h))
+			}
+		}
+	}
+	return repo.NewKnown(pin, hosts...)
+}
+
+// pinFile is where the cache folder keeps what is known of a host key's repository: for a host key in a file that cannot be
+// written, such as a systemd credential.
+func pinFile(c *config.Config, h *keys.HostKey) (string, error) {
+	base, err := cacheBase(c)
+	sum := sha256.Sum256(h.Public())
+	return filepath.Join(base, "known", hex.EncodeToString(sum[:8])), err
+}
+
+// noted reads what the cache folder knows, as the pin of an empty host key; nil where it knows nothing.
+func noted(c *config.Config, h *keys.HostKey) *keys.HostKey {
+	path, err := pinFile(c, h)
+	if err != nil {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil // not noted
+	}
+	defer f.Close()
+	n := &keys.HostKey{}
+	lines := bufio.NewScanner(io.LimitReader(f, 64<<10))
+	for lines.Scan() {
+		what, digits, _ := strings.Cut(lines.Text(), " ")
+		sum, err := format.ParseHash(digits)
+		switch {
+		case err != nil:
+		case what == "repository":
+			n.Repository = sum
+		case what == "descriptor":
+			n.Descriptors = append(n.Descriptors, sum)
+		}
+	}
+	return n
+}
+
+// keepPin writes what a host key knows of its repository into its file and into the cache folder. It fails only where
+// neither can be written.
+func (a *app) keepPin(c *config.Config, path string, h *keys.HostKey) error {
+	err := keys.PinHostKeyFile(path, h.Repository, h.Descriptors...)
+	cerr := note(c, h)
+	if err != nil && cerr == nil {
+		a.ui.detail("the repository is pinned in the cache folder alone: %v", err)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%w; put `fingerprint: %x` into the configuration instead", err, h.Repository)
+	}
+	return nil
+}
+
+func note(c *config.Config, h *keys.HostKey) error {
+	path, err := pinFile(c, h)
+	if err != nil {
+		return err
+	}
+	all := keys.HostKey{}
+	if before := noted(c, h); before != nil && before.Repository == h.Repository {
+		all.Pin(h.Repository, before.Descriptors...)
+	}
+	all.Pin(h.Repository, h.Descriptors...)
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "repository %x\n", all.Repository)
+	for _, d := range all.Descriptors {
+		fmt.Fprintf(&b, "descriptor %x\n", d)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".new", b.Bytes(), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// pinned keeps in mind the repository that a session found, where it was not known before.
+func (j *job) pinned(s *repo.Session, h *keys.HostKey) error {
+	if s.Pinned() {
+		return nil
+	}
+	path, err := j.config.HostKeyPath(j.env)
+	if err != nil {
+		return err
+	}
+	first := format.Hash(h.Repository).IsZero()
+	s.Repository().PinTo(h)
+	if first && j.config.Fingerprint == "" && j.pin == "" {
+		j.ui.warn("the repository %s is pinned from now on: this host key signed its first descriptor, and any other repository is refused; "+
+			"compare it with the paper that the fingerprint is on", s.Repository().Fingerprint)
+	}
+	return j.keepPin(j.config, path, h)
+}
+
+// chainLines tell a repository's descriptors for people: what stands on paper can be compared with them.
+func chainLines(r *repo.Repository, n repo.Known) []string {
+	lines := []string{fmt.Sprintf("Repository %s", r.Fingerprint)}
+	strange := len(r.Chain) - len(n.Strangers(r))
+	for i, l := range r.Chain {
+		line := fmt.Sprintf("descriptor %d: made %s, in the vault since %s, host key %x, restore keys %s", l.Number,
+			l.Created.UTC().Format(time.RFC3339), l.Arrived.UTC().Format(time.RFC3339), l.SigningKey[:min(8, len(l.SigningKey))], strings.Join(l.Recipients, " "))
+		if !l.DistrustAfter.IsZero() {
+			line += ", distrusts what came after " + l.DistrustAfter.UTC().Format(time.RFC3339)
+		}
+		if i >= strange {
+			line += " (NOT made by this machine)"
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// interactive reports whether a person can be asked.
+func (a *app) interactive() bool {
+	f, ok := a.stdin.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) && a.ui.terminal && !a.ui.json
+}
+
+// confirm shows what is about to be done and asks. yes is the answer given before, by flag, which flags names: without a
+// terminal nothing is done unless there is one.
+func (a *app) confirm(show []string, question string, yes bool, flags string) error {
+	for _, line := range show {
+		if !a.ui.json {
+			a.ui.line(safe(line))
+		}
+	}
+	if yes {
+		return nil
+	}
+	if !a.interactive() {
+		return usage(fmt.Errorf("%s There is no terminal to ask on: look at what is shown, then give %s", question, flags))
+	}
+	a.ui.line(question + " Type yes to go on:")
+	answer, err := bufio.NewReader(io.LimitReader(a.stdin, 1<<10)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	if strings.TrimSpace(strings.ToLower(answer)) != "yes" {
+		return usage(errors.New("not confirmed, and nothing was changed"))
+	}
+	return nil
+}
