@@ -26,6 +26,8 @@ type initialised struct {
 	Vault       string `json:"vault"`
 	Fingerprint string `json:"fingerprint"`
 	Created     bool   `json:"created"`
+
+	Next []nextPoint `json:"next,omitempty"` // until when each source's next point will be held there
 }
 
 func (a *app) initCommand() *cobra.Command {
@@ -77,7 +79,11 @@ func (a *app) init(ctx context.Context, pin string) (err error) {
 	created := false
 	for _, r := range results {
 		created = created || r.Created
-		if perr := a.printInit(r); perr != nil {
+		next, nerr := j.nextPoints(ctx, r.Vault)
+		if nerr != nil {
+			a.ui.warn("vault %s: until when the next points will be locked cannot be told: %v", r.Vault, nerr)
+		}
+		if perr := a.printInit(r, next); perr != nil {
 			return perr
 		}
 	}
@@ -95,16 +101,21 @@ func (a *app) init(ctx context.Context, pin string) (err error) {
 	return together{err, j.alarm()}.orNil()
 }
 
-func (a *app) printInit(r repo.InitResult) error {
+func (a *app) printInit(r repo.InitResult, next []nextPoint) error {
 	if a.ui.json {
-		return a.ui.object(initialised{r.Vault, r.Fingerprint.String(), r.Created})
+		return a.ui.object(initialised{r.Vault, r.Fingerprint.String(), r.Created, next})
 	}
 	what := "holds this repository already"
 	if r.Created {
 		what = "repository created"
 	}
-	_, err := fmt.Fprintf(a.ui.out, "%s: %s, fingerprint %s\n", r.Vault, what, r.Fingerprint)
-	return err
+	if _, err := fmt.Fprintf(a.ui.out, "%s: %s, fingerprint %s\n", r.Vault, what, r.Fingerprint); err != nil {
+		return err
+	}
+	for _, n := range next {
+		a.ui.remark("%s -> %s: the next point will be %s", n.Source, r.Vault, held(ran{RetainUntil: n.RetainUntil, LockedUntil: n.LockedUntil}))
+	}
+	return nil
 }
 
 // hostKeyForInit reads the host key, or makes a new one of the recipients' class where there is none.

@@ -56,6 +56,7 @@ type ran struct {
 	ObjectsCopied int64    `json:"objects_copied"` // of those stored: from another vault
 	LocksExtended int64    `json:"locks_extended"`
 	RetainUntil   string   `json:"retain_until,omitempty"`
+	LockedUntil   string   `json:"locked_until,omitempty"` // longer by the slack; absent where the vault keeps no locks
 	Seconds       float64  `json:"seconds"`
 	DryRun        bool     `json:"dry_run,omitempty"`
 	Error         string   `json:"error,omitempty"`
@@ -166,8 +167,9 @@ func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags) (_ *ba
 	stop := j.watch(ctx, s.Name, true, func() (int64, int64) { return progress.BytesRead.Load(), progress.Pending.Load() })
 	defer stop()
 	missing, remarks := 0, 0
+	defer func() { j.tellUnused(s.Name, src, err) }()
 	return backup.Run(ctx, backup.Options{
-		Source: src, Name: s.Name, Session: session, Retention: s.Retention, TagsMaxAge: tagsAge(s.Tags, j.now()),
+		Source: src, Name: s.Name, Session: session, Retention: s.Retention, Before: s.Before, Fate: j.tellFates(s.Name, f.dry), TagsMaxAge: tagsAge(s.Tags, j.now()),
 		Memory: j.config.Limits.Memory, Fetchers: j.config.Limits.Connections, DryRun: f.dry,
 		AllowEmpty: slices.Contains(f.empty, s.Name), Progress: progress, Now: j.now,
 		Missing: func(key, reason string) {
@@ -207,6 +209,7 @@ func tagsAge(t config.Tags, now time.Time) time.Duration {
 func (j *job) report(s config.Source, r *backup.Result, began time.Time, dry bool) error {
 	var all together
 	alarms, alarm := j.alarms()
+	j.tellReread(s, r)
 	emptied := j.tellEmpty(s, r)
 	if emptied != nil {
 		alarms = append(alarms, emptied.Error())
@@ -218,6 +221,9 @@ func (j *job) report(s config.Source, r *backup.Result, began time.Time, dry boo
 			BytesStored: v.Bytes, ObjectsStored: v.Objects, ObjectsCopied: v.Copied, LocksExtended: v.Extended,
 			RetainUntil: r.RetainUntil.UTC().Format(time.RFC3339), Seconds: seconds(began), DryRun: dry, Alarms: alarms,
 		}
+		if !v.LockedUntil.IsZero() {
+			line.LockedUntil = v.LockedUntil.UTC().Format(time.RFC3339)
+		}
 		if r.Emptied != nil {
 			line.Marks = []string{format.MarkEmpty}
 		}
@@ -225,7 +231,7 @@ func (j *job) report(s config.Source, r *backup.Result, began time.Time, dry boo
 			line.Point = ""
 		}
 		if v.Err != nil {
-			line.Status, line.Error, line.Point, line.RetainUntil = "failed", v.Err.Error(), "", ""
+			line.Status, line.Error, line.Point, line.RetainUntil, line.LockedUntil = "failed", v.Err.Error(), "", "", ""
 			// The other vaults have the whole point: not failed, but not as protected as it should be either.
 			kind := errIncomplete
 			if repo.Untrusted(v.Err) {
@@ -269,15 +275,24 @@ func (j *job) printRun(l ran) error {
 	case l.Status == "failed":
 		_, err = fmt.Fprintf(j.ui.out, "%s -> %s: failed\n", l.Source, l.Vault)
 	case l.DryRun:
-		_, err = fmt.Fprintf(j.ui.out, "%s -> %s: would read %s of %s in %s (+%d ~%d -%d) and lengthen %s, kept until %s\n",
+		_, err = fmt.Fprintf(j.ui.out, "%s -> %s: would read %s of %s in %s (+%d ~%d -%d) and extend %s; the point would be %s\n",
 			l.Source, l.Vault, size(l.BytesRead), size(l.Bytes), entries(l.Entries), l.Added, l.Changed, l.Deleted,
-			plural(l.LocksExtended, "lock", "locks"), day(l.RetainUntil))
+			plural(l.LocksExtended, "lock", "locks"), held(l))
 	default:
-		_, err = fmt.Fprintf(j.ui.out, "%s -> %s: %s point %.12s: %s, %s (+%d ~%d -%d); read %s, stored %s in %s, locked until %s, %.1f s\n",
+		_, err = fmt.Fprintf(j.ui.out, "%s -> %s: %s point %.12s: %s, %s (+%d ~%d -%d); read %s, stored %s in %s, %s, %.1f s\n",
 			l.Source, l.Vault, marking(l), l.Point, entries(l.Entries), size(l.Bytes), l.Added, l.Changed, l.Deleted,
-			size(l.BytesRead), size(l.BytesStored), plural(l.ObjectsStored, "object", "objects"), day(l.RetainUntil), l.Seconds)
+			size(l.BytesRead), size(l.BytesStored), plural(l.ObjectsStored, "object", "objects"), held(l), l.Seconds)
 	}
 	return err
+}
+
+// held says how long a point is kept, and when the locks end of what is stored for it.
+func held(l ran) string {
+	kept := "kept until " + day(l.RetainUntil)
+	if l.LockedUntil == "" {
+		return kept
+	}
+	return kept + ", locked until " + day(l.LockedUntil)
 }
 
 // marking is a point's status with its marks.

@@ -34,6 +34,7 @@ type Options struct {
 	Name       string // the source's name in the repository
 	Session    *repo.Session
 	Retention  retain.Policy
+	Before     retain.Policy // how the retention was read by earlier builds; zero: the same
 	TagsMaxAge time.Duration // how old read tags may be: 0 always read again, negative never read
 	Memory     int64         // bytes, default 256 MiB
 	Fetchers   int           // small objects read at once, default 32
@@ -41,8 +42,9 @@ type Options struct {
 	AllowEmpty bool          // that nothing is in the source is right
 	Progress   *Progress     // may be nil
 	Missing    func(key, reason string)
-	Remark     func(key, text string) // what else there is to say of an entry; may be nil
-	Now        func() time.Time       // the local clock, default time.Now
+	Remark     func(key, text string)    // what else there is to say of an entry; may be nil
+	Fate       func(Fate, *format.Entry) // of a dry run: what would become of each entry, in order; may be nil
+	Now        func() time.Time          // the local clock, default time.Now
 }
 
 // Progress is filled in while a run goes on; it may be read at any time.
@@ -75,6 +77,7 @@ type Result struct {
 	TakenAt     time.Time
 	RetainUntil time.Time
 	Emptied     *Emptied           // not nil: nothing was found where there had been something, and the point is marked
+	Reread      *Reread            // not nil: the retention is read otherwise than for the last points, which was not told yet
 	FirstEmpty  bool               // the first point of its source, with nothing in it
 	Vaults      []repo.VaultResult // what this run did in each vault, and its error
 }
@@ -180,6 +183,8 @@ type engine struct {
 	parent       *format.Commit // the point this one follows; nil for the first
 	last         *repo.Head     // the last point that is not marked as empty; nil if there is none
 	empty        *Emptied       // see conclude
+	counting     []repo.Head    // the points that count for retention, oldest first
+	reread       *Reread        // see readAnew
 	predecessors []format.Hash
 	mend         *mending  // not nil: something the parent needs is lost
 	thin         *thinning // not nil: stored objects that are mostly dead are let go
@@ -225,6 +230,9 @@ func newEngine(ctx context.Context, o Options, gone []string) (_ *engine, err er
 		return nil, err
 	}
 	e.decision = retain.Decide(o.Retention, e.takenAt, earlier)
+	if e.reread, err = e.readAnew(earlier); err != nil {
+		return nil, err
+	}
 	if err := e.s.Begin(e.decision.RetainUntil); err != nil {
 		return nil, err
 	}
@@ -273,7 +281,7 @@ func (e *engine) findParent(ctx context.Context) ([]retain.Earlier, error) {
 	if parent != nil {
 		e.parent = parent.Commit
 	}
-	e.last = lastFilled(counting)
+	e.last, e.counting = lastFilled(counting), counting
 	e.predecessors = heads.Newest
 	return earlier, nil
 }
@@ -340,7 +348,7 @@ func (e *engine) finish(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e.result(id, c.Status), nil
+	return e.result(id, c.Status), e.toldAnew()
 }
 
 func (e *engine) result(id format.Hash, status string) *Result {
@@ -348,7 +356,7 @@ func (e *engine) result(id format.Hash, status string) *Result {
 		Point: id, Status: status, Entries: e.stats.entries.Load(), Bytes: e.stats.bytes.Load(),
 		Added: e.stats.added.Load(), Changed: e.stats.changed.Load(), Deleted: e.stats.deleted.Load(), Missing: e.stats.missing.Load(),
 		BytesRead: e.stats.read.Load(), TakenAt: e.takenAt, RetainUntil: e.decision.RetainUntil, Vaults: e.vaultsSince(),
-		Emptied: e.empty, FirstEmpty: e.isFirst(),
+		Emptied: e.empty, Reread: e.reread, FirstEmpty: e.isFirst(),
 	}
 }
 

@@ -38,6 +38,7 @@ type rig struct {
 	memory  int64
 	tags    time.Duration
 	policy  retain.Policy // zero: daily, 35 days
+	before  retain.Policy // how the policy was read before
 	allow   bool          // --allow-empty
 	dry     bool
 	params  format.Parameters
@@ -134,7 +135,7 @@ func (r *rig) try(ctx context.Context) (*backup.Result, error) {
 		policy.Daily = retain.Span{Duration: 35 * 24 * time.Hour}
 	}
 	return backup.Run(ctx, backup.Options{
-		Source: r.source, Name: "uploads", Session: s, Retention: policy, AllowEmpty: r.allow, DryRun: r.dry, TagsMaxAge: r.tags, Memory: r.memory, Now: r.local,
+		Source: r.source, Name: "uploads", Session: s, Retention: policy, Before: r.before, AllowEmpty: r.allow, DryRun: r.dry, TagsMaxAge: r.tags, Memory: r.memory, Now: r.local,
 		Remark: func(key, text string) { r.remarks = append(r.remarks, key+": "+text) },
 	})
 }

@@ -110,6 +110,9 @@ func (p *planner) endPage(ctx context.Context) error {
 		p.old.Skip()
 		p.known.add(ref)
 		p.needs.dropsPage(ref)
+		for _, entry := range p.page {
+			p.fate(Unchanged, entry)
+		}
 		return send(ctx, p.pipe.seq, &task{reuse: &ref})
 	}
 	if p.racy() {
@@ -180,6 +183,7 @@ func (p *planner) compare(ctx context.Context, entry *format.Entry) (*task, erro
 		}
 		if old == nil || old.Key > entry.Key {
 			p.stats.added.Add(1)
+			p.fate(Added, entry)
 			t.action = actionFor(entry)
 			p.disks(t)
 			return t, nil
@@ -190,7 +194,9 @@ func (p *planner) compare(ctx context.Context, entry *format.Entry) (*task, erro
 		}
 		if old.Key == entry.Key && old.Version == entry.Version {
 			t.old = old
+			before := p.stats.changed.Load()
 			err := p.judge(ctx, t)
+			p.fate(fateOf(t, p.stats.changed.Load() > before), entry)
 			p.disks(t)
 			return t, err
 		}
@@ -340,9 +346,12 @@ func (p *planner) dropRest(ctx context.Context) error {
 func (p *planner) drop(ctx context.Context, old *format.Entry) error {
 	if p.hidden == "" || !strings.HasPrefix(old.Key, p.hidden) {
 		p.stats.deleted.Add(1)
+		p.fate(Deleted, old)
 		if isContent(old) {
 			p.stats.gone.Add(1)
 		}
+	} else {
+		p.fate(Unread, old)
 	}
 	return p.needs.dropsEntry(ctx, old, p.s)
 }

@@ -3,7 +3,8 @@
 // A pattern is compared with the whole key. `*` stands for any run of characters without "/", `**` for any run at all,
 // "**/" at the start or after a "/" also for nothing (so "**/*.tmp" matches "a.tmp"), `?` for one character other than
 // "/", and `[a-z]`, `[!a-z]` or `[^a-z]` for one character of a set, never "/". A backslash takes the next character as it
-// is. Characters are UTF-8; a byte that is not valid UTF-8 is a character of its own, so every key can be matched.
+// is. A pattern that ends in "/" is a folder and everything below it: "tmp/" is "tmp/**". The other forms of .gitignore that
+// mean something else there, "/tmp" and "!tmp", are refused; a backslash before them takes them as they are. Characters are UTF-8; a byte that is not valid UTF-8 is a character of its own, so every key can be matched.
 // Matching takes time proportional to pattern times key, whatever the pattern. The package does no I/O and must never
 // clean, fold or otherwise change a key.
 package glob
@@ -12,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"unicode/utf8"
 )
 
@@ -71,6 +73,9 @@ func Parse(pattern string) (Glob, error) {
 	if len(pattern) > maxPattern {
 		return Glob{}, fmt.Errorf("%w: longer than %d bytes", ErrPattern, maxPattern)
 	}
+	if err := foreign(pattern); err != nil {
+		return Glob{}, fmt.Errorf("%w %q: %w", ErrPattern, pattern, err)
+	}
 	g := Glob{text: pattern}
 	literal := true
 	for i := 0; i < len(pattern); {
@@ -84,8 +89,24 @@ func Parse(pattern string) (Glob, error) {
 		}
 		g.tokens = append(g.tokens, t)
 		i += n
+		if i == len(pattern) && n == 1 && t.op == opChar && t.c == '/' { // a folder; "\/" is a character
+			g.tokens = append(g.tokens, token{op: opDeep})
+		}
 	}
 	return g, nil
+}
+
+// foreign refuses what means something in .gitignore and the like, and would silently mean something else here.
+func foreign(pattern string) error {
+	switch {
+	case pattern[0] == '!':
+		return errors.New("a pattern cannot be taken back with !; for keys that begin with ! write \\!")
+	case pattern[0] == '/':
+		return errors.New("patterns match the whole key, and keys of a directory do not begin with /: leave it out; for keys that do, write \\/")
+	case pattern == "**/":
+		return errors.New("it would match everything; write ** if that is meant")
+	}
+	return nil
 }
 
 func char(c rune) string {
@@ -263,8 +284,12 @@ func (g Glob) Covers(prefix string) bool {
 	return len(g.tokens) > 0 && g.tokens[len(g.tokens)-1].op == opDeep && g.Match(prefix)
 }
 
-// Set is a list of patterns; a key matches if any does. The zero value matches nothing.
-type Set struct{ globs []Glob }
+// Set is a list of patterns; a key matches if any does. The zero value matches nothing. It remembers which of its patterns
+// matched anything: copies share that. It is safe for concurrent use.
+type Set struct {
+	globs []Glob
+	used  []atomic.Bool // by pattern
+}
 
 // ParseSet parses every pattern.
 func ParseSet(patterns []string) (Set, error) {
@@ -276,6 +301,7 @@ func ParseSet(patterns []string) (Set, error) {
 		}
 		s.globs = append(s.globs, g)
 	}
+	s.used = make([]atomic.Bool, len(s.globs))
 	return s, nil
 }
 
@@ -284,20 +310,46 @@ func (s Set) Empty() bool { return len(s.globs) == 0 }
 
 // Match reports whether any pattern matches key.
 func (s Set) Match(key string) bool {
+	matched := false
 	for i := range s.globs {
+		if matched && s.used[i].Load() {
+			continue
+		}
 		if s.globs[i].Match(key) {
-			return true
+			matched = true
+			s.used[i].Store(true)
 		}
 	}
-	return false
+	return matched
 }
 
-// Covers reports whether some pattern certainly matches every key that begins with prefix.
+// Covers reports whether some pattern certainly matches every key that begins with prefix. Who leaves these out does not
+// learn what other patterns would have matched below, so they are taken to be of use as well.
 func (s Set) Covers(prefix string) bool {
+	covered := false
 	for i := range s.globs {
 		if s.globs[i].Covers(prefix) {
-			return true
+			covered = true
+			s.used[i].Store(true)
 		}
 	}
-	return false
+	if covered {
+		for i := range s.globs {
+			if p := s.globs[i].prefix; strings.HasPrefix(p, prefix) || strings.HasPrefix(prefix, p) {
+				s.used[i].Store(true)
+			}
+		}
+	}
+	return covered
+}
+
+// Unused gives the patterns that matched nothing so far.
+func (s Set) Unused() []string {
+	var out []string
+	for i := range s.globs {
+		if !s.used[i].Load() {
+			out = append(out, s.globs[i].text)
+		}
+	}
+	return out
 }

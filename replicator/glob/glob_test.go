@@ -2,6 +2,7 @@ package glob
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +27,9 @@ func TestMatch(t *testing.T) {
 		{"[a-c]x", "bx", true}, {"[a-c]x", "dx", false}, {"[!a-c]", "d", true}, {"[!a-c]", "a", false}, {"[^a]", "/", false}, {"[.-0]", "/", false},
 		{"[]]", "]", true}, {"[a-]", "-", true}, {"[\\]]", "]", true}, {"[à-ü]", "é", true}, {"[!x]", "\xfe", true},
 		{"\\*", "*", true}, {"\\*", "a", false}, {"a\\\\b", "a\\b", true}, {"\xff*", "\xffa", true}, {"\xff", "\xfe", false},
+		{"tmp/", "tmp/", true}, {"tmp/", "tmp/a/b", true}, {"tmp/", "tmp", false}, {"tmp/", "tmpx/a", false}, {"tmp/", "x/tmp/a", false},
+		{"**/tmp/", "tmp/a", true}, {"**/tmp/", "x/tmp/a/b", true}, {"**/tmp/", "xtmp/a", false}, {"*/", "a/b", true}, {"*/", "a", false},
+		{"tmp\\/", "tmp/", true}, {"tmp\\/", "tmp/a", false}, {"\\!x", "!x", true}, {"\\/x", "/x", true}, {"a!", "a!", true}, {"a[!b]/", "ac/d", true},
 		{"a//b", "a//b", true}, {"a/*/b", "a//b", true}, {"../y", "../y", true},
 	} {
 		g, err := Parse(c.pattern)
@@ -39,7 +43,7 @@ func TestMatch(t *testing.T) {
 }
 
 func TestParseErrors(t *testing.T) {
-	for _, p := range []string{"", "a\\", "[", "[a", "[]", "[!]", "[z-a]", "[a-", "[\\", strings.Repeat("a", maxPattern+1)} {
+	for _, p := range []string{"", "a\\", "[", "[a", "[]", "[!]", "[z-a]", "[a-", "[\\", "!x", "!", "/x", "/", "/tmp/", "**/", strings.Repeat("a", maxPattern+1)} {
 		if _, err := Parse(p); err == nil {
 			t.Errorf("Parse(%.20q) gave no error", p)
 		}
@@ -63,6 +67,31 @@ func TestSet(t *testing.T) {
 	if (Set{}).Match("") || !(Set{}).Empty() {
 		t.Error("the empty set matches")
 	}
+}
+
+// TestUnused: which patterns matched nothing, the later ones of several that match the same included.
+func TestUnused(t *testing.T) {
+	s, err := ParseSet([]string{"tmp/", "**/*.bak", "tmp/cache/**", "no", "n?", "tmq/**", "x.bak"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := s
+	unused := func(want ...string) {
+		t.Helper()
+		if got := copied.Unused(); !slices.Equal(got, want) {
+			t.Errorf("unused %q, want %q", got, want)
+		}
+	}
+	unused("tmp/", "**/*.bak", "tmp/cache/**", "no", "n?", "tmq/**", "x.bak")
+	s.Match("x.bak") // two match
+	unused("tmp/", "tmp/cache/**", "no", "n?", "tmq/**")
+	s.Match("y")
+	s.Covers("other/")
+	unused("tmp/", "tmp/cache/**", "no", "n?", "tmq/**")
+	s.Covers("tmp/") // the folder is not entered: what else is below is not known
+	unused("no", "n?", "tmq/**")
+	s.Match("na")
+	unused("no", "tmq/**")
 }
 
 // TestLinear would run for hours with backtracking.

@@ -25,6 +25,12 @@ type Source interface {
 	Freeze(ctx context.Context) (View, error)
 }
 
+// Excluder is what a Source may implement that leaves out what patterns match.
+type Excluder interface {
+	// UnusedExcludes gives the patterns that matched nothing in what was listed so far: most likely a slip.
+	UnusedExcludes() []string
+}
+
 // View is one reading of a source. It is safe for concurrent use, except that each Entries sequence belongs to one
 // goroutine.
 type View interface {

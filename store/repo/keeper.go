@@ -33,6 +33,8 @@ type keeper struct {
 	flushed  time.Time          // when that was
 	failed   error              // the first failure: nothing more is put here in this run
 	calls    Calls
+
+	committed time.Time // until when the commit object is locked; zero: there is none, or no locks
 }
 
 // newKeeper makes a session's keeper. All it asks of the vault ends when the vault is left out.

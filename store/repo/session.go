@@ -252,8 +252,9 @@ func (s *Session) active() []*keeper {
 
 // VaultResult is how one vault fared.
 type VaultResult struct {
-	Vault string
-	Err   error
+	Vault       string
+	Err         error
+	LockedUntil time.Time // of the commit object, as read back; before it is there, what is asked for what is stored now; zero: no locks
 	Calls
 }
 
@@ -261,8 +262,15 @@ type VaultResult struct {
 func (s *Session) Vaults() []VaultResult {
 	var out []VaultResult
 	for _, k := range s.keepers {
+		asked, err := k.retention(s.until())
+		if err != nil { // beyond the ceiling, as Begin said
+			asked.Until = time.Time{}
+		}
 		k.mu.Lock()
-		out = append(out, VaultResult{Vault: k.vault.Name, Err: k.failed, Calls: k.calls})
+		out = append(out, VaultResult{Vault: k.vault.Name, Err: k.failed, LockedUntil: asked.Until, Calls: k.calls})
+		if !k.committed.IsZero() {
+			out[len(out)-1].LockedUntil = k.committed
+		}
 		k.mu.Unlock()
 	}
 	return out

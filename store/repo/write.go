@@ -223,10 +223,13 @@ func (s *Session) commit(ctx context.Context, c *format.Commit) (format.Hash, er
 	}
 	early := make([]bool, len(s.keepers))
 	err = s.eachIndexed(ctx, func(i int, k *keeper) error {
-		_, arrived, err := k.deliver(ctx, name, body, id, c.RetainUntil.Time)
+		p, arrived, err := k.deliver(ctx, name, body, id, c.RetainUntil.Time)
 		if err != nil {
 			return fmt.Errorf("commit: %w", err)
 		}
+		k.mu.Lock()
+		k.committed = p.Until.Time
+		k.mu.Unlock()
 		early[i] = c.SignedAt.After(arrived)
 		return nil
 	})

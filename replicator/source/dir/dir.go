@@ -63,6 +63,9 @@ func New(o Options) (*Source, error) {
 // Kind is "dir".
 func (s *Source) Kind() string { return "dir" }
 
+// UnusedExcludes implements source.Excluder.
+func (s *Source) UnusedExcludes() []string { return s.exclude.Unused() }
+
 // Freeze opens the root. A root that is missing, not a directory or not readable is an error here.
 func (s *Source) Freeze(ctx context.Context) (source.View, error) {
 	if err := ctx.Err(); err != nil {

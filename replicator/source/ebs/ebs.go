@@ -115,6 +115,9 @@ func New(o Options) (*Source, error) {
 // Kind implements source.Source.
 func (s *Source) Kind() string { return "ebs" }
 
+// UnusedExcludes implements source.Excluder.
+func (s *Source) UnusedExcludes() []string { return s.exclude.Unused() }
+
 // saw notes the time by AWS's clock.
 func (s *Source) saw(date time.Time) {
 	s.mu.Lock()

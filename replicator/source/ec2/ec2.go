@@ -99,6 +99,9 @@ func New(o Options) (*Source, error) {
 // Kind is "ec2".
 func (s *Source) Kind() string { return "ec2" }
 
+// UnusedExcludes implements source.Excluder.
+func (s *Source) UnusedExcludes() []string { return s.exclude.Unused() }
+
 // kindsAtOnce is how many kinds of resources are asked for at once; the rate is what limits.
 const kindsAtOnce = 6
 

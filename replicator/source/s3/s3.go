@@ -204,6 +204,9 @@ func notTrusted(err error) aws.Ternary {
 // Kind is "s3".
 func (s *Source) Kind() string { return "s3" }
 
+// UnusedExcludes implements source.Excluder.
+func (s *Source) UnusedExcludes() []string { return s.exclude.Unused() }
+
 // all reports whether every version is read.
 func (s *Source) all() bool { return s.o.Versions == "all" }
 

@@ -76,6 +76,7 @@ type Source struct {
 	RequesterPays *bool
 
 	Retention retain.Policy
+	Before    retain.Policy // what the same text meant to earlier builds, in which a span that was not named kept its default
 }
 
 // Tags is when the tags of unchanged objects are read again.

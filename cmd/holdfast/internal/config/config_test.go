@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/replicator/retain"
 	"github.com/holdfast-backup/holdfast/store"
 )
@@ -90,6 +91,48 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// TestRetention: what a map does not name is 0, not the default; no map is the default.
+func TestRetention(t *testing.T) {
+	weeks := retain.Policy{Daily: days(35), Weekly: days(84), Monthly: retain.Span{Months: 12}}
+	for _, c := range []struct {
+		file, source string
+		want, before retain.Policy
+	}{
+		{"", "", weeks, weeks},
+		{"retention: {daily: 7d}", "", retain.Policy{Daily: days(7)}, retain.Policy{Daily: days(7), Weekly: days(84), Monthly: retain.Span{Months: 12}}},
+		{"", "retention: {daily: 7d}", retain.Policy{Daily: days(7)}, retain.Policy{Daily: days(7), Weekly: days(84), Monthly: retain.Span{Months: 12}}},
+		{"retention: {monthly: 2mo}", "retention: {daily: 7d, weekly: 0}", retain.Policy{Daily: days(7)}, retain.Policy{Daily: days(7), Monthly: retain.Span{Months: 2}}},
+		{"retention: {yearly: 1y}", "", retain.Policy{Yearly: retain.Span{Months: 12}}, retain.Policy{Daily: days(35), Weekly: days(84), Monthly: retain.Span{Months: 12}, Yearly: retain.Span{Months: 12}}},
+	} {
+		text := "vaults: [{name: v, url: \"file:///v\"}]\nkeys: {recipients: [" + aRecipient(t) + "]}\n" + c.file +
+			"\nsources:\n  - {name: s, url: \"file:///s\"" + strings.TrimSuffix(", "+c.source, ", ") + "}\n"
+		got, err := parse("x.yaml", "/x.yaml", []byte(text))
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if s := got.Sources[0]; s.Retention != c.want || s.Before != c.before {
+			t.Errorf("%q and %q: %+v and before %+v", c.file, c.source, s.Retention, s.Before)
+		}
+	}
+	for _, bad := range []string{"{}", "{daily: 0}", "{weekly: 0, yearly: 0}"} {
+		for _, where := range []string{"retention: " + bad + "\nsources: []", "sources:\n  - {name: s, url: \"file:///s\", retention: " + bad + "}"} {
+			text := "vaults: [{name: v, url: \"file:///v\"}]\nkeys: {recipients: [" + aRecipient(t) + "]}\n" + where + "\n"
+			if _, err := parse("x.yaml", "/x.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), "keeps nothing") {
+				t.Errorf("%s: %v", text, err)
+			}
+		}
+	}
+}
+
+func aRecipient(t *testing.T) string {
+	t.Helper()
+	id, err := keys.GenerateIdentity(keys.X25519)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id.Recipient().String()
+}
+
 // TestOrder: a source takes over the file's retention wherever in the file that stands.
 func TestOrder(t *testing.T) {
 	text := read(t, "testdata/full.yaml")
@@ -99,8 +142,11 @@ func TestOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r := c.Sources[0].Retention; r.Daily.String() != "9d" || r.Weekly.String() != "140d" || r.Monthly.String() != "1y" {
+	if r := c.Sources[0].Retention; r != (retain.Policy{Weekly: days(140)}) {
 		t.Errorf("retention of the source: %+v", r)
+	}
+	if r := c.Sources[0].Before; r.Daily.String() != "9d" || r.Weekly.String() != "140d" || r.Monthly.String() != "1y" {
+		t.Errorf("what it meant before: %+v", r)
 	}
 }
 

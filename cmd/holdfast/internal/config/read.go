@@ -22,6 +22,7 @@ type reader struct {
 	*decoder
 	config *Config
 	dir    string
+	before retain.Policy // what the file's retention meant to earlier builds
 	at     struct {
 		root    ast.Node
 		keep    map[string]ast.Node // a source's own retention, by its name
@@ -41,13 +42,14 @@ func (r *reader) read(n ast.Node) {
 	r.at.root, r.at.keep, r.at.vaults = n, map[string]ast.Node{}, map[string]vaultNodes{}
 	c := r.config
 	c.Retention = retain.Policy{Daily: days(35), Weekly: days(12 * 7), Monthly: retain.Span{Months: 12}}
+	r.before = c.Retention
 	c.Limits = Limits{Memory: 256 << 20, Connections: 32}
 	var sources ast.Node
 	seen := r.object(n, "the configuration",
 		field{"vaults", func(n ast.Node) { r.list(n, "vaults", r.vault) }},
 		field{"keys", r.keys},
 		field{"sources", func(n ast.Node) { sources = n }},
-		field{"retention", func(n ast.Node) { r.retention(n, "", &c.Retention) }},
+		field{"retention", func(n ast.Node) { r.retention(n, "", &c.Retention, &r.before) }},
 		field{"limits", r.limits},
 		field{"cache", r.cache},
 		field{"fingerprint", r.fingerprint},
@@ -205,7 +207,7 @@ func (r *reader) absolute(path string) string {
 func (r *reader) source(i int, n ast.Node) {
 	what := fmt.Sprintf("sources[%d]", i)
 	c := r.config
-	s := Source{Tags: Tags{MaxAge: days(7)}, Archived: ArchivedRecord, Retention: c.Retention}
+	s := Source{Tags: Tags{MaxAge: days(7)}, Archived: ArchivedRecord, Retention: c.Retention, Before: r.before}
 	var nodes sourceNodes
 	var refNode, keep ast.Node
 	only := map[string]ast.Node{} // keys that only a bucket takes
@@ -240,7 +242,7 @@ func (r *reader) source(i int, n ast.Node) {
 				r.problem(n, "%s.vaults is empty; leave it out to mean all", what)
 			}
 		}},
-		field{"retention", func(n ast.Node) { keep = n; r.retention(n, what+".", &s.Retention) }},
+		field{"retention", func(n ast.Node) { keep = n; r.retention(n, what+".", &s.Retention, &s.Before) }},
 	)
 	if !r.require(n, what, seen, "name", "url") {
 		return
@@ -287,16 +289,23 @@ func (r *reader) tags(n ast.Node, what string) Tags {
 	return Tags{MaxAge: v}
 }
 
-func (r *reader) retention(n ast.Node, source string, to *retain.Policy) {
+// retention reads a map of spans. Those it does not name are 0: whoever names a week wants no lock of a year. before is what
+// the map meant to earlier builds, which took them from what was said before.
+func (r *reader) retention(n ast.Node, source string, to, before *retain.Policy) {
 	what := source + "retention"
-	r.object(n, what,
-		field{"daily", func(n ast.Node) { r.span(n, what+".daily", &to.Daily) }},
-		field{"weekly", func(n ast.Node) { r.span(n, what+".weekly", &to.Weekly) }},
-		field{"monthly", func(n ast.Node) { r.span(n, what+".monthly", &to.Monthly) }},
-		field{"yearly", func(n ast.Node) { r.span(n, what+".yearly", &to.Yearly) }},
-	)
-	if *to == (retain.Policy{}) {
-		r.problem(n, "%s keeps nothing: daily, weekly, monthly and yearly are all 0", what)
+	var p retain.Policy
+	was, wrong := *before, len(r.problems)
+	if r.object(n, what,
+		field{"daily", func(n ast.Node) { r.span(n, what+".daily", &p.Daily); was.Daily = p.Daily }},
+		field{"weekly", func(n ast.Node) { r.span(n, what+".weekly", &p.Weekly); was.Weekly = p.Weekly }},
+		field{"monthly", func(n ast.Node) { r.span(n, what+".monthly", &p.Monthly); was.Monthly = p.Monthly }},
+		field{"yearly", func(n ast.Node) { r.span(n, what+".yearly", &p.Yearly); was.Yearly = p.Yearly }},
+	) == nil {
+		return
+	}
+	*to, *before = p, was
+	if p == (retain.Policy{}) && len(r.problems) == wrong {
+		r.problem(n, "%s keeps nothing: daily, weekly, monthly and yearly are all 0, which a span that is left out is as well", what)
 	}
 }
 
