@@ -33,7 +33,8 @@ restore can simply be run again:
                        metadata, tags, modes and so on
   --overwrite always   restores everything again
 
-Nothing at the target is ever deleted. --include and --exclude take globs against the
+Nothing at the target is ever deleted. A directory that was there before keeps its own mode,
+owner and time. --include and --exclude take globs against the
 whole key: * within a segment, ** across, ?, [a-z]. So 'docs/**' takes what is in the
 folder docs. An --include that matches nothing is an error (exit 1).
 

@@ -138,7 +138,7 @@ func (r *reading) openTarget(ctx context.Context, t *target) (restore.Target, er
 	case t.machines.terraform():
 		return toterraform.New(toterraform.Options{Root: t.at.Path})
 	case t.at.Kind == location.File:
-		return todir.New(todir.Options{Root: t.at.Path, Owners: t.owners, Specials: t.specials})
+		return todir.New(todir.Options{Root: t.at.Path, Owners: t.owners, Specials: t.specials, InPlace: t.inPlace})
 	}
 	ref := t.ref
 	if ref.IsZero() {

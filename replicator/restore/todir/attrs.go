@@ -1,104 +1,143 @@
 package todir
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
-	"sync"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/holdfast-backup/holdfast/replicator/restore/acl"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
-const setID = unix.S_ISUID | unix.S_ISGID
+// unlike says that something is at the target with its content, and not with all else that the point has of it.
+type unlike struct{ what []string }
 
-// dressFile gives the open file fd, called temp in dir, the entry's attributes. Times come last: they say that all is right.
-func (t *Target) dressFile(dir, fd int, temp string, e *format.Entry) error {
-	if e.File != nil {
-		if err := t.dressFD(fd, e, true); err != nil {
-			return err
-		}
-	}
-	return setTimes(dir, temp, e.Modified.Time)
+func (u *unlike) Error() string {
+	return "it was restored, and the target did not keep all that was set: it has " + strings.Join(u.what, ", ")
 }
 
-// dress gives a folder its attributes, after everything in it is there.
-func (t *Target) dress(fd int, e *format.Entry) error {
-	if e.File != nil {
-		if err := t.dressFD(fd, e, false); err != nil {
-			return err
-		}
-	}
-	return setTimes(fd, ".", e.Modified.Time)
+// kept passes over an error that does not keep a thing from getting its name.
+func kept(err error) bool {
+	var u *unlike
+	return err == nil || errors.As(err, &u)
 }
 
-// dressLink gives what cannot be opened its owner and times.
-func (t *Target) dressLink(dir int, temp string, e *format.Entry) error {
-	if t.mustOwn(e.File) {
-		err := retry(func() error {
-			return unix.Fchownat(dir, temp, int(e.File.UID), int(e.File.GID), unix.AT_SYMLINK_NOFOLLOW)
-		})
-		if err := t.owned(err); err != nil {
-			return err
-		}
-	}
-	if len(e.File.Xattrs) > 0 {
-		t.notes.add(&t.notes.xattrs)
-	}
-	return setTimes(dir, temp, e.Modified.Time)
+// dress gives what is open its attributes and asks them back. Times come last, by the name in dir that it still has.
+func (t *Target) dress(h handle, dir int, name string, e *format.Entry, m manner) error {
+	w := t.plan(m, e)
+	t.regret(e, &w, m)
+	return t.make(h, dir, name, &w)
 }
 
-// dressFD sets owner, extended attributes and mode, in this order: changing the owner clears set-ID bits and capabilities.
-func (t *Target) dressFD(fd int, e *format.Entry, file bool) error {
-	f, mode := e.File, e.File.Mode
-	ours := f.UID == t.euid && f.GID == t.egid
-	if t.mustOwn(f) {
-		err := retry(func() error { return unix.Fchown(fd, int(f.UID), int(f.GID)) })
-		ours = err == nil
-		if err := t.owned(err); err != nil {
+// make sets what is wanted and asks it back; what was not kept is set once more.
+func (t *Target) make(h handle, dir int, name string, w *wanted) error {
+	for again := false; ; again = true {
+		if err := t.apply(h, w); err != nil {
 			return err
 		}
-	}
-	if file && !ours && mode&setID != 0 {
-		mode &^= setID // never a set-ID program that runs as somebody else than it did
-		t.notes.add(&t.notes.setIDs)
-	}
-	for name, value := range f.Xattrs {
-		if err := retry(func() error { return unix.Fsetxattr(fd, name, value, 0) }); err != nil {
-			if err == unix.ENOSPC || err == unix.EDQUOT {
-				return explain("set attribute "+name+" of", e.Key, err)
-			}
-			t.notes.add(&t.notes.xattrs)
+		if err := setTimes(dir, name, w.mtime); err != nil {
+			return err
+		}
+		diff, err := differences(h, w)
+		if err != nil {
+			return fmt.Errorf("look at what was set: %w", err)
+		}
+		if len(diff) == 0 {
+			return nil
+		}
+		if again {
+			return &unlike{diff}
 		}
 	}
-	if err := retry(func() error { return unix.Fchmod(fd, mode) }); err != nil {
+}
+
+// apply sets owner, extended attributes and mode, in an order in which nobody ever has more rights than in the end:
+// rights that are too many are taken away first, then the owner is set (which clears set-ID bits and capabilities), then
+// lists that say who else may do what, and the mode last.
+func (t *Target) apply(h handle, w *wanted) error {
+	var st unix.Stat_t
+	if err := h.stat(&st); err != nil {
+		return fmt.Errorf("look at what is to be set: %w", err)
+	}
+	if mode := uint32(st.Mode) & 0o7777; w.hasMode && mode&^w.mode != 0 {
+		less := mode & w.mode
+		if t.euid != 0 {
+			less |= mode & 0o200 // attributes can only be set by who may write
+		}
+		if err := h.chmod(less); err != nil {
+			return fmt.Errorf("set the mode: %w", err)
+		}
+	} else if w.hasMode && t.euid != 0 && mode&0o200 == 0 && len(w.xattrs) > 0 {
+		_ = h.chmod(mode | 0o200) // what could not be set is found when it is asked back
+	}
+	var has map[string][]byte
+	if w.exact {
+		has, _ = attributes(h, w) // what cannot be read is set
+	}
+	t.setAttributes(h, w, has, false)
+	if err := t.setOwner(h, w, &st); err != nil {
+		return err
+	}
+	for name := range has {
+		if _, ok := w.xattrs[name]; !ok {
+			_ = h.remove(name)
+		}
+	}
+	t.setAttributes(h, w, has, true)
+	if !w.hasMode {
+		return nil
+	}
+	if err := h.chmod(w.mode); err != nil {
 		return fmt.Errorf("set the mode: %w", err)
 	}
 	return nil
 }
 
-// mustOwn reports whether the owner is to be set; where it should be and is not, that is noted.
-func (t *Target) mustOwn(f *format.File) bool {
-	if t.owner {
-		return true
+func (t *Target) setOwner(h handle, w *wanted, st *unix.Stat_t) error {
+	if (w.uid < 0 || uint32(w.uid) == st.Uid) && (w.gid < 0 || uint32(w.gid) == st.Gid) {
+		return nil
 	}
-	if f.UID != t.euid || f.GID != t.egid {
-		t.notes.add(&t.notes.owners)
-	}
-	return false
-}
-
-// owned says what it means that an owner could not be set: a failure if it was asked for, else a note.
-func (t *Target) owned(err error) error {
+	err := h.chown(w.uid, w.gid)
 	switch {
 	case err == nil:
 		return nil
 	case t.o.Owners:
 		return fmt.Errorf("set the owner: %w", err)
 	}
-	t.notes.add(&t.notes.owners)
+	t.notes.add(noOwners)
+	if w.mode&setID != 0 {
+		t.notes.add(noSetID)
+		w.mode &^= setID
+	}
+	w.uid, w.gid = -1, -1
 	return nil
 }
+
+// setAttributes sets those that do not depend on the owner, or the others. One that this system does not let us set is
+// noted, and no longer wanted; where a file has no room for it, it is missed when it is asked back.
+func (t *Target) setAttributes(h handle, w *wanted, has map[string][]byte, late bool) {
+	for name, value := range w.xattrs {
+		if old, ok := has[name]; late != isLate(name) || ok && bytes.Equal(old, value) && name != capability {
+			continue
+		}
+		err := h.set(name, value)
+		switch err {
+		case nil, unix.ENOSPC, unix.EDQUOT, unix.E2BIG, unix.ERANGE, unix.EIO:
+			continue
+		}
+		delete(w.xattrs, name)
+		t.notes.add(noXattrs)
+		if name == acl.Access {
+			w.mode = acl.WithoutList(w.mode, value)
+		}
+	}
+}
+
+func isLate(name string) bool { return name == capability || name == acl.Access || name == acl.Default }
 
 // setTimes sets the modification time, to the nanosecond, without following links.
 func setTimes(dir int, name string, mtime time.Time) error {
@@ -114,37 +153,4 @@ func setTimes(dir int, name string, mtime time.Time) error {
 		return fmt.Errorf("set the time: %w", err)
 	}
 	return nil
-}
-
-// notes count what was not kept.
-type notes struct {
-	mu                                      sync.Mutex
-	owners, setIDs, xattrs, specials, links int64
-}
-
-func (n *notes) add(count *int64) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	*count++
-}
-
-func (n *notes) text() []string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	var out []string
-	for _, x := range []struct {
-		count int64
-		text  string
-	}{
-		{n.owners, "entries belong to whoever restored them; run as root to give them their owners"},
-		{n.setIDs, "programs lost their set-ID bits, because their owner could not be set"},
-		{n.xattrs, "extended attributes could not be set"},
-		{n.specials, "devices, fifos and sockets were left out; ask for them to have them made"},
-		{n.links, "hard links were restored as files of their own"},
-	} {
-		if x.count > 0 {
-			out = append(out, fmt.Sprintf("%d %s", x.count, x.text))
-		}
-	}
-	return out
 }

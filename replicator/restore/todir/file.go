@@ -3,7 +3,6 @@ package todir
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"strings"
 
@@ -20,109 +19,165 @@ type receiver struct {
 	name string
 }
 
+// Look implements restore.Looker, for a file that is there where what differs is to be put right: its content is read, and
+// if only something else is wrong that is set right where it is.
+func (r receiver) Look(ctx context.Context, e *format.Entry, _ bool) (restore.Verdict, error) {
+	verdict, err := r.look(ctx, e)
+	if err != nil || verdict != restore.Take || r.t.job.DryRun {
+		r.in.release() // nothing more comes
+	}
+	return verdict, err
+}
+
+func (r receiver) look(ctx context.Context, e *format.Entry) (restore.Verdict, error) {
+	dir, err := r.in.pin()
+	if err != nil {
+		return 0, err
+	}
+	defer r.in.unpin()
+	f, content, diff := r.t.sameFile(ctx, dir, r.name, r.in.manner, e)
+	if f != nil {
+		defer f.Close()
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	var st unix.Stat_t
+	switch {
+	case !content || unix.Fstat(int(f.Fd()), &st) != nil || e.File != nil && uint64(st.Nlink) > max(e.File.Links, 1):
+		return restore.Take, nil // with more names than in the point it is joined with something else
+	case len(diff) == 0:
+		r.t.links.restored(e)
+		return restore.Skip, nil
+	case st.Nlink > 1:
+		return restore.Take, nil // its other names are not to change with it
+	case r.t.job.DryRun:
+		return restore.Done, nil
+	}
+	if err := r.t.dress(openHandle(int(f.Fd())), dir, r.name, e, r.in.manner); err != nil {
+		return 0, err
+	}
+	r.t.links.restored(e)
+	return restore.Done, nil
+}
+
 // Restore implements restore.Receiver.
 func (r receiver) Restore(ctx context.Context, e *format.Entry, c restore.Content) error {
 	defer r.in.release()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	temp := r.t.tempName()
-	var err error
-	switch e.Kind {
-	case format.KindSymlink:
-		err = r.symlink(temp, e)
-	case format.KindSpecial:
-		err = r.special(temp, e)
-	default:
-		err = r.file(ctx, temp, e, c)
-	}
+	dir, err := r.in.pin()
 	if err != nil {
 		return err
 	}
-	if err := retry(func() error { return unix.Renameat(r.in.fd, temp, r.in.fd, r.name) }); err != nil {
-		r.discard(temp)
-		return explain("name", r.name, err)
+	defer r.in.unpin()
+	p := piece{receiver: r, dir: dir, temp: r.t.tempName()}
+	switch e.Kind {
+	case format.KindSymlink:
+		err = p.symlink(e)
+	case format.KindSpecial:
+		err = p.special(e)
+	default:
+		err = p.file(ctx, e, c)
+	}
+	if !kept(err) {
+		p.discard()
+		return err
+	}
+	if perr := r.t.place(dir, p.temp, r.name, known(e)); perr != nil {
+		p.discard()
+		return perr
 	}
 	r.t.links.restored(e)
-	return nil
+	return err
 }
 
-func (r receiver) discard(temp string) {
-	_ = retry(func() error { return unix.Unlinkat(r.in.fd, temp, 0) }) // the next restore sweeps what is left
+// piece is what a receiver makes, under a temporary name in the open folder.
+type piece struct {
+	receiver
+	dir  int
+	temp string
 }
 
-// file writes content and attributes under the temporary name.
-func (r receiver) file(ctx context.Context, temp string, e *format.Entry, c restore.Content) error {
+func (p piece) discard() {
+	_ = retry(func() error { return unix.Unlinkat(p.dir, p.temp, 0) }) // the next restore sweeps what is left
+}
+
+// file writes content and attributes.
+func (p piece) file(ctx context.Context, e *format.Entry, c restore.Content) error {
 	mode := uint32(0o600)
 	if e.File == nil {
 		mode = 0o666 // less the umask: buckets and disks know no modes
+	} else if p.t.euid == 0 {
+		mode &= e.File.Mode
 	}
-	fd, err := openat(r.in.fd, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+	fd, err := openat(p.dir, p.temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
 	if err != nil {
-		return explain("create", r.name, err)
+		return explain("create", p.name, err)
 	}
-	if err = r.write(ctx, fd, e, c); err == nil {
-		err = r.t.dressFile(r.in.fd, fd, temp, e)
+	if e.File != nil && p.in.bequeath {
+		dropACLs(fd)
+	}
+	if err = p.write(ctx, fd, e, c); err == nil {
+		err = p.t.dress(openHandle(fd), p.dir, p.temp, e, p.in.manner)
 	}
 	// Some file systems say only now that they could not keep it.
-	if cerr := unix.Close(fd); err == nil && cerr != nil && cerr != unix.EINTR {
-		err = explain("close", r.name, cerr)
-	}
-	if err != nil {
-		r.discard(temp)
+	if cerr := unix.Close(fd); kept(err) && cerr != nil && cerr != unix.EINTR {
+		err = explain("close", p.name, cerr)
 	}
 	return err
 }
 
 // write writes the content; holes stay holes.
-func (r receiver) write(ctx context.Context, fd int, e *format.Entry, c restore.Content) error {
+func (p piece) write(ctx context.Context, fd int, e *format.Entry, c restore.Content) error {
 	if b, ok := c.Whole(); ok && (len(e.Chunks) == 0 || !hasHole(e)) {
-		return r.writeAt(fd, b, 0)
+		return p.writeAt(fd, b, 0)
 	}
-	err := r.writePieces(fd, e, c.Rough(ctx))
+	err := p.writePieces(fd, e, c.Rough(ctx))
 	if !errors.Is(err, restore.ErrContent) {
 		return err
 	}
 	if err := retry(func() error { return unix.Ftruncate(fd, 0) }); err != nil {
-		return explain("write", r.name, err)
+		return explain("write", p.name, err)
 	}
-	return r.writePieces(fd, e, c.Pieces(ctx))
+	return p.writePieces(fd, e, c.Pieces(ctx))
 }
 
-func (r receiver) writePieces(fd int, e *format.Entry, pieces iter.Seq2[restore.Piece, error]) error {
+func (p piece) writePieces(fd int, e *format.Entry, pieces iter.Seq2[restore.Piece, error]) error {
 	var at int64
 	hole := false
 	// An entry that lists its chunks says whether there are holes.
 	reserved := len(e.Extents) == 0 && !hasHole(e)
 	if reserved {
-		if err := r.reserve(fd, 0, e.Size); err != nil {
+		if err := p.reserve(fd, 0, e.Size); err != nil {
 			return err
 		}
 	}
-	for p, err := range pieces {
+	for part, err := range pieces {
 		if err != nil {
 			return err
 		}
-		if p.Hole > 0 {
+		if part.Hole > 0 {
 			hole = true
 		} else {
 			if !reserved {
-				if err := r.reserve(fd, at, p.Len()); err != nil {
+				if err := p.reserve(fd, at, part.Len()); err != nil {
 					return err
 				}
 			}
-			if err := r.writeAt(fd, p.Data, at); err != nil {
+			if err := p.writeAt(fd, part.Data, at); err != nil {
 				return err
 			}
-			flush(fd, at, p.Len())
+			flush(fd, at, part.Len())
 		}
-		at += p.Len()
+		at += part.Len()
 	}
 	if !hole {
 		return nil
 	}
 	if err := retry(func() error { return unix.Ftruncate(fd, at) }); err != nil {
-		return explain("set the size of", r.name, err)
+		return explain("set the size of", p.name, err)
 	}
 	return nil
 }
@@ -138,13 +193,13 @@ func hasHole(e *format.Entry) bool {
 
 // reserve has the file system find room before it is written to. Writing large pieces then costs ext4 a fraction of the
 // processor time, files lie in one piece, and a full disk is found first.
-func (r receiver) reserve(fd int, at, n int64) error {
+func (p piece) reserve(fd int, at, n int64) error {
 	if n < reserveMin {
 		return nil
 	}
 	err := retry(func() error { return allocate(fd, at, n) })
 	if err == unix.ENOSPC || err == unix.EDQUOT || err == unix.EFBIG {
-		return explain("write", r.name, err)
+		return explain("write", p.name, err)
 	}
 	return nil // not every file system can
 }
@@ -152,54 +207,57 @@ func (r receiver) reserve(fd int, at, n int64) error {
 // reserveMin is the least that is worth a system call.
 const reserveMin = 256 << 10
 
-func (r receiver) writeAt(fd int, b []byte, at int64) error {
+func (p piece) writeAt(fd int, b []byte, at int64) error {
 	for len(b) > 0 {
 		n, err := unix.Pwrite(fd, b, at)
 		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {
-			return explain("write", r.name, err)
+			return explain("write", p.name, err)
 		}
 		b, at = b[n:], at+int64(n)
 	}
 	return nil
 }
 
-// symlink makes a link under the temporary name. Where it points to is the point's business: nothing here follows it.
-func (r receiver) symlink(temp string, e *format.Entry) error {
+// symlink makes a link. Where it points to is the point's business: nothing here follows it.
+func (p piece) symlink(e *format.Entry) error {
 	target := e.File.Target
 	if target == "" || strings.IndexByte(target, 0) >= 0 {
 		return refuse("a symbolic link to %q", target)
 	}
-	if err := retry(func() error { return unix.Symlinkat(target, r.in.fd, temp) }); err != nil {
-		return explain("link", r.name, err)
+	if err := retry(func() error { return unix.Symlinkat(target, p.dir, p.temp) }); err != nil {
+		return explain("link", p.name, err)
 	}
-	if err := r.t.dressLink(r.in.fd, temp, e); err != nil {
-		r.discard(temp)
-		return err
-	}
-	return nil
+	return p.dressOdd(e)
 }
 
-// special makes a device, fifo or socket under the temporary name.
-func (r receiver) special(temp string, e *format.Entry) error {
-	kinds := map[string]uint32{"fifo": unix.S_IFIFO, "socket": unix.S_IFSOCK, "char": unix.S_IFCHR, "block": unix.S_IFBLK}
-	kind, ok := kinds[e.File.Type]
+var specials = map[string]uint32{"fifo": unix.S_IFIFO, "socket": unix.S_IFSOCK, "char": unix.S_IFCHR, "block": unix.S_IFBLK}
+
+// special makes a device, fifo or socket.
+func (p piece) special(e *format.Entry) error {
+	kind, ok := specials[e.File.Type]
 	if !ok {
 		return refuse("a special file of type %q", e.File.Type)
 	}
-	if err := retry(func() error { return mknodat(r.in.fd, temp, kind|0o600, e.File.Rdev) }); err != nil {
-		return explain("make a "+e.File.Type, r.name, err)
+	if err := retry(func() error { return mknodat(p.dir, p.temp, kind|0o600&e.File.Mode, e.File.Rdev) }); err != nil {
+		return explain("make a "+e.File.Type, p.name, err)
 	}
-	err := r.t.dressLink(r.in.fd, temp, e)
-	if err == nil {
-		if err = retry(func() error { return unix.Fchmodat(r.in.fd, temp, e.File.Mode, 0) }); err != nil {
-			err = fmt.Errorf("set the mode of %q: %w", r.name, err)
-		}
-	}
+	return p.dressOdd(e)
+}
+
+// dressOdd gives what cannot be opened its attributes. It is opened for its path only: whatever takes its name meanwhile is
+// not touched.
+func (p piece) dressOdd(e *format.Entry) error {
+	h, err := pathHandle(p.dir, p.temp)
 	if err != nil {
-		r.discard(temp)
+		return explain("look at", p.name, err)
 	}
-	return err
+	defer h.close()
+	var st unix.Stat_t
+	if err := h.stat(&st); err != nil || kindOf(&st) != kindFor(e) {
+		return refuse("something else took the place of %q while it was made", p.name)
+	}
+	return p.t.dress(h, p.dir, p.temp, e, p.in.manner)
 }

@@ -10,33 +10,35 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// manner is how the file system of one folder treats names.
+// manner is how the file system of one folder treats names, and what it keeps beside content.
 type manner struct {
 	folds   bool // it takes some spellings of a name for one: case, Unicode form, dots at the end
 	windows bool // Windows reads it, where some names are devices and others cannot be
+	keeping
 }
 
 // mannerOf finds out about a folder that was there before: it may be another file system than the one above it, and ext4
 // and f2fs fold names by folder. One that this run made is as the folder it was made in.
-func (c *node) mannerOf() manner {
+func (c *node) mannerOf(fd int) manner {
 	m := c.parent.manner
-	var here, above unix.Stat_t
-	if c.fresh || unix.Fstat(c.fd, &here) != nil || unix.Fstat(c.parent.fd, &above) != nil {
+	if c.fresh {
 		return m
 	}
-	if here.Dev != above.Dev {
-		return c.t.probe(c.fd)
+	if c.id.device != c.parent.id.device {
+		return c.t.probe(fd, c.name)
 	}
-	m.folds = m.folds || foldsCase(c.fd)
+	m.folds = m.folds || foldsCase(fd)
 	return m
 }
 
-// probe tries what the file system of a folder does with names.
-func (t *Target) probe(dir int) manner {
+// probe tries what the file system of a folder does with names and attributes.
+func (t *Target) probe(dir int, where string) manner {
 	m := manner{folds: foldsCase(dir), windows: forWindows(dir)}
+	m.where = where
 	if t.job.DryRun {
 		return m
 	}
+	t.probeKeeping(dir, &m.keeping)
 	for _, pair := range [][2]string{{"k", "K"}, {"\u00e9", "e\u0301"}, {"d", "d."}} {
 		if m.folds {
 			break

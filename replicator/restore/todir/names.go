@@ -9,7 +9,6 @@ import (
 
 const (
 	maxSegment = 255 // bytes of one name in a directory, on every common file system
-	maxDepth   = 256 // folders inside each other: each one on the way is held open
 	tempPrefix = ".holdfast-part-"
 )
 
@@ -40,9 +39,7 @@ func parse(key string) (path, error) {
 	if strings.HasSuffix(rest, "/") {
 		p.folder, rest = true, rest[:len(rest)-1]
 	}
-	if n := strings.Count(rest, "/"); n > maxDepth {
-		return p, refuse("%d folders inside each other", n)
-	} else if n > 0 {
+	if n := strings.Count(rest, "/"); n > 0 {
 		p.dir = make([]string, 0, n)
 	}
 	for {

@@ -3,16 +3,18 @@
 //
 // A file is written under a temporary name in its folder and renamed when every byte is verified, so that nothing
 // half-done ever has a right name; a restore that was killed is run again and goes on. It never leaves the target: every
-// folder on the way is opened by itself without following symbolic links and held open, and a key that is not exactly one
-// path is refused by name. What is in the way is replaced only where it is a file or link and --overwrite allows it; folders are never
-// removed. It must never follow a link, clean a key, or write one key over another.
+// folder on the way is opened by itself without following symbolic links and known again by its inode, and a key that is
+// not exactly one path is refused by name. What is in the way is replaced only where --overwrite allows it; nothing is ever
+// deleted but what the point replaces. It must never follow a link, clean a key, or write one key over another.
 //
-// With `changed`, a file that is there is taken as right if its size and modification time (to the nanosecond) are the
-// entry's, since a time is only ever set on a file whose content was verified; links if they point to the same place. Where
-// an unfinished restore was followed by a new start of the machine, such files are read and compared: see unfinished.go.
+// What is set is asked back: mode, owner, times, attributes, size. What a file system does not keep is tried out once and
+// noted. With `changed` everything is compared, content too, and what differs is put right; with `never` what is there
+// stays, and what visibly differs is named. The folder that is restored into is no content: if it was there before it keeps
+// its own attributes. Where an unfinished restore was followed by a new start of the machine, see unfinished.go.
 package todir
 
 import (
+	"container/list"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -22,7 +24,6 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -35,31 +36,37 @@ type Options struct {
 	Root     string // made if it is not there
 	Owners   bool   // set owners even if we are not root; failing that fails the file. Root always tries
 	Specials bool   // make devices, fifos and sockets too
+	InPlace  bool   // the root is the source's own folder: with Changed and Always it is content too
 }
 
 var errStop = restore.ErrStop
 
 // Target is a restore.Target. It serves one restore.
 type Target struct {
-	o     Options
-	job   restore.Job
-	root  *node
-	owner bool
-	euid  uint32
-	egid  uint32
+	o      Options
+	ctx    context.Context //nolint:containedctx // of Begin: of the restore, for what is read to be compared
+	job    restore.Job
+	root   *node
+	made   bool // the root was
+	owner  bool
+	euid   uint32
+	egid   uint32
+	groups []int // that files can be given to without being root
 
 	temp   string
 	serial atomic.Uint64
+	linkat func(dir int, name string, to int, as string) error
 
 	doubtful   bool // an unfinished restore's files may not have reached the disk whole: see begin
 	othersMark bool // and it was another point's
 
 	stack []*node // the folders the walk is in, root first
 	links links
-
-	mu    sync.Mutex
-	nodes map[*node]struct{}
 	notes notes
+
+	mu      sync.Mutex
+	nodes   map[*node]struct{}
+	folders folders
 }
 
 var _ restore.Target = (*Target)(nil)
@@ -74,7 +81,9 @@ func New(o Options) (*Target, error) {
 		return nil, fmt.Errorf("restore to %s: %w", o.Root, err)
 	}
 	o.Root = root
-	return &Target{o: o, nodes: make(map[*node]struct{}), links: newLinks()}, nil
+	t := &Target{o: o, nodes: make(map[*node]struct{}), links: newLinks(), folders: folders{list.New()}}
+	t.linkat = func(dir int, name string, to int, as string) error { return unix.Linkat(dir, name, to, as, 0) }
+	return t, nil
 }
 
 // KeepsVersions implements restore.Target: a directory holds the current version only.
@@ -85,44 +94,73 @@ func (t *Target) InOrder() bool { return false }
 
 // Begin makes the directory, locks it against a second restore, and finds out what its file system can tell apart.
 func (t *Target) Begin(ctx context.Context, job restore.Job) error {
-	t.job = job
+	t.ctx, t.job = ctx, job
 	t.euid, t.egid = uint32(os.Geteuid()), uint32(os.Getegid())
 	t.owner = t.o.Owners || t.euid == 0
+	groups, err := os.Getgroups()
+	if err != nil {
+		return fmt.Errorf("restore to %s: %w", t.o.Root, err)
+	}
+	t.groups = append(groups, os.Getegid())
 	var b [8]byte
 	if _, err := rand.Read(b[:]); err != nil {
 		return err
 	}
 	t.temp = tempPrefix + hex.EncodeToString(b[:]) + "-"
-	if !job.DryRun {
-		if err := os.MkdirAll(t.o.Root, 0o777); err != nil {
-			return fmt.Errorf("restore to %s: %w", t.o.Root, err)
-		}
-	}
 	t.root = &node{t: t, name: t.o.Root, fd: -1}
 	t.root.refs.Store(1)
-	fd, err := openat(unix.AT_FDCWD, t.o.Root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil && (!job.DryRun || err != unix.ENOENT) {
-		return fmt.Errorf("restore to %s: %w", t.o.Root, err)
-	}
-	if err == nil {
-		t.root.fd = fd
-	}
 	t.keep(t.root)
 	t.stack = []*node{t.root}
-	if job.DryRun {
-		if fd >= 0 {
-			t.root.manner = t.probe(fd)
-		}
+	fd, err := t.openRoot()
+	switch {
+	case err == unix.ENOENT && job.DryRun:
+		t.root.absent = true
 		return t.begin()
+	case err != nil:
+		return fmt.Errorf("restore to %s: %w", t.o.Root, err)
 	}
-	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
-		return fmt.Errorf("restore to %s: another restore is writing there; wait for it, or give another directory", t.o.Root)
+	t.root.fd, t.root.pins = fd, 1 // it stays open
+	if !job.DryRun {
+		if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err == unix.EWOULDBLOCK {
+			return fmt.Errorf("restore to %s: another restore is writing there; wait for it, or give another directory", t.o.Root)
+		}
 	}
-	if err := t.root.sweep(); err != nil {
+	if err := unix.Fstat(fd, &t.root.was); err != nil {
+		return fmt.Errorf("restore to %s: %w", t.o.Root, err)
+	}
+	t.root.id = idOf(&t.root.was)
+	if t.made && t.private() {
+		if err := t.root.markOurs(fd); err != nil {
+			return err
+		}
+	}
+	if err := t.root.sweep(fd); err != nil {
 		return err
 	}
-	t.root.manner = t.probe(fd)
+	t.root.bequeath = hasDefaultACL(fd)
+	t.root.manner = t.probe(fd, t.o.Root)
 	return t.begin()
+}
+
+// private reports whether the point says who may look into the root, which is then nobody's but ours until that is set.
+func (t *Target) private() bool { return t.job.Commit.SourceKind == "dir" }
+
+func (t *Target) openRoot() (int, error) {
+	if !t.job.DryRun {
+		if err := os.MkdirAll(filepath.Dir(t.o.Root), 0o777); err != nil {
+			return -1, err
+		}
+		mode := uint32(0o777)
+		if t.private() {
+			mode = 0o700
+		}
+		err := retry(func() error { return unix.Mkdir(t.o.Root, mode) })
+		if err != nil && err != unix.EEXIST {
+			return -1, err
+		}
+		t.made = err == nil
+	}
+	return openat(unix.AT_FDCWD, t.o.Root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 }
 
 func (t *Target) tempName() string {
@@ -141,7 +179,7 @@ func (t *Target) Accept(_ context.Context, versions []*format.Entry) (restore.Re
 		return nil, verdict, err
 	}
 	if e.Kind == format.KindSpecial && !t.o.Specials {
-		t.notes.add(&t.notes.specials)
+		t.notes.add(noSpecials)
 		return nil, restore.Ignore, nil
 	}
 	n, err := t.descend(p.dir)
@@ -151,29 +189,62 @@ func (t *Target) Accept(_ context.Context, versions []*format.Entry) (restore.Re
 	if err := n.claim(p.name, false); err != nil {
 		return nil, 0, err
 	}
-	there, equal, err := t.compare(n, p.name, e)
+	f, err := t.find(n, p.name, e)
 	if err != nil {
 		return nil, 0, err
 	}
-	skip := there && t.job.Overwrite == restore.Never || equal && t.job.Overwrite == restore.Changed
-	if first, ok := t.links.seen(e, !skip || equal); ok && !skip {
-		t.links.later(e.Key, first)
+	if f.there && t.job.Overwrite == restore.Never {
+		return t.leaveIt(n, p.name, &f, e)
+	}
+	return t.decide(n, p.name, &f, e)
+}
+
+// leaveIt says of what is there and stays whether it looks like the entry.
+func (t *Target) leaveIt(n *node, name string, f *found, e *format.Entry) (restore.Receiver, restore.Verdict, error) {
+	what := t.seen(n, name, f, e)
+	if t.links.of(e) == nil && len(what) == 0 && !n.manner.lacks.links {
+		t.addLinked(e, f, true)
+	}
+	if len(what) > 0 {
+		return nil, 0, differs(what)
+	}
+	return nil, restore.Skip, nil
+}
+
+// decide says what becomes of an entry that is not there, or may be replaced.
+func (t *Target) decide(n *node, name string, f *found, e *format.Entry) (restore.Receiver, restore.Verdict, error) {
+	changed := f.there && t.job.Overwrite == restore.Changed
+	joined := false
+	switch first := t.links.of(e); {
+	case n.manner.lacks.links && several(e):
+		t.notes.add(noLinks)
+	case first == nil:
+		there := f
+		if !changed {
+			there = &found{}
+		}
+		joined = t.addLinked(e, there, false)
+	case t.linkable(first, e):
+		t.links.later(e.Key, first.key)
+		if changed && f.at == first.at {
+			return nil, restore.Skip, nil // and if that file is replaced, it is linked to the new one
+		}
 		return nil, restore.Done, nil
 	}
-	if skip && equal {
-		t.links.restored(e)
-	}
-	if skip {
-		return nil, restore.Skip, nil
-	}
 	verdict := restore.Take
-	if !e.Kind.HasContent() {
+	switch {
+	case !e.Kind.HasContent():
 		verdict = restore.TakeEmpty
+		if changed && t.sameOdd(n, name, f, e) {
+			return nil, restore.Skip, nil
+		}
+	case changed && !joined && kindOf(&f.st) == unix.S_IFREG && f.st.Size == e.Size:
+		verdict = restore.Look
 	}
-	if t.job.DryRun {
+	if t.job.DryRun && verdict != restore.Look {
 		return nil, verdict, nil
 	}
-	return receiver{t, n.hold(), p.name}, verdict, nil
+	return receiver{t, n.hold(), name}, verdict, nil
 }
 
 // folder makes the folder that e is.
@@ -186,8 +257,7 @@ func (t *Target) folder(e *format.Entry, p path) (restore.Verdict, error) {
 	}
 	if p.name == "" {
 		t.leave(1)
-		t.root.own(e)
-		return restore.Done, nil
+		return t.rootEntry(e), nil
 	}
 	in, err := t.descend(p.dir)
 	if err != nil {
@@ -198,45 +268,30 @@ func (t *Target) folder(e *format.Entry, p path) (restore.Verdict, error) {
 		return 0, err
 	}
 	t.stack = append(t.stack, n)
-	if t.job.Overwrite == restore.Never && !n.fresh && n.fd >= 0 {
+	if t.job.Overwrite == restore.Never && !n.fresh && !n.ours && !n.absent {
+		w := t.plan(n.manner, e)
+		if what := visibly(&n.was, &w, false); len(what) > 0 {
+			return 0, differs(what)
+		}
 		return restore.Skip, nil
 	}
 	n.own(e)
 	return restore.Done, nil
 }
 
-// compare reports whether something is at the entry's place, and whether it seems to be what the entry is.
-func (t *Target) compare(n *node, name string, e *format.Entry) (there, equal bool, err error) {
-	if n.fresh || n.fd < 0 {
-		return false, false, nil
+// rootEntry decides about the root's own attributes. A folder that was there is somebody's own: only one that this restore
+// made, or that is the source's itself, becomes what the point's root was.
+func (t *Target) rootEntry(e *format.Entry) restore.Verdict {
+	n := t.root
+	if n.absent || t.made || n.ours || t.o.InPlace && t.job.Overwrite != restore.Never {
+		n.own(e)
+		return restore.Done
 	}
-	var st unix.Stat_t
-	err = retry(func() error { return unix.Fstatat(n.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
-	switch {
-	case err == unix.ENOENT:
-		return false, false, nil
-	case err != nil:
-		return false, false, explain("look at", name, err)
+	w := t.plan(n.manner, e)
+	if len(visibly(&n.was, &w, true)) > 0 {
+		t.notes.add(ownTarget)
 	}
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFDIR:
-		return true, false, refuse("a folder is at the target where %q must be", name)
-	case unix.S_IFREG:
-		if t.torn(n, name, &st, e) {
-			return false, false, nil
-		}
-		equal = e.Kind.HasContent() && st.Size == e.Size &&
-			time.Unix(st.Mtim.Unix()).Equal(e.Modified.Time)
-	case unix.S_IFLNK:
-		equal = e.Kind == format.KindSymlink && t.pointsTo(n, name, e.File.Target)
-	}
-	return true, equal, nil
-}
-
-func (t *Target) pointsTo(n *node, name, target string) bool {
-	buf := make([]byte, len(target)+1)
-	k, err := unix.Readlinkat(n.fd, name, buf)
-	return err == nil && string(buf[:k]) == target
+	return restore.Skip
 }
 
 // Finish makes hard links, sets the last folders' attributes and has the file system write everything out.
@@ -249,12 +304,32 @@ func (t *Target) Finish(ctx context.Context) error {
 		return fmt.Errorf("restore to %s: write everything out: %w", t.o.Root, err)
 	}
 	t.settled()
-	if e := t.root.entry; e != nil {
-		if err := t.dress(t.root.fd, e); err != nil {
-			t.job.Fail(e.Key, err)
-		}
-		t.root.entry = nil
+	if t.root.ours && t.root.entry == nil {
+		return t.openToOthers()
 	}
+	if err := t.root.finish(); err != nil && t.root.entry != nil {
+		t.job.Fail(t.root.entry.Key, err)
+	}
+	t.root.entry = nil
+	return nil
+}
+
+// openToOthers gives a root that was made for a part of a point, without its root's attributes, those of any new folder.
+func (t *Target) openToOthers() error {
+	fd, name := t.root.fd, t.tempName()
+	var st unix.Stat_t
+	err := retry(func() error { return unix.Mkdirat(fd, name, 0o777) })
+	if err == nil {
+		err = unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		err = errors.Join(err, unix.Unlinkat(fd, name, unix.AT_REMOVEDIR))
+	}
+	if err == nil {
+		err = unix.Fchmod(fd, uint32(st.Mode)&0o7777)
+	}
+	if err != nil {
+		return fmt.Errorf("restore to %s: set its mode: %w", t.o.Root, err)
+	}
+	_ = unix.Unlinkat(fd, folderMark, 0) // the next restore would only set everything again
 	return nil
 }
 

@@ -235,8 +235,7 @@ func TestKeysThatAreNoPaths(t *testing.T) {
 	r := restoretest.New(t)
 	long := strings.Repeat("n", 256)
 	bad := []string{"../out", "a/../../out", "/abs", "a//b", "./x", "a/./b", "x/y", "x/y/z", "nul\x00", long, "d/" + long, "s/in", "end/", ".holdfast-part-1", "..", ".", "/"}
-	bad = append(bad, strings.Repeat("d/", 300)+"deep")
-	good := []string{"a/b", "x", "x.txt", "x-1", "back\\slash", "..x", "...", "a/..b", "ünï", "\xff", "f/", "zz"}
+	good := []string{strings.Repeat("d/", 300) + "deep", "a/b", "x", "x.txt", "x-1", "back\\slash", "..x", "...", "a/..b", "ünï", "\xff", "f/", "zz"}
 	body := []byte("content of ")
 	var entries []*format.Entry
 	for _, k := range append(slices.Clone(bad), good...) {
@@ -272,7 +271,7 @@ func TestKeysThatAreNoPaths(t *testing.T) {
 		if k == "f/" {
 			continue
 		}
-		if b, err := os.ReadFile(filepath.Join(to, k)); err != nil || string(b) != "content of "+k {
+		if b, err := os.ReadFile(filepath.Join(to, k)); err != nil || string(b) != "content of "+k[:min(len(k), 50)] {
 			t.Errorf("%q: %q %v", k, b, err)
 		}
 	}
@@ -357,7 +356,8 @@ func TestCancelledAndRunAgainConverges(t *testing.T) {
 			t.Errorf("took %s to stop", time.Since(start))
 		}
 		for name, what := range tree(t, to) {
-			if strings.Contains(name, ".holdfast-part-") && name != ".holdfast-part-unfinished" {
+			// A folder that has not its own attributes yet says so, as the root says that a restore is unfinished.
+			if strings.Contains(name, ".holdfast-part-") && name != ".holdfast-part-unfinished" && filepath.Base(name) != ".holdfast-part-folder" {
 				t.Errorf("%s was left: %.80s", name, what)
 			}
 		}
@@ -391,7 +391,7 @@ func TestTwoRestoresIntoOnePlace(t *testing.T) {
 func TestRandomTrees(t *testing.T) {
 	for seed := range uint64(5) {
 		g := rand.New(rand.NewPCG(seed, 1))
-		from, to := t.TempDir(), t.TempDir()
+		from, to := t.TempDir(), filepath.Join(t.TempDir(), "to")
 		segs := []string{"a", "a.", "a-b", "b", "é", "e\u0301", "a b", "...", "\xfe"}
 		for range g.IntN(40) {
 			p := from

@@ -1,8 +1,6 @@
 package todir
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"errors"
 	"io"
 	"os"
@@ -63,7 +61,7 @@ func (t *Target) begin() error {
 }
 
 func (t *Target) readMark() ([]byte, error) {
-	if t.root.fd < 0 {
+	if t.root.absent {
 		return nil, unix.ENOENT
 	}
 	fd, err := openat(t.root.fd, markName, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
@@ -84,27 +82,18 @@ func (t *Target) settled() {
 }
 
 // torn reports whether a file that is doubtful and carries the entry's time does not hold the entry's content.
-func (t *Target) torn(n *node, name string, st *unix.Stat_t, e *format.Entry) bool {
+func (t *Target) torn(dir int, name string, st *unix.Stat_t, e *format.Entry) bool {
 	if !t.doubtful || !e.Kind.HasContent() || !time.Unix(st.Mtim.Unix()).Equal(e.Modified.Time) {
 		return false
 	}
 	if st.Size != e.Size {
 		return true
 	}
-	fd, err := openat(n.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	fd, err := openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return false // not to be read, so not to be judged; writing it again would fail as well
 	}
 	f := os.NewFile(uintptr(fd), name)
 	defer f.Close()
-	if e.Kind == format.KindImage {
-		sum := format.NewImageSum(e.Size)
-		_, err := io.Copy(sum, f)
-		return err != nil || sum.Sum() != e.SHA256
-	}
-	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
-		return true
-	}
-	return !bytes.Equal(sum.Sum(nil), e.SHA256[:])
+	return !holds(t.ctx, f, e)
 }
