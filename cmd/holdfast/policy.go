@@ -59,7 +59,7 @@ func (a *app) policyCommand() *cobra.Command {
 	s.StringVar(&f.role, "role", "", "the `ROLE`: source-reader, vault-writer, vault-reader, renewer or remover")
 	s.StringVar(&f.options.Bucket, "bucket", "", "the `BUCKET`")
 	s.StringVar(&f.options.Prefix, "prefix", "", "the `PREFIX` in it, as in the URL; without one all of the bucket")
-	s.StringVar(&f.options.Principal, "principal", "", "the `USER` that a bucket's policy is for (versitygw: an access key; ceph: an ARN)")
+	s.StringVar(&f.options.Principal, "principal", "", "the `USER` that a bucket's policy is for (versitygw: an access key; ceph: arn:aws:iam::TENANT:user/NAME)")
 	s.StringVar(&f.options.Partition, "partition", "aws", "of AWS's resource names: aws, aws-cn or aws-us-gov")
 	s.StringVar(&f.kind, "kind", "s3", "of source-reader at aws: the `KIND` of the source, s3, ebs or ec2; the latter two need no bucket")
 	s.StringVar(&f.maxLock, "max-lock", "400d", "the longest `TIME` from now that a lock may be set for; 0 for no bound")

@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/attack"
 	"github.com/holdfast-backup/holdfast/store/probe"
+	"github.com/holdfast-backup/holdfast/store/vendor"
 )
 
 // apart checks that a source and its vaults have nothing in common that one thief could take.
@@ -103,24 +104,30 @@ func awsAccount(id string) string {
 // reaches asks each place with the other's credential.
 func (d *doctor) reaches(ctx context.Context, subject string, s *Source, v *Vault) {
 	if v.Bucket != nil {
-		d.reach(ctx, subject, "source-reaches-vault", "the source's credential reaches the vault", probe.Critical, v.Bucket, s.Key)
+		d.reach(ctx, subject, "source-reaches-vault", "the source's credential reaches the vault", probe.Critical, v.Host, v.Bucket, s.Key)
 	}
 	if s.Bucket != nil {
-		d.reach(ctx, subject, "vault-reaches-source", "the vault's credential reaches the source", probe.Warning, s.Bucket, v.Key)
+		d.reach(ctx, subject, "vault-reaches-source", "the vault's credential reaches the source", probe.Warning, s.Host, s.Bucket, v.Key)
 	}
 }
 
-func (d *doctor) reach(ctx context.Context, subject, check, what string, worse probe.Severity, place Bucket, as store.CredentialsFunc) {
+func (d *doctor) reach(ctx context.Context, subject, check, what string, worse probe.Severity, host string, place Bucket, as store.CredentialsFunc) {
 	a, err := place(as)
 	if err != nil {
 		d.add(subject, check, probe.NotTested, "", err.Error())
 		return
 	}
 	answers := []attack.Answer{a.List(ctx), a.Look(ctx), a.Finish(ctx)}
+	const writing = 2 // which of them asks that
+	v, err := vendor.Detect(hostOf(host), vendor.Answered{Server: answers[1].Server, RequestID: answers[1].RequestID})
+	if err != nil {
+		d.add(subject, check, probe.NotTested, "", err.Error())
+		return
+	}
 	denied := true
 	for i, ans := range answers {
 		// A 404 is no refusal for lack of a right: whoever may not read hears 403.
-		if ans.Done() || ans.Status == 404 && i > 0 {
+		if ans.Done() || ans.Status == 404 && i > 0 || i == writing && v.MayPut(ans.Status, ans.Code) {
 			d.add(subject, check, worse, "take that right away: each credential is to reach its own place and nothing else",
 				what+": "+[]string{"it can list it", "it can read it", "it can write to it"}[i]+" ("+ans.Outcome()+")", answers...)
 			return

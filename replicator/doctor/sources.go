@@ -148,7 +148,7 @@ func readImage(ctx context.Context, view source.View, e *format.Entry) error {
 // onlyReads asks with the source's credential for what it must not be allowed.
 func (d *doctor) onlyReads(ctx context.Context, subject string, s *Source, ask Asker) {
 	look := ask.Look(ctx)
-	v, err := vendor.Detect(hostOf(s.Host), look.Server)
+	v, err := vendor.Detect(hostOf(s.Host), vendor.Answered{Server: look.Server, RequestID: look.RequestID})
 	if err != nil {
 		d.add(subject, "source-rights", probe.NotTested, "", err.Error())
 		return
@@ -162,7 +162,7 @@ func (d *doctor) onlyReads(ctx context.Context, subject string, s *Source, ask A
 	switch ans := ask.Finish(ctx); {
 	case ans.Denied():
 		d.add(subject, "source-write", probe.OK, "", "its credential may not write: "+ans.Outcome(), ans)
-	case ans.Status == 404 || ans.Done():
+	case ans.Status == 404 || ans.Done() || v.MayPut(ans.Status, ans.Code):
 		d.add(subject, "source-write", probe.Warning, take("s3:PutObject"), "its credential may write: whoever robs this machine can overwrite the originals ("+ans.Outcome()+")", ans)
 	default:
 		d.add(subject, "source-write", probe.NotTested, "", "the answer does not tell whether its credential may write: "+ans.Outcome(), ans)
@@ -175,15 +175,7 @@ func (d *doctor) onlyReads(ctx context.Context, subject string, s *Source, ask A
 	default:
 		d.add(subject, "source-delete-version", probe.NotTested, "", "the answer does not tell whether its credential may delete versions: "+ans.Outcome(), ans)
 	}
-	first := v.Rights.LongNames
-	switch ans := ask.Erase(ctx); {
-	case ans.Denied():
-		d.add(subject, "source-delete", probe.OK, "", "its credential may not delete: "+ans.Outcome(), ans)
-	case ans.Done(), ans.Refused() && first.Known() && first.Value:
-		d.add(subject, "source-delete", probe.Warning, take("s3:DeleteObject"), "its credential may delete ("+ans.Outcome()+")", ans)
-	default:
-		d.add(subject, "source-delete", probe.NotTested, "", "the answer does not tell whether its credential may delete: "+ans.Outcome(), ans)
-	}
+	d.deletes(ctx, subject, v, ask, take("s3:DeleteObject"))
 	for _, set := range []struct {
 		name          attack.Setting
 		check, action string
@@ -198,6 +190,33 @@ func (d *doctor) onlyReads(ctx context.Context, subject string, s *Source, ask A
 			f.Seen, f.Mend = "its credential may change the bucket's "+string(set.name)+": "+f.Seen, take(set.action)
 		}
 		d.report(subject, f)
+	}
+}
+
+// deletes asks for a name to be deleted that is too long to be one. A vendor that looks at the name before it looks at rights
+// says so to everybody: then a stranger is asked as well, and where he hears the same nothing was learnt of rights.
+func (d *doctor) deletes(ctx context.Context, subject string, v vendor.Profile, ask Asker, mend string) {
+	const check = "source-delete"
+	ans := ask.Erase(ctx)
+	first := v.Rights.LongNames
+	may := ans.Done() || ans.Refused() && first.Known() && first.Value
+	answers := []attack.Answer{ans}
+	if !ans.Denied() && !may && v.NameFirst(ans.Status, ans.Code) {
+		stranger := ask.EraseAnonymously(ctx)
+		answers = append(answers, stranger)
+		if may = stranger.Denied(); !may {
+			d.add(subject, check, probe.Info, "", v.Title+" refuses a name that is too long before it looks at rights ("+ans.Outcome()+"), so that it cannot be asked whether its credential may lay delete markers; "+
+				"source-delete-version says whether it may destroy anything", answers...)
+			return
+		}
+	}
+	switch {
+	case ans.Denied():
+		d.add(subject, check, probe.OK, "", "its credential may not delete: "+ans.Outcome(), answers...)
+	case may:
+		d.add(subject, check, probe.Warning, mend, "its credential may delete ("+ans.Outcome()+")", answers...)
+	default:
+		d.add(subject, check, probe.NotTested, "", "the answer does not tell whether its credential may delete: "+ans.Outcome(), answers...)
 	}
 }
 

@@ -106,6 +106,9 @@ type Canaries interface {
 	// Unhold asks that no legal hold lie on one version. None does: what is learnt is whether one may be set. A hold has no
 	// end, so none is ever asked for.
 	Unhold(ctx context.Context, ref store.Ref) Answer
+	// Private asks that one version be private, the newest for none, as every canary is: what is learnt is whether an ACL may
+	// be set.
+	Private(ctx context.Context, ref store.Ref) Answer
 }
 
 // Nothing asks for what cannot be, and so changes nothing even where it is allowed. What a refusal for lack of a right
@@ -121,6 +124,9 @@ type Nothing interface {
 	// Erase deletes, without a version, an object whose name is longer than any can be, so that no delete marker can be laid
 	// for it: allowed to whoever may delete by name.
 	Erase(ctx context.Context) Answer
+	// EraseAnonymously is Erase unsigned. Who is refused for the name has not been asked for rights, and so Erase tells
+	// nothing either.
+	EraseAnonymously(ctx context.Context) Answer
 	// Keep sets a lock on an object that never was: allowed to whoever may lock for that long. A server that knows no locks
 	// may take this for a PUT of an object: ask only where locks are known to be kept.
 	Keep(ctx context.Context, lock store.Retention) Answer

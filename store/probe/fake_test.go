@@ -167,6 +167,10 @@ func (f *fake) Release(_ context.Context, ref store.Ref, _ bool) attack.Answer {
 	return answer(400, "MalformedXML")
 }
 
+func (f *fake) Private(context.Context, store.Ref) attack.Answer { return denied }
+
+func (f *fake) EraseAnonymously(context.Context) attack.Answer { return denied }
+
 func (f *fake) Unhold(context.Context, store.Ref) attack.Answer { return denied }
 
 func (f *fake) Finish(context.Context) attack.Answer { return answer(404, "NoSuchUpload") }

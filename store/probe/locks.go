@@ -2,10 +2,12 @@ package probe
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/attack"
+	"github.com/holdfast-backup/holdfast/store/vendor"
 )
 
 // attempt is one way of getting at a locked version.
@@ -166,8 +168,46 @@ func (r *run) hold(ctx context.Context) {
 	}
 }
 
+// acl asks that a canary be private, which it is, by its name and by its version: two rights.
+func (r *run) acl(ctx context.Context) {
+	const check = "acl-right"
+	ref, put := r.plant(ctx, r.fresh("acl"), content("acl"), attack.PutOptions{Lock: r.lock(store.Compliance, r.Lock)})
+	if !put.Done() {
+		r.unknown(check, "the canary could not be stored: "+put.Outcome(), put)
+		return
+	}
+	answers := []attack.Answer{r.Attacker.Private(ctx, store.Ref{Name: ref.Name}), r.Attacker.Private(ctx, ref)}
+	evidence := append([]attack.Answer{put}, answers...)
+	none, denied := 0, 0
+	for _, a := range answers {
+		switch {
+		case a.Code == "AccessControlListNotSupported", a.Unsupported():
+			none++
+		case a.Denied():
+			denied++
+		}
+	}
+	switch has := r.vendor.Rights.ACLs; {
+	case has.Known() && !has.Value:
+		r.add(check, OK, "", r.vendor.Title+" has no ACLs but private: "+outcomes(answers), evidence...)
+	case anyDone(answers):
+		r.add(check, Warning, r.take("s3:PutObjectAcl")+"; the same for s3:PutObjectVersionAcl",
+			"the writer may set the ACLs of objects: a thief of its key can make them public, and give the rights to read and to set ACLs to accounts of his own ("+outcomes(answers)+")", evidence...)
+	case none == len(answers):
+		r.add(check, OK, "", "objects have no ACLs here: "+outcomes(answers), evidence...)
+	case none+denied == len(answers):
+		r.add(check, OK, "", "the writer may not set the ACLs of objects: "+outcomes(answers), evidence...)
+	default:
+		r.unknown(check, "the answers do not tell whether the writer may set ACLs: "+outcomes(answers), evidence...)
+	}
+}
+
 // take says how a right is taken from the writer.
 func (r *run) take(action string) string {
+	if r.vendor.Owns() && slices.Contains(vendor.DenyByName(), action) {
+		return "deny " + action + " to the writer by name, in a Deny statement of the bucket's policy: at " + r.vendor.Title +
+			" who puts an object has it otherwise (`holdfast policy --vendor " + r.vendor.Name + " --role vault-writer` prints the statement)"
+	}
 	return "take " + r.vendor.Right(action) + " from the writer (`holdfast policy --vendor " + r.vendor.Name + " --role vault-writer` prints what it may have)"
 }
 

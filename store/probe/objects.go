@@ -203,7 +203,7 @@ func (r *run) strangers(ctx context.Context) {
 	switch fin := r.Attacker.FinishAnonymously(ctx); {
 	case fin.Denied():
 		r.stranger("public-write", "write objects", Critical, fin)
-	case fin.Code == "NoSuchUpload":
+	case r.vendor.MayPut(fin.Status, fin.Code):
 		r.add("public-write", Critical, closed, "anybody can write objects, without any credential: "+fin.Outcome(), ans, fin)
 	default:
 		r.unknown("public-write", "no clear answer to unsigned requests: "+outcomes([]attack.Answer{ans, fin}), ans, fin)

@@ -109,7 +109,7 @@ func (r *run) all(ctx context.Context) error {
 		return err
 	}
 	for _, check := range []func(context.Context){
-		r.lockTaken, r.attackLock, r.extend, r.hold, r.governance, r.createOnly, r.overwrite, r.deleteMarker, r.deleteRight,
+		r.lockTaken, r.attackLock, r.extend, r.hold, r.acl, r.governance, r.createOnly, r.overwrite, r.deleteMarker, r.deleteRight,
 		r.inParts, r.checksum, r.century, r.settings, r.strangers, r.listing,
 	} {
 		if err := ctx.Err(); err != nil {
@@ -146,7 +146,7 @@ func (r *run) lookAtBucket(ctx context.Context) error {
 	}
 	look := r.Attacker.Look(ctx)
 	var err error
-	if r.vendor, err = vendor.Detect(r.Host, look.Server); err != nil {
+	if r.vendor, err = vendor.Detect(r.Host, vendor.Answered{Server: look.Server, RequestID: look.RequestID}); err != nil {
 		return err
 	}
 	if r.vendor.Name == vendor.Generic {

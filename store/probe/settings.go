@@ -50,7 +50,7 @@ func Setting(ctx context.Context, a attack.Settings, v vendor.Profile, s attack.
 	switch {
 	case garbled.Denied():
 		return f
-	case garbled.Unsupported(), lacking && garbled.Refused():
+	case garbled.Unsupported(), lacking && (garbled.Refused() || garbled.Done()):
 		f.Severity, f.Seen = Info, "the vendor has no such setting: "+garbled.Outcome()
 		return f
 	case garbled.Done():
@@ -62,13 +62,12 @@ func Setting(ctx context.Context, a attack.Settings, v vendor.Profile, s attack.
 	if write.Request != "" {
 		f.Evidence = append(f.Evidence, write)
 	}
-	codes := v.Rights.Garbled
 	switch {
 	case write.Denied():
 		f.Seen = "may not be changed: " + write.Outcome()
 	case write.Done():
 		f.Severity, f.Seen = Warning, "writing back what was read a moment before was allowed: "+write.Outcome()
-	case codes.Known() && slices.Contains(codes.Value, garbled.Code):
+	case v.Judged(garbled.Status, garbled.Code):
 		f.Severity, f.Seen = Warning, v.Title+" looks at rights first, and refused only the body: "+garbled.Outcome()
 	default:
 		f.Severity, f.Seen = NotTested, "the answers do not tell whether it may be changed: "+outcomes(f.Evidence)

@@ -146,6 +146,7 @@ func rightsOf(r Role) rights {
 var (
 	bucketForm    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{2,62}$`)
 	principalForm = regexp.MustCompile(`^[A-Za-z0-9_+=,.@:/-]{1,256}$`)
+	arnForm       = regexp.MustCompile(`^arn:aws:iam::[A-Za-z0-9_-]*:(user/[^:]+|root)$`)
 	partitionForm = regexp.MustCompile(`^aws[a-z-]*$`)
 )
 
@@ -183,10 +184,24 @@ func PolicyFor(p Profile, r Role, o PolicyOptions) (Document, error) {
 	if p.Policy.Form == FormKey {
 		return capabilities(p, r, o)
 	}
-	if p.Policy.Form == FormBucket && !principalForm.MatchString(o.Principal) {
-		return Document{}, fmt.Errorf("%w: at %s a policy belongs to the bucket and names the user: which one? (principal %q)", ErrPolicy, p.Title, o.Principal)
+	if err := checkPrincipal(p, o.Principal); err != nil {
+		return Document{}, err
 	}
 	return statements(p, r, o)
+}
+
+// checkPrincipal refuses a name that a bucket's policy would take and that names nobody: a policy with it gives no right and,
+// worse, denies none.
+func checkPrincipal(p Profile, name string) error {
+	switch {
+	case p.Policy.Form != FormBucket:
+		return nil
+	case !principalForm.MatchString(name):
+		return fmt.Errorf("%w: at %s a policy belongs to the bucket and names the user: which one? (--principal %s)", ErrPolicy, p.Title, p.Policy.Principal)
+	case strings.HasPrefix(p.Policy.Principal, "arn:") && !arnForm.MatchString(name):
+		return fmt.Errorf("%w: --principal %s: %s knows users by their ARN: %s (a user without a tenant: arn:aws:iam:::user/NAME). A policy for a plain name is for nobody", ErrPolicy, name, p.Title, p.Policy.Principal)
+	}
+	return nil
 }
 
 func joinRoles() string {
@@ -233,6 +248,13 @@ func statements(p Profile, r Role, o PolicyOptions) (Document, error) {
 		if note != "" {
 			d.Notes = append(d.Notes, note)
 		}
+	}
+	if p.Owns() {
+		deny := slices.DeleteFunc(DenyByName(), func(a string) bool { return slices.Contains(has.objects, a) })
+		out = append(out, statement{Sid: "NotAsOwner", Effect: "Deny", Action: deny, Resource: []string{objects}})
+		d.Notes = append(d.Notes, "at "+p.Title+" a user owns what he puts, and may do with it what no policy denies him by name: the statement NotAsOwner does. "+
+			"Taking this policy away gives him those rights; to take a key's rights away, remove the key")
+		d.Notes = append(d.Notes, "make the bucket with another user than this: who owns a bucket may change its policy")
 	}
 	if p.Policy.Form == FormBucket {
 		for i := range out {

@@ -14,7 +14,9 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -42,7 +44,8 @@ type Profile struct {
 	Name        string         `json:"name"`  // as in `holdfast policy --vendor NAME`
 	Title       string         `json:"title"` // for people
 	Hosts       []string       `json:"hosts"`
-	Servers     []string       `json:"servers"` // beginnings of the Server header
+	Servers     []string       `json:"servers"`               // beginnings of the Server header
+	Requests    string         `json:"request_ids,omitempty"` // how it numbers requests, a pattern, for servers that do not say what they are
 	Lock        Lock           `json:"lock"`
 	Locked      Fact[[]Locked] `json:"locked"`
 	Checksums   Checksums      `json:"checksums"`
@@ -86,12 +89,16 @@ type Checksums struct {
 
 // Rights is how a vendor's answers tell a right that is there from one that is not.
 type Rights struct {
-	Garbled   Fact[[]string] `json:"garbled"`        // codes with which a body that is no setting is refused to whoever may change the setting
+	Garbled   Fact[[]string] `json:"garbled"`        // codes, or statuses, with which a body that is no setting is refused to whoever may change the setting
 	LongNames Fact[bool]     `json:"long_names"`     // a DELETE of a name longer than any is denied to whoever may not delete
 	LockFirst Fact[bool]     `json:"lock_first"`     // PutObjectRetention on nothing is denied, before 404, to whoever may not lock so long
 	HideByPut Fact[bool]     `json:"hide_by_put"`    // who may write may hide by name; no right can be taken away for that
 	DeleteToo Fact[bool]     `json:"delete_by_name"` // deleting a version needs DeleteObject
 	Lacking   Fact[[]string] `json:"lacking"`        // settings that the vendor does not have
+	Owner     Fact[bool]     `json:"owner"`          // who puts an object may do with it what no policy denies him by name
+	ACLs      Fact[bool]     `json:"acls"`           // objects have ACLs other than private
+	Unbegun   Fact[[]string] `json:"unbegun"`        // codes, beside NoSuchUpload, of the completion of an upload that was never begun, to who may put
+	LongFirst Fact[[]string] `json:"long_first"`     // codes with which a name longer than any is refused before rights are looked at
 }
 
 // Policies is how rights are given.
@@ -99,6 +106,7 @@ type Policies struct {
 	Form         string            `json:"form"`  // FormIAM, FormBucket or FormKey
 	Apply        []string          `json:"apply"` // how, a line each
 	Prefixes     Fact[bool]        `json:"prefixes"`
+	Principal    string            `json:"principal,omitempty"`    // FormBucket: the form of a user's name, for people; with "arn:" it must be an ARN
 	Capabilities map[Role][]string `json:"capabilities,omitempty"` // FormKey only
 	Names        map[string]string `json:"names,omitempty"`        // FormKey only: the capability for an action such as s3:DeleteObject
 }
@@ -144,31 +152,51 @@ func Get(name string) (Profile, error) {
 	return decode(name, text)
 }
 
+// Answered is what an answer tells of the server that gave it.
+type Answered struct {
+	Server    string // its Server header
+	RequestID string // its x-amz-request-id header
+}
+
 // Detect finds the profile of the vendor behind an endpoint: by its host name ("" is AWS), else by what the server calls
-// itself, else Generic. A server can call itself anything: that changes how refusals are read, never whether a lock that
-// was broken is reported.
-func Detect(host, server string) (Profile, error) {
+// itself, else by how it numbers requests, else Generic. A server can call itself anything: that changes how refusals are
+// read, never whether a lock that was broken is reported.
+func Detect(host string, a Answered) (Profile, error) {
 	if host == "" {
 		return Get("aws")
 	}
-	host = strings.ToLower(host)
+	host, server := strings.ToLower(host), strings.ToLower(a.Server)
+	var all []Profile
 	for _, name := range Names() {
 		p, err := Get(name)
 		if err != nil {
 			return p, err
 		}
-		for _, h := range p.Hosts {
-			if host == h || strings.HasSuffix(host, "."+h) {
-				return p, nil
-			}
-		}
-		for _, s := range p.Servers {
-			if server != "" && strings.HasPrefix(strings.ToLower(server), s) {
-				return p, nil
-			}
+		all = append(all, p)
+	}
+	for _, is := range []func(p Profile) bool{
+		func(p Profile) bool {
+			return slices.ContainsFunc(p.Hosts, func(h string) bool { return host == h || strings.HasSuffix(host, "."+h) })
+		},
+		func(p Profile) bool {
+			return server != "" && slices.ContainsFunc(p.Servers, func(s string) bool { return strings.HasPrefix(server, s) })
+		},
+		func(p Profile) bool { return p.numbers(a.RequestID) },
+	} {
+		if i := slices.IndexFunc(all, is); i >= 0 {
+			return all[i], nil
 		}
 	}
 	return Get(Generic)
+}
+
+// numbers reports whether a request's ID is of the form that the vendor gives.
+func (p Profile) numbers(id string) bool {
+	if p.Requests == "" {
+		return false
+	}
+	form, err := regexp.Compile(p.Requests)
+	return err == nil && form.MatchString(id) // the profile's check has compiled it
 }
 
 // decode reads one file strictly.
@@ -198,7 +226,8 @@ func (p Profile) check() error {
 		"locked": p.Locked.Source, "checksums.sha256": p.Checksums.SHA256.Source, "checksums.wrong_refused": p.Checksums.Wrong.Source,
 		"checksums.with_lock": p.Checksums.WithLock.Source, "create_only": p.CreateOnly.Source, "minimum_days": p.MinimumDays.Source,
 		"rights.garbled": p.Rights.Garbled.Source, "rights.long_names": p.Rights.LongNames.Source, "rights.lock_first": p.Rights.LockFirst.Source,
-		"rights.hide_by_put": p.Rights.HideByPut.Source, "rights.delete_by_name": p.Rights.DeleteToo.Source, "rights.lacking": p.Rights.Lacking.Source, "policy.prefixes": p.Policy.Prefixes.Source,
+		"rights.hide_by_put": p.Rights.HideByPut.Source, "rights.delete_by_name": p.Rights.DeleteToo.Source, "rights.lacking": p.Rights.Lacking.Source,
+		"rights.owner": p.Rights.Owner.Source, "rights.acls": p.Rights.ACLs.Source, "rights.unbegun": p.Rights.Unbegun.Source, "rights.long_first": p.Rights.LongFirst.Source, "policy.prefixes": p.Policy.Prefixes.Source,
 	}
 	for i, q := range p.Quirks {
 		sources[fmt.Sprintf("quirks[%d]", i)] = q.Source
@@ -210,6 +239,9 @@ func (p Profile) check() error {
 		if s != NotVerified && !strings.HasPrefix(s, "https://") && !strings.HasPrefix(s, "measured ") {
 			return fmt.Errorf("%s: source %q; want a URL, \"measured ..\" or %q", what, s, NotVerified)
 		}
+	}
+	if _, err := regexp.Compile(p.Requests); err != nil {
+		return fmt.Errorf("request_ids: %w", err)
 	}
 	switch {
 	case p.Title == "" || len(p.Policy.Apply) == 0:
@@ -225,3 +257,31 @@ func (p Profile) check() error {
 	}
 	return nil
 }
+
+// MayPut reports whether the answer to the completion of an upload that was never begun says that uploads may be made.
+func (p Profile) MayPut(status int, code string) bool {
+	return code == "NoSuchUpload" || says(p.Rights.Unbegun, status, code)
+}
+
+// Judged reports whether a body that is no setting was refused by who had looked at the rights before, and let them pass.
+func (p Profile) Judged(status int, code string) bool { return says(p.Rights.Garbled, status, code) }
+
+// NameFirst reports whether a name that is too long was refused before rights were looked at: then nothing is learnt.
+func (p Profile) NameFirst(status int, code string) bool {
+	return says(p.Rights.LongFirst, status, code)
+}
+
+// says reports whether an answer is among those that are known: by its code, or by its status.
+func says(f Fact[[]string], status int, code string) bool {
+	return f.Known() && (code != "" && slices.Contains(f.Value, code) || slices.Contains(f.Value, strconv.Itoa(status)))
+}
+
+// DenyByName are the actions that a policy must deny by name at a vendor whose users own what they put.
+func DenyByName() []string {
+	return []string{
+		"s3:BypassGovernanceRetention", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:PutObjectAcl", "s3:PutObjectLegalHold", "s3:PutObjectVersionAcl",
+	}
+}
+
+// Owns reports whether who puts an object there may do with it whatever no policy denies him by name.
+func (p Profile) Owns() bool { return p.Rights.Owner.Known() && p.Rights.Owner.Value }

@@ -79,19 +79,27 @@ func TestStrict(t *testing.T) {
 }
 
 func TestDetect(t *testing.T) {
-	for _, c := range []struct{ host, server, want string }{
-		{"", "", "aws"},
-		{"s3.eu-west-1.amazonaws.com", "", "aws"},
-		{"s3.eu-central-2.wasabisys.com", "WasabiS3/7", "wasabi"},
-		{"s3.us-west-004.backblazeb2.com", "nginx", "b2"},
-		{"127.0.0.1", "MinIO", "minio"},
-		{"127.0.0.1", "VERSITYGW", "versitygw"},
-		{"127.0.0.1", "AmazonS3", "generic"},
-		{"notamazonaws.com", "", "generic"},
-		{"s3.example.com", "", "generic"},
-		{"rgw.example.com", "Ceph Object Gateway (squid)", "ceph"},
+	for _, c := range []struct{ host, server, request, want string }{
+		{"", "", "", "aws"},
+		{"s3.eu-west-1.amazonaws.com", "", "", "aws"},
+		{"s3.eu-central-2.wasabisys.com", "WasabiS3/7", "", "wasabi"},
+		{"s3.us-west-004.backblazeb2.com", "nginx", "", "b2"},
+		{"127.0.0.1", "MinIO", "", "minio"},
+		{"127.0.0.1", "VERSITYGW", "", "versitygw"},
+		{"127.0.0.1", "AmazonS3", "", "generic"},
+		{"notamazonaws.com", "", "", "generic"},
+		{"s3.example.com", "", "", "generic"},
+		{"rgw.example.com", "Ceph Object Gateway (squid)", "", "ceph"},
+		{"rgw.example.com", "", "tx000000000000000000a1b-0065f0c3d2-1234-default", "ceph"},
+		{"rgw.example.com", "", "tx00000123456789abcdef0-00656a3b21-86a6-eu-central", "ceph"},
+		{"rgw.example.com", "nginx", "tx000000000000000000a1b-0065f0c3d2-1234-default", "ceph"}, // a front of its own
+		{"127.0.0.1", "MinIO", "tx000000000000000000a1b-0065f0c3d2-1234-default", "minio"},      // what it calls itself goes first
+		{"", "", "tx000000000000000000a1b-0065f0c3d2-1234-default", "aws"},                      // and the host before all
+		{"swift.example.com", "", "tx4f1a8e5ea0ca42b5a0b2a-005e1f2c3d", "generic"},              // OpenStack Swift: no zone
+		{"s3.example.com", "", "17A1B2C3D4E5F607", "generic"},
+		{"s3.example.com", "", "txt-1-2", "generic"},
 	} {
-		if p, err := Detect(c.host, c.server); err != nil || p.Name != c.want {
+		if p, err := Detect(c.host, Answered{c.server, c.request}); err != nil || p.Name != c.want {
 			t.Errorf("%s %q: %s, %v; want %s", c.host, c.server, p.Name, err, c.want)
 		}
 	}
@@ -135,6 +143,14 @@ func TestLockedAnswers(t *testing.T) {
 
 var update = flag.Bool("update", false, "rewrite testdata/policies")
 
+// principalAt is a user's name as a vendor wants it.
+func principalAt(p Profile) string {
+	if strings.HasPrefix(p.Policy.Principal, "arn:") {
+		return "arn:aws:iam:::user/USER"
+	}
+	return "USER"
+}
+
 // TestPolicies holds every policy to what is written in testdata/policies: a right more or less must be seen in review.
 func TestPolicies(t *testing.T) {
 	for _, name := range Names() {
@@ -143,7 +159,7 @@ func TestPolicies(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, r := range Roles() {
-			d, err := PolicyFor(p, r, PolicyOptions{Bucket: "acme-vault", Prefix: "prod", Principal: "USER", MaxDays: 400})
+			d, err := PolicyFor(p, r, PolicyOptions{Bucket: "acme-vault", Prefix: "prod", Principal: principalAt(p), MaxDays: 400})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -282,6 +298,11 @@ func TestPolicyRefuses(t *testing.T) {
 			_, err := PolicyFor(versity, VaultWriter, PolicyOptions{Bucket: "acme", Principal: "*"})
 			return err
 		},
+		"a name where an ARN is needed": func() error { return principal(t, "writer") },
+		"an ARN of another kind":        func() error { return principal(t, "arn:aws:s3:::bucket") },
+		"an ARN without a user":         func() error { return principal(t, "arn:aws:iam::tenant:user/") },
+		"an ARN with a star":            func() error { return principal(t, "arn:aws:iam:::user/*") },
+		"no ARN at all":                 func() error { return principal(t, "") },
 		"days below 0": func() error {
 			_, err := PolicyFor(aws, VaultWriter, PolicyOptions{Bucket: "acme", MaxDays: -1})
 			return err
@@ -291,4 +312,23 @@ func TestPolicyRefuses(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
+}
+
+// principal makes a policy for a user of Ceph.
+func principal(t *testing.T, name string) error {
+	t.Helper()
+	ceph, err := Get("ceph")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, good := range []string{"arn:aws:iam:::user/writer", "arn:aws:iam::tenant:user/a.b@c"} {
+		if _, err := PolicyFor(ceph, VaultWriter, PolicyOptions{Bucket: "acme", Principal: good}); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	_, err = PolicyFor(ceph, VaultWriter, PolicyOptions{Bucket: "acme", Principal: name})
+	if err != nil && !strings.Contains(err.Error(), "arn:aws:iam::TENANT:user/NAME") {
+		t.Errorf("%s: the error does not say what is wanted: %v", name, err)
+	}
+	return err
 }

@@ -169,3 +169,14 @@ func (a *Attacker) Unhold(ctx context.Context, ref store.Ref) attack.Answer {
 		body: []byte(`<LegalHold xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>OFF</Status></LegalHold>`),
 	})
 }
+
+// Private implements attack.Canaries. The ACL is a header's, so that there is no owner to name.
+func (a *Attacker) Private(ctx context.Context, ref store.Ref) attack.Answer {
+	q := url.Values{"acl": {""}}
+	if ref.Version != "" {
+		q.Set("versionId", ref.Version)
+	}
+	return a.canary(ctx, request{
+		method: http.MethodPut, name: ref.Name, query: q, say: "to private, as it is", header: map[string]string{"X-Amz-Acl": "private"},
+	})
+}

@@ -39,10 +39,18 @@ func (a *Attacker) Remove(ctx context.Context) attack.Answer {
 }
 
 // Erase implements attack.Nothing.
-func (a *Attacker) Erase(ctx context.Context) attack.Answer {
-	r := request{method: http.MethodDelete, name: nowhere() + strings.Repeat("-too-long", tooLong/9+1), say: "(a name longer than any can be)"}
+func (a *Attacker) Erase(ctx context.Context) attack.Answer { return a.erase(ctx, false) }
+
+// EraseAnonymously implements attack.Nothing.
+func (a *Attacker) EraseAnonymously(ctx context.Context) attack.Answer { return a.erase(ctx, true) }
+
+func (a *Attacker) erase(ctx context.Context, anonymous bool) attack.Answer {
+	r := request{method: http.MethodDelete, name: nowhere() + strings.Repeat("-too-long", tooLong/9+1), anonymous: anonymous}
 	ans := a.send(ctx, r)
 	ans.Request = r.method + " a name of " + strconv.Itoa(len(a.prefix+r.name)) + " bytes, longer than any can be"
+	if anonymous {
+		ans.Request += ", unsigned"
+	}
 	return ans
 }
 
