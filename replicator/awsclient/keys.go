@@ -15,6 +15,16 @@ import (
 	"github.com/holdfast-backup/holdfast/store"
 )
 
+// Signed gives what every client is made with: credentials (nil: none, for what is public), and the APIOptions that hold its
+// answers to their limits and read refused credentials again. content names the operations whose answers are content.
+func Signed(get store.CredentialsFunc, content ...string) (aws.CredentialsProvider, []func(*middleware.Stack) error) {
+	if get == nil {
+		return aws.AnonymousCredentials{}, Stack(content...)
+	}
+	k := NewKeys(get)
+	return k, append(Stack(content...), k.Stack)
+}
+
 const (
 	renewBefore = 5 * time.Minute // how long before their end credentials are asked for again
 	vagueEvery  = time.Minute     // a refusal that may be about anything has them read again so often

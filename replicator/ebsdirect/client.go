@@ -7,7 +7,6 @@
 package ebsdirect
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -83,10 +82,11 @@ func New(o Options) (*Client, error) {
 	if !o.Write {
 		rt = getOnly{rt}
 	}
+	keys, stack := awsclient.Signed(o.Credentials, "GetSnapshotBlock")
 	opts := ebs.Options{
 		Region:      o.Region,
-		Credentials: Credentials(o.Credentials),
-		APIOptions:  awsclient.Stack("GetSnapshotBlock"),
+		Credentials: keys,
+		APIOptions:  stack,
 		HTTPClient: &http.Client{
 			Transport:     &paced{next: rt, paces: c.pace, timeout: o.TryTimeout},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -177,31 +177,6 @@ func inPassing(err error) aws.Ternary {
 
 // unreadBlock is what PutSnapshotBlock answers when a block did not come through whole, on a slow line for example.
 const unreadBlock = "Failed to read block data"
-
-// Credentials gives the SDK ours; nil: none.
-func Credentials(get store.CredentialsFunc) aws.CredentialsProvider {
-	if get == nil {
-		return aws.AnonymousCredentials{}
-	}
-	return aws.NewCredentialsCache(provider{get}, func(c *aws.CredentialsCacheOptions) { c.ExpiryWindow = 5 * time.Minute })
-}
-
-type provider struct{ get store.CredentialsFunc }
-
-// Retrieve implements aws.CredentialsProvider.
-func (p provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	c, err := p.get(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			return aws.Credentials{}, err
-		}
-		return aws.Credentials{}, fmt.Errorf("%w: %w", store.ErrCredentials, err)
-	}
-	return aws.Credentials{
-		AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken,
-		Expires: c.Expires, CanExpire: !c.Expires.IsZero(), Source: "holdfast",
-	}, nil
-}
 
 // getOnly lets nothing through that could change a source.
 type getOnly struct{ next http.RoundTripper }

@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/smithy-go"
 
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 	"github.com/holdfast-backup/holdfast/replicator/ebsdirect"
 	"github.com/holdfast-backup/holdfast/replicator/restore"
 )
@@ -37,8 +38,9 @@ const (
 
 func connect(o Options) *client {
 	c := &client{idle: ebsdirect.NewTransport(connections, time.Minute)}
+	keys, stack := awsclient.Signed(o.Credentials)
 	opts := ec2.Options{
-		Region: o.Region, Credentials: ebsdirect.Credentials(o.Credentials),
+		Region: o.Region, Credentials: keys, APIOptions: stack,
 		HTTPClient: &http.Client{
 			Transport:     onlyRegisters{c.idle},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -116,10 +116,10 @@ func (t *Target) connect() {
 		}
 		client = awsclient.Client(t.own)
 	}
-	keys := awsclient.NewKeys(o.Credentials)
+	keys, stack := awsclient.Signed(o.Credentials, "GetObject")
 	opts := s3.Options{
 		Region: o.Region, UsePathStyle: o.PathStyle, HTTPClient: client,
-		Credentials: keys, APIOptions: append(awsclient.Stack("GetObject"), keys.Stack),
+		Credentials: keys, APIOptions: stack,
 		Retryer: retry.NewStandard(func(r *retry.StandardOptions) {
 			r.MaxAttempts, r.MaxBackoff, r.RateLimiter = attempts, o.MaxBackoff, ratelimit.None
 			r.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(notTrusted)}, r.Retryables...)

@@ -25,6 +25,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 	"github.com/holdfast-backup/holdfast/replicator/ebsdirect"
 	"github.com/holdfast-backup/holdfast/replicator/glob"
 	"github.com/holdfast-backup/holdfast/replicator/source"
@@ -95,9 +96,11 @@ func New(o Options) (*Source, error) {
 		s.idle = ebsdirect.NewTransport(4, 30*time.Second)
 		rt = s.idle
 	}
+	keys, stack := awsclient.Signed(o.Credentials)
 	opts := ec2.Options{
 		Region:      o.Region,
-		Credentials: ebsdirect.Credentials(o.Credentials),
+		Credentials: keys,
+		APIOptions:  stack,
 		HTTPClient: &http.Client{
 			Transport:     describeOnly{next: rt, create: len(o.Create) > 0, saw: s.saw},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

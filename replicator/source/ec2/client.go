@@ -54,7 +54,7 @@ func (s *Source) connect() {
 	if s.o.Endpoint != "" {
 		base = aws.String(s.o.Endpoint)
 	}
-	keys, limits := ebsdirect.Credentials(s.o.Credentials), awsclient.Stack()
+	keys, limits := awsclient.Signed(s.o.Credentials)
 	s.clients = clients{
 		ec2:     ec2.New(ec2.Options{Region: s.o.Region, BaseEndpoint: base, Credentials: keys, HTTPClient: hc, Retryer: again, APIOptions: limits}),
 		scaling: autoscaling.New(autoscaling.Options{Region: s.o.Region, BaseEndpoint: base, Credentials: keys, HTTPClient: hc, Retryer: again, APIOptions: limits}),

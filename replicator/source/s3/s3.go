@@ -134,12 +134,13 @@ func (s *Source) connect() {
 		s.idle = newTransport(o)
 		rt = s.idle
 	}
+	keys, stack := awsclient.Signed(o.Credentials, "GetObject")
 	opts := s3.Options{
 		Region:       o.Region,
 		UsePathStyle: o.PathStyle,
-		Credentials:  aws.AnonymousCredentials{},
+		Credentials:  keys,
 		HTTPClient:   awsclient.Client(readOnly{rt}),
-		APIOptions:   awsclient.Stack("GetObject"),
+		APIOptions:   stack,
 		Retryer: retry.NewStandard(func(r *retry.StandardOptions) {
 			r.MaxAttempts = attempts
 			r.MaxBackoff = o.MaxBackoff
@@ -155,11 +156,6 @@ func (s *Source) connect() {
 	}
 	if o.Endpoint != "" {
 		opts.BaseEndpoint = aws.String(o.Endpoint)
-	}
-	if o.Credentials != nil {
-		keys := awsclient.NewKeys(o.Credentials)
-		opts.Credentials = keys
-		opts.APIOptions = append(opts.APIOptions, keys.Stack)
 	}
 	s.client = s3.New(opts)
 }

@@ -1,0 +1,24 @@
+package ebsdirect
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/replicator/source/sourcetest"
+	"github.com/holdfast-backup/holdfast/store"
+)
+
+// TestEndless: no listing of blocks is read without a limit.
+func TestEndless(t *testing.T) {
+	sourcetest.EndlessAnswers(t, func(ctx context.Context, t *testing.T, endpoint string) error {
+		c, err := New(Options{Region: "eu-west-1", Endpoint: endpoint, MaxBackoff: time.Millisecond,
+			Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_, err = c.blocksPage(ctx, "snap-1", "", 0, 100)
+		return err
+	})
+}

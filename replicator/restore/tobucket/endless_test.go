@@ -1,0 +1,30 @@
+package tobucket_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/replicator/restore"
+	"github.com/holdfast-backup/holdfast/replicator/restore/tobucket"
+	"github.com/holdfast-backup/holdfast/replicator/source/sourcetest"
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// TestEndless: no answer of a target is read without a limit.
+func TestEndless(t *testing.T) {
+	sourcetest.EndlessAnswers(t, func(ctx context.Context, t *testing.T, endpoint string) error {
+		b, err := tobucket.New(tobucket.Options{Bucket: "b", Endpoint: endpoint, PathStyle: true, MaxBackoff: time.Millisecond,
+			Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close() //nolint:errcheck // nothing was written
+		if err := b.Begin(ctx, restore.Job{Memory: 1 << 20, Overwrite: restore.Changed}); err != nil {
+			return err
+		}
+		_, _, err = b.Accept(ctx, []*format.Entry{{Key: "k", Size: 1}})
+		return err
+	})
+}

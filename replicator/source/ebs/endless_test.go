@@ -1,0 +1,26 @@
+package ebssource_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/replicator/ebsdirect"
+	"github.com/holdfast-backup/holdfast/replicator/source"
+	ebssource "github.com/holdfast-backup/holdfast/replicator/source/ebs"
+	"github.com/holdfast-backup/holdfast/replicator/source/sourcetest"
+	"github.com/holdfast-backup/holdfast/store"
+)
+
+// TestEndless: no answer of EC2 is read without a limit.
+func TestEndless(t *testing.T) {
+	sourcetest.Endless(t, func(t *testing.T, endpoint string) source.Source {
+		s, err := ebssource.New(ebssource.Options{
+			Region: "eu-west-1", Endpoint: endpoint, Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}),
+			Blocks: ebsdirect.Options{MaxBackoff: time.Millisecond},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
+}
