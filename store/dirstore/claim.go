@@ -52,9 +52,10 @@ func (s *Store) claim(tmp, name string) error {
 }
 
 // lacking reports whether err says that the file system has no such call, rather than that it refuses this one.
-// EPERM is what link(2) documents for a file system without hard links; EINVAL is FUSE's answer to flags of a rename.
+// EPERM is what link(2) documents for a file system without hard links; EINVAL is FUSE's answer to flags of a rename, and EIO
+// that of FUSE programs to what they never thought of (rclone mount). If it is a disk that fails, the next way fails too.
 func lacking(err error) bool {
-	for _, no := range []error{syscall.EPERM, syscall.ENOSYS, syscall.ENOTSUP, syscall.EOPNOTSUPP, syscall.EINVAL, syscall.EMLINK, syscall.EXDEV, errors.ErrUnsupported} {
+	for _, no := range []error{syscall.EPERM, syscall.ENOSYS, syscall.ENOTSUP, syscall.EOPNOTSUPP, syscall.EINVAL, syscall.EMLINK, syscall.EXDEV, syscall.EIO, errors.ErrUnsupported} {
 		if errors.Is(err, no) {
 			return true
 		}

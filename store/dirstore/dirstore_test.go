@@ -31,6 +31,7 @@ func TestConformanceWithoutHardLinks(t *testing.T) {
 		"cifs":    {syscall.EOPNOTSUPP, 0},
 		"fuse":    {syscall.ENOSYS, syscall.EINVAL},
 		"network": {syscall.EPERM, syscall.ENOSYS},
+		"rclone":  {syscall.EIO, syscall.EIO},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := options(dirstore.Options{NoSync: true})

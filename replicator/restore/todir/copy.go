@@ -29,7 +29,7 @@ func (t *Target) copyFile(from int, fromName string, to int, temp string) error 
 		size: st.Size, uid: int(st.Uid), gid: int(st.Gid), mode: uint32(st.Mode) & 0o7777, hasMode: true, mtime: time.Unix(st.Mtim.Unix()), exact: true,
 	}
 	if w.xattrs, err = attributes(openHandle(in), &w); err != nil {
-		return err
+		w.exact = false // a file system that does not even say that it has none
 	}
 	out, err := openat(to, temp, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {

@@ -122,7 +122,8 @@ func probeTimes(dir int, name string, k *keeping) {
 	}
 }
 
-// noHardLinks reports whether err says that no link can be made here, or no more, rather than that something is wrong.
+// noHardLinks reports whether err says that no link can be made here, or no more, rather than that something is wrong. EIO is
+// what FUSE programs answer that have never heard of links (rclone mount); if it is a disk that fails, so does the copy.
 func noHardLinks(err error) bool {
-	return slices.Contains([]error{unix.EPERM, unix.ENOTSUP, unix.EOPNOTSUPP, unix.ENOSYS, unix.EMLINK, unix.EXDEV}, err)
+	return slices.Contains([]error{unix.EPERM, unix.ENOTSUP, unix.EOPNOTSUPP, unix.ENOSYS, unix.EMLINK, unix.EXDEV, unix.EIO}, err)
 }

@@ -102,7 +102,7 @@ func noted(res restore.Result, text string) bool {
 
 func TestHardLinksThatCannotBeMadeAreCopies(t *testing.T) {
 	f := newFamily(t, "a", "b", "d/c", "d/e/f")
-	for _, no := range []unix.Errno{unix.EPERM, unix.ENOTSUP, unix.EOPNOTSUPP, unix.ENOSYS, unix.EMLINK, unix.EXDEV} {
+	for _, no := range []unix.Errno{unix.EPERM, unix.ENOTSUP, unix.EOPNOTSUPP, unix.ENOSYS, unix.EMLINK, unix.EXDEV, unix.EIO} {
 		root := filepath.Join(t.TempDir(), "to")
 		refuse := func(int, string, int) error { return no }
 		res, files := f.restore(t, root, restore.Never, refuse, nil)
@@ -118,7 +118,7 @@ func TestHardLinksThatCannotBeMadeAreCopies(t *testing.T) {
 	// Another error is a failure, by name.
 	target, err := New(Options{Root: t.TempDir()})
 	must(t, err)
-	target.linkat = func(int, string, int, string) error { return unix.EIO }
+	target.linkat = func(int, string, int, string) error { return unix.EACCES }
 	res, err := restore.Run(t.Context(), restore.Options{Reader: f.r.Reader(nil), Commit: f.c, Target: target})
 	must(t, err)
 	if res.Failed != 3 {

@@ -8,7 +8,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
-// What was not kept of what was restored; a number comes before each.
+// What was not kept of what was restored; a number comes before each but the last.
 const (
 	noOwners   = "entries belong to whoever restored them; run as root to give them their owners"
 	noSetID    = "programs lost their set-ID bits, because their owner could not be set"
@@ -16,7 +16,7 @@ const (
 	noSpecials = "devices, fifos and sockets were left out; ask for them to have them made"
 	noLinks    = "hard links were restored as files of their own"
 	setAside   = "folders stood where the point has something else; they were renamed to NAME%s"
-	ownTarget  = "folder that was restored into keeps its own mode, owner and time"
+	ownTarget  = "the folder restored into was there before: it keeps its own mode, owner and time"
 )
 
 // notes count what was not kept, each kind once, in the order in which it was met.
@@ -48,7 +48,10 @@ func (n *notes) text() []string {
 	defer n.mu.Unlock()
 	var out []string
 	for _, text := range n.texts {
-		out = append(out, fmt.Sprintf("%d %s", n.count[text], text))
+		if text != ownTarget {
+			text = fmt.Sprintf("%d %s", n.count[text], text)
+		}
+		out = append(out, text)
 	}
 	return out
 }

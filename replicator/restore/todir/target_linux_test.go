@@ -68,7 +68,7 @@ func TestATargetThatWasThereKeepsItsOwn(t *testing.T) {
 		if b, err := os.ReadFile(filepath.Join(sub, "b")); err != nil || string(b) != "b" {
 			t.Errorf("%s: %q %v", ow, b, err)
 		}
-		if !strings.Contains(strings.Join(res.Notes, "\n"), "keeps its own mode") {
+		if !strings.Contains(strings.Join(res.Notes, "\n"), "it keeps its own mode") {
 			t.Errorf("%s: nobody says so: %q", ow, res.Notes)
 		}
 	}

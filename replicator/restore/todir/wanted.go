@@ -42,7 +42,7 @@ func (t *Target) plan(m manner, e *format.Entry) wanted {
 		return w // buckets and disks know no modes
 	}
 	w.uid, w.gid = t.owners(m, f)
-	w.exact, w.xattrs = true, make(map[string][]byte, len(f.Xattrs))
+	w.exact, w.xattrs = !m.lacks.xattrs || !m.lacks.acls, make(map[string][]byte, len(f.Xattrs))
 	for name, value := range f.Xattrs {
 		if m.keeps(name) {
 			w.xattrs[name] = value
