@@ -159,7 +159,7 @@ func (b *backends) openSource(s config.Source) (source.Source, store.Credentials
 		}
 		return src, get, nil
 	case location.File:
-		src, err := dirsource.New(dirsource.Options{Root: filepath.Clean(s.URL.Path), Exclude: s.Exclude})
+		src, err := dirsource.New(dirsource.Options{Root: filepath.Clean(s.URL.Path), Exclude: s.Exclude, OneFileSystem: s.OneFileSystem})
 		if err != nil {
 			return nil, nil, fmt.Errorf("source %s: %w", s.Name, err)
 		}

@@ -50,6 +50,7 @@ type ran struct {
 	Changed       int64    `json:"changed"`
 	Deleted       int64    `json:"deleted"`
 	Missing       int64    `json:"missing"`
+	Unsettled     int64    `json:"unsettled"` // files that others wrote to while they were read
 	BytesRead     int64    `json:"bytes_read"`
 	BytesStored   int64    `json:"bytes_stored"`
 	ObjectsStored int64    `json:"objects_stored"`
@@ -166,20 +167,30 @@ func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags) (_ *ba
 	progress := &backup.Progress{}
 	stop := j.watch(ctx, s.Name, true, func() (int64, int64) { return progress.BytesRead.Load(), progress.Pending.Load() })
 	defer stop()
-	missing, remarks := 0, 0
+	missing, remarks, unsettled := 0, 0, 0
+	whatIfUnsettled := backup.StoreUnsettled
+	if s.Unsettled == config.UnsettledMissing {
+		whatIfUnsettled = backup.MissUnsettled
+	}
 	defer func() { j.tellUnused(s.Name, src, err) }()
 	return backup.Run(ctx, backup.Options{
 		Source: src, Name: s.Name, Session: session, Retention: s.Retention, Before: s.Before, Fate: j.tellFates(s.Name, f.dry), TagsMaxAge: tagsAge(s.Tags, j.now()),
 		Memory: j.config.Limits.Memory, Fetchers: j.config.Limits.Connections, DryRun: f.dry,
 		AllowEmpty: slices.Contains(f.empty, s.Name), Progress: progress, Now: j.now,
+		Unsettled: whatIfUnsettled,
+		Unsettling: func(key string) {
+			if unsettled++; unsettled <= maxListed {
+				j.ui.detail("%s: %s was written to while it was read: kept as far as it was read, and read again next time", s.Name, safe(key))
+			}
+		},
 		Missing: func(key, reason string) {
 			if missing++; missing <= maxListed {
-				j.ui.warn("%s: %s could not be read: %s", s.Name, safe(key), reason)
+				j.ui.warn("%s: %s could not be read: %s", s.Name, safe(shortKey(key)), reason)
 			}
 		},
 		Remark: func(key, text string) {
 			if remarks++; remarks <= maxListed {
-				j.ui.warn("%s: %s", strings.TrimSuffix(s.Name+": "+safe(key), ": "), text)
+				j.ui.warn("%s: %s", strings.TrimSuffix(s.Name+": "+safe(shortKey(key)), ": "), text)
 			}
 		},
 	})
@@ -217,7 +228,7 @@ func (j *job) report(s config.Source, r *backup.Result, began time.Time, dry boo
 	for _, v := range r.Vaults {
 		line := ran{
 			Source: s.Name, Vault: v.Vault, Point: r.Point.String(), Status: r.Status, Entries: r.Entries, Bytes: r.Bytes,
-			Added: r.Added, Changed: r.Changed, Deleted: r.Deleted, Missing: r.Missing, BytesRead: r.BytesRead,
+			Added: r.Added, Changed: r.Changed, Deleted: r.Deleted, Missing: r.Missing, Unsettled: r.Unsettled, BytesRead: r.BytesRead,
 			BytesStored: v.Bytes, ObjectsStored: v.Objects, ObjectsCopied: v.Copied, LocksExtended: v.Extended,
 			RetainUntil: r.RetainUntil.UTC().Format(time.RFC3339), Seconds: seconds(began), DryRun: dry, Alarms: alarms,
 		}
@@ -279,8 +290,8 @@ func (j *job) printRun(l ran) error {
 			l.Source, l.Vault, size(l.BytesRead), size(l.Bytes), entries(l.Entries), l.Added, l.Changed, l.Deleted,
 			plural(l.LocksExtended, "lock", "locks"), held(l))
 	default:
-		_, err = fmt.Fprintf(j.ui.out, "%s -> %s: %s point %.12s: %s, %s (+%d ~%d -%d); read %s, stored %s in %s, %s, %.1f s\n",
-			l.Source, l.Vault, marking(l), l.Point, entries(l.Entries), size(l.Bytes), l.Added, l.Changed, l.Deleted,
+		_, err = fmt.Fprintf(j.ui.out, "%s -> %s: %s point %.12s: %s, %s (+%d ~%d -%d)%s; read %s, stored %s in %s, %s, %.1f s\n",
+			l.Source, l.Vault, marking(l), l.Point, entries(l.Entries), size(l.Bytes), l.Added, l.Changed, l.Deleted, unsettledText(l.Unsettled),
 			size(l.BytesRead), size(l.BytesStored), plural(l.ObjectsStored, "object", "objects"), held(l), l.Seconds)
 	}
 	return err
@@ -297,6 +308,14 @@ func held(l ran) string {
 
 // marking is a point's status with its marks.
 func marking(l ran) string { return strings.Join(append([]string{l.Status}, l.Marks...), ", ") }
+
+// unsettledText says in a summary how many files were written to while they were read.
+func unsettledText(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return ", " + plural(n, "file", "files") + " written to while read"
+}
 
 func day(rfc3339 string) string { return strings.SplitN(rfc3339, "T", 2)[0] }
 

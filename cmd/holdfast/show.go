@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"strconv"
@@ -22,6 +23,16 @@ func safe(s string) string {
 		return strconv.Quote(s)
 	}
 	return s
+}
+
+// shortKey gives a key for people: of a very long one the beginning, the end, and a hash that tells it from others like it.
+func shortKey(s string) string {
+	const head, tail = 200, 40
+	if len(s) <= 2*(head+tail) {
+		return s
+	}
+	sum := sha256.Sum256([]byte(s))
+	return fmt.Sprintf("%s...%s (%d bytes, SHA-256 %x)", s[:head], s[len(s)-tail:], len(s), sum[:8])
 }
 
 // printable is text for the terminal with what could steer it written out; line ends and tabs stay.
@@ -55,9 +66,10 @@ type entryJSON struct {
 	SHA256   string `json:"sha256"` // empty where there is no content
 
 	VersionID    string       `json:"version_id,omitempty"`
-	Deleted      bool         `json:"deleted,omitempty"` // a delete marker
-	Missing      string       `json:"missing,omitempty"` // why the content could not be read
-	Unread       []unreadJSON `json:"unread,omitempty"`  // of a disk image: what of it could not be read
+	Deleted      bool         `json:"deleted,omitempty"`   // a delete marker
+	Missing      string       `json:"missing,omitempty"`   // why the content could not be read
+	Unread       []unreadJSON `json:"unread,omitempty"`    // of a disk image: what of it could not be read
+	Unsettled    bool         `json:"unsettled,omitempty"` // written to while it was read
 	ETag         string       `json:"etag,omitempty"`
 	StorageClass string       `json:"storage_class,omitempty"`
 
@@ -93,7 +105,7 @@ type unreadJSON struct {
 func showEntry(e *format.Entry) entryJSON {
 	j := entryJSON{
 		Key: e.Key, KeyB64: b64(e.Key), Kind: string(e.Kind), Size: e.Size, Modified: moment(e.Modified),
-		VersionID: e.Version, Deleted: e.Kind == format.KindMarker, Missing: e.Missing, ETag: e.ETag, StorageClass: e.StorageClass,
+		VersionID: e.Version, Deleted: e.Kind == format.KindMarker, Missing: e.Missing, Unsettled: e.Unsettled, ETag: e.ETag, StorageClass: e.StorageClass,
 		ContentType: e.ContentType, ContentEncoding: e.ContentEncoding, ContentLanguage: e.ContentLanguage,
 		ContentDisposition: e.ContentDisposition, CacheControl: e.CacheControl, Expires: e.Expires, WebsiteRedirect: e.WebsiteRedirect,
 	}
@@ -156,6 +168,8 @@ func longEntry(e *format.Entry) string {
 		what = "  (in part: " + safe(e.Lost()) + ")"
 	case e.Missing != "":
 		what = "  (not in this point: " + safe(e.Missing) + ")"
+	case e.Unsettled:
+		what = "  (written to while it was read)"
 	case e.Kind == format.KindSymlink && e.File != nil:
 		what = " -> " + safe(e.File.Target)
 	}

@@ -40,12 +40,23 @@ type Options struct {
 	Fetchers   int           // small objects read at once, default 32
 	DryRun     bool          // list and compare only
 	AllowEmpty bool          // that nothing is in the source is right
+	Unsettled  Unsettled     // what becomes of files that others write to while they are read
 	Progress   *Progress     // may be nil
 	Missing    func(key, reason string)
+	Unsettling func(key string)          // told of each entry that is unsettled; may be nil
 	Remark     func(key, text string)    // what else there is to say of an entry; may be nil
 	Fate       func(Fate, *format.Entry) // of a dry run: what would become of each entry, in order; may be nil
 	Now        func() time.Time          // the local clock, default time.Now
 }
+
+// Unsettled says what becomes of a file that others write to while it is read, and do not leave alone when it is read again.
+type Unsettled int
+
+// What becomes of it.
+const (
+	StoreUnsettled Unsettled = iota // what was read is kept, marked, and read again by the next run; the point is complete
+	MissUnsettled                   // it is missing, and the point incomplete
+)
 
 // Progress is filled in while a run goes on; it may be read at any time.
 type Progress struct {
@@ -73,6 +84,7 @@ type Result struct {
 	Changed     int64
 	Deleted     int64
 	Missing     int64
+	Unsettled   int64 // files that were written to while they were read
 	BytesRead   int64 // for a dry run: that would be read
 	TakenAt     time.Time
 	RetainUntil time.Time
@@ -198,11 +210,12 @@ type engine struct {
 	budget budget
 	pipe   *pipe
 	index  indexBuffer
+	pauses atomic.Int64 // for entries that change while they are read
 }
 
 // stats are counted by several stages.
 type stats struct {
-	entries, bytes, added, changed, deleted, missing, read, wouldRead atomic.Int64
+	entries, bytes, added, changed, deleted, missing, unsettled, read, wouldRead atomic.Int64
 
 	found    atomic.Int64 // entries of the listing that are something: see isContent
 	unlisted atomic.Int64 // entries that the listing could not see
@@ -290,6 +303,7 @@ func (e *engine) findParent(ctx context.Context) ([]retain.Earlier, error) {
 func (e *engine) readSource(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	e.pipe = newPipe(e.budget)
+	e.pipe.spare <- &cutter{p: e.params}
 	e.index.start(e.o.Now())
 	g.Go(func() error { return e.plan(gctx) })
 	for range e.o.Fetchers {
@@ -312,6 +326,11 @@ func (e *engine) readSource(ctx context.Context) error {
 	g.Go(func() error { return e.index.keepUp(gctx, e.s, listed) })
 	if err := g.Wait(); err != nil {
 		return err
+	}
+	if n, ok := e.view.(source.Notes); ok && e.o.Remark != nil {
+		for _, m := range n.Notes() {
+			e.o.Remark(m.Key, m.Text)
+		}
 	}
 	e.pipe = nil // its buffers' memory is for copying between vaults now
 	return e.index.flush(ctx, e.s)
@@ -354,7 +373,7 @@ func (e *engine) finish(ctx context.Context) (*Result, error) {
 func (e *engine) result(id format.Hash, status string) *Result {
 	return &Result{
 		Point: id, Status: status, Entries: e.stats.entries.Load(), Bytes: e.stats.bytes.Load(),
-		Added: e.stats.added.Load(), Changed: e.stats.changed.Load(), Deleted: e.stats.deleted.Load(), Missing: e.stats.missing.Load(),
+		Added: e.stats.added.Load(), Changed: e.stats.changed.Load(), Deleted: e.stats.deleted.Load(), Missing: e.stats.missing.Load(), Unsettled: e.stats.unsettled.Load(),
 		BytesRead: e.stats.read.Load(), TakenAt: e.takenAt, RetainUntil: e.decision.RetainUntil, Vaults: e.vaultsSince(),
 		Emptied: e.empty, Reread: e.reread, FirstEmpty: e.isFirst(),
 	}

@@ -21,36 +21,50 @@ func (e *engine) fetchSmall(ctx context.Context) error {
 		if err != nil || !ok {
 			return err
 		}
-		if t.action == complete {
-			err = e.attempt(ctx, t, func() error { return e.view.Complete(ctx, t.entry) })
-		} else {
-			err = e.attempt(ctx, t, func() error { return e.readWhole(ctx, t) })
-		}
-		if err != nil {
+		if err := e.attempt(ctx, t, func() error { return e.readWhole(ctx, t) }); err != nil {
 			return err
 		}
 		close(t.fetched)
 	}
 }
 
-// readWhole reads a small object's content into memory.
+// open opens an entry as it was listed or, after that came to nothing, as it is.
+func (e *engine) open(ctx context.Context, t *task) (io.ReadCloser, error) {
+	if live, ok := e.view.(source.Live); ok && t.live {
+		return live.OpenLive(ctx, t.entry)
+	}
+	return e.view.Open(ctx, t.entry, 0, -1)
+}
+
+// readWhole reads a small object's content into memory: as much as was set aside for it. What turns out to be larger streams.
 func (e *engine) readWhole(ctx context.Context, t *task) error {
-	body, err := e.view.Open(ctx, t.entry, 0, -1)
+	body, err := e.open(ctx, t)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	size := t.entry.Size
-	if size > smallMax {
-		return source.ErrChanged // it grew since it was listed
+	room := max(t.held, leastHeld)
+	if t.entry.Size > room {
+		return e.readSpare(ctx, t, nil, body)
 	}
-	if int64(cap(t.data)) < size {
-		t.data = make([]byte, size)
+	want := t.entry.Size
+	if t.live {
+		want = room + 1 // the size is what comes
 	}
-	t.data = t.data[:size]
+	if int64(cap(t.data)) < want {
+		t.data = make([]byte, want)
+	}
+	t.data = t.data[:want]
 	n, err := io.ReadFull(body, t.data)
 	e.count(n)
-	if err != nil && size > 0 {
+	switch {
+	case t.live && err == nil:
+		return e.readSpare(ctx, t, t.data, body)
+	case t.live && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
+		t.data = t.data[:n]
+		t.entry.SHA256 = sha256.Sum256(t.data)
+		return e.settle(t, body)
+	case err != nil && want > 0:
 		return shortRead(err)
 	}
 	// The stream's last word is whether its checksum held.
@@ -61,6 +75,19 @@ func (e *engine) readWhole(ctx context.Context, t *task) error {
 		return shortRead(err)
 	}
 	t.entry.SHA256 = sha256.Sum256(t.data)
+	return nil
+}
+
+// settle gives an entry that was read as it is what the end of its stream tells.
+func (e *engine) settle(t *task, body io.Reader) error {
+	s, ok := body.(source.LiveStream)
+	if !ok {
+		return nil
+	}
+	t.entry.Size, t.entry.Unsettled, t.unlike = s.Settle()
+	if t.entry.Unsettled && e.o.Unsettled == MissUnsettled {
+		return source.ErrChanged
+	}
 	return nil
 }
 
@@ -83,14 +110,14 @@ func (e *engine) attempt(ctx context.Context, t *task, read func() error) error 
 	listed := *t.entry
 	for try := 1; ; try++ {
 		began := e.view.Clock()
-		err := read()
+		err := e.once(ctx, t, read)
 		if err == nil {
 			e.keepListing(t, &listed, began)
 			e.countChange(t)
 			return nil
 		}
 		*t.entry = listed
-		t.pieces, t.extents = nil, nil
+		t.pieces, t.extents, t.uses = nil, nil, nil
 		var u *source.Unreadable
 		switch {
 		case ctx.Err() != nil:
@@ -106,13 +133,19 @@ func (e *engine) attempt(ctx context.Context, t *task, read func() error) error 
 			return nil
 		case errors.Is(err, source.ErrCorrupt):
 			return e.unreadable(ctx, t, &listed, corruptReason, false)
+		case errors.Is(err, source.ErrLength) && !t.live:
+			t.live, t.unsure = true, true
+		case errors.Is(err, source.ErrChanged) && e.maySettle(t, try):
+			t.live, t.unsure = true, true // once more, taking what there is
+		case errors.Is(err, source.ErrChanged) && try >= readTries && e.lives(t):
+			return e.unreadable(ctx, t, &listed, fmt.Sprintf("was written to while it was read, each of %d times", try), false)
 		case errors.Is(err, source.ErrChanged) && try >= readTries:
 			return e.unreadable(ctx, t, &listed, "kept changing while it was read", false)
 		case errors.Is(err, source.ErrGone) && (try >= readTries || strings.Contains(listed.Key, unreadableRune)):
 			// Still listed, or listed under a name that the listing itself could not express.
 			return e.unreadable(ctx, t, &listed, "listed, and not found when it was read", false)
 		case errors.Is(err, source.ErrChanged), errors.Is(err, source.ErrGone):
-			t.unsure = true
+			t.unsure, t.live = true, false
 			fresh, err := e.listAgain(ctx, &listed)
 			if err != nil {
 				return err
@@ -121,9 +154,15 @@ func (e *engine) attempt(ctx context.Context, t *task, read func() error) error 
 				e.drop(t)
 				return e.letGo(ctx, t)
 			}
+			if fresh.Missing != "" { // the listing itself says why
+				return e.unreadable(ctx, t, fresh, fresh.Missing, false)
+			}
 			listed = *fresh
 			*t.entry = listed
-			if err := pause(ctx, time.Duration(try)*200*time.Millisecond); err != nil {
+			if !t.kept {
+				t.action = actionFor(fresh) // it may be a link by now, or a file where there was one
+			}
+			if err := e.rest(ctx, try); err != nil {
 				return err
 			}
 		default:
@@ -132,10 +171,71 @@ func (e *engine) attempt(ctx context.Context, t *task, read func() error) error 
 	}
 }
 
+// once reads or completes an entry.
+func (e *engine) once(ctx context.Context, t *task, read func() error) error {
+	t.data, t.pieces = t.data[:0], nil
+	switch t.action {
+	case complete:
+		if live, ok := e.view.(source.Live); ok && t.live {
+			return live.CompleteLive(ctx, t.entry)
+		}
+		return e.view.Complete(ctx, t.entry)
+	case carry:
+		return nil
+	}
+	return read()
+}
+
+// settleOver is from what size on a file that is written to is not read once more in the hope that it is left alone.
+const settleOver = 64 << 20
+
+// lives reports whether others may write to an entry while it is read.
+func (e *engine) lives(t *task) bool {
+	_, ok := e.view.(source.Live)
+	return ok && t.entry.Kind == format.KindFile
+}
+
+// maySettle reports whether what is there of a file that changed is taken as it is: the third time, or at once where reading
+// it again would take long. What has no content (a folder in which files come and go) is at any time what it is.
+func (e *engine) maySettle(t *task, try int) bool {
+	_, ok := e.view.(source.Live)
+	switch {
+	case !ok || t.live:
+		return false
+	case t.action == complete:
+		return !t.kept
+	}
+	return e.lives(t) && e.o.Unsettled == StoreUnsettled && (try > 2 || t.entry.Size > settleOver)
+}
+
+// maxPauses is how often a run waits for something to be left alone: where everything changes all the time, waiting for each
+// would take for ever.
+const maxPauses = 256
+
+// rest waits a little before an entry that changed is tried again. The first time it is not waited for: it may have been
+// listed long ago.
+func (e *engine) rest(ctx context.Context, try int) error {
+	if try < 2 || e.pauses.Add(1) > maxPauses {
+		return ctx.Err()
+	}
+	t := time.NewTimer(time.Duration(try-1) * 200 * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // keepListing puts back what the listing said, which page digests are made of, and marks content that may have changed
-// unnoticed while it was read.
+// unnoticed while it was read. An entry that was read as it is has its own listing fields, and stands on a page without digest.
 func (e *engine) keepListing(t *task, listed *format.Entry, began time.Time) {
 	n := t.entry
+	if t.live {
+		n.Recheck = t.unlike || !n.Unsettled && began.Sub(changedAt(n)) < granularity(n)
+		return
+	}
 	n.Kind, n.Key, n.Version, n.Size = listed.Kind, listed.Key, listed.Version, listed.Size
 	n.Modified, n.ETag, n.StorageClass, n.Missing = listed.Modified, listed.ETag, listed.StorageClass, ""
 	n.Recheck = rewritable(n) && began.Sub(changedAt(n)) < granularity(n)
@@ -155,7 +255,7 @@ func (e *engine) countChange(t *task) {
 		return
 	}
 	was, is := *t.old, *t.entry
-	is.TagsRead, is.Recheck = was.TagsRead, was.Recheck
+	is.TagsRead, is.Recheck, is.Unsettled = was.TagsRead, was.Recheck, was.Unsettled
 	is.Chunks, is.Extents = was.Chunks, was.Extents // not known yet; the hash says it for them
 	a, errA := was.AppendLine(nil)
 	b, errB := is.AppendLine(nil)
@@ -183,7 +283,7 @@ func (e *engine) unreadable(ctx context.Context, t *task, listed *format.Entry, 
 	if t.maybe {
 		e.stats.changed.Add(1)
 	}
-	if t.action == complete && t.old != nil {
+	if t.kept {
 		if err := e.needs.dropsEntry(ctx, t.old, e.s); err != nil {
 			return err
 		}
@@ -194,7 +294,8 @@ func (e *engine) unreadable(ctx context.Context, t *task, listed *format.Entry, 
 	*t.entry = *listed
 	n := t.entry
 	n.SHA256, n.Chunks, n.Extents, n.Missing, n.Unread = format.Hash{}, nil, nil, reason, nil
-	t.data, t.pieces, t.extents = nil, nil, nil
+	n.Recheck, n.Unsettled = false, false
+	t.data, t.pieces, t.extents, t.uses = nil, nil, nil, nil
 	t.unsure, t.accepted = !accepted, accepted
 	return nil
 }
@@ -229,17 +330,6 @@ func (e *engine) listAgain(ctx context.Context, was *format.Entry) (*format.Entr
 		}
 	}
 	return nil, nil
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // zeros is compared with chunks to find holes.

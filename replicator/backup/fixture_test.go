@@ -37,14 +37,17 @@ type rig struct {
 	source  source.Source
 	memory  int64
 	tags    time.Duration
-	policy  retain.Policy // zero: daily, 35 days
-	before  retain.Policy // how the policy was read before
-	allow   bool          // --allow-empty
-	dry     bool
-	params  format.Parameters
-	pace    repo.Pace
-	slept   *atomic.Int64 // how far all clocks have moved during a run
-	set     *atomic.Int64 // how far this machine's alone was set
+	missing []string // of the last run, keys and reasons
+
+	unsettled backup.Unsettled
+	policy    retain.Policy // zero: daily, 35 days
+	before    retain.Policy // how the policy was read before
+	allow     bool          // --allow-empty
+	dry       bool
+	params    format.Parameters
+	pace      repo.Pace
+	slept     *atomic.Int64 // how far all clocks have moved during a run
+	set       *atomic.Int64 // how far this machine's alone was set
 
 	mu      *sync.Mutex
 	remarks []string
@@ -134,9 +137,12 @@ func (r *rig) try(ctx context.Context) (*backup.Result, error) {
 	if policy == (retain.Policy{}) {
 		policy.Daily = retain.Span{Duration: 35 * 24 * time.Hour}
 	}
+	r.missing = nil
 	return backup.Run(ctx, backup.Options{
 		Source: r.source, Name: "uploads", Session: s, Retention: policy, Before: r.before, AllowEmpty: r.allow, DryRun: r.dry, TagsMaxAge: r.tags, Memory: r.memory, Now: r.local,
-		Remark: func(key, text string) { r.remarks = append(r.remarks, key+": "+text) },
+		Unsettled: r.unsettled,
+		Missing:   func(key, reason string) { r.missing = append(r.missing, key+": "+reason) },
+		Remark:    func(key, text string) { r.remarks = append(r.remarks, key+": "+text) },
 	})
 }
 
@@ -202,7 +208,7 @@ func readPoint(t *testing.T, reader *repo.Reader, c *format.Commit) map[string][
 		}
 		entries++
 		size += e.Size
-		if e.Missing != "" {
+		if e.Missing != "" || !e.Kind.HasContent() {
 			continue
 		}
 		if e.Kind == format.KindImage {

@@ -302,7 +302,7 @@ func (l *imageLayout) endRange(ctx context.Context, end *rangeEnd) error {
 			poke(l.pipe.press)
 			return nil
 		}
-		if err := l.writeExtent(ctx, nil, x); err != nil {
+		if err := l.writeExtent(ctx, nil, x, l.t.used(l.needs)); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"io"
@@ -25,7 +26,7 @@ func (e *engine) fetchLarge(ctx context.Context) error {
 		if err != nil || !ok {
 			return err
 		}
-		read := func() error { return e.readStream(ctx, t, c) }
+		read := func() error { return e.readLarge(ctx, t, c) }
 		if t.again {
 			read = func() error { return e.readAgain(ctx, t) }
 		}
@@ -39,23 +40,50 @@ func (e *engine) fetchLarge(ctx context.Context) error {
 	}
 }
 
-// readStream reads one large object: every chunk is looked up, and new ones go into frames of their own.
-func (e *engine) readStream(ctx context.Context, t *task, c *cutter) error {
-	body, err := e.view.Open(ctx, t.entry, 0, -1)
+// readLarge reads one large object.
+func (e *engine) readLarge(ctx context.Context, t *task, c *cutter) error {
+	body, err := e.open(ctx, t)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
+	return e.readStream(ctx, t, c, body, body)
+}
+
+// readSpare reads what came as a small object and is not: all of body, of which head was read already. There is one cutter
+// for all such.
+func (e *engine) readSpare(ctx context.Context, t *task, head []byte, body io.Reader) error {
+	t.data = nil
+	c, _, err := receive(ctx, e.pipe.spare)
+	if err != nil {
+		return err
+	}
+	defer func() { e.pipe.spare <- c }()
+	if c.buf == nil {
+		c.buf = make([]byte, 4*c.p.MaxChunk)
+	}
+	if len(head) == 0 {
+		return e.readStream(ctx, t, c, body, body)
+	}
+	return e.readStream(ctx, t, c, io.MultiReader(bytes.NewReader(head), body), body)
+}
+
+// readStream reads one large object's content, which comes from body in the end: every chunk is looked up, and new ones go
+// into frames of their own.
+func (e *engine) readStream(ctx context.Context, t *task, c *cutter, content, body io.Reader) error {
 	whole := sha256.New()
 	l := &layout{e: e, t: t}
 	var total int64
-	err = c.cutRuns(body, func(chunk []byte) cutChunk {
+	err := c.cutRuns(content, func(chunk []byte) cutChunk {
 		e.count(len(chunk))
 		whole.Write(chunk)
 		total += int64(len(chunk))
 		return e.look(chunk)
 	}, func(run []cutChunk) error { return e.placeRun(ctx, l, run) })
 	if err != nil {
+		return err
+	}
+	if err := e.settle(t, body); err != nil {
 		return err
 	}
 	if total != t.entry.Size {
@@ -135,7 +163,7 @@ func (l *layout) add(ctx context.Context, p piece, size int64) error {
 			poke(l.e.pipe.press)
 			continue
 		}
-		if err := l.e.writeExtent(ctx, l.t.old, x); err != nil {
+		if err := l.e.writeExtent(ctx, l.t.old, x, l.t.used(l.e.needs)); err != nil {
 			return err
 		}
 	}
@@ -173,8 +201,8 @@ func (x *extent) named() bool {
 }
 
 // writeExtent turns the pieces of a range into an extent page, waiting for their packs to have names. A page the parent
-// has already is used again.
-func (e *engine) writeExtent(ctx context.Context, old *format.Entry, x *extent) error {
+// has already is used again. What it uses is told to use.
+func (e *engine) writeExtent(ctx context.Context, old *format.Entry, x *extent, use func(object string, n int64) error) error {
 	if x.pieces == nil {
 		return nil
 	}
@@ -188,7 +216,10 @@ func (e *engine) writeExtent(ctx context.Context, old *format.Entry, x *extent) 
 		if page, err = c.AppendLine(page); err != nil {
 			return err
 		}
-		if err := e.needs.usesChunk(c); err != nil {
+		if c.Hole {
+			continue
+		}
+		if err := use(format.PackName(c.Pack), c.Share()); err != nil {
 			return err
 		}
 	}
@@ -196,7 +227,7 @@ func (e *engine) writeExtent(ctx context.Context, old *format.Entry, x *extent) 
 	x.ref.Sum = sha256.Sum256(page)
 	if o, ok := oldExtent(old, x); ok && (e.mend == nil || !e.mend.isLost(ctx, o.Object)) && !e.thin.leaves(o.Object) {
 		x.ref.Object, x.ref.Frame = o.Object, o.Frame
-		return e.needs.add(o.Object, o.Frame.Length)
+		return use(o.Object, o.Frame.Length)
 	}
 	var err error
 	x.slot, err = e.sink.Page(ctx, page)

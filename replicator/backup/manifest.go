@@ -104,10 +104,16 @@ func (m *manifest) resolve(ctx context.Context, t *task) error {
 		}
 		t.entry.Chunks = append(t.entry.Chunks, c)
 	}
+	for object, n := range t.uses {
+		if err := m.needs.add(object, n); err != nil {
+			return err
+		}
+	}
+	t.uses = nil
 	unnamed := false
 	for i := range t.extents {
 		x := &t.extents[i]
-		if err := m.writeExtent(ctx, t.old, x); err != nil {
+		if err := m.writeExtent(ctx, t.old, x, m.needs.add); err != nil {
 			return err
 		}
 		unnamed = unnamed || x.slot != nil && x.slot.Object == ""
@@ -163,6 +169,13 @@ func (m *manifest) count(t *task) {
 	m.stats.entries.Add(1)
 	m.stats.bytes.Add(t.entry.Size)
 	m.o.Progress.Done.Add(1)
+	if t.entry.Unsettled {
+		m.stats.unsettled.Add(1)
+		m.unsure = true
+		if m.o.Unsettling != nil {
+			m.o.Unsettling(t.entry.Key)
+		}
+	}
 	lost := t.entry.Lost()
 	if lost == "" {
 		return

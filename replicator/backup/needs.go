@@ -64,6 +64,25 @@ func (n *tally) drops(x format.Extent) {
 	}
 }
 
+// maxUses bounds the memory of what one entry uses until it is read: 2 TiB of it.
+const maxUses = 1 << 16
+
+// used gives what counts the uses of an entry that is being read. They are told to the tally once it was read: a reading that
+// comes to nothing, such as that of a large file which is written to, must leave nothing behind there. Beyond maxUses they are
+// told at once, and what a failed reading leaves is that some objects are kept for longer than they would have to be.
+func (t *task) used(n *tally) func(object string, delta int64) error {
+	return func(object string, delta int64) error {
+		if t.uses == nil {
+			t.uses = map[string]int64{}
+		}
+		if _, ok := t.uses[object]; !ok && len(t.uses) >= maxUses {
+			return n.add(object, delta)
+		}
+		t.uses[object] += delta
+		return nil
+	}
+}
+
 // extents reads extent pages; a session does.
 type extents interface {
 	Extent(ctx context.Context, x format.Extent) ([]byte, error)

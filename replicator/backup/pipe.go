@@ -22,16 +22,20 @@ type task struct {
 	maybe   bool          // looked at again though listed as in old: whether it changed is seen by comparing the two
 	again   bool          // its content is known, and read only to be stored anew: where that fails it stays where it is
 	action  action
+	kept    bool          // complete only: what the parent refers to still counts as used
+	live    bool          // it is read as it is now, not as it was listed
+	unlike  bool          // live: its length is not the one it is listed with
 	held    int64         // bytes of the small budget
 	fetched chan struct{} // closed when the fields below are final; nil where nothing is fetched
 
-	data     []byte     // a small object's content
-	pieces   []piece    // a large object's, or what became of data
-	extents  []extent   // a very large object's earlier ranges
-	image    *imageTask // a disk image's, to be read
-	dropped  bool       // it is gone: not in the point
-	unsure   bool       // read, but not as listed: the page gets no digest
-	accepted bool       // unreadable, and recorded without making the point incomplete
+	data     []byte           // a small object's content
+	pieces   []piece          // a large object's, or what became of data
+	extents  []extent         // a very large object's earlier ranges
+	image    *imageTask       // a disk image's, to be read
+	uses     map[string]int64 // what of extents uses, by object: see used
+	dropped  bool             // it is gone: not in the point
+	unsure   bool             // read, but not as listed: the page gets no digest
+	accepted bool             // unreadable, and recorded without making the point incomplete
 }
 
 type action int
@@ -140,6 +144,7 @@ type pipe struct {
 	packBufs   chan []byte
 	submitting sync.Mutex
 	turn       chan struct{} // of the readers of large objects
+	spare      chan *cutter  // of those who find that a small object is large
 
 	waiting  atomic.Int64  // bytes of entries that wait in manifest
 	pressed  atomic.Bool   // too many wait: packs are closed early
@@ -155,7 +160,7 @@ func newPipe(b budget) *pipe {
 		frameBufs: make(chan []byte, b.frames), packBufs: make(chan []byte, b.packs),
 		packedBufs: make(chan []byte, b.packed), turn: make(chan struct{}, 1),
 		press: make(chan struct{}, 1), relieved: make(chan struct{}, 1),
-		images: make(chan [][]byte, 1),
+		images: make(chan [][]byte, 1), spare: make(chan *cutter, 1),
 	}
 	p.images <- newImagePool(b.most)
 	for range b.frames {

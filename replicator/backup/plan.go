@@ -220,7 +220,7 @@ func (p *planner) judge(ctx context.Context, t *task) error {
 		}
 		return nil // nothing to drop: the needs list is counted anew
 	}
-	again := old.Recheck || old.Lost() != "" || entry.Missing != ""
+	again := old.Recheck || old.Unsettled || old.Lost() != "" || entry.Missing != ""
 	if !again && p.same(old, entry) {
 		if p.tagsFresh(old.TagsRead) || actionFor(entry) != read {
 			if touched, err := p.thin.touches(ctx, old, p.s); err != nil || touched {
@@ -231,13 +231,14 @@ func (p *planner) judge(ctx context.Context, t *task) error {
 			return nil
 		}
 		// Unchanged, but its tags are due: they change without a trace in listings.
-		t.action, t.maybe = complete, true
+		t.action, t.maybe, t.kept = complete, true, true
 		withContentOf(entry, old)
 		return nil
 	}
-	if old.Recheck && old.Missing == "" && p.same(old, entry) {
+	if (old.Recheck || old.Unsettled) && old.Missing == "" && p.sameButSize(old, entry) {
 		t.maybe = true
-		if entry.Kind == format.KindObject && entry.ETag != "" && entry.Missing == "" {
+		if entry.Kind == format.KindObject && entry.ETag != "" && entry.Missing == "" && p.same(old, entry) {
+			t.kept = true
 			t.action = complete // the ETag is the content's: only what goes with it can have changed unnoticed
 			withContentOf(entry, old)
 			return nil
@@ -278,6 +279,17 @@ func (p *planner) disks(t *task) {
 func (p *planner) same(a, b *format.Entry) bool {
 	p.scratch, p.buf = a.AppendListing(p.scratch[:0]), b.AppendListing(p.buf[:0])
 	return string(p.scratch) == string(p.buf)
+}
+
+// sameButSize reports whether the listing says the same of both but, of files, for the size: some are listed with another one
+// than they have.
+func (p *planner) sameButSize(old, entry *format.Entry) bool {
+	if entry.Kind != format.KindFile || old.Size == entry.Size {
+		return p.same(old, entry)
+	}
+	as := *old
+	as.Size = entry.Size
+	return p.same(&as, entry)
 }
 
 // sameButClass reports whether only the storage class differs.
@@ -360,6 +372,9 @@ func (p *planner) oldError(err error) error {
 	return fmt.Errorf("read the manifest of the last point: %w", err)
 }
 
+// leastHeld is what is set aside for a small object at least: files that are listed with no size have some all the same.
+const leastHeld = 4096
+
 // dispatch sends a task to whoever reads it and into the sequence. Memory for a small object is taken here, in order, so
 // that the one the assembler waits for always has its own.
 func (p *planner) dispatch(ctx context.Context, t *task) error {
@@ -372,7 +387,7 @@ func (p *planner) dispatch(ctx context.Context, t *task) error {
 		p.o.Progress.Pending.Add(t.entry.Size)
 	case t.action == read:
 		p.o.Progress.Pending.Add(t.entry.Size)
-		t.held = max(t.entry.Size, 1024)
+		t.held = max(t.entry.Size, leastHeld)
 		if err := p.budget.small.Acquire(ctx, t.held); err != nil {
 			return err
 		}

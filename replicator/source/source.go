@@ -60,12 +60,35 @@ type View interface {
 // Range is a stretch of an entry's content.
 type Range struct{ Off, Len int64 }
 
-// Holes is what a View may implement beside: where the data of e is, in ascending order, without overlap. Everything
-// between is a hole and reads as zeros. A source that cannot tell gives one range, or none for an empty file. The pin is
-// that of Open, with the same errors. It costs a request (an open of the file): ask for large entries only, and read
-// the ranges by Open with off and n.
-type Holes interface {
-	Data(ctx context.Context, e *format.Entry) iter.Seq2[Range, error]
+// Sparse is what a stream of Open or OpenLive may implement: it knows where its entry has no data. What is a hole reads as
+// zeros all the same.
+type Sparse interface {
+	// Holes gives how many bytes, from where the stream is to the listed end, lie in holes of at least that many bytes each. It
+	// stops counting when they are more than enough.
+	Holes(least, enough int64) (int64, error)
+	// Next passes over the hole at the place where the stream is, if it has at least that many bytes, and gives its length and
+	// how many bytes of data follow up to the next one. Both are 0 at the listed end.
+	Next(least int64) (hole, data int64, err error)
+}
+
+// Live is what a View may implement whose entries others write to while they are read, and whose lengths a listing may not
+// tell: a directory.
+type Live interface {
+	// OpenLive opens the whole of a file as it is now, whatever the listing said, and makes *e what it is: listing fields and
+	// what a read reveals. The stream ends at the size that the file had when it was opened; earlier where it was cut
+	// meanwhile, or where the listed size is not the true one; and later only in the last case. Errors are those of Open.
+	OpenLive(ctx context.Context, e *format.Entry) (LiveStream, error)
+	// CompleteLive is Complete for what has no content (a folder in which files come and go), as it is now.
+	CompleteLive(ctx context.Context, e *format.Entry) error
+}
+
+// LiveStream is what Live opens.
+type LiveStream interface {
+	io.ReadCloser
+	// Settle tells, once the stream has ended, how many bytes it had, whether others wrote to the file meanwhile, so that what
+	// was read may be of several moments, and whether the file had another length than it was listed with, so that a listing
+	// says little about it.
+	Settle() (size int64, unsettled, other bool)
 }
 
 // Images is what a View implements that lists disk images (format.KindImage). They are not opened but read block by block.
@@ -101,6 +124,12 @@ type Remarks interface {
 	Remarks() []Remark
 }
 
+// Notes is what a View may implement beside: what was left out of entries that are in the point, found on the way. It is
+// asked once, when everything was read.
+type Notes interface {
+	Notes() []Remark
+}
+
 // Habit is a way in which a source's server differs from what most do, and that was met while it was read.
 type Habit struct {
 	Name    string // short, stable: if-match
@@ -131,6 +160,9 @@ var (
 	ErrChanged = errors.New("changed while it was read")
 	// ErrGone: it was deleted after it was listed. List that key again: if it is not there, it is not in the point.
 	ErrGone = errors.New("deleted while it was read")
+	// ErrLength: it is unchanged and not as long as it was listed, as are files that the kernel makes up while they are read. A
+	// View that gives it implements Live.
+	ErrLength = errors.New("not as long as it is listed")
 	// ErrCorrupt: the source's own checksum or size does not match the bytes it delivered, repeatedly.
 	ErrCorrupt = errors.New("source delivered bytes that do not match its own checksum")
 )

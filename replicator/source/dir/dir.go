@@ -6,7 +6,10 @@
 // source.ErrChanged. Symbolic links are never followed below the root, special files are never opened, and nothing here
 // writes; access times are left alone where the system allows that.
 //
-// Memory is bounded by the names of the folders on one path, about 40 bytes a name, not by the size of the tree.
+// Memory is bounded by the names of the folders on one path, about 40 bytes a name, not by the size of the tree; a tree of
+// any depth is read with a bounded number of descriptors, and costs the same a folder however deep that lies.
+//
+// What is listed and cannot be looked at is in the point as missing, unless it is proved that it was removed meanwhile.
 package dirsource
 
 import (
@@ -80,19 +83,31 @@ func (s *Source) Freeze(ctx context.Context) (source.View, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("open directory %s: %w", s.root, err)
 	}
+	mount, _ := mountOf(fd, "")
 	return &view{
-		src: s, root: fd, device: uint64(st.Dev),
+		src: s, sys: system{fstatat, openAt, readNames}, root: fd, device: uint64(st.Dev), mount: mount,
 		users: names{lookup: userName}, groups: names{lookup: groupName},
 	}, nil
+}
+
+// system is what a listing asks of the system: tests have it lie.
+type system struct {
+	stat  func(dir int, name string, st *unix.Stat_t) error
+	open  func(dir int, name string, flags int) (int, error)
+	names func(fd int, visit func(name []byte, folder bool) error) error
 }
 
 // view is one reading of the tree. The root stays open, so a root that is moved away is still read.
 type view struct {
 	src    *Source
+	sys    system
 	root   int
 	device uint64
+	mount  uint64 // 0: this system does not tell mounts apart
 	users  names
 	groups names
+	notes  notes
+	deep   deep
 	once   sync.Once
 	closed error
 }
@@ -102,7 +117,10 @@ func (v *view) Clock() time.Time { return time.Now() }
 
 // Close closes the root.
 func (v *view) Close() error {
-	v.once.Do(func() { v.closed = unix.Close(v.root) })
+	v.once.Do(func() {
+		v.deep.close()
+		v.closed = unix.Close(v.root)
+	})
 	return v.closed
 }
 
@@ -127,6 +145,9 @@ func (v *view) entry(key string, st *unix.Stat_t) *format.Entry {
 	default:
 		e.Kind = format.KindSpecial
 		e.File.Type, e.File.Rdev = specialType(st)
+	}
+	if outOfRange(st.Mtim) || outOfRange(st.Ctim) {
+		v.notes.add(key, "dated outside the years 0000 to 9999, which no point can say; kept with the nearest time")
 	}
 	return e
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 
 	"golang.org/x/sys/unix"
 
@@ -16,21 +15,63 @@ import (
 // maxXattrs bounds the names and values of one entry's extended attributes together, in bytes.
 const maxXattrs = 1 << 20
 
+// maxXattrCount bounds their number: the format's bound.
+const maxXattrCount = 1 << 14
+
 // openEntry opens e for reading and checks that it is what was listed.
 func (v *view) openEntry(e *format.Entry) (int, error) {
 	if e.Kind != format.KindFile {
 		return -1, fmt.Errorf("open %q: it has no content", e.Key)
 	}
-	// O_NONBLOCK: a FIFO that has taken the file's place must not block the open.
-	fd, err := openBeneath(v.root, e.Key, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_NOCTTY|unix.O_CLOEXEC)
+	fd, err := v.openFile(e.Key)
 	if err != nil {
 		return -1, failure("open", e.Key, err)
 	}
-	if err := unchanged("open", fd, e); err != nil {
+	err = unchanged("open", fd, e)
+	if errors.Is(err, source.ErrChanged) && len(e.Key) >= longKey { // perhaps a folder that is held has been moved
+		_ = unix.Close(fd)
+		v.deep.forget(e.Key)
+		if fd, err = v.openFile(e.Key); err != nil {
+			return -1, failure("open", e.Key, err)
+		}
+		err = unchanged("open", fd, e)
+	}
+	if err == nil {
+		err = v.allowed(fd, e)
+	}
+	if err != nil {
 		_ = unix.Close(fd)
 		return -1, err
 	}
 	return fd, nil
+}
+
+// openFile opens a key. O_NONBLOCK: a FIFO that has taken the file's place must not block the open, nor a file that the kernel
+// makes up block the reading.
+func (v *view) openFile(key string) (int, error) {
+	return v.open(key, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_NOCTTY|unix.O_CLOEXEC)
+}
+
+// maxBare is the largest size a file may be listed with on a file system that says it has no blocks at all: /proc/kcore is
+// listed with 128 TiB.
+const maxBare = 1 << 40
+
+// allowed refuses an open file that is not to be read.
+func (v *view) allowed(fd int, e *format.Entry) error {
+	if e.Size > maxBare && bare(fd) {
+		return &source.Unreadable{Key: e.Key, Reason: fmt.Sprintf("listed with %d bytes on a file system that has none", e.Size)}
+	}
+	if !v.src.oneFS {
+		return nil
+	}
+	var st unix.Stat_t
+	if err := fstat(fd, &st); err != nil {
+		return failure("open", e.Key, err)
+	}
+	if v.isApart(fd, &st) {
+		return &source.Unreadable{Key: e.Key, Reason: anotherMount, Accepted: true}
+	}
+	return nil
 }
 
 // unchanged is source.ErrChanged if fd is not what e was listed from.
@@ -58,157 +99,118 @@ func (v *view) Open(ctx context.Context, e *format.Entry, off, n int64) (io.Read
 		return nil, err
 	}
 	if off == 0 {
-		if e.File.Xattrs, err = readXattrs(fd, e.Key, false); err != nil {
+		if e.File.Xattrs, err = v.readXattrs(fd, e.Key, false); err != nil {
 			_ = unix.Close(fd)
 			return nil, err
 		}
 	}
-	if n < 0 || n > e.Size-off {
+	whole := n < 0 || n >= e.Size-off
+	if whole {
 		n = e.Size - off
 	}
-	return &stream{ctx: ctx, fd: fd, e: *e, off: off, end: off + n}, nil
+	return &stream{ctx: ctx, fd: fd, e: *e, off: off, end: off + n, whole: whole}, nil
+}
+
+// OpenLive implements source.Live.
+func (v *view) OpenLive(ctx context.Context, e *format.Entry) (source.LiveStream, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if len(e.Key) >= longKey {
+		v.deep.forget(e.Key) // it is to be what is there now
+	}
+	fd, err := v.openFile(e.Key)
+	if err != nil {
+		return nil, failure("open", e.Key, err)
+	}
+	s, err := v.live(ctx, fd, e)
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, err
+	}
+	return s, nil
+}
+
+// live gives the stream of what is open as fd, and makes e what that is.
+func (v *view) live(ctx context.Context, fd int, e *format.Entry) (*liveStream, error) {
+	var st unix.Stat_t
+	if err := fstat(fd, &st); err != nil {
+		return nil, failure("open", e.Key, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, fmt.Errorf("open %q: %w: no file any more", e.Key, source.ErrChanged)
+	}
+	now := v.entry(e.Key, &st)
+	if err := v.allowed(fd, now); err != nil {
+		return nil, err
+	}
+	var err error
+	if now.File.Xattrs, err = v.readXattrs(fd, e.Key, false); err != nil {
+		return nil, err
+	}
+	*e = *now
+	return &liveStream{stream: stream{ctx: ctx, fd: fd, e: *now, end: now.Size}}, nil
 }
 
 // Complete implements source.View.
 func (v *view) Complete(ctx context.Context, e *format.Entry) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
 	if e.File == nil {
 		return fmt.Errorf("complete %q: not an entry of a directory", e.Key)
 	}
-	key := e.Key
-	if key == rootKey {
-		key = "."
-	}
-	fd, err := openBeneath(v.root, key, pathFlags|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+	fd, err := v.lookAt(ctx, e)
 	if err != nil {
-		return failure("look at", e.Key, err)
+		return err
 	}
 	defer unix.Close(fd) //nolint:errcheck // read only
 	if err := unchanged("look at", fd, e); err != nil {
 		return err
 	}
-	e.File.Xattrs, err = readXattrs(fd, e.Key, true)
+	e.File.Xattrs, err = v.readXattrs(fd, e.Key, true)
 	return err
 }
 
-// Data implements source.Holes.
-func (v *view) Data(ctx context.Context, e *format.Entry) iter.Seq2[source.Range, error] {
-	return func(yield func(source.Range, error) bool) {
-		fd, err := v.openEntry(e)
-		if err != nil {
-			yield(source.Range{}, err)
-			return
-		}
-		defer unix.Close(fd) //nolint:errcheck // read only
-		for off := int64(0); off < e.Size; {
-			if err := ctx.Err(); err != nil {
-				yield(source.Range{}, err)
-				return
-			}
-			r, err := nextData(fd, off, e.Size)
-			if err != nil {
-				yield(source.Range{}, failure("find the holes of", e.Key, err))
-				return
-			}
-			if r.Len > 0 && !yield(r, nil) {
-				return
-			}
-			off = r.Off + r.Len
-		}
-		if err := unchanged("find the holes of", fd, e); err != nil {
-			yield(source.Range{}, err)
-		}
+// lookAt opens a key for its path only.
+func (v *view) lookAt(ctx context.Context, e *format.Entry) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return -1, err
 	}
-}
-
-// nextData gives the first stretch of data at or after off; of no bytes at size if there is none.
-func nextData(fd int, off, size int64) (source.Range, error) {
-	start, err := unix.Seek(fd, off, seekData)
-	switch {
-	case errors.Is(err, unix.ENXIO):
-		return source.Range{Off: size}, nil
-	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOTSUP):
-		return source.Range{Off: off, Len: size - off}, nil // no such seeks here: all is data
-	case err != nil:
-		return source.Range{}, err
+	key := e.Key
+	if key == rootKey {
+		key = "."
 	}
-	end, err := unix.Seek(fd, start, seekHole)
+	fd, err := v.open(key, pathFlags|unix.O_NOFOLLOW|unix.O_CLOEXEC)
 	if err != nil {
-		return source.Range{}, err
+		return -1, failure("look at", e.Key, err)
 	}
-	start, end = min(start, size), min(end, size)
-	if end <= start && start < size {
-		return source.Range{}, unix.EIO // a file system that does not advance
-	}
-	return source.Range{Off: start, Len: end - start}, nil
+	return fd, nil
 }
 
-// stream is the content of one file. It checks that the file is what was listed before it hands out the last bytes, so
-// that a reader who asks for exactly the size sees the change too.
-type stream struct {
-	ctx      context.Context //nolint:containedctx // a stream ends with the call that opened it
-	fd       int
-	e        format.Entry
-	off, end int64
-	err      error
-}
-
-// Read implements io.Reader.
-func (s *stream) Read(p []byte) (int, error) {
-	if s.err != nil {
-		return 0, s.err
+// CompleteLive implements source.Live.
+func (v *view) CompleteLive(ctx context.Context, e *format.Entry) error {
+	if len(e.Key) >= longKey {
+		v.deep.forget(e.Key) // it is to be what is there now
 	}
-	if err := s.ctx.Err(); err != nil {
-		return 0, err
+	fd, err := v.lookAt(ctx, e)
+	if err != nil {
+		return err
 	}
-	if len(p) == 0 && s.off < s.end {
-		return 0, nil
+	defer unix.Close(fd) //nolint:errcheck // read only
+	var st unix.Stat_t
+	if err := fstat(fd, &st); err != nil {
+		return failure("look at", e.Key, err)
 	}
-	if int64(len(p)) > s.end-s.off {
-		p = p[:s.end-s.off]
+	now := v.entry(e.Key, &st)
+	if now.Kind != e.Kind || now.Kind == format.KindFile {
+		return fmt.Errorf("look at %q: %w: a %s by now", e.Key, source.ErrChanged, now.Kind)
 	}
-	n, err := s.pread(p)
-	switch {
-	case err != nil:
-		s.err = failure("read", s.e.Key, err)
-		return 0, s.err
-	case n == 0 && len(p) > 0:
-		s.err = fmt.Errorf("read %q: cut short at %d: %w", s.e.Key, s.off, source.ErrChanged)
-		return 0, s.err
-	}
-	s.off += int64(n)
-	if s.off == s.end {
-		if s.err = unchanged("read", s.fd, &s.e); s.err != nil {
-			return 0, s.err
-		}
-		s.err = io.EOF
-		if len(p) == 0 {
-			return 0, io.EOF
+	if now.Kind == format.KindSymlink {
+		if now.File.Target, err = readlinkOf(fd, v.root, e.Key); err != nil {
+			return failure("read the link", e.Key, err)
 		}
 	}
-	return n, nil
-}
-
-func (s *stream) pread(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
+	if now.File.Xattrs, err = v.readXattrs(fd, e.Key, true); err != nil {
+		return err
 	}
-	for {
-		n, err := unix.Pread(s.fd, p, s.off)
-		if !errors.Is(err, unix.EINTR) {
-			return max(n, 0), err
-		}
-	}
-}
-
-// Close implements io.Closer.
-func (s *stream) Close() error {
-	if s.fd < 0 {
-		return nil
-	}
-	err := unix.Close(s.fd)
-	s.fd, s.err = -1, errors.New("read after close")
-	return err
+	*e = *now
+	return nil
 }

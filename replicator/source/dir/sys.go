@@ -12,8 +12,25 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
+// The first and the last second that a point can say.
+var (
+	firstSecond = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
+	lastSecond  = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC).Unix()
+)
+
+// outOfRange reports whether a point cannot say a time.
+func outOfRange(ts unix.Timespec) bool {
+	sec, nsec := ts.Unix()
+	return sec < firstSecond || sec > lastSecond || nsec < 0 || nsec > 999_999_999
+}
+
+// timeOf gives a time, or the nearest that a point can say: anybody can date a file, and that must not keep it out.
 func timeOf(ts unix.Timespec) format.Time {
-	return format.At(time.Unix(ts.Unix()))
+	sec, nsec := ts.Unix()
+	if outOfRange(ts) {
+		sec, nsec = min(max(sec, firstSecond), lastSecond), 0
+	}
+	return format.At(time.Unix(sec, nsec))
 }
 
 func fstat(fd int, st *unix.Stat_t) error {
@@ -92,9 +109,10 @@ func readlinkAt(dir int, name string) (string, error) {
 	}
 }
 
-// kept reports whether an extended attribute belongs in a recovery point.
+// kept reports whether an extended attribute belongs in a recovery point. What is left out is what a restore could not set,
+// such as the settings of one kind of file system; it is noted.
 func kept(name string) bool {
-	return strings.HasPrefix(name, "user.") || strings.HasPrefix(name, "security.") ||
+	return allXattrs || strings.HasPrefix(name, "user.") || strings.HasPrefix(name, "security.") || strings.HasPrefix(name, "trusted.") ||
 		name == "system.posix_acl_access" || name == "system.posix_acl_default"
 }
 
@@ -104,7 +122,7 @@ func noXattr(err error) bool {
 }
 
 // readXattrs gives the extended attributes of what is open as fd; pathOnly: fd was opened for its path only.
-func readXattrs(fd int, key string, pathOnly bool) (map[string][]byte, error) {
+func (v *view) readXattrs(fd int, key string, pathOnly bool) (map[string][]byte, error) {
 	list, get := xattrCalls(fd, pathOnly)
 	names, err := grow(list)
 	if err != nil {
@@ -116,7 +134,11 @@ func readXattrs(fd int, key string, pathOnly bool) (map[string][]byte, error) {
 	var out map[string][]byte
 	total := 0
 	for name := range strings.SplitSeq(string(names), "\x00") {
+		if name == "" {
+			continue
+		}
 		if !kept(name) {
+			v.notes.add(key, fmt.Sprintf("extended attribute %q is not kept", name))
 			continue
 		}
 		value, err := grow(func(b []byte) (int, error) { return get(name, b) })
@@ -126,8 +148,8 @@ func readXattrs(fd int, key string, pathOnly bool) (map[string][]byte, error) {
 		if err != nil {
 			return nil, failure(fmt.Sprintf("read the extended attribute %q of", name), key, err)
 		}
-		if total += len(name) + len(value); total > maxXattrs {
-			return nil, &source.Unreadable{Key: key, Reason: "extended attributes of over 1 MiB"}
+		if total += len(name) + len(value); total > maxXattrs || len(out) >= maxXattrCount {
+			return nil, &source.Unreadable{Key: key, Reason: "extended attributes of over 1 MiB, or over 16,384 of them"}
 		}
 		if out == nil {
 			out = map[string][]byte{}

@@ -15,7 +15,20 @@ const (
 	seekHole   = 3
 	seekData   = 4
 	noSuchAttr = unix.ENOATTR
+	allXattrs  = true // they have no name spaces
 )
+
+// readlinkOf gives where the symbolic link points that is key below root.
+func readlinkOf(_, root int, key string) (string, error) { return readlinkAt(root, key) }
+
+// mountOf gives 0: this system does not number mounts.
+func mountOf(int, string) (uint64, error) { return 0, nil }
+
+// bare reports whether the file system of fd says that it has no blocks.
+func bare(fd int) bool {
+	var st unix.Statfs_t
+	return unix.Fstatfs(fd, &st) == nil && st.Blocks == 0
+}
 
 // openBeneath opens path below dir and follows no symbolic link.
 func openBeneath(dir int, path string, flags int) (int, error) {

@@ -16,7 +16,49 @@ const (
 	seekData   = unix.SEEK_DATA
 	seekHole   = unix.SEEK_HOLE
 	noSuchAttr = unix.ENODATA
+	allXattrs  = false
 )
+
+// readlinkOf gives where the symbolic link points that is open as fd.
+func readlinkOf(fd, _ int, _ string) (string, error) { return readlinkAt(fd, "") }
+
+// mountOf gives the number of the mount that a name in dir, or with "" dir itself, is on: bind mounts of one file system
+// have the same device and different ones. 0: the kernel (before 5.8) does not say. It opens nothing, waits for no server and
+// mounts nothing.
+func mountOf(dir int, name string) (uint64, error) {
+	flags := unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT | unix.AT_STATX_DONT_SYNC
+	if name == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	var stx unix.Statx_t
+	for {
+		err := unix.Statx(dir, name, flags, unix.STATX_MNT_ID, &stx)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.ENOSYS):
+			return 0, nil
+		case err != nil:
+			return 0, err
+		case stx.Mask&unix.STATX_MNT_ID == 0:
+			return 0, nil
+		}
+		return stx.Mnt_id, nil
+	}
+}
+
+// bare reports whether the file system of fd says that it has no blocks: what the kernel makes up while it is read, and some
+// servers in user space.
+func bare(fd int) bool {
+	var st unix.Statfs_t
+	for {
+		err := unix.Fstatfs(fd, &st)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		return err == nil && st.Blocks == 0
+	}
+}
 
 // openBeneath opens path below dir and follows no symbolic link: in one call where the kernel can.
 func openBeneath(dir int, path string, flags int) (int, error) {
@@ -40,16 +82,14 @@ func openBeneath(dir int, path string, flags int) (int, error) {
 	}
 }
 
-// readNames gives every name in the folder open as fd, and whether it is a folder.
+// readNames gives every name in the folder open as fd, and whether it is a folder. unix.ENOENT: the folder was removed while
+// it was read, or its system says so.
 func readNames(fd int, visit func(name []byte, folder bool) error) error {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := unix.Getdents(fd, buf)
 		if errors.Is(err, unix.EINTR) {
 			continue
-		}
-		if errors.Is(err, unix.ENOENT) {
-			return nil // the folder was removed while it was read
 		}
 		if err != nil {
 			return err

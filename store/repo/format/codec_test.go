@@ -104,6 +104,7 @@ func anyEntry(t *rapid.T) *Entry {
 	}
 	if e.Kind == KindObject || e.Kind == KindFile {
 		anyContent(t, e)
+		e.Unsettled = e.Kind == KindFile && rapid.Bool().Draw(t, "unsettled")
 	}
 	if e.Kind == KindImage {
 		anyImage(t, e)

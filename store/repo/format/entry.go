@@ -59,7 +59,11 @@ type Entry struct {
 
 	Missing string   // why the content could not be read; then SHA256, Chunks and Extents are unset and the point is incomplete
 	Unread  []Unread // images: what of the content could not be read; zeros stand for it, and the point is incomplete
-	Recheck bool     // read so soon after a change that the next may look the same: look again, whatever the listing says
+	Recheck bool     // read so soon after a change that the next may look the same, or listed with another length than it has: look again, whatever the listing says
+
+	// Unsettled: a file that others wrote to while it was read. Its content is as long as the file was at one moment, and may be
+	// of several. It is looked at again, whatever the listing says.
+	Unsettled bool
 }
 
 // Unread is a stretch of an image, whole blocks, that could not be read: its bytes are not known. Entries list them in

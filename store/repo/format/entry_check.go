@@ -76,6 +76,9 @@ func (e *Entry) checkContent() error {
 	if err := e.checkUnread(); err != nil {
 		return err
 	}
+	if e.Unsettled && (e.Kind != KindFile || e.Missing != "") {
+		return fmt.Errorf("unsettled, and no file that was read: %w", ErrMalformed)
+	}
 	if !content && e.Size != 0 {
 		return fmt.Errorf("a %s of %d bytes: %w", e.Kind, e.Size, ErrMalformed)
 	}

@@ -75,6 +75,7 @@ func (e *Entry) AppendLine(b []byte) ([]byte, error) {
 		b = append(b, ']')
 	}
 	b = optTrue(b, "recheck", e.Recheck)
+	b = optTrue(b, "unsettled", e.Unsettled)
 	b = append(b, '}', '\n')
 	if len(b)-start > MaxLine {
 		return b[:start], fmt.Errorf("encode entry %q: line of %d bytes: %w", clip([]byte(e.Key)), len(b)-start, ErrBounds)
@@ -179,6 +180,7 @@ func (e *Entry) scan(s *scanner) {
 		})
 	}
 	e.Recheck = s.optTrue("recheck")
+	e.Unsettled = s.optTrue("unsettled")
 }
 
 // ownSum gives the only chunk of an entry the entry's hash, which is spelled once.

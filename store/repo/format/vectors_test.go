@@ -326,6 +326,9 @@ func entryVectors(t *testing.T) []vector {
 		Inode: 18446744073709551615, Device: 2049, Links: 2, Xattrs: map[string][]byte{"user.note": []byte("hi"), "user.\xff": {0, 255}, "user.empty": {}},
 	}
 	add("file", "a regular file with everything", e)
+	unsettled := *e
+	unsettled.Unsettled = true
+	add("file-unsettled", "a regular file that others wrote to while it was read", &unsettled)
 	add("dir", "a directory", &Entry{Kind: KindDir, Key: "srv/", Modified: moment("1969-12-31T23:59:59Z"), File: &File{Mode: 0o755}})
 	add("dir-root", "the root of a directory source", &Entry{Kind: KindDir, Key: "./", File: &File{Mode: 0o1777, UID: 7}})
 	add("dir-missing", "a directory whose contents could not be listed", &Entry{Kind: KindDir, Key: "srv/secret/", File: &File{Mode: 0o700}, Missing: "access denied"})
@@ -405,6 +408,10 @@ func refusedEntries() []vector {
 		{"unread-no-reason", "a range without a reason", unread(disk, `{"from":0,"size":524288,"reason":""}`), ErrBounds},
 		{"unread-empty-list", "an empty list", unread(disk, ``), ErrMalformed},
 		{"recheck-false", "false is left out", swap("}]}\n", `}],"recheck":false}`+"\n"), ErrMalformed},
+		{"unsettled-false", "false is left out", swap("}]}\n", `}],"unsettled":false}`+"\n"), ErrMalformed},
+		{"unsettled-object", "an object is never written to while it is read", swap("}]}\n", `}],"unsettled":true}`+"\n"), ErrMalformed},
+		{"unsettled-missing", "unsettled, and not read at all", `{"kind":"file","key":"f","size":0,"file":{"mode":"0644"},"missing":"access denied","unsettled":true}` + "\n", ErrMalformed},
+		{"unsettled-order", "unsettled before recheck", `{"kind":"file","key":"f","size":0,"file":{"mode":"0644"},"sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","unsettled":true,"recheck":true}` + "\n", ErrMalformed},
 		{"dir-without-slash", "a directory whose key does not end in a slash", `{"kind":"dir","key":"d","size":0,"file":{"mode":"0755"}}` + "\n", ErrMalformed},
 		{"dir-with-size", "a directory with a size", `{"kind":"dir","key":"d/","size":4096,"file":{"mode":"0755"}}` + "\n", ErrMalformed},
 		{"mode-digits", "a mode of three digits", `{"kind":"dir","key":"d/","size":0,"file":{"mode":"755"}}` + "\n", ErrMalformed},

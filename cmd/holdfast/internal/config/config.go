@@ -61,14 +61,16 @@ type Keys struct {
 
 // Source is what is protected.
 type Source struct {
-	Name        string
-	URL         location.Location
-	Credentials credentials.Ref // zero for a directory
-	AllVersions bool            // versions: all
-	Exclude     []string        // globs, checked
-	Tags        Tags
-	Archived    Archived
-	Vaults      []string // names; never empty
+	Name          string
+	URL           location.Location
+	Credentials   credentials.Ref // zero for a directory
+	AllVersions   bool            // versions: all
+	Exclude       []string        // globs, checked
+	Tags          Tags
+	Archived      Archived
+	Unsettled     Unsettled
+	OneFileSystem bool     // directories: what is mounted below is left out
+	Vaults        []string // names; never empty
 
 	// Ways of vendors, of buckets only. Absent: found out by the source itself.
 	ETag          string // "md5" or "opaque"
@@ -91,6 +93,14 @@ type Archived string
 const (
 	ArchivedRecord Archived = "record" // it is listed as missing and the point is complete
 	ArchivedFail   Archived = "fail"   // the point is incomplete
+)
+
+// Unsettled is what becomes of a file that others write to while it is read.
+type Unsettled string
+
+const (
+	UnsettledStore   Unsettled = "store"   // what was read is kept and marked, and the point is complete
+	UnsettledMissing Unsettled = "missing" // the point is incomplete
 )
 
 // Limits bound what a run takes.

@@ -5,9 +5,11 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
 	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/replicator/retain"
 	"github.com/holdfast-backup/holdfast/store"
@@ -302,5 +304,38 @@ func TestVendorsWays(t *testing.T) {
 	}
 	if s := c.Sources[0]; s.ETag != "opaque" || s.IfMatch == nil || *s.IfMatch || s.RequesterPays == nil || !*s.RequesterPays {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestDirectorysWays: settings that mean something for directories only.
+func TestDirectorysWays(t *testing.T) {
+	text := read(t, "testdata/full.yaml")
+	c, err := parse("x.yaml", "/x.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	site := slices.IndexFunc(c.Sources, func(s Source) bool { return s.URL.Kind == location.File })
+	if s := c.Sources[site]; s.Unsettled != UnsettledStore || s.OneFileSystem {
+		t.Errorf("absent: %+v", s)
+	}
+	url := "url: " + c.Sources[site].URL.String()
+	with := func(lines string) string { return strings.Replace(text, url, url+"\n    "+lines, 1) }
+	if c, err = parse("x.yaml", "/x.yaml", []byte(with("unsettled: missing\n    one_file_system: true"))); err != nil {
+		t.Fatal(err)
+	}
+	if s := c.Sources[site]; s.Unsettled != UnsettledMissing || !s.OneFileSystem {
+		t.Errorf("%+v", s)
+	}
+	for lines, want := range map[string]string{
+		"unsettled: drop":          "the nearest valid value is",
+		"one_file_system: perhaps": "one_file_system",
+	} {
+		if _, err := parse("x.yaml", "/x.yaml", []byte(with(lines))); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", lines, err)
+		}
+	}
+	bucket := strings.Replace(text, "    archived: record", "    one_file_system: true\n    unsettled: store", 1)
+	if _, err := parse("x.yaml", "/x.yaml", []byte(bucket)); err == nil || !strings.Contains(err.Error(), "means something for directories only") {
+		t.Errorf("of a bucket: %v", err)
 	}
 }

@@ -207,10 +207,11 @@ func (r *reader) absolute(path string) string {
 func (r *reader) source(i int, n ast.Node) {
 	what := fmt.Sprintf("sources[%d]", i)
 	c := r.config
-	s := Source{Tags: Tags{MaxAge: days(7)}, Archived: ArchivedRecord, Retention: c.Retention, Before: r.before}
+	s := Source{Tags: Tags{MaxAge: days(7)}, Archived: ArchivedRecord, Unsettled: UnsettledStore, Retention: c.Retention, Before: r.before}
 	var nodes sourceNodes
 	var refNode, keep ast.Node
-	only := map[string]ast.Node{} // keys that only a bucket takes
+	only := map[string]ast.Node{}   // keys that only a bucket takes
+	folder := map[string]ast.Node{} // keys that only a directory takes
 	seen := r.object(n, what,
 		field{"name", func(n ast.Node) { s.Name = r.name(n, what+".name") }},
 		field{"url", func(n ast.Node) { nodes.url = n; s.URL = r.url(n, what+".url") }},
@@ -232,6 +233,16 @@ func (r *reader) source(i int, n ast.Node) {
 		field{"etag", func(n ast.Node) { only["etag"] = n; s.ETag = r.choice(n, what+".etag", "md5", "opaque") }},
 		field{"if_match", func(n ast.Node) { only["if_match"] = n; s.IfMatch = r.truth(n, what+".if_match") }},
 		field{"requester_pays", func(n ast.Node) { only["requester_pays"] = n; s.RequesterPays = r.truth(n, what+".requester_pays") }},
+		field{"unsettled", func(n ast.Node) {
+			folder["unsettled"] = n
+			s.Unsettled = Unsettled(r.choice(n, what+".unsettled", string(UnsettledStore), string(UnsettledMissing)))
+		}},
+		field{"one_file_system", func(n ast.Node) {
+			folder["one_file_system"] = n
+			if v := r.truth(n, what+".one_file_system"); v != nil {
+				s.OneFileSystem = *v
+			}
+		}},
 		field{"vaults", func(n ast.Node) {
 			r.list(n, what+".vaults", func(i int, n ast.Node) {
 				if v, ok := r.str(n, fmt.Sprintf("%s.vaults[%d]", what, i)); ok {
@@ -256,6 +267,11 @@ func (r *reader) source(i int, n ast.Node) {
 		}
 		for key, n := range only {
 			r.problem(n, "%s.%s means something for buckets only, and this is a directory", what, key)
+		}
+	}
+	if s.URL.Kind != location.File && s.URL.Kind != "" {
+		for key, n := range folder {
+			r.problem(n, "%s.%s means something for directories only, and this is %s://", what, key, s.URL.Kind)
 		}
 	}
 	if s.URL.Kind == location.EBS || s.URL.Kind == location.EC2 {

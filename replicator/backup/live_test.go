@@ -1,0 +1,348 @@
+package backup_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-backup/holdfast/replicator/backup"
+	"github.com/holdfast-backup/holdfast/replicator/source"
+	dirsource "github.com/holdfast-backup/holdfast/replicator/source/dir"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// busy is a directory in which things happen while it is read.
+type busy struct {
+	*dirsource.Source
+	opened func(key string) // before a key is opened
+	read   func(key string) // when its first bytes were read
+}
+
+type busyView struct {
+	source.View
+	b *busy
+}
+
+func (b *busy) Freeze(ctx context.Context) (source.View, error) {
+	v, err := b.Source.Freeze(ctx)
+	return &busyView{v, b}, err
+}
+
+func (v *busyView) live() source.Live { return v.View.(source.Live) } //nolint:forcetypeassert // a directory's is
+
+func (v *busyView) Open(ctx context.Context, e *format.Entry, off, n int64) (io.ReadCloser, error) {
+	v.b.opened(e.Key)
+	r, err := v.View.Open(ctx, e, off, n)
+	if err != nil {
+		return nil, err
+	}
+	return &busyStream{ReadCloser: r, b: v.b, key: e.Key}, nil
+}
+
+func (v *busyView) OpenLive(ctx context.Context, e *format.Entry) (source.LiveStream, error) {
+	v.b.opened(e.Key)
+	r, err := v.live().OpenLive(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	return &busyLive{busyStream{ReadCloser: r, b: v.b, key: e.Key}, r}, nil
+}
+
+func (v *busyView) Complete(ctx context.Context, e *format.Entry) error {
+	v.b.opened(e.Key)
+	return v.View.Complete(ctx, e)
+}
+
+func (v *busyView) CompleteLive(ctx context.Context, e *format.Entry) error {
+	v.b.opened(e.Key)
+	return v.live().CompleteLive(ctx, e)
+}
+
+type busyStream struct {
+	io.ReadCloser
+	b    *busy
+	key  string
+	done bool
+}
+
+func (s *busyStream) Read(p []byte) (int, error) {
+	n, err := s.ReadCloser.Read(p[:min(len(p), 100)])
+	if !s.done {
+		s.done = true
+		s.b.read(s.key)
+	}
+	return n, err
+}
+
+type busyLive struct {
+	busyStream
+	live source.LiveStream
+}
+
+func (s *busyLive) Settle() (int64, bool, bool) { return s.live.Settle() }
+
+// newBusy gives a rig whose source is a directory, and the directory.
+func newBusy(t *testing.T) (*rig, *busy, string) {
+	t.Helper()
+	r, root := newRig(t, 1), t.TempDir()
+	src, err := dirsource.New(dirsource.Options{Root: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &busy{Source: src, opened: func(string) {}, read: func(string) {}}
+	r.source = b
+	return r, b, root
+}
+
+func write(t *testing.T, path string, b []byte) {
+	t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, b, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(path, old, old); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func appendTo(path string, b []byte) {
+	time.Sleep(5 * time.Millisecond) // file systems date in steps
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.Write(b)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		panic(err)
+	}
+}
+
+// TestAlwaysWrittenTo: a file that is never left alone is in the point as far as it was read, marked and counted, small ones
+// and large ones; it is read again by the next run, and settled when it is left alone.
+func TestAlwaysWrittenTo(t *testing.T) {
+	for name, size := range map[string]int{"small": 3000, "streamed": 3 << 20} {
+		t.Run(name, func(t *testing.T) {
+			r, b, root := newBusy(t)
+			content := body(3, size)
+			write(t, root+"/app.log", content)
+			write(t, root+"/still", []byte("still"))
+			b.read = func(key string) {
+				if key == "app.log" {
+					appendTo(root+"/app.log", []byte("one more line\n"))
+				}
+			}
+			first := r.run()
+			e := r.entry(first.Point, "app.log")
+			if first.Status != format.StatusComplete || first.Unsettled != 1 || first.Missing != 0 || !e.Unsettled || e.Recheck {
+				t.Fatalf("%+v, %+v", first, e)
+			}
+			got := r.contents(0, first.Point)["app.log"]
+			now, err := os.ReadFile(root + "/app.log")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if int64(len(got)) != e.Size || len(got) < size || !bytes.HasPrefix(now, got) {
+				t.Errorf("%d bytes that are not the file's first", len(got))
+			}
+			if e := r.entry(first.Point, "still"); e.Unsettled {
+				t.Error("what was left alone is unsettled")
+			}
+			b.read = func(string) {}
+			r.clock = r.clock.Add(time.Hour)
+			second := r.run()
+			if e := r.entry(second.Point, "app.log"); second.Unsettled != 0 || e.Unsettled || second.Changed != 1 {
+				t.Errorf("left alone: %+v, %+v", second, e)
+			}
+			if got := r.contents(0, second.Point)["app.log"]; !bytes.Equal(got, now) {
+				t.Errorf("left alone: %d bytes instead of %d", len(got), len(now))
+			}
+		})
+	}
+}
+
+// TestUnsettledIsReadAgain: an unsettled entry is read again even where the listing says the same of it as before.
+func TestUnsettledIsReadAgain(t *testing.T) {
+	r, b, root := newBusy(t)
+	write(t, root+"/db", body(4, 5000))
+	b.read = func(key string) { // in place, and dated as before, as a mapped file is
+		if key != "db" {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+		old := time.Now().Add(-time.Hour)
+		if err := os.Chtimes(root+"/db", old, old); err != nil {
+			t.Error(err)
+		}
+	}
+	if first := r.run(); first.Unsettled != 1 {
+		t.Fatalf("%+v", first)
+	}
+	b.read = func(string) {}
+	r.clock = r.clock.Add(time.Hour)
+	if second := r.run(); second.BytesRead != 5000 || second.Unsettled != 0 {
+		t.Errorf("%+v", second)
+	}
+	r.clock = r.clock.Add(time.Hour)
+	r.run() // once more: it had just changed
+	r.clock = r.clock.Add(time.Hour)
+	if fourth := r.run(); fourth.BytesRead != 0 {
+		t.Errorf("a settled file is read again: %+v", fourth)
+	}
+}
+
+// TestUnsettledMissing: with MissUnsettled such a file is missing, with the reason that it was written to.
+func TestUnsettledMissing(t *testing.T) {
+	r, b, root := newBusy(t)
+	r.unsettled = backup.MissUnsettled
+	write(t, root+"/app.log", body(1, 3000))
+	b.read = func(key string) {
+		if key == "app.log" {
+			appendTo(root+"/app.log", []byte("more"))
+		}
+	}
+	res := r.run()
+	e := r.entry(res.Point, "app.log")
+	if res.Status != format.StatusIncomplete || res.Missing != 1 || res.Unsettled != 0 || !strings.Contains(e.Missing, "was written to while it was read") {
+		t.Fatalf("%+v, %+v", res, e)
+	}
+}
+
+// TestReplacedBetweenListingAndReading: a file that is a link, a pipe or a folder by the time it is read, and the other way
+// round, ends no run.
+func TestReplacedBetweenListingAndReading(t *testing.T) {
+	kinds := map[string]func(path string) error{
+		"file":   func(path string) error { return os.WriteFile(path, []byte("a file by now"), 0o600) },
+		"larger": func(path string) error { return os.WriteFile(path, body(5, 2<<20), 0o600) },
+		"link":   func(path string) error { return os.Symlink("elsewhere", path) },
+		"pipe":   func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"folder": func(path string) error { return os.Mkdir(path, 0o700) },
+		"gone":   func(string) error { return nil },
+	}
+	for from := range kinds {
+		for to, make := range kinds {
+			if from == to || from == "gone" || from == "folder" {
+				continue
+			}
+			t.Run(from+" to "+to, func(t *testing.T) {
+				t.Parallel()
+				r, b, root := newBusy(t)
+				write(t, root+"/other", []byte("other"))
+				if err := kinds[from](root + "/x"); err != nil {
+					t.Fatal(err)
+				}
+				done := false
+				b.opened = func(key string) {
+					if key == "x" && !done {
+						done = true
+						time.Sleep(5 * time.Millisecond)
+						if err := errors.Join(os.RemoveAll(root+"/x"), make(root+"/x")); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+				res := r.run()
+				if got := r.contents(0, res.Point); string(got["other"]) != "other" {
+					t.Errorf("%q", got)
+				}
+				e := r.entry(res.Point, "x")
+				switch to {
+				case "gone", "folder":
+					if e != nil {
+						t.Errorf("%+v", e)
+					}
+				case "link":
+					if e == nil || e.Kind != format.KindSymlink || e.File.Target != "elsewhere" {
+						t.Errorf("%+v", e)
+					}
+				case "pipe":
+					if e == nil || e.Kind != format.KindSpecial {
+						t.Errorf("%+v", e)
+					}
+				default:
+					if e == nil || e.Kind != format.KindFile || e.Missing != "" || e.Size == 0 {
+						t.Errorf("%+v", e)
+					}
+				}
+				if res.Missing != 0 {
+					t.Errorf("%+v", res)
+				}
+			})
+		}
+	}
+}
+
+// TestFolderInUse: a folder in which files come and go all the time does not make a point incomplete.
+func TestFolderInUse(t *testing.T) {
+	r, b, root := newBusy(t)
+	write(t, root+"/spool/one", []byte("1"))
+	n := 0
+	b.opened = func(key string) {
+		if key == "spool/" {
+			n++
+			time.Sleep(5 * time.Millisecond)
+			if err := os.WriteFile(fmt.Sprintf("%s/spool/new%d", root, n), nil, 0o600); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if res := r.run(); res.Status != format.StatusComplete || res.Missing != 0 {
+		t.Errorf("%+v", res)
+	}
+}
+
+// TestMadeUpFiles: what the kernel lists with no size is in the point as it is.
+func TestMadeUpFiles(t *testing.T) {
+	r := newRig(t, 1)
+	src, err := dirsource.New(dirsource.Options{Root: "/proc/sys/fs/inotify"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.source = src
+	res := r.run()
+	want, err := os.ReadFile("/proc/sys/fs/inotify/max_user_watches")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.contents(0, res.Point)["max_user_watches"]; !bytes.Equal(got, want) || res.Missing != 0 || res.Unsettled != 0 {
+		t.Errorf("%q instead of %q; %+v", got, want, res)
+	}
+	if e := r.entry(res.Point, "max_user_watches"); !e.Recheck || e.Size != int64(len(want)) {
+		t.Errorf("%+v: not looked at again", e)
+	}
+}
+
+// TestFailedReadingsCountNothing: what a reading used that came to nothing is not on the needs list.
+func TestFailedReadingsCountNothing(t *testing.T) {
+	r := newRigWith(t, 1, format.Parameters{Chunker: "fastcdc-v1.0.0", MinChunk: 2 << 10, AvgChunk: 8 << 10, MaxChunk: 32 << 10, LeafKeys: 8, Fanout: 8})
+	root := t.TempDir()
+	src, err := dirsource.New(dirsource.Options{Root: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := body(2, 30<<20) // of four ranges
+	write(t, root+"/huge", content)
+	b := &busy{Source: src, opened: func(string) {}, read: func(string) {}}
+	r.source = b
+	r.run()
+	r.clock = r.clock.Add(time.Hour)
+	write(t, root+"/huge", append(content, 'x'))
+	b.read = func(key string) {
+		if key == "huge" {
+			appendTo(root+"/huge", []byte("y"))
+		}
+	}
+	res := r.run()
+	r.contents(0, res.Point) // which holds the needs list against the manifest
+	if res.Unsettled != 1 {
+		t.Errorf("%+v", res)
+	}
+}
