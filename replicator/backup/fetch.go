@@ -233,7 +233,7 @@ func (e *engine) rest(ctx context.Context, try int) error {
 func (e *engine) keepListing(t *task, listed *format.Entry, began time.Time) {
 	n := t.entry
 	if t.live {
-		n.Recheck = t.unlike || !n.Unsettled && began.Sub(changedAt(n)) < granularity(n)
+		n.Recheck = t.unlike || !n.Unsettled && rewritable(n) && began.Sub(changedAt(n)) < granularity(n)
 		return
 	}
 	n.Kind, n.Key, n.Version, n.Size = listed.Kind, listed.Key, listed.Version, listed.Size
