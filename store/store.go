@@ -11,7 +11,9 @@ import (
 	"context"
 	"io"
 	"iter"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Ref names one version of one stored object. Name is relative to the vault's prefix, plain ASCII, segments separated
@@ -115,4 +117,28 @@ type Facts struct {
 	Default    Retention     // default retention of new objects: Mode, and Until as seen from Clock; zero if none
 	Clock      time.Time     // the vault's own clock, from its Date header, UTC
 	Offset     time.Duration // Clock minus the local clock at the middle of the request
+}
+
+// Garbled reports whether a listed name may not be the true one: servers that cannot write a character put U+FFFD in its
+// place. Such a name stands where the true one belongs in the order of names, which is not where it seems to.
+func Garbled(name string) bool { return strings.ContainsRune(name, utf8.RuneError) }
+
+// InOrder gives of a listing what stands in the order of names, for those who hold it against names of their own; the rest, which
+// somebody else put there, goes to other, which may be nil.
+func InOrder(list iter.Seq2[Info, error], other func(Info)) iter.Seq2[Info, error] {
+	return func(yield func(Info, error) bool) {
+		last := ""
+		for info, err := range list {
+			if err == nil && (Garbled(info.Name) || info.Name < last) {
+				if other != nil {
+					other(info)
+				}
+				continue
+			}
+			last = max(last, info.Name)
+			if !yield(info, err) {
+				return
+			}
+		}
+	}
 }

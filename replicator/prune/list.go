@@ -118,12 +118,17 @@ func (c *cursor) find(name string) (*repo.Wanted, error) {
 
 func (r *run) folder(ctx context.Context, prefix string, want *cursor, number *int64, visit func(*group)) error {
 	var at *group
-	for info, err := range r.o.Vault.Read.Versions(ctx, prefix) {
+	odd := func(info store.Info) {
+		if r.o.Report != nil {
+			r.o.Report(repo.Finding{Kind: repo.Tampered, Name: info.Name, Detail: "it is listed out of order, or under a name that is not its own, and stays"})
+		}
+	}
+	for info, err := range store.InOrder(r.o.Vault.Read.Versions(ctx, prefix), odd) {
 		if err != nil {
 			return fmt.Errorf("list %s: %w", prefix, err)
 		}
-		if !strings.HasPrefix(info.Name, prefix) || at != nil && info.Name < at.name {
-			return fmt.Errorf("list %s: %q stands out of order: %w: %w", prefix, info.Name, ErrUnsure, store.ErrListing)
+		if !strings.HasPrefix(info.Name, prefix) {
+			return fmt.Errorf("list %s: %q is not under it: %w: %w", prefix, info.Name, ErrUnsure, store.ErrListing)
 		}
 		r.o.Progress.Listed.Add(1)
 		r.mu.Lock()

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"strings"
@@ -32,6 +33,7 @@ type listing struct {
 	stop   func()
 	head   store.Info
 	more   bool
+	odd    error // what passed said of a name out of order
 }
 
 // find gives what is listed under name. Names must be asked for in byte order.
@@ -67,7 +69,11 @@ func (l *listing) drain(prefix string) error {
 func (l *listing) open(prefix string) error {
 	l.close()
 	l.prefix = prefix
-	l.next, l.stop = iter.Pull2(l.in.Versions(l.ctx, prefix))
+	l.next, l.stop = iter.Pull2(store.InOrder(l.in.Versions(l.ctx, prefix), func(info store.Info) {
+		if l.passed != nil {
+			l.odd = errors.Join(l.odd, l.passed(info.Name, group{versions: 1}))
+		}
+	}))
 	return l.advance()
 }
 
@@ -119,7 +125,7 @@ func (l *listing) advance() error {
 		l.more = false
 		return fmt.Errorf("list %s: %w", l.prefix, err)
 	}
-	return nil
+	return l.odd
 }
 
 func (l *listing) close() {

@@ -22,7 +22,7 @@ type listing struct {
 
 func newListing(ctx context.Context, r store.Reader, prefix string) *listing {
 	l := &listing{}
-	l.next, l.stop = iter.Pull2(r.Versions(ctx, prefix))
+	l.next, l.stop = iter.Pull2(store.InOrder(r.Versions(ctx, prefix), nil))
 	return l
 }
 

@@ -145,6 +145,12 @@ func (l *listing) run(ctx context.Context, yield func(store.Info, error) bool) e
 		if err != nil {
 			return err
 		}
+		if store.Garbled(info.Name) || info.Name < l.last.Name && !skipping { // it stands out of order, and is no place to go on from
+			if !skipping && !yield(info, nil) {
+				return nil
+			}
+			continue
+		}
 		if skipping {
 			switch {
 			case info.Name < l.last.Name:

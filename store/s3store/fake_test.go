@@ -173,7 +173,7 @@ func entry(key, version string) string {
 	return "<Version><Key>" + key + "</Key><VersionId>" + version + "</VersionId><IsLatest>true</IsLatest><LastModified>2026-01-02T03:04:05.000Z</LastModified><Size>1</Size></Version>"
 }
 
-// TestBadListings: a server that repeats itself or goes backwards ends in an error, and soon.
+// TestBadListings: a server that repeats itself ends in an error, and soon. A name out of order is given as it stands.
 func TestBadListings(t *testing.T) {
 	page := func(truncated bool, key, version string, entries ...string) string {
 		return fmt.Sprintf("<ListVersionsResult><EncodingType>url</EncodingType><IsTruncated>%t</IsTruncated><NextKeyMarker>%s</NextKeyMarker><NextVersionIdMarker>%s</NextVersionIdMarker>%s</ListVersionsResult>",
@@ -188,7 +188,7 @@ func TestBadListings(t *testing.T) {
 		"same marker":       {[]string{page(true, "a", "1", entry("a", "1"))}, 1, store.ErrListing},
 		"no marker":         {[]string{page(true, "", "", entry("a", "1"))}, 1, store.ErrListing},
 		"empty, no advance": {[]string{page(true, "", "")}, 0, store.ErrListing},
-		"backwards":         {[]string{page(true, "b", "1", entry("b", "1")), page(false, "", "", entry("a", "1"))}, 1, store.ErrListing},
+		"backwards":         {[]string{page(true, "b", "1", entry("b", "1")), page(false, "", "", entry("a", "1"))}, 2, nil},
 		"outside":           {[]string{page(false, "", "", entry("a", "1"), entry("zz%2Fother", "1"))}, 2, nil},
 		"not XML":           {[]string{"<html>"}, 0, errAny},
 	} {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/minio/minio-go/v7"
 
@@ -18,7 +19,8 @@ import (
 const maxPage = 1000
 
 // Versions implements store.Reader. It streams: what is kept are the entries of the last two pages, because servers
-// repeat some where a page begins. Servers that repeat a marker or go backwards give store.ErrListing.
+// repeat some where a page begins. Servers that repeat a marker, or go backwards again and again, give store.ErrListing. A name
+// that stands out of order is given where it stands: whoever may store objects can have versitygw list one so (see garbled).
 func (s *Store) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
 	return s.VersionsAfter(ctx, prefix, "")
 }
@@ -42,8 +44,32 @@ func (s *Store) versions(ctx context.Context, prefix, after string, yield func(s
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	pages := pageCount{most: s.pageSize}
-	client, err := s.listClient(ctx, &pages)
+	l := &lister{s: s, prefix: prefix, yield: yield, pages: pageCount{most: s.pageSize}, seen: recent{limit: 2 * s.pageSize}}
+	for {
+		err := l.from(ctx, after)
+		g, ok := errors.AsType[*garbledMarker](err)
+		if !ok {
+			return err
+		}
+		if after, ok = g.resume(s.prefix, prefix, after, l.last); !ok {
+			return nil // what follows begins with other letters than the prefix
+		}
+	}
+}
+
+// lister is one listing, which may have to be begun again behind a name that its server cannot write.
+type lister struct {
+	s      *Store
+	prefix string
+	yield  func(store.Info, error) bool
+	pages  pageCount
+	seen   recent
+	last   string // the highest name so far
+}
+
+func (l *lister) from(ctx context.Context, after string) error {
+	s, prefix := l.s, l.prefix
+	client, err := s.listClient(ctx, &l.pages)
 	if err != nil {
 		return err
 	}
@@ -51,18 +77,15 @@ func (s *Store) versions(ctx context.Context, prefix, after string, yield func(s
 	if after != "" {
 		opts.StartAfter = s.prefix + after
 	}
-	seen := recent{limit: 2 * s.pageSize}
-	last := ""
 	var list []store.Info // of one page
-	of := 0               // the page they are of
+	of := l.pages.n       // the page they are of
 	flush := func() error {
 		inOrder(list)
 		for _, info := range list {
-			if info.Name < last {
-				return fmt.Errorf("%w: %q comes after %q", store.ErrListing, info.Name, last)
+			if !store.Garbled(info.Name) {
+				l.last = max(l.last, info.Name)
 			}
-			last = info.Name
-			if !yield(info, nil) {
+			if !l.yield(info, nil) {
 				return errStop
 			}
 		}
@@ -81,16 +104,16 @@ func (s *Store) versions(ctx context.Context, prefix, after string, yield func(s
 			return fmt.Errorf("%w: %q is not under the prefix asked for", store.ErrListing, oi.Key)
 		}
 		entry := store.Ref{Name: name, Version: oi.VersionID}
-		if seen.has(entry) {
+		if l.seen.has(entry) {
 			continue
 		}
-		seen.add(entry)
-		pages.fresh++
-		if pages.n != of {
+		l.seen.add(entry)
+		l.pages.fresh++
+		if l.pages.n != of {
 			if err := flush(); err != nil {
 				return err
 			}
-			of = pages.n
+			of = l.pages.n
 		}
 		list = append(list, store.Info{
 			Ref: entry, Size: oi.Size, Modified: oi.LastModified.UTC(), Latest: oi.IsLatest, DeleteMarker: oi.IsDeleteMarker,
@@ -101,6 +124,32 @@ func (s *Store) versions(ctx context.Context, prefix, after string, yield func(s
 	}
 	return flush()
 }
+
+// garbledMarker: a page ends with a name that holds control characters or bytes that are no text. XML cannot write these;
+// encoding-type=url is for that, and versitygw does not follow it: it puts U+FFFD in their place, which sorts behind all names
+// of ours, so that going on from there would pass over them.
+type garbledMarker struct{ key string }
+
+func (g *garbledMarker) Error() string {
+	return fmt.Sprintf("the page ends with %q, which is not its name", g.key)
+}
+
+// resume gives the name after which to go on with the listing of a prefix, that began after one and has given others up to
+// last. All names of this program are printable ASCII: none stands between a control character and the blank, and none behind
+// bytes from 0x80 on. It is false where none can follow.
+func (g *garbledMarker) resume(bucket, prefix, after, last string) (string, bool) {
+	head, _, _ := strings.Cut(strings.TrimPrefix(g.key, bucket), string(utf8.RuneError))
+	if behind := head + " "; behind > after && behind > last { // it was a control character
+		return behind, true
+	}
+	if len(head) <= len(prefix) {
+		return "", false
+	}
+	behind := head + strings.Repeat("\xff", max(maxKey-len(bucket)-len(head), 0)) // the last name there can be that begins so
+	return behind, behind > after
+}
+
+const maxKey = 1024 // bytes of an S3 key
 
 // inOrder sorts a page as AWS does, by name and newest first: versitygw gives all versions and then all delete markers.
 func inOrder(list []store.Info) {
@@ -123,6 +172,7 @@ func inOrder(list []store.Info) {
 const (
 	maxBarren = 100   // with nothing new
 	maxThin   = 1_000 // with less than a hundredth of what was asked for
+	maxBack   = 10    // that begin before the one that came before them, in all
 )
 
 // pageCount counts the pages of one listing.
@@ -131,6 +181,7 @@ type pageCount struct {
 	n            int
 	fresh        int // entries of the page at hand that were not given before
 	barren, thin int // pages in a row
+	back         int
 }
 
 // next is called before each request.
@@ -165,9 +216,18 @@ func (s *Store) listClient(ctx context.Context, pages *pageCount) (*minio.Core, 
 		if !q.Has("versions") {
 			return nil
 		}
-		marker := q.Get("key-marker") + "\x00" + q.Get("version-id-marker")
-		if !first && marker == previous {
+		key, _, _ := strings.Cut(q.Get("key-marker"), "[minio_cache:") // MinIO keeps its place behind the name
+		marker := key + "\x00" + q.Get("version-id-marker")
+		switch {
+		case first:
+		case store.Garbled(key):
+			return &garbledMarker{key}
+		case marker == previous:
 			return fmt.Errorf("%w: the server gave the marker %q twice", store.ErrListing, marker)
+		case marker < previous && !strings.HasPrefix(previous, key+"\x00"): // versions of one name are in no order
+			if pages.back++; pages.back > maxBack {
+				return fmt.Errorf("%w: the server goes backwards, to %q", store.ErrListing, marker)
+			}
 		}
 		previous, first = marker, false
 		return pages.next()
