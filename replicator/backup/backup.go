@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -367,6 +368,8 @@ func (e *engine) finish(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The point stands. Vaults that would have delayed it are brought to it now.
+	e.s.CatchUp(ctx, c, func(ctx context.Context) iter.Seq2[format.Need, error] { return e.needsOf(ctx, c) })
 	return e.result(id, c.Status), e.toldAnew()
 }
 

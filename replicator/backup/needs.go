@@ -192,6 +192,23 @@ func (e *engine) writeNeeds(ctx context.Context) (format.PageRef, error) {
 	})
 }
 
+// needsOf gives what a committed point needs, its needs list's own objects last.
+func (e *engine) needsOf(ctx context.Context, c *format.Commit) iter.Seq2[format.Need, error] {
+	return func(yield func(format.Need, error) bool) {
+		pages := map[string]bool{c.Needs.Object: true}
+		for n, err := range tree.Needs(ctx, e.s.Page, c.Needs, func(ref format.PageRef) { pages[ref.Object] = true }) {
+			if !yield(n, err) || err != nil {
+				return
+			}
+		}
+		for name := range pages {
+			if !yield(format.Need{Name: name, Size: -1}, nil) {
+				return
+			}
+		}
+	}
+}
+
 // mergedNeeds gives the new point's needs in order of name.
 func (e *engine) mergedNeeds(ctx context.Context, known *knownPages) iter.Seq2[format.Need, error] {
 	return func(yield func(format.Need, error) bool) {

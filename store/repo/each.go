@@ -4,28 +4,95 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"golang.org/x/sync/errgroup"
+	"time"
 )
 
-// each runs fn for every active vault at once. A vault whose fn fails is left out from then on, unless the context
-// ended; an error comes back only when none is left.
-func (s *Session) each(ctx context.Context, fn func(*keeper) error) error {
-	return s.eachIndexed(ctx, func(_ int, k *keeper) error { return fn(k) })
+// each runs fn for every vault in step at once. A vault whose fn fails is left out from then on, unless the context
+// ended; one that keeps the others waiting for too long is left behind, see leaveBehind. An error comes back only when
+// none is left.
+func (s *Session) each(ctx context.Context, fn func(context.Context, *keeper) error) error {
+	return s.eachIndexed(ctx, func(ctx context.Context, _ int, k *keeper) error { return fn(ctx, k) })
 }
 
-func (s *Session) eachIndexed(ctx context.Context, fn func(int, *keeper) error) error {
-	var g errgroup.Group
+func (s *Session) eachIndexed(ctx context.Context, fn func(context.Context, int, *keeper) error) error {
+	r := &race{s: s, ctx: ctx, ended: make(chan ended, len(s.keepers)), running: map[*keeper]context.CancelFunc{}, stopped: map[*keeper]bool{}}
 	for i, k := range s.keepers {
-		if k.err() != nil {
+		if !s.inStep(k) {
 			continue
 		}
-		g.Go(func() error { return s.settle(ctx, k, fn(i, k)) })
+		kctx, cancel := context.WithCancel(ctx)
+		r.running[k] = cancel
+		go func() { r.ended <- ended{k, fn(kctx, i, k)} }()
 	}
-	if err := g.Wait(); err != nil {
+	if err := r.wait(); err != nil {
 		return err
 	}
-	return s.living()
+	return s.living(ctx)
+}
+
+// race is one thing that every vault in step is asked for at once.
+type race struct {
+	s       *Session
+	ctx     context.Context // of the call that waits
+	ended   chan ended
+	running map[*keeper]context.CancelFunc
+	stopped map[*keeper]bool
+	first   bool // one of them has done it
+}
+
+type ended struct {
+	k   *keeper
+	err error
+}
+
+// wait returns when all have ended: done, failed, or stopped because they kept the others waiting.
+func (r *race) wait() error {
+	var failed error
+	for len(r.running) > 0 {
+		timer := time.NewTimer(r.patience())
+		select {
+		case e := <-r.ended:
+			r.running[e.k]()
+			delete(r.running, e.k)
+			if r.first {
+				e.k.waitedFor(false)
+			}
+			if e.err == nil && !r.first {
+				r.first = true
+				for k := range r.running {
+					k.waitedFor(true)
+				}
+			}
+			if e.err != nil && r.s.inStep(e.k) {
+				failed = errors.Join(failed, r.s.settle(r.ctx, e.k, e.err))
+			}
+		case <-timer.C:
+			for k, stop := range r.running {
+				if r.first && !r.stopped[k] && r.s.patience(k) <= 0 && r.s.leaveBehind(k) {
+					r.stopped[k] = true
+					stop()
+				}
+			}
+		}
+		timer.Stop()
+	}
+	if failed != nil && r.ctx.Err() != nil {
+		return r.ctx.Err()
+	}
+	return failed
+}
+
+// patience is how long it takes until the next vault may have kept the others waiting for too long.
+func (r *race) patience() time.Duration {
+	least := time.Hour
+	if r.first {
+		for k := range r.running {
+			if !r.stopped[k] {
+				least = min(least, max(r.s.patience(k), time.Millisecond))
+			}
+		}
+	}
+	return least
 }
 
 // settle turns an error of one vault into that vault being left out; the others go on. Only the context tells whether the
@@ -41,11 +108,19 @@ func (s *Session) settle(ctx context.Context, k *keeper, err error) error {
 	return nil
 }
 
-func (s *Session) living() error {
-	if len(s.active()) == 0 {
-		return s.dead()
+// living is an error where no vault is in step any more. If some were only left behind, they are all there is now: they are
+// waited for, and what they lack is a *LostError, with which a run begins again.
+func (s *Session) living(ctx context.Context) error {
+	if len(s.active()) > 0 {
+		return nil
 	}
-	return nil
+	if s.recall(ctx) {
+		return &LostError{Err: fmt.Errorf("%w; the run goes on with what was left behind", s.dead())}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return s.dead()
 }
 
 // dead joins the vaults' errors.

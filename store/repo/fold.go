@@ -94,7 +94,7 @@ func (s *Session) foldIndex(ctx context.Context, small []format.Placement) error
 // indexLines gives the lines of one segment by which content is found now, in packs that some vault holds.
 func (s *Session) indexLines(ctx context.Context, name string) ([]format.IndexLine, error) {
 	var out []format.IndexLine
-	err := s.from(ctx, name, nil, func(k *keeper) error {
+	err := s.from(ctx, name, nil, func(ctx context.Context, k *keeper) error {
 		out = nil
 		return k.reader.Scan(ctx, name, func(_ format.Frame, plain []byte) error {
 			// Who signed it was looked at when it was loaded. What counts here is that the cache says the same.

@@ -34,7 +34,13 @@ type keeper struct {
 	failed   error              // the first failure: nothing more is put here in this run
 	calls    Calls
 
-	committed time.Time // until when the commit object is locked; zero: there is none, or no locks
+	committed time.Time     // until when the commit object is locked; zero: there is none, or no locks
+	joined    bool          // it was opened
+	behind    bool          // the others do not wait for it, and nothing is asked of it: see behind.go
+	waits     int           // of others for this vault, at this moment
+	since     time.Time     // when they began
+	waited    time.Duration // how long others have waited for it
+	point     format.Hash   // that it was brought to, where it was left behind
 }
 
 // newKeeper makes a session's keeper. All it asks of the vault ends when the vault is left out.

@@ -403,9 +403,12 @@ func (s *Session) takeIndex(lines []format.IndexLine) error {
 	return s.cache.PutIndex(fresh)
 }
 
-// held reports whether any vault is known to hold an object.
+// held reports whether any vault in step is known to hold an object.
 func (s *Session) held(name string) (bool, error) {
 	for _, k := range s.keepers {
+		if !s.inStep(k) {
+			continue
+		}
 		if _, ok, err := k.placement(name); err != nil || ok {
 			return ok, err
 		}

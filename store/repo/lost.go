@@ -66,12 +66,12 @@ func (l *losses) add(k *keeper, name string, err error) {
 }
 
 // err is what the vaults still in use lack; what one lacked that failed meanwhile does not matter.
-func (l *losses) err() error {
+func (l *losses) err(s *Session) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var out *LostError
 	for k, e := range l.of {
-		if k.err() != nil {
+		if !s.inStep(k) {
 			continue
 		}
 		if out == nil || e.Count > out.Count {
@@ -84,10 +84,10 @@ func (l *losses) err() error {
 	return out
 }
 
-// holders gives the active vaults, those known to hold the object first.
+// holders gives the vaults that can be asked, those known to hold the object first.
 func (s *Session) holders(name string) ([]*keeper, error) {
 	var known, others []*keeper
-	for _, k := range s.active() {
+	for _, k := range s.givers() {
 		_, ok, err := k.placement(name)
 		if err != nil {
 			return nil, err
@@ -102,8 +102,9 @@ func (s *Session) holders(name string) ([]*keeper, error) {
 }
 
 // from reads something of the object from the first vault that can give it. A vault that has other bytes, or none, is
-// reported and not asked again; one that fails is left out. A *LostError says that none has it.
-func (s *Session) from(ctx context.Context, name string, not *keeper, read func(*keeper) error) error {
+// reported and not asked again; one that fails is left out, and one that keeps the others waiting is left behind. A *LostError
+// says that none has it.
+func (s *Session) from(ctx context.Context, name string, not *keeper, read func(context.Context, *keeper) error) error {
 	ks, err := s.holders(name)
 	if err != nil {
 		return err
@@ -113,10 +114,17 @@ func (s *Session) from(ctx context.Context, name string, not *keeper, read func(
 		if k == not {
 			continue
 		}
-		err := read(k)
+		var err error
+		if not != nil { // what one vault takes from another is waited for
+			err = read(ctx, k)
+		} else {
+			err = s.patiently(ctx, k, func(ctx context.Context) error { return read(ctx, k) })
+		}
 		switch {
 		case err == nil:
 			return nil
+		case ctx.Err() == nil && k.err() == nil && !s.inStep(k):
+			// It was left behind; the next vault may do.
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case lostBytes(err):
@@ -129,11 +137,13 @@ func (s *Session) from(ctx context.Context, name string, not *keeper, read func(
 			if err := k.lose(name, err); err != nil {
 				return err
 			}
+		case s.alone && not != nil:
+			lost.Err = err // it has the point, and is in no trouble of ours
 		default:
 			_ = k.fail(err) // kept in the keeper; the next vault may do
 		}
 	}
-	if err := s.living(); err != nil {
+	if err := s.living(ctx); err != nil {
 		return err
 	}
 	return lost
@@ -142,7 +152,7 @@ func (s *Session) from(ctx context.Context, name string, not *keeper, read func(
 // Page reads one page of a manifest or needs tree from any vault that has it; it is a tree.Load. A *LostError says that
 // none has.
 func (s *Session) Page(ctx context.Context, ref format.PageRef) (page []byte, err error) {
-	err = s.from(ctx, ref.Object, nil, func(k *keeper) error {
+	err = s.from(ctx, ref.Object, nil, func(ctx context.Context, k *keeper) error {
 		page, err = k.reader.Page(ctx, ref)
 		return err
 	})
@@ -151,7 +161,7 @@ func (s *Session) Page(ctx context.Context, ref format.PageRef) (page []byte, er
 
 // Extent reads one extent page likewise.
 func (s *Session) Extent(ctx context.Context, x format.Extent) (page []byte, err error) {
-	err = s.from(ctx, x.Object, nil, func(k *keeper) error {
+	err = s.from(ctx, x.Object, nil, func(ctx context.Context, k *keeper) error {
 		page, err = k.reader.Extent(ctx, x)
 		return err
 	})
@@ -169,18 +179,21 @@ func (s *Session) Holds(ctx context.Context, name string) (bool, error) {
 		if _, ok, err := k.placement(name); err != nil || ok {
 			return ok, err
 		}
-		_, err := k.adopt(ctx, name, -1, false)
+		err := s.patiently(ctx, k, func(ctx context.Context) error {
+			_, err := k.adopt(ctx, name, -1, false)
+			return err
+		})
 		if err == nil {
 			return true, nil
 		}
-		if lostBytes(err) && ctx.Err() == nil {
+		if ctx.Err() == nil && (lostBytes(err) || !s.inStep(k)) {
 			continue
 		}
 		if err := s.settle(ctx, k, err); err != nil {
 			return false, err
 		}
 	}
-	if err := s.living(); err != nil {
+	if err := s.living(ctx); err != nil {
 		return false, err
 	}
 	if len(s.active()) == len(s.keepers) { // else the vault that was left out may have it
@@ -235,7 +248,7 @@ func (s *Session) obtain(ctx context.Context, k *keeper, name string, size int64
 	}
 	defer s.copying.Release(weight)
 	var body []byte
-	lost := s.from(ctx, name, k, func(other *keeper) (err error) {
+	lost := s.from(ctx, name, k, func(ctx context.Context, other *keeper) (err error) {
 		body, err = other.reader.exactly(ctx, name, size)
 		return err
 	})

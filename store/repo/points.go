@@ -234,7 +234,7 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 	var mu sync.Mutex
 	found := map[format.Hash]Head{}
 	newest := map[format.Hash]bool{}
-	err := s.each(ctx, func(k *keeper) error {
+	err := s.each(ctx, func(ctx context.Context, k *keeper) error {
 		points, err := s.repo.Points(ctx, k.vault.Read, source, k.report)
 		if err != nil {
 			return err

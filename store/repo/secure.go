@@ -24,31 +24,33 @@ const secureParallel = 16
 // where that fails is left out. An object that some active vault lacks and none can give is in the *LostError that comes
 // back. needs is walked once.
 func (s *Session) Secure(ctx context.Context, needs iter.Seq2[format.Need, error]) (err error) {
-	list := &dueList{cache: s.cache, name: "due"}
-	defer func() { err = errors.Join(err, list.close()) }()
+	lists := make([]*dueList, len(s.keepers))
+	for i, k := range s.keepers {
+		lists[i] = &dueList{cache: s.cache, name: "due-" + k.vault.Name}
+		defer func() { err = errors.Join(err, lists[i].close()) }()
+	}
 	until := s.until()
 	for n, err := range needs {
 		if err != nil {
 			return err
 		}
-		if err := s.collect(list, n, until); err != nil {
+		if err := s.collect(lists, n, until); err != nil {
 			return err
 		}
 	}
 	lost := &losses{}
-	if err := s.secureAll(ctx, list, lost); err != nil {
+	if err := s.eachIndexed(ctx, func(ctx context.Context, i int, k *keeper) error {
+		return s.secureAll(ctx, k, lists[i], lost)
+	}); err != nil {
 		return err
 	}
-	if err := s.living(); err != nil {
-		return err
-	}
-	return lost.err()
+	return lost.err(s)
 }
 
-// collect puts an object on the list for every active vault that is not known to hold it for long enough.
-func (s *Session) collect(list *dueList, n format.Need, until time.Time) error {
+// collect puts an object on the list of every vault in step that is not known to hold it for long enough.
+func (s *Session) collect(lists []*dueList, n format.Need, until time.Time) error {
 	for i, k := range s.keepers {
-		if k.err() != nil {
+		if !s.inStep(k) {
 			continue
 		}
 		p, ok, err := k.placement(n.Name)
@@ -58,14 +60,14 @@ func (s *Session) collect(list *dueList, n format.Need, until time.Time) error {
 		if ok && k.holds(p, until) {
 			continue
 		}
-		if err := list.add(due{vault: i, until: p.Until.Time, need: until, name: n.Name, size: n.Size}); err != nil {
+		if err := lists[i].add(due{vault: i, until: p.Until.Time, need: until, name: n.Name, size: n.Size}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Session) secureAll(ctx context.Context, list *dueList, lost *losses) error {
+func (s *Session) secureAll(ctx context.Context, k *keeper, list *dueList, lost *losses) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(secureParallel)
 	for d, err := range list.all() {
@@ -73,9 +75,8 @@ func (s *Session) secureAll(ctx context.Context, list *dueList, lost *losses) er
 			_ = g.Wait() // the list's own error is the one to give
 			return err
 		}
-		k := s.keepers[d.vault]
-		if k.err() != nil {
-			continue // left out meanwhile
+		if gctx.Err() != nil {
+			break
 		}
 		g.Go(func() error {
 			err := s.secure(gctx, k, d.name, d.size, d.need)
@@ -86,7 +87,7 @@ func (s *Session) secureAll(ctx context.Context, list *dueList, lost *losses) er
 			if err == nil {
 				err = s.keepUp(gctx, k)
 			}
-			return s.settle(gctx, k, err)
+			return err
 		})
 	}
 	return g.Wait()
@@ -110,7 +111,7 @@ func (s *Session) SecureSegments(ctx context.Context) error {
 	if err := s.foldIndex(ctx, slices.Collect(maps.Values(small))); err != nil {
 		return err
 	}
-	return s.each(ctx, func(k *keeper) error { return s.secureSegments(ctx, k) })
+	return s.each(ctx, func(ctx context.Context, k *keeper) error { return s.secureSegments(ctx, k) })
 }
 
 func (s *Session) secureSegments(ctx context.Context, k *keeper) error {
@@ -141,7 +142,7 @@ func (s *Session) secureSegments(ctx context.Context, k *keeper) error {
 }
 
 func (s *Session) copySegments(ctx context.Context, k *keeper, until time.Time) error {
-	for _, other := range s.active() {
+	for _, other := range s.givers() {
 		if other == k {
 			continue
 		}
@@ -251,17 +252,20 @@ func (s *Session) Forecast(needs iter.Seq2[format.Need, error]) ([]int64, error)
 			return nil, err
 		}
 		for i, k := range s.keepers {
+			if !s.inStep(k) {
+				continue
+			}
 			p, ok, err := k.placement(n.Name)
 			if err != nil {
 				return nil, err
 			}
-			if k.err() == nil && k.vault.Locking.Mode != store.ModeNone && !(ok && k.holds(p, until)) {
+			if k.vault.Locking.Mode != store.ModeNone && !(ok && k.holds(p, until)) {
 				out[i]++
 			}
 		}
 	}
 	for i, k := range s.keepers {
-		if k.err() != nil || k.vault.Locking.Mode == store.ModeNone {
+		if !s.inStep(k) || k.vault.Locking.Mode == store.ModeNone {
 			continue
 		}
 		for p, err := range s.cache.Placements(k.vault.Name) {

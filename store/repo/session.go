@@ -41,6 +41,7 @@ type Session struct {
 	host    *keys.HostKey
 	cache   *cache.Cache
 	keepers []*keeper
+	givers  func() []*keeper // the vaults that others may take from
 	enc     *pack.Encoder
 	to      []keys.Recipient // restore keys
 	meta    []keys.Recipient // restore keys and the host's metadata key
@@ -48,6 +49,12 @@ type Session struct {
 	report  Report
 	pace    Pace
 	copying *semaphore.Weighted // bytes on their way from one vault to another
+	began   time.Time
+	opening time.Duration // how long it took until the first vault was open
+	alone   bool          // of a vault that catches up: nobody waits for it
+	decide  func(at time.Time) time.Time
+
+	recalling sync.Mutex
 
 	mu   sync.Mutex
 	need time.Time // what is stored now is held until then, and the slack
@@ -59,9 +66,17 @@ func OpenSession(ctx context.Context, o SessionOptions) (*Session, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Session{host: o.HostKey, now: o.Now, report: o.Report, pace: o.Pace.orDefault(), copying: semaphore.NewWeighted(copyMemory)}
+	s := &Session{
+		host: o.HostKey, now: o.Now, report: o.Report, pace: o.Pace.orDefault(), copying: semaphore.NewWeighted(copyMemory),
+		began: time.Now(),
+	}
+	s.givers = s.active
 	for _, v := range o.Vaults {
-		s.keepers = append(s.keepers, newKeeper(v, o.Now, o.Report))
+		k := newKeeper(v, o.Now, o.Report)
+		if v.Err != nil {
+			_ = k.fail(v.Err) // it is in the vault's result
+		}
+		s.keepers = append(s.keepers, k)
 	}
 	opened := false
 	defer func() {
@@ -88,54 +103,108 @@ func OpenSession(ctx context.Context, o SessionOptions) (*Session, error) {
 	for _, k := range s.keepers {
 		k.cache = s.cache // of those left out already, too: what is known of them is still of use
 	}
-	if err := s.each(ctx, func(k *keeper) error { return s.load(ctx, k) }); err != nil {
+	if err := s.each(ctx, func(ctx context.Context, k *keeper) error {
+		err := s.load(ctx, k)
+		k.joined = err == nil
+		return err
+	}); err != nil && !(errors.As(err, new(*LostError)) && len(s.active()) > 0) {
 		return nil, errors.Join(err, s.cache.Close())
 	}
+	s.opening = time.Since(s.began)
 	opened = true
 	return s, nil
 }
 
 // find recognises the repository in each vault. A vault whose chain of descriptors is not the known one is left out: nothing
-// of it is believed, and nothing in it reaches another.
+// of it is believed, and nothing in it reaches another. Vaults that are too slow are waited for only if none of the others
+// has the repository.
 func (s *Session) find(ctx context.Context, o SessionOptions) (err error) {
 	if s.known, err = NewKnown(o.Known.Pin, o.HostKey); err != nil {
 		return err
 	}
 	s.known.Descriptors = append(s.known.Descriptors, o.Known.Descriptors...)
-	repos := make([]*Repository, len(s.keepers))
-	if err := s.eachIndexed(ctx, func(i int, k *keeper) (err error) {
-		if err = k.meet(ctx); err != nil {
-			return err
-		}
-		repos[i], err = s.known.recognise(ctx, k.vault, o.HostKey, k.report)
-		return err
-	}); err != nil {
-		return err
+	err = s.recogniseAll(ctx)
+	if err != nil && ctx.Err() == nil && s.takeBack() {
+		s.alone = true
+		err = s.recogniseAll(ctx)
+		s.alone = false
 	}
-	var wrong []error
-	s.repo, wrong = s.known.judge(repos, o.HostKey)
-	for i, k := range s.keepers {
-		if wrong[i] != nil {
-			_ = k.fail(wrong[i]) // kept in the keeper; the others go on
-		} else if repos[i] != nil {
-			s.known.ReportStrangers(repos[i], k.report)
-		}
-	}
-	if err := s.living(); err != nil {
+	if err != nil {
 		return err
-	}
-	if err := CheckHostKey(s.repo, o.HostKey); err != nil {
-		return s.known.withheld(s.repo, err)
 	}
 	if o.Recipients != nil && !sameRecipients(o.Recipients, s.repo.Now().Recipients) {
 		return otherRecipients(s.repo)
 	}
-	for _, k := range s.keepers {
-		var err error
-		if k.reader, err = NewReader(s.repo, k.vault.Read, o.HostKey.Identities(), s.placer(k), k.report); err != nil {
+	return nil
+}
+
+func (s *Session) recogniseAll(ctx context.Context) error {
+	repos := make([]*Repository, len(s.keepers))
+	if err := s.eachIndexed(ctx, func(ctx context.Context, i int, k *keeper) (err error) {
+		repos[i], err = s.recognise(ctx, k)
+		return err
+	}); err != nil {
+		return err
+	}
+	for i, k := range s.keepers {
+		if !s.inStep(k) {
+			repos[i] = nil
+		}
+	}
+	var wrong []error
+	s.repo, wrong = s.known.judge(repos, s.host)
+	for i, k := range s.keepers {
+		if repos[i] == nil {
+			continue
+		}
+		err := wrong[i]
+		if err == nil {
+			err = s.accept(k, repos[i])
+		}
+		if err := s.settle(ctx, k, err); err != nil {
 			return err
 		}
 	}
+	if err := s.living(ctx); err != nil {
+		return err
+	}
+	if err := CheckHostKey(s.repo, s.host); err != nil {
+		return s.known.withheld(s.repo, err)
+	}
+	return nil
+}
+
+// recognise reads the vault's clock and finds the repository in it.
+func (s *Session) recognise(ctx context.Context, k *keeper) (*Repository, error) {
+	if err := k.meet(ctx); err != nil {
+		return nil, err
+	}
+	return s.known.recognise(ctx, k.vault, s.host, k.report)
+}
+
+// accept takes a vault whose chain was judged to be the known one.
+func (s *Session) accept(k *keeper, r *Repository) (err error) {
+	s.known.ReportStrangers(r, k.report)
+	k.reader, err = NewReader(s.repo, k.vault.Read, s.host.Identities(), s.placer(k), k.report)
+	return err
+}
+
+// open does for one vault what OpenSession does for those in step.
+func (s *Session) open(ctx context.Context, k *keeper) error {
+	r, err := s.recognise(ctx, k)
+	if err != nil {
+		return err
+	}
+	if err := s.repo.against(r, s.host); err != nil {
+		return err
+	}
+	if err := s.accept(k, r); err != nil {
+		return err
+	}
+	if err := s.load(ctx, k); err != nil {
+		return err
+	}
+	k.joined = true
 	return nil
 }
 
@@ -239,11 +308,11 @@ func (s *Session) ChunkID(sum format.Hash) format.Hash { return attest.ChunkID(s
 // ChunkKey keys the cut of manifest pages.
 func (s *Session) ChunkKey() [32]byte { return s.host.ChunkKey }
 
-// active gives the vaults that have not failed.
+// active gives the vaults in step: those that have not failed and were not left behind.
 func (s *Session) active() []*keeper {
 	var out []*keeper
 	for _, k := range s.keepers {
-		if k.err() == nil {
+		if s.inStep(k) {
 			out = append(out, k)
 		}
 	}
@@ -254,7 +323,8 @@ func (s *Session) active() []*keeper {
 type VaultResult struct {
 	Vault       string
 	Err         error
-	LockedUntil time.Time // of the commit object, as read back; before it is there, what is asked for what is stored now; zero: no locks
+	LockedUntil time.Time   // of the commit object, as read back; before it is there, what is asked for what is stored now; zero: no locks
+	Point       format.Hash // where it caught up with a point of its own; else zero
 	Calls
 }
 
@@ -267,11 +337,15 @@ func (s *Session) Vaults() []VaultResult {
 			asked.Until = time.Time{}
 		}
 		k.mu.Lock()
-		out = append(out, VaultResult{Vault: k.vault.Name, Err: k.failed, LockedUntil: asked.Until, Calls: k.calls})
+		v := VaultResult{Vault: k.vault.Name, Err: k.failed, LockedUntil: asked.Until, Point: k.point, Calls: k.calls}
 		if !k.committed.IsZero() {
-			out[len(out)-1].LockedUntil = k.committed
+			v.LockedUntil = k.committed
+		}
+		if v.Err == nil && k.behind {
+			v.Err = fmt.Errorf("vault %s: %w", k.vault.Name, ErrBehind)
 		}
 		k.mu.Unlock()
+		out = append(out, v)
 	}
 	return out
 }
@@ -287,10 +361,13 @@ func (s *Session) Now() time.Time {
 	return t
 }
 
-// Mode is the weakest lock mode of the active vaults that lock at all: what a point can promise everywhere.
+// Mode is the weakest lock mode of the vaults that have not failed and lock at all: what a point can promise everywhere.
 func (s *Session) Mode() store.Mode {
 	mode := store.ModeNone
-	for _, k := range s.active() {
+	for _, k := range s.keepers {
+		if k.err() != nil {
+			continue
+		}
 		if m := k.vault.Locking.Mode; m == store.Governance || mode == store.ModeNone {
 			mode = m
 		}
@@ -298,16 +375,19 @@ func (s *Session) Mode() store.Mode {
 	return mode
 }
 
-// Begin says until when what is stored from now on is needed. It refuses a lock beyond a vault's ceiling, before
-// anything is written.
+// Begin says until when what is stored from now on is needed. It leaves out a vault whose ceiling forbids such a lock,
+// before anything is written.
 func (s *Session) Begin(need time.Time) error {
 	s.mu.Lock()
 	s.need = need
 	s.mu.Unlock()
 	for _, k := range s.active() {
 		if _, err := k.retention(need); err != nil {
-			return err
+			_ = k.fail(err) // it is in the vault's result
 		}
+	}
+	if len(s.active()) == 0 {
+		return s.dead()
 	}
 	return nil
 }
@@ -316,6 +396,7 @@ func (s *Session) Begin(need time.Time) error {
 // that begins within half a lock's slack. A lock that has to be lengthened goes that far at once, so that it is not
 // lengthened again in a few days; none is lengthened for this alone. It is called before anything is secured.
 func (s *Session) Foresee(decide func(at time.Time) time.Time) {
+	s.decide = decide
 	for _, k := range s.active() {
 		if l := k.vault.Locking; l.Mode != store.ModeNone {
 			k.ahead = decide(k.clock().Add(l.Slack / 2))

@@ -22,6 +22,9 @@ type Vault struct {
 	Lock    store.Locker
 	Inspect store.Inspector
 	Locking Locking
+
+	Err      error // why it could not be opened: it is left out with that
+	Doubtful bool  // it was down a moment ago: once the others are done it is not waited for long
 }
 
 // Locking is how objects put into one vault are locked.

@@ -25,7 +25,7 @@ func (s *Session) Store(ctx context.Context, name string, sealed pack.Sealed) er
 
 func (s *Session) store(ctx context.Context, name string, body []byte, sum format.Hash, index bool) error {
 	need := s.until()
-	return s.each(ctx, func(k *keeper) error {
+	return s.each(ctx, func(ctx context.Context, k *keeper) error {
 		_, err := k.put(ctx, name, body, sum, need, index)
 		return err
 	})
@@ -42,12 +42,11 @@ func (s *Session) Size(name string) (size int64, ok bool, err error) {
 	return 0, false, nil
 }
 
-// Usable reports whether content may be found in a stored pack instead of being stored again: every active vault holds
-// it, or can get it from one that does, and no lock is about to end. A lock with less than three days left is lengthened
-// first.
+// Usable reports whether content may be found in a stored pack instead of being stored again: some vault in step holds it,
+// from which the others can get it, and no lock is about to end. A lock with less than three days left is lengthened first.
 func (s *Session) Usable(ctx context.Context, packName string) (bool, error) {
 	need := s.until()
-	held := 0
+	held := false
 	for _, k := range s.active() {
 		p, ok, err := k.placement(packName)
 		if err != nil {
@@ -56,15 +55,18 @@ func (s *Session) Usable(ctx context.Context, packName string) (bool, error) {
 		if !ok {
 			continue // taken from another vault before the commit, see Secure
 		}
-		held++
-		if k.holds(p, k.clock().Add(reuseMargin)) {
-			continue
+		if !k.holds(p, k.clock().Add(reuseMargin)) {
+			err := s.patiently(ctx, k, func(ctx context.Context) error { return k.extend(ctx, p, need) })
+			if err != nil && !s.inStep(k) && ctx.Err() == nil {
+				continue // what it has does not count any more
+			}
+			if err != nil {
+				return false, nil // it is stored again instead; if the vault itself is in trouble that shows there
+			}
 		}
-		if err := k.extend(ctx, p, need); err != nil {
-			return false, nil // it is stored again instead; if the vault itself is in trouble that shows there
-		}
+		held = true
 	}
-	return held > 0, nil
+	return held, nil
 }
 
 // StoreIndex writes index lines as a signed segment, so that a later run finds the chunks.
@@ -99,7 +101,7 @@ const maxSegmentLines = 32_768
 
 // FlushPlacements writes what is new about where objects are into each vault.
 func (s *Session) FlushPlacements(ctx context.Context) error {
-	return s.each(ctx, func(k *keeper) error { return s.flushPlacements(ctx, k) })
+	return s.each(ctx, func(ctx context.Context, k *keeper) error { return s.flushPlacements(ctx, k) })
 }
 
 func (s *Session) flushPlacements(ctx context.Context, k *keeper) error {
@@ -179,13 +181,21 @@ func (s *Session) Commit(ctx context.Context, c *format.Commit) (format.Hash, er
 	if err := s.timely(ctx, c.RetainUntil.Time); err != nil {
 		return format.Hash{}, err
 	}
+	return s.signInTime(ctx, c)
+}
+
+// signInTime signs a point for the vaults' time and stores it.
+func (s *Session) signInTime(ctx context.Context, c *format.Commit) (format.Hash, error) {
 	for try := 0; ; try++ {
 		c.SignedAt = format.At(s.signedAt(c.TakenAt.Time, try))
 		id, err := s.commit(ctx, c)
-		if errors.Is(err, errEarly) && try < commitTries {
-			continue
+		var early *earlyError
+		switch {
+		case !errors.As(err, &early):
+			return id, err
+		case try == commitTries:
+			return id, s.withoutEarly(early)
 		}
-		return id, err
 	}
 }
 
@@ -222,7 +232,7 @@ func (s *Session) commit(ctx context.Context, c *format.Commit) (format.Hash, er
 		return format.Hash{}, err
 	}
 	early := make([]bool, len(s.keepers))
-	err = s.eachIndexed(ctx, func(i int, k *keeper) error {
+	err = s.eachIndexed(ctx, func(ctx context.Context, i int, k *keeper) error {
 		p, arrived, err := k.deliver(ctx, name, body, id, c.RetainUntil.Time)
 		if err != nil {
 			return fmt.Errorf("commit: %w", err)
@@ -234,16 +244,35 @@ func (s *Session) commit(ctx context.Context, c *format.Commit) (format.Hash, er
 		return nil
 	})
 	if err == nil && slices.Contains(early, true) {
-		return id, errEarly
+		return id, &earlyError{early}
 	}
 	return id, err
+}
+
+// earlyError is errEarly with the vaults that it is about.
+type earlyError struct{ vaults []bool }
+
+func (e *earlyError) Error() string { return errEarly.Error() }
+func (e *earlyError) Unwrap() error { return errEarly }
+
+// withoutEarly leaves out the vaults that a point came out too early in, however it was signed; in the others it stands.
+func (s *Session) withoutEarly(early *earlyError) error {
+	for i, k := range s.keepers {
+		if early.vaults[i] {
+			_ = k.fail(errEarly) // it is in the vault's result
+		}
+	}
+	if len(s.active()) == 0 {
+		return errEarly
+	}
+	return nil
 }
 
 // timely asks the vaults for the time once more and refuses a point that would be over already. A machine may have slept
 // for weeks, or its clock been set, since the run began: locks that were read back then need not hold any more, and a
 // signed time from the future would make a point that no reader takes.
 func (s *Session) timely(ctx context.Context, until time.Time) error {
-	if err := s.each(ctx, func(k *keeper) error { return k.meet(ctx) }); err != nil {
+	if err := s.each(ctx, func(ctx context.Context, k *keeper) error { return k.meet(ctx) }); err != nil {
 		return err
 	}
 	if now := s.Now(); !until.After(now) {
