@@ -14,7 +14,7 @@ import (
 // passed over: runs put it there no more.
 func (s *Session) HoldPoint(ctx context.Context, p Point) error {
 	need := s.until()
-	return s.each(ctx, func(k *keeper) error {
+	return s.each(ctx, func(ctx context.Context, k *keeper) error {
 		if k.vault.Locking.Mode == store.ModeNone {
 			return nil
 		}
