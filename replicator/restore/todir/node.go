@@ -271,7 +271,12 @@ func (c *node) sweep(dir int) error {
 				c.ours = true
 			case name == markName || c.t.job.DryRun || !strings.HasPrefix(name, tempPrefix):
 			default:
-				if err := unix.Unlinkat(dir, name, 0); err != nil && err != unix.ENOENT {
+				err := unix.Unlinkat(dir, name, 0)
+				if err == unix.EISDIR || err == unix.EPERM { // as other systems say it
+					_ = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR) // a full one was never ours
+					err = nil
+				}
+				if err != nil && err != unix.ENOENT {
 					return explain("remove what an interrupted restore left", name, err)
 				}
 			}

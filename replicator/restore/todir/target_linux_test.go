@@ -210,3 +210,18 @@ func TestALinkSwappedInWhileTheRestoreRuns(t *testing.T) {
 		}
 	}
 }
+
+// A folder whose name is like that of our temporary files is nobody's reason to fail.
+func TestAFolderNamedLikeATemporaryFile(t *testing.T) {
+	from := filepath.Join(t.TempDir(), "from")
+	must(t, os.MkdirAll(filepath.Join(from, "d"), 0o755), os.WriteFile(filepath.Join(from, "d/x"), []byte("x"), 0o644))
+	r, c := point(t, from)
+	to := filepath.Join(t.TempDir(), "to")
+	must(t, os.MkdirAll(filepath.Join(to, "d/.holdfast-part-00-1/full"), 0o755), os.MkdirAll(filepath.Join(to, ".holdfast-part-00-2"), 0o755))
+	if res := run(t, restore.Options{Reader: r.Reader(nil), Commit: c, Target: into(t, to)}); res.Failed > 0 {
+		t.Errorf("%+v", res)
+	}
+	if _, err := os.Stat(filepath.Join(to, ".holdfast-part-00-2")); err == nil {
+		t.Error("an empty one was left")
+	}
+}
