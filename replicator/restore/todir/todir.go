@@ -156,11 +156,15 @@ func (t *Target) openRoot() (int, error) {
 		}
 		err := retry(func() error { return unix.Mkdir(t.o.Root, mode) })
 		if err != nil && err != unix.EEXIST {
-			return -1, err
+			return -1, &os.PathError{Op: "mkdir", Path: t.o.Root, Err: err}
 		}
 		t.made = err == nil
 	}
-	return openat(unix.AT_FDCWD, t.o.Root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := openat(unix.AT_FDCWD, t.o.Root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err == unix.ENOTDIR {
+		return -1, &os.PathError{Op: "mkdir", Path: t.o.Root, Err: err}
+	}
+	return fd, err
 }
 
 func (t *Target) tempName() string {
