@@ -195,8 +195,12 @@ func nothingHalf(ts *testscript.TestScript, target string) {
 		return
 	}
 	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() || d.Name() == ".holdfast-part-unfinished" { // the mark of a restore that will go on
+		if err != nil || !d.Type().IsRegular() {
 			return err
+		}
+		switch d.Name() { // the marks of a restore that will go on, and of a folder that has not its own attributes yet
+		case ".holdfast-part-unfinished", ".holdfast-part-folder":
+			return nil
 		}
 		rel, err := filepath.Rel(root, p)
 		if err != nil {
