@@ -164,12 +164,11 @@ func (j *job) run(ctx context.Context, label string) (made, error) {
 	return m, nil
 }
 
-// restore brings a point back with nothing but a restore key and the vault's reader: no configuration, no cache, no host
-// key.
-func (j *job) restore(ctx context.Context, label, point string, to place) (cost, error) {
-	args := []string{"--json", "restore", point, "--vault", j.reader.url, "--identity", j.identity, "--to", to.url}
-	empty := filepath.Join(j.dir, "nowhere")
-	env := append(environment(), "HOME="+empty)
+// restoreLine is how a point is restored with nothing but a restore key and the vault's reader: no configuration, no
+// cache, no host key. It is run in the folder nowhere.
+func (j *job) restoreLine(point string, to place, more ...string) (args, env []string) {
+	args = append([]string{"--json", "restore", point, "--vault", j.reader.url, "--identity", j.identity, "--to", to.url}, more...)
+	env = append(environment(), "HOME="+filepath.Join(j.dir, "nowhere"))
 	if j.reader.creds.AccessKeyID != "" {
 		args = append(args, "--credentials", "env:BARS_READER")
 		env = append(env, credentials("READER", j.reader.creds)...)
@@ -178,18 +177,39 @@ func (j *job) restore(ctx context.Context, label, point string, to place) (cost,
 		args = append(args, "--to-credentials", "env:BARS_TARGET")
 		env = append(env, credentials("TARGET", to.creds)...)
 	}
-	out, c, err := execute(ctx, empty, env, j.w.holdfast, args...)
+	return args, env
+}
+
+// restored is what `restore --json` prints.
+type restored struct {
+	cost
+	Entries, Bytes, Skipped, Failed int64
+}
+
+// restoreAs restores with flags of one's own.
+func (j *job) restoreAs(ctx context.Context, label, point string, to place, more ...string) (r restored, err error) {
+	args, env := j.restoreLine(point, to, more...)
+	out, c, err := execute(ctx, filepath.Join(j.dir, "nowhere"), env, j.w.holdfast, args...)
 	if err != nil {
-		return c, err
-	}
-	var r struct {
-		Entries, Bytes, Skipped, Failed int64
+		return restored{cost: c}, err
 	}
 	lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
 	if err := json.Unmarshal(lines[len(lines)-1], &r); err != nil {
-		return c, fmt.Errorf("what restore printed cannot be read: %w: %s", err, tail(out))
+		return r, fmt.Errorf("what restore printed cannot be read: %w: %s", err, tail(out))
 	}
+	r.cost = c
 	fmt.Printf("%-32s %s; %d entries, %d B, %d skipped, %d failed\n", label, c, r.Entries, r.Bytes, r.Skipped, r.Failed)
+	return r, nil
+}
+
+// restore brings a whole point back, and nothing else.
+func (j *job) restore(ctx context.Context, label, point string, to place) (cost, error) {
+	empty := filepath.Join(j.dir, "nowhere")
+	r, err := j.restoreAs(ctx, label, point, to)
+	c := r.cost
+	if err != nil {
+		return c, err
+	}
 	if r.Failed != 0 || r.Skipped != 0 {
 		return c, errors.New(label + ": entries were skipped or failed")
 	}

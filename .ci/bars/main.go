@@ -43,6 +43,8 @@ func parts() []part {
 		{"keys", "keys that few servers keep, from five kinds of source to bucket, directory and tar", awkward},
 		{"million", "1,000,000 objects made up by a formula: unchanged runs, edits, tags, one that cannot be read once", million},
 		{"trees", "the same with a deep tree, a skewed one, and versions", trees},
+		{"versions", "20,000 versions of one key, delete markers among them, to both servers in order, killed half-way and run again", versions},
+		{"versions2500", "of that, 2,500 (for every run of .ci/run)", versionsInSmall},
 		{"images", "a disk of 3 GiB with a real file system: EBS snapshot to vault and back in three ways, incremental runs, a server that throttles", images},
 		{"hugedisk", "a simulated disk of 16 TiB, full, of which 1 GiB has changed: what is read and stored, peak memory", hugeDiskImage},
 		{"renewal", "two years of daily runs in minutes: locks, calls that lengthen them, and what is stored beside what is needed", renewal},

@@ -2,7 +2,10 @@ package tobucket
 
 import (
 	"context"
+	"crypto/md5" //nolint:gosec // what servers give as ETag
+	"encoding/hex"
 	"errors"
+	"hash"
 	"io"
 	"iter"
 	"sync"
@@ -22,10 +25,26 @@ type body struct {
 	end  func()
 	rest restore.Piece
 	err  error // of the content: no try can succeed
+	sum  hash.Hash
 }
 
-func newBody(ctx context.Context, c restore.Content, size int64) *body {
-	return &body{ctx: ctx, c: c, size: size}
+// newBody makes one; sums says that its MD5 will be asked for.
+func newBody(ctx context.Context, c restore.Content, size int64, sums bool) *body {
+	b := &body{ctx: ctx, c: c, size: size}
+	if sums {
+		b.sum = md5.New() //nolint:gosec // what servers give as ETag
+	}
+	return b
+}
+
+// md5 gives the sum of all that was read, in hex, "" if it was not taken.
+func (b *body) md5() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.sum == nil || b.at != b.size {
+		return ""
+	}
+	return hex.EncodeToString(b.sum.Sum(nil))
 }
 
 var errSeek = errors.New("a restored object is only read from its start")
@@ -56,7 +75,11 @@ func (b *body) reset(off int64) {
 	if b.end != nil {
 		b.end()
 	}
-	b.next, b.end, b.rest, b.at = nil, nil, restore.Piece{}, off
+	b.next, b.end, b.rest = nil, nil, restore.Piece{}
+	if b.sum != nil && off == 0 {
+		b.sum.Reset()
+	}
+	b.at = off
 }
 
 // Read implements io.Reader.
@@ -95,6 +118,9 @@ func (b *body) Read(p []byte) (int, error) {
 		b.rest.Data = b.rest.Data[n:]
 	}
 	b.at += n
+	if b.sum != nil {
+		_, _ = b.sum.Write(p[:n]) // never fails
+	}
 	// The last byte is only given when the whole is known to be right.
 	if b.at == b.size && b.rest.Len() == 0 {
 		if _, err, _ := b.next(); err != nil {

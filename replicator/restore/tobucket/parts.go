@@ -1,14 +1,17 @@
 package tobucket
 
 import (
+	"bytes"
 	"context"
+	"crypto/md5" //nolint:gosec // of which servers make ETags
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
-
-	"bytes"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -45,29 +48,31 @@ func (t *Target) partSize(size int64) (int64, error) {
 	return part, nil
 }
 
-// isParts reports whether an object of that size may have been uploaded in n parts, with whatever memory there was.
-func (t *Target) isParts(n, size int64) bool {
-	for _, part := range []int64{minPart, largePart} {
-		if n == (size+part-1)/part {
-			return true
+// partSizes gives the sizes of parts in which an object of that size is n parts: those that a restore with whatever memory
+// takes, and those of other programs.
+func (t *Target) partSizes(n, size int64) []int64 {
+	var out []int64
+	ours, _ := t.partSize(size) // 0 where it is refused
+	for _, part := range []int64{ours, minPart, largePart, 5 << 20, 32 << 20, 64 << 20, 100 << 20} {
+		if part > 0 && n == (size+part-1)/part && !slices.Contains(out, part) {
+			out = append(out, part)
 		}
 	}
-	part, err := t.partSize(size)
-	return err == nil && n == (size+part-1)/part
+	return out
 }
 
 // upload is one object that goes in parts.
 type upload struct {
-	receiver
+	*receiver
 	id    *string
 	parts []types.CompletedPart
 }
 
 // inParts uploads a large object, a few parts at a time as memory allows.
-func (r receiver) inParts(ctx context.Context, e *format.Entry, c restore.Content, class types.StorageClass) error {
+func (r *receiver) inParts(ctx context.Context, e *format.Entry, c restore.Content, class types.StorageClass) (sent, error) {
 	size, err := r.t.partSize(e.Size)
 	if err != nil {
-		return err
+		return sent{}, err
 	}
 	out, err := r.t.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
 		Bucket: &r.t.o.Bucket, Key: &r.key, ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
@@ -76,17 +81,17 @@ func (r receiver) inParts(ctx context.Context, e *format.Entry, c restore.Conten
 		Metadata: metadata(e), Tagging: text(tagging(e.Tags)), StorageClass: class,
 	}, expires(e.Expires))
 	if err != nil {
-		return r.t.explain("begin to upload", r.key, err)
+		return sent{}, r.t.explain("begin to upload", r.key, err)
 	}
 	u := &upload{receiver: r, id: out.UploadId, parts: make([]types.CompletedPart, (e.Size+size-1)/size)}
 	err = u.send(ctx, c, size, e.Size)
 	if err == nil {
-		err = u.complete(ctx, e.Size)
+		var s sent
+		if s, err = u.complete(ctx, e.Size); err == nil {
+			return s, nil
+		}
 	}
-	if err != nil {
-		return errors.Join(err, u.abort(ctx))
-	}
-	return nil
+	return sent{}, errors.Join(err, u.abort(ctx))
 }
 
 // send cuts the content into parts and uploads them.
@@ -156,26 +161,61 @@ func (u *upload) part(ctx context.Context, n int, b []byte) error {
 	if err != nil {
 		return u.t.explain(fmt.Sprintf("upload part %d of", number), u.key, err)
 	}
+	if got := aws.ToString(out.ChecksumSHA256); got != "" && got != text {
+		return fmt.Errorf("upload part %d of %q in %s: %w: its SHA-256 there is %s, not %s", number, u.key, u.t.name, errWrong, got, text)
+	}
 	u.parts[n] = types.CompletedPart{PartNumber: &number, ETag: out.ETag, ChecksumSHA256: &text}
 	return nil
 }
 
-// complete makes the object and asks for its size.
-func (u *upload) complete(ctx context.Context, size int64) error {
-	_, err := u.t.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
+// complete makes the object. Where the answer was lost, and the server knows the upload no longer, the object tells.
+func (u *upload) complete(ctx context.Context, size int64) (sent, error) {
+	s := sent{parts: u.sum(), md5: u.etag}
+	out, err := u.t.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
 		Bucket: &u.t.o.Bucket, Key: &u.key, UploadId: u.id, MultipartUpload: &types.CompletedMultipartUpload{Parts: u.parts},
 	})
-	if err != nil {
-		return u.t.explain("finish the upload of", u.key, err)
+	if err == nil {
+		s.etag, s.version = strings.Trim(aws.ToString(out.ETag), `"`), aws.ToString(out.VersionId)
+		return s, nil
 	}
-	o, err := u.t.head(ctx, u.key)
-	if err != nil {
-		return err
+	if code(err) == "NoSuchUpload" && ctx.Err() == nil {
+		if o, herr := u.t.head(ctx, u.key, ""); herr == nil && o != nil && o.size == size && u.made(o) {
+			s.etag, s.version = o.etag, o.version
+			return s, nil
+		}
 	}
-	if o == nil || o.size != size {
-		return fmt.Errorf("put %q in %s: the server does not have all of it afterwards: %+v", u.key, u.t.name, o)
+	return s, u.t.explain("finish the upload of", u.key, err)
+}
+
+// made reports whether an object is what this upload's parts make.
+func (u *upload) made(o *shown) bool {
+	if o.parts != "" {
+		return o.parts == u.sum()
 	}
-	return nil
+	return o.etag == u.etag()
+}
+
+// sum is the SHA-256 over the parts' SHA-256, as servers give it.
+func (u *upload) sum() string {
+	h := sha256.New()
+	for _, p := range u.parts {
+		b, _ := base64.StdEncoding.DecodeString(aws.ToString(p.ChecksumSHA256)) // ours
+		_, _ = h.Write(b)
+	}
+	return fmt.Sprintf("%s-%d", base64.StdEncoding.EncodeToString(h.Sum(nil)), len(u.parts))
+}
+
+// etag is the ETag that most servers give to an object of these parts, "" where the parts' ETags are no MD5s.
+func (u *upload) etag() string {
+	h := md5.New() //nolint:gosec // what servers do
+	for _, p := range u.parts {
+		b, err := hex.DecodeString(strings.Trim(aws.ToString(p.ETag), `"`))
+		if err != nil || len(b) != md5.Size {
+			return ""
+		}
+		_, _ = h.Write(b)
+	}
+	return fmt.Sprintf("%x-%d", h.Sum(nil), len(u.parts))
 }
 
 // abort gives up an upload, so that its parts are not kept and paid for.

@@ -2,6 +2,7 @@ package tobucket
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/holdfast-backup/holdfast/replicator/restore"
@@ -29,10 +30,10 @@ func TestPartSize(t *testing.T) {
 		if got == 0 {
 			continue
 		}
-		if n := (c.size + got - 1) / got; n > maxParts || !to.isParts(n, c.size) || to.isParts(n+maxParts, c.size) {
+		if n := (c.size + got - 1) / got; n > maxParts || !slices.Contains(to.partSizes(n, c.size), got) || len(to.partSizes(n+maxParts, c.size)) > 0 {
 			t.Errorf("%d bytes in %d parts are not told apart", c.size, n)
 		}
-		if n := (c.size + 8*mib - 1) / (8 * mib); n <= maxParts && !to.isParts(n, c.size) {
+		if n := (c.size + 8*mib - 1) / (8 * mib); n <= maxParts && !slices.Contains(to.partSizes(n, c.size), 8*mib) {
 			t.Errorf("%d bytes in %d parts, as with little memory, are not known again", c.size, n)
 		}
 	}

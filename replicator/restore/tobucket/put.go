@@ -3,12 +3,14 @@ package tobucket
 import (
 	"bytes"
 	"context"
+	"crypto/md5" //nolint:gosec // what servers give as ETag, beside SHA-256 where they have that
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
@@ -22,50 +24,74 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
-// receiver puts the versions of one key.
-type receiver struct {
-	t   *Target
-	key string
+// sent is what is known of an object that was just put.
+type sent struct {
+	etag, version string
+	md5           func() string // the ETag that most servers give to what was sent; "" if it is not known
+	parts         string        // of an upload in parts: the sum of the parts' SHA-256 as servers give it
 }
 
-// Restore implements restore.Receiver.
-func (r receiver) Restore(ctx context.Context, e *format.Entry, c restore.Content) error {
-	if e.Kind == format.KindMarker {
-		_, err := r.t.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &r.t.o.Bucket, Key: &r.key})
-		return r.t.explain("put a delete marker on", r.key, err)
-	}
-	class := r.t.class(e)
-	err := r.put(ctx, e, c, class)
-	if class != "" && code(err) == "InvalidStorageClass" {
-		r.t.note("the server does not know some storage classes; its usual one was taken")
-		err = r.put(ctx, e, c, "")
-	}
-	return err
-}
-
-func (r receiver) put(ctx context.Context, e *format.Entry, c restore.Content, class types.StorageClass) error {
+// put sends one version and looks at what the target made of it. last says that it is to be current.
+func (r *receiver) put(ctx context.Context, e *format.Entry, c restore.Content, class types.StorageClass, last bool) error {
+	send := r.whole
 	if e.Size > singlePut {
-		return r.inParts(ctx, e, c, class)
+		send = r.inParts
 	}
+	s, err := send(ctx, e, c, class)
+	if err != nil {
+		return err
+	}
+	r.marker = ""
+	return r.readBack(ctx, e, s, class, last)
+}
+
+// whole sends an object in one request.
+func (r *receiver) whole(ctx context.Context, e *format.Entry, c restore.Content, class types.StorageClass) (sent, error) {
 	in := &s3.PutObjectInput{
 		Bucket: &r.t.o.Bucket, Key: &r.key, ContentLength: &e.Size, ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(e.SHA256[:])),
 		ContentType: text(e.ContentType), ContentEncoding: text(e.ContentEncoding), ContentLanguage: text(e.ContentLanguage),
 		ContentDisposition: text(e.ContentDisposition), CacheControl: text(e.CacheControl), WebsiteRedirectLocation: text(e.WebsiteRedirect),
 		Metadata: metadata(e), Tagging: text(tagging(e.Tags)), StorageClass: class,
 	}
+	var s sent
 	if b, ok := c.Whole(); ok {
 		in.Body = bytes.NewReader(b)
-		_, err := r.t.client.PutObject(ctx, in, signed(e.SHA256), expires(e.Expires))
-		return r.t.explain("put", r.key, err)
+		s.md5 = sync.OnceValue(func() string { return fmt.Sprintf("%x", md5.Sum(b)) })
+		out, err := r.t.client.PutObject(ctx, in, signed(e.SHA256), expires(e.Expires))
+		return s.answered(out, r.t.explain("put", r.key, err))
 	}
-	body := newBody(ctx, c, e.Size)
+	body := newBody(ctx, c, e.Size, !r.t.givesSums.Load())
 	defer body.stop()
-	in.Body = body
-	_, err := r.t.client.PutObject(ctx, in, signed(e.SHA256), expires(e.Expires))
+	in.Body, s.md5 = body, body.md5
+	out, err := r.t.client.PutObject(ctx, in, signed(e.SHA256), expires(e.Expires))
 	if berr := body.failed(); berr != nil {
-		return berr
+		return s, berr
 	}
-	return r.t.explain("put", r.key, err)
+	return s.answered(out, r.t.explain("put", r.key, err))
+}
+
+func (s sent) answered(out *s3.PutObjectOutput, err error) (sent, error) {
+	if err == nil {
+		s.etag, s.version = strings.Trim(aws.ToString(out.ETag), `"`), aws.ToString(out.VersionId)
+	}
+	return s, err
+}
+
+// mark sets a delete marker.
+func (r *receiver) mark(ctx context.Context, last bool) error {
+	out, err := r.t.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &r.t.o.Bucket, Key: &r.key})
+	if err != nil {
+		return r.t.explain("put a delete marker on", r.key, err)
+	}
+	version := aws.ToString(out.VersionId)
+	if !aws.ToBool(out.DeleteMarker) || version != "" && version == r.marker {
+		r.t.note("this server keeps no delete marker on another one or on nothing; the point has some")
+	}
+	r.marker = version
+	if last {
+		return r.seeDeleted(ctx)
+	}
+	return nil
 }
 
 func text(s string) *string {
@@ -89,26 +115,6 @@ func tagging(tags map[string]string) string {
 		v.Set(k, x)
 	}
 	return strings.ReplaceAll(v.Encode(), "+", "%20")
-}
-
-// class gives the storage class to ask for. Archives are not written to unless that is wanted: what was just restored
-// should be readable.
-func (t *Target) class(e *format.Entry) types.StorageClass {
-	switch c := types.StorageClass(e.StorageClass); c {
-	case "", types.StorageClassStandard:
-		return ""
-	case types.StorageClassGlacier, types.StorageClassDeepArchive:
-		if t.o.ArchiveClasses {
-			return c
-		}
-		t.note("objects from archive classes were restored to the bucket's usual one")
-		return ""
-	case types.StorageClassStandardIa, types.StorageClassOnezoneIa, types.StorageClassIntelligentTiering,
-		types.StorageClassGlacierIr, types.StorageClassReducedRedundancy:
-		return c
-	}
-	t.note("objects of storage classes that cannot be asked for were restored to the bucket's usual one")
-	return ""
 }
 
 // signed has the request signed with a hash that is known, so that the body is neither hashed again nor sent unsigned.
@@ -150,7 +156,7 @@ func (t *Target) explain(op, key string, err error) error {
 	switch code(err) {
 	case "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken":
 		return fmt.Errorf("%w: %s %q in %s: %w", restore.ErrStop, op, key, t.name, err)
-	case "KeyTooLongError", "XMinioInvalidObjectName", "XMinioParentIsObject", "XMinioObjectExistsAsDirectory", "ObjectParentIsFile", "ExistingObjectIsDirectory",
+	case "KeyTooLongError", "InvalidObjectName", "InvalidURI", "XMinioInvalidObjectName", "XMinioInvalidResourceName", "XMinioParentIsObject", "XMinioObjectExistsAsDirectory", "ObjectParentIsFile", "ExistingObjectIsDirectory",
 		"DirectoryObjectContainsData":
 		return fmt.Errorf("%w: this server cannot hold the key; restore it to AWS or to a tar stream: %w", restore.ErrRefused, err)
 	}

@@ -20,15 +20,21 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/holdfast-backup/holdfast/replicator/awsclient"
@@ -62,19 +68,32 @@ const (
 
 // Target is a restore.Target. It serves one restore.
 type Target struct {
-	o         Options
-	name      string
-	client    *s3.Client
-	own       *http.Transport // ours, to be drained
-	job       restore.Job
-	versioned bool
-	there     *lister
-	probeName string
-	oddities  map[string]error // how the server deals with keys that are no plain paths
-	parts     *semaphore.Weighted
+	o          Options
+	name       string
+	client     *s3.Client
+	own        *http.Transport // ours, to be drained
+	job        restore.Job
+	versioned  bool
+	versioning types.BucketVersioningStatus // "": it never had versions
+	there      *lister
+	probeName  string
+	removes    *bool            // whether an object made for a try can be removed again; nil: not known yet
+	oddities   map[string]error // how the server deals with keys that are no plain paths
+	parts      *semaphore.Weighted
+	aws        bool // which holds all that a point can have
 
-	mu    sync.Mutex
-	notes map[string]int
+	// What was learnt of the server on the way.
+	countsTags atomic.Bool  // it says in its answers how many tags an object has
+	hidesTags  atomic.Bool  // tags cannot be read
+	givesSums  atomic.Bool  // it gives the SHA-256 of objects
+	etags      atomic.Int32 // what its ETags are, of objects that were put whole
+	partETags  atomic.Int32 // and of uploads in parts
+	classing   sync.Mutex
+	classes    map[types.StorageClass]bool // those that were asked about, and whether it keeps them
+
+	mu     sync.Mutex
+	notes  map[string]int
+	limits map[string]bool // what it turned out to be unable to hold
 }
 
 var _ restore.Target = (*Target)(nil)
@@ -93,12 +112,23 @@ func New(o Options) (*Target, error) {
 	if o.MaxBackoff <= 0 {
 		o.MaxBackoff = 20 * time.Second
 	}
-	t := &Target{o: o, name: "s3://" + o.Bucket, notes: make(map[string]int), oddities: make(map[string]error)}
+	t := &Target{o: o, name: "s3://" + o.Bucket, notes: make(map[string]int), oddities: make(map[string]error),
+		limits: make(map[string]bool), classes: make(map[types.StorageClass]bool), aws: isAWS(o.Endpoint)}
 	if o.Prefix != "" {
 		t.name += "/" + o.Prefix
 	}
 	t.connect()
 	return t, nil
+}
+
+// isAWS reports whether an endpoint is Amazon's own.
+func isAWS(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	if endpoint == "" || err != nil {
+		return endpoint == ""
+	}
+	host := u.Hostname()
+	return strings.HasSuffix(host, ".amazonaws.com") || strings.HasSuffix(host, ".amazonaws.com.cn")
 }
 
 // connect makes the client from the options alone: no environment variable changes where requests go or how.
@@ -177,8 +207,12 @@ func (t *Target) Begin(ctx context.Context, job restore.Job) error {
 		return err
 	}
 	t.probeName = ".holdfast-probe-" + hex.EncodeToString(b[:])
-	if _, err := t.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &t.o.Bucket}); err != nil {
+	head, err := t.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &t.o.Bucket})
+	if err != nil {
 		return fmt.Errorf("restore to %s: %w; check that the bucket exists and that the credentials may list it", t.name, t.reason(ctx, err))
+	}
+	if raw, ok := awsmiddleware.GetRawResponse(head.ResultMetadata).(*smithyhttp.Response); ok && raw.Header.Get("Server") == "MinIO" {
+		t.limits[limitRedirect] = true // it drops them without a word
 	}
 	out, err := t.client.GetBucketVersioning(ctx, &s3.GetBucketVersioningInput{Bucket: &t.o.Bucket})
 	switch {
@@ -186,7 +220,9 @@ func (t *Target) Begin(ctx context.Context, job restore.Job) error {
 		return ctx.Err()
 	case err != nil:
 		t.note("whether the bucket keeps versions could not be read, so only current versions were restored")
+		t.versioning = types.BucketVersioningStatusSuspended // it may: nothing is to be deleted without a version
 	default:
+		t.versioning = out.Status
 		t.versioned = out.Status == types.BucketVersioningStatusEnabled
 	}
 	if job.Overwrite != restore.Always {
@@ -215,16 +251,14 @@ func (t *Target) Accept(ctx context.Context, versions []*format.Entry) (restore.
 	if err := t.checkKey(ctx, key, versions); err != nil {
 		return nil, 0, err
 	}
-	if t.job.Overwrite != restore.Always {
-		skip, err := t.skip(ctx, key, e)
-		if err != nil {
+	r := &receiver{t: t, key: key}
+	if t.there != nil {
+		var err error
+		if r.there, err = t.there.find(ctx, key); err != nil {
 			return nil, 0, err
 		}
-		if skip {
-			return nil, restore.Skip, nil
-		}
 	}
-	return receiver{t, key}, restore.Take, nil
+	return r, restore.Look, nil
 }
 
 func (t *Target) checkKey(ctx context.Context, key string, versions []*format.Entry) error {
@@ -267,5 +301,6 @@ func (t *Target) Notes() []string {
 	for text, n := range t.notes {
 		out = append(out, fmt.Sprintf("%s (%d)", text, n))
 	}
+	slices.Sort(out)
 	return out
 }

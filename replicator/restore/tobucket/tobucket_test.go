@@ -298,7 +298,7 @@ func (s *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	body, _ := io.ReadAll(req.Body)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key := strings.TrimPrefix(req.RequestURI, "/bucket/")
+	key, _, _ := strings.Cut(strings.TrimPrefix(req.RequestURI, "/bucket/"), "?")
 	switch {
 	case req.URL.RawQuery == "versioning=":
 		_, _ = io.WriteString(w, "<VersioningConfiguration/>")
@@ -306,18 +306,24 @@ func (s *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		s.fail--
 		w.WriteHeader(http.StatusServiceUnavailable)
 	case req.Method == http.MethodPut:
-		key, _, _ = strings.Cut(key, "?")
 		if fmt.Sprintf("%x", sha256.Sum256(body)) != req.Header.Get("X-Amz-Content-Sha256") {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
 		s.objects[key] = req
 	case req.Method == http.MethodHead && strings.HasPrefix(req.RequestURI, "/bucket/"):
-		if s.objects[key] == nil {
+		o := s.objects[key]
+		if o == nil {
 			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		for name, v := range o.Header {
+			if name == "Expires" || strings.HasPrefix(name, "Content-") || name == "X-Amz-Website-Redirect-Location" || name == "X-Amz-Storage-Class" || name == "X-Amz-Checksum-Sha256" {
+				w.Header()[name] = v
+			}
 		}
 	case req.Method == http.MethodDelete:
-		delete(s.objects, strings.TrimSuffix(key, "?x-id=DeleteObject"))
+		delete(s.objects, key)
 		w.WriteHeader(http.StatusNoContent)
 	}
 }
