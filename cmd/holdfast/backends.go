@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -16,6 +17,8 @@ import (
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/dirstore"
 	"github.com/holdfast-backup/holdfast/store/meter"
+	"github.com/holdfast-backup/holdfast/store/probe"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/retry"
 	"github.com/holdfast-backup/holdfast/store/s3store"
 	"github.com/holdfast-backup/holdfast/store/s3store/attacker"
@@ -126,6 +129,43 @@ func (b *backends) openRemover(at location.Location, ref credentials.Ref) (store
 		return again.Remover(s), s.Close, nil
 	}
 	return nil, nil, fmt.Errorf("no driver for %q", at.Kind)
+}
+
+// openPaged gives a bucket that is listed two names a page: doctor and init see in which order the server lists.
+func (b *backends) openPaged(at location.Location, get store.CredentialsFunc) (store.Reader, error) {
+	return s3store.New(s3store.Options{Location: at.S3, Credentials: get, Connections: b.connections, UserAgent: userAgent(), PageSize: 2})
+}
+
+// listsInOrder refuses a bucket that is to become a vault and does not list names in the order of their bytes. It stores a
+// few canaries. What gives no clear answer is let through: whether it can be a vault is asked by others.
+func (b *backends) listsInOrder(ctx context.Context, v *vault, now time.Time) error {
+	if v.url.Kind != location.S3 {
+		return nil
+	}
+	facts, err := v.once.Inspect(ctx)
+	if err != nil || !facts.ObjectLock {
+		return nil
+	}
+	for range v.Versions(ctx, format.PrefixDescriptors) {
+		return nil // it is one already, or cannot be asked
+	}
+	if !facts.Clock.IsZero() {
+		now = facts.Clock
+	}
+	a, err := b.openAttacker(v.url, v.credentials)
+	if err != nil {
+		return err
+	}
+	list, err := b.openPaged(v.url, v.credentials)
+	if err != nil {
+		return errors.Join(err, a.Close())
+	}
+	if err = probe.Order(ctx, a, list, now); !errors.Is(err, probe.ErrOrder) {
+		err = nil
+	} else {
+		err = fmt.Errorf("vault %s: %w; use a bucket at another vendor", v.name, err)
+	}
+	return errors.Join(err, a.Close())
 }
 
 // openAttacker gives what asks a bucket for what a job must never ask for: doctor and drill only.

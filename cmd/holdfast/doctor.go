@@ -249,6 +249,9 @@ func (j *job) doctorVault(v *vault) (doctor.Vault, func() error, error) {
 		return d, nil, err
 	}
 	d.Attacker, d.Key, d.Bucket = attacker, v.credentials, j.doctorBucket(v.url)
+	if d.Paged, err = j.backends.openPaged(v.url, v.credentials); err != nil {
+		return d, nil, errors.Join(err, attacker.Close())
+	}
 	d.Store = struct {
 		store.Reader
 		store.Inspector

@@ -58,6 +58,11 @@ func (a *app) init(ctx context.Context, pin string) (err error) {
 	if err := j.checkSources(ctx); err != nil {
 		return err
 	}
+	for _, v := range j.vaults {
+		if err := j.backends.listsInOrder(ctx, v, a.now()); err != nil {
+			return err
+		}
+	}
 	host, path, fresh, err := j.hostKeyForInit()
 	if err != nil {
 		return err

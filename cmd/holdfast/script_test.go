@@ -45,7 +45,7 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               bare,
-		Cmds:                scriptCommands(),
+		Cmds:                scriptCommands(t),
 		Condition:           conditions,
 		UpdateScripts:       *update,
 	})
@@ -63,7 +63,7 @@ func conditions(cond string) (bool, error) {
 
 type scriptCommand = func(*testscript.TestScript, bool, []string)
 
-func scriptCommands() map[string]scriptCommand {
+func scriptCommands(t *testing.T) map[string]scriptCommand {
 	all := badCommands()
 	maps.Copy(all, map[string]scriptCommand{
 		"exits":  exits,
@@ -72,7 +72,9 @@ func scriptCommands() map[string]scriptCommand {
 		"json":   checkJSON,
 		"save":   save,
 		"flip":   flip,
-		"disks":  (&cloud{srv: map[string]*awstest.Server{}}).command,
+
+		"oddbucket": oddBucket(t),
+		"disks":     (&cloud{srv: map[string]*awstest.Server{}}).command,
 
 		"machines": (&cloud{srv: map[string]*awstest.Server{}}).machines,
 	})
@@ -128,7 +130,7 @@ func expand(ts *testscript.TestScript, neg bool, args []string) {
 		if file, ok := strings.CutPrefix(name, "file:"); ok {
 			return strings.TrimSpace(ts.ReadFile(file))
 		}
-		if ts.Getenv(name) == "" {
+		if ts.Getenv(name) == "" && name != "MORE" {
 			ts.Fatalf("%s: $%s is not set", args[0], name)
 		}
 		return ts.Getenv(name)

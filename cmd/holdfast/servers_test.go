@@ -31,7 +31,7 @@ import (
 // the documentation gives for it.
 func TestServers(t *testing.T) {
 	w := &world{t: t, buckets: map[string]*bucket{}}
-	cmds := scriptCommands()
+	cmds := scriptCommands(t)
 	maps.Copy(cmds, map[string]scriptCommand{
 		"bucket": w.bucket, "user": w.user, "grant": w.grant, "fill": w.fill, "put": w.put, "wipe": w.wipe, "alike": w.alike, "harmless": w.harmless, "bury": w.bury, "history": w.history,
 		"front": w.front, "overlay": w.overlay, "uncover": w.uncover, "drop": w.drop, "flood": w.flood, "asked": w.asked,

@@ -44,6 +44,7 @@ type Vault struct {
 	Mode     store.Mode
 	Attacker probe.Attacker        // nil for a directory
 	Store    probe.Vault           // the ordinary driver
+	Paged    store.Reader          // the same, listed two names a page; nil for a directory
 	Key      store.CredentialsFunc // nil for a directory
 	Bucket   Bucket                // nil for a directory
 	KeepDays int                   // the shortest retention with slack that a source asks for here, in days
@@ -180,7 +181,7 @@ func (d *doctor) vault(ctx context.Context, v *Vault) error {
 	if _, err := v.Key(ctx); err != nil {
 		return d.badCredentials(subject, err)
 	}
-	r, err := probe.Run(ctx, probe.Options{Attacker: v.Attacker, Vault: v.Store, Host: hostOf(v.Host), Mode: v.Mode, Now: d.Now})
+	r, err := probe.Run(ctx, probe.Options{Attacker: v.Attacker, Vault: v.Store, Paged: v.Paged, Host: hostOf(v.Host), Mode: v.Mode, Now: d.Now})
 	for _, f := range r.Findings {
 		d.report(subject, f)
 	}

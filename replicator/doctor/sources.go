@@ -89,6 +89,7 @@ func (d *doctor) readable(ctx context.Context, subject string, s *Source) error 
 		}
 	}
 	d.add(subject, "source-list", probe.OK, "", "it can be listed")
+	d.habits(ctx, subject, view)
 	if pick == nil {
 		d.add(subject, "source-read", probe.NotTested, "", fmt.Sprintf("among %d entries there is none whose content could be read", n))
 		return nil
@@ -103,6 +104,30 @@ func (d *doctor) readable(ctx context.Context, subject string, s *Source) error 
 		d.add(subject, "source-read", probe.OK, "", "content and what belongs to it can be read")
 	}
 	return nil
+}
+
+// habits tries in what the source's server differs from others, and names the settings that say so.
+func (d *doctor) habits(ctx context.Context, subject string, view source.View) {
+	if t, ok := view.(source.Trier); ok {
+		if err := t.Try(ctx); err != nil {
+			d.add(subject, "source-habits", probe.NotTested, "", "not all habits of its server could be tried: "+err.Error())
+		}
+	}
+	h, ok := view.(source.Habits)
+	if !ok {
+		return
+	}
+	met := h.Habits()
+	for _, h := range met {
+		mend := ""
+		if h.Setting != "" {
+			mend = "write `" + h.Setting + "` into the source's configuration; runs find it out again until then"
+		}
+		d.add(subject, "source-habit-"+h.Name, probe.Info, mend, h.Text)
+	}
+	if len(met) == 0 {
+		d.add(subject, "source-habits", probe.OK, "", "its server has no habits that need a setting")
+	}
 }
 
 // read reads the beginning of one entry.

@@ -38,6 +38,7 @@ type Vault interface {
 type Options struct {
 	Attacker Attacker
 	Vault    Vault
+	Paged    store.Reader  // the same vault, listed two names a page; nil: the order of listings is not looked at
 	Host     string        // of the endpoint, to know the vendor by; empty: AWS
 	Mode     store.Mode    // of the locks that jobs ask for; default compliance
 	Lock     time.Duration // of canaries; default 3 minutes, at most 5
@@ -110,7 +111,7 @@ func (r *run) all(ctx context.Context) error {
 	}
 	for _, check := range []func(context.Context){
 		r.lockTaken, r.attackLock, r.extend, r.hold, r.acl, r.governance, r.createOnly, r.overwrite, r.deleteMarker, r.deleteRight,
-		r.inParts, r.checksum, r.century, r.settings, r.strangers, r.listing,
+		r.inParts, r.checksum, r.century, r.settings, r.strangers, r.listing, r.order,
 	} {
 		if err := ctx.Err(); err != nil {
 			return err

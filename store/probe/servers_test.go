@@ -73,6 +73,11 @@ func run(t testing.TB, srv *servers.Server, bucket, prefix string, c store.Crede
 		t.Fatal(err)
 	}
 	defer s.Close()
+	paged, err := s3store.New(s3store.Options{Location: l, Credentials: store.StaticCredentials(c), PageSize: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer paged.Close()
 	a, err := attacker.New(attacker.Options{Location: l, Credentials: store.StaticCredentials(c), Wait: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +87,7 @@ func run(t testing.TB, srv *servers.Server, bucket, prefix string, c store.Crede
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := probe.Run(t.Context(), probe.Options{Attacker: a, Vault: s, Host: u.Hostname(), Mode: mode})
+	r, err := probe.Run(t.Context(), probe.Options{Attacker: a, Vault: s, Paged: paged, Host: u.Hostname(), Mode: mode})
 	if err != nil {
 		t.Fatal(err)
 	}
