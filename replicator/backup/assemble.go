@@ -46,12 +46,11 @@ func (a *assembler) take(ctx context.Context, t *task) error {
 		if _, _, err := receive(ctx, t.fetched); err != nil {
 			return err
 		}
-		err := a.frameContent(ctx, t)
-		a.budget.release(t)
-		if err != nil {
+		if err := a.frameContent(ctx, t); err != nil {
 			return err
 		}
 	}
+	a.budget.release(t)
 	a.pipe.waiting.Add(t.weight())
 	if err := send(ctx, a.pipe.manifest, t); err != nil {
 		return err

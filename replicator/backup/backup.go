@@ -223,6 +223,9 @@ type stats struct {
 	gone     atomic.Int64 // entries of the parent that were something and are there no more
 }
 
+// holds adds to the bytes of the point. One goroutine does.
+func (s *stats) holds(n int64) { s.bytes.Store(format.AddSizes(s.bytes.Load(), n)) }
+
 func newEngine(ctx context.Context, o Options, gone []string) (_ *engine, err error) {
 	if o.Memory <= 0 {
 		o.Memory = 256 << 20
@@ -408,13 +411,16 @@ func (e *engine) dryRun(ctx context.Context) (*Result, error) {
 	g.Go(func() error { return drain(ctx, e.pipe.large, func(t *task) { e.weigh(t) }) })
 	g.Go(func() error {
 		return drain(ctx, e.pipe.seq, func(t *task) {
+			if t.action == carry {
+				e.budget.release(t)
+			}
 			switch {
 			case t.reuse != nil:
 				e.stats.entries.Add(t.reuse.Entries)
-				e.stats.bytes.Add(t.reuse.Bytes)
+				e.stats.holds(t.reuse.Bytes)
 			case t.entry != nil:
 				e.stats.entries.Add(1)
-				e.stats.bytes.Add(t.entry.Size)
+				e.stats.holds(t.entry.Size)
 				if t.entry.Missing != "" {
 					e.stats.missing.Add(1)
 					e.o.Missing(t.entry.Key, t.entry.Missing)

@@ -113,6 +113,9 @@ func (e *engine) attempt(ctx context.Context, t *task, read func() error) error 
 		err := e.once(ctx, t, read)
 		if err == nil {
 			e.keepListing(t, &listed, began)
+			if why, _ := e.refusal(t.entry, nil); why != "" {
+				return e.unreadable(ctx, t, reduced(&listed, listed.Key, why), why, false)
+			}
 			e.countChange(t)
 			return nil
 		}

@@ -207,7 +207,7 @@ func readPoint(t *testing.T, reader *repo.Reader, c *format.Commit) map[string][
 			t.Fatal(err)
 		}
 		entries++
-		size += e.Size
+		size = format.AddSizes(size, e.Size)
 		if e.Missing != "" || !e.Kind.HasContent() {
 			continue
 		}

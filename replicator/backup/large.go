@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"io"
 
+	"github.com/holdfast-backup/holdfast/replicator/source"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
 )
@@ -89,9 +91,8 @@ func (e *engine) readStream(ctx context.Context, t *task, c *cutter, content, bo
 	if total != t.entry.Size {
 		return shortRead(io.ErrUnexpectedEOF)
 	}
-	l.end()
 	whole.Sum(t.entry.SHA256[:0])
-	return nil
+	return l.end()
 }
 
 // placeRun places the chunks of a run one after the other. No other large object's come between them: they lie together in
@@ -154,7 +155,9 @@ func (l *layout) add(ctx context.Context, p piece, size int64) error {
 	if l.from+l.size < (l.from/reach+1)*reach || len(l.t.pieces) <= format.MaxEntryChunks && len(l.t.extents) == 0 {
 		return nil
 	}
-	l.endRange()
+	if err := l.endRange(); err != nil {
+		return err
+	}
 	for i := range l.t.extents[:len(l.t.extents)-1] {
 		x := &l.t.extents[i]
 		if !x.named() {
@@ -173,17 +176,25 @@ func (l *layout) add(ctx context.Context, p piece, size int64) error {
 // extentRange is how many content bytes an extent page covers: 1 GiB with the chunk sizes init writes.
 func (e *engine) extentRange() int64 { return extentChunks * int64(e.params.AvgChunk) }
 
-func (l *layout) endRange() {
+// maxExtents is how many extents there is room for in the line of one entry.
+const maxExtents = 14_000
+
+func (l *layout) endRange() error {
+	if len(l.t.extents) >= maxExtents {
+		return &source.Unreadable{Key: l.t.entry.Key, Reason: fmt.Sprintf("cannot be kept: more data than %d extents of %d MiB, which is all one entry can refer to", maxExtents, l.e.extentRange()>>20)}
+	}
 	l.t.extents = append(l.t.extents, extent{ref: format.Extent{From: l.from, Size: l.size}, pieces: l.t.pieces})
 	l.from, l.size, l.t.pieces = l.from+l.size, 0, nil
+	return nil
 }
 
 // end brings the rest into its final form: extents if there are any, else pieces that stand in the entry unless they are
 // too many.
-func (l *layout) end() {
+func (l *layout) end() error {
 	if l.size > 0 && (len(l.t.extents) > 0 || len(l.t.pieces) > format.MaxEntryChunks) {
-		l.endRange()
+		return l.endRange()
 	}
+	return nil
 }
 
 // named reports whether every piece has a place already.

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -66,7 +67,7 @@ func (m *manifest) take(ctx context.Context, t *task) error {
 	switch {
 	case t.reuse != nil:
 		m.stats.entries.Add(t.reuse.Entries)
-		m.stats.bytes.Add(t.reuse.Bytes)
+		m.stats.holds(t.reuse.Bytes)
 		m.stats.missing.Add(t.reuse.Missing)
 		m.o.Progress.Done.Add(t.reuse.Entries)
 		m.pages = true
@@ -142,6 +143,11 @@ func (m *manifest) resolve(ctx context.Context, t *task) error {
 func (m *manifest) add(ctx context.Context, t *task) error {
 	n := t.entry
 	lines, err := n.AppendLine(m.lines)
+	if errors.Is(err, format.ErrBounds) && n.Missing == "" { // with its references it is too much
+		if lines, err = m.refuse(t, err); err == nil {
+			n = t.entry
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("entry %q: %w", n.Key, err)
 	}
@@ -150,7 +156,7 @@ func (m *manifest) add(ctx context.Context, t *task) error {
 		m.ref.First = n.Key
 	}
 	m.ref.Entries++
-	m.ref.Bytes += n.Size
+	m.ref.Bytes = format.AddSizes(m.ref.Bytes, n.Size)
 	if n.TagsRead != 0 && (m.ref.TagsRead == 0 || n.TagsRead < m.ref.TagsRead) {
 		m.ref.TagsRead = n.TagsRead
 	}
@@ -165,9 +171,31 @@ func (m *manifest) add(ctx context.Context, t *task) error {
 	return nil
 }
 
+// refuse makes an entry missing that was read and that the format cannot hold with all it refers to.
+func (m *manifest) refuse(t *task, why error) ([]byte, error) {
+	n := t.entry
+	for _, c := range n.Chunks {
+		if !c.Hole {
+			if err := m.needs.add(format.PackName(c.Pack), -c.Share()); err != nil {
+				return nil, err
+			}
+		}
+	}
+	// What the pages of its extents refer to stays counted: it is kept for longer than it would have to be.
+	for _, x := range n.Extents {
+		if !x.Hole {
+			if err := m.needs.add(x.Object, -x.Frame.Length); err != nil {
+				return nil, err
+			}
+		}
+	}
+	t.entry = reduced(n, n.Key, refusalOf(why))
+	return t.entry.AppendLine(m.lines)
+}
+
 func (m *manifest) count(t *task) {
 	m.stats.entries.Add(1)
-	m.stats.bytes.Add(t.entry.Size)
+	m.stats.holds(t.entry.Size)
 	m.o.Progress.Done.Add(1)
 	if t.entry.Unsettled {
 		m.stats.unsettled.Add(1)
@@ -208,6 +236,7 @@ type knownPages struct {
 	lost  func(object string) bool // its pages must not be referred to again; may be nil
 	mu    sync.Mutex
 	at    map[pageKey]format.PageRef
+	size  int               // of their first keys
 	order map[int][]pageKey // by level: leaves are many and must not push out the inner pages above them
 }
 
@@ -216,8 +245,10 @@ type pageKey struct {
 	first string
 }
 
-// maxKnown is how many pages of a level are remembered.
-const maxKnown = 4096
+const (
+	maxKnown      = 4096     // pages of a level that are remembered
+	maxKnownBytes = 16 << 20 // and of all, by the length of their first keys
+)
 
 func (e *engine) newKnownPages(ctx context.Context) *knownPages {
 	k := &knownPages{at: map[pageKey]format.PageRef{}, order: map[int][]pageKey{}}
@@ -239,7 +270,9 @@ func (k *knownPages) add(ref format.PageRef) {
 	key := pageKey{ref.Level, ref.First}
 	if _, ok := k.at[key]; !ok {
 		order := k.order[key.level]
-		if len(order) >= maxKnown {
+		k.size += len(key.first)
+		for len(order) >= maxKnown || k.size > maxKnownBytes && len(order) > 0 {
+			k.size -= len(order[0].first)
 			delete(k.at, order[0])
 			order = order[1:]
 		}

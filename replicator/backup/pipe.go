@@ -25,7 +25,8 @@ type task struct {
 	kept    bool          // complete only: what the parent refers to still counts as used
 	live    bool          // it is read as it is now, not as it was listed
 	unlike  bool          // live: its length is not the one it is listed with
-	held    int64         // bytes of the small budget
+	held    int64         // bytes of the small budget, for content
+	long    int64         // and for a long key
 	fetched chan struct{} // closed when the fields below are final; nil where nothing is fetched
 
 	data     []byte           // a small object's content
@@ -122,9 +123,9 @@ func newBudget(memory int64) budget {
 }
 
 func (b budget) release(t *task) {
-	if t.held > 0 {
-		b.small.Release(t.held)
-		t.held = 0
+	if n := t.held + t.long; n > 0 {
+		b.small.Release(n)
+		t.held, t.long = 0, 0
 	}
 }
 

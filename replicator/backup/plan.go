@@ -32,6 +32,7 @@ func (e *engine) plan(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("list: %w", err)
 		}
+		entry = shorten(entry)
 		if e.cut.LeafBefore(entry.Key, entry.Key == last, len(p.page), 0) {
 			if err := p.endPage(ctx); err != nil {
 				return err
@@ -119,6 +120,11 @@ func (p *planner) endPage(ctx context.Context) error {
 		digest = ""
 	}
 	for _, entry := range p.page { // which belong to whoever reads them once they are dispatched
+		if why, line := p.refusal(entry, p.scratch); why != "" {
+			entry = reduced(entry, entry.Key, why)
+		} else {
+			p.scratch = line
+		}
 		t, err := p.compare(ctx, entry)
 		if err != nil {
 			return err
@@ -375,10 +381,20 @@ func (p *planner) oldError(err error) error {
 // leastHeld is what is set aside for a small object at least: files that are listed with no size have some all the same.
 const leastHeld = 4096
 
+// longKey is from what length on a key's memory is counted: thousands of entries are on their way at once, and a key may have
+// 64 KiB.
+const longKey = 1024
+
 // dispatch sends a task to whoever reads it and into the sequence. Memory for a small object is taken here, in order, so
 // that the one the assembler waits for always has its own.
 func (p *planner) dispatch(ctx context.Context, t *task) error {
 	queue := p.pipe.small
+	if n := int64(len(t.entry.Key)); n > longKey {
+		t.long = 2 * n
+		if err := p.budget.small.Acquire(ctx, t.long); err != nil {
+			return err
+		}
+	}
 	switch {
 	case t.action == carry:
 		return send(ctx, p.pipe.seq, t)

@@ -176,7 +176,9 @@ func (e *engine) readAgain(ctx context.Context, t *task) error {
 			return err
 		}
 	}
-	l.end()
+	if err := l.end(); err != nil {
+		return err
+	}
 	*t.entry = *t.old
 	t.entry.Chunks, t.entry.Extents = nil, nil
 	return nil

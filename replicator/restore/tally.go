@@ -37,7 +37,7 @@ func (t *tally) result() Result {
 // part counts as not restored: zeros stand there, and whoever uses it must know.
 func (t *tally) restored(e *format.Entry, shown bool) {
 	t.mu.Lock()
-	t.res.Bytes += e.Size
+	t.res.Bytes = format.AddSizes(t.res.Bytes, e.Size)
 	t.streak = 0
 	if len(e.Unread) == 0 {
 		t.res.Entries++

@@ -149,7 +149,7 @@ func (w *walk) leaf(ctx context.Context, leaf format.PageRef, known bool) error 
 			return w.failed(ctx, leaf.Object, fmt.Sprintf("%d entries from %q on cannot be read", leaf.Entries, leaf.First), err)
 		}
 		w.entries++
-		w.bytes += e.Size
+		w.bytes = format.AddSizes(w.bytes, e.Size)
 		if e.Lost() != "" {
 			w.missing++
 		}

@@ -78,7 +78,7 @@ func (e *Entry) AppendLine(b []byte) ([]byte, error) {
 	b = optTrue(b, "unsettled", e.Unsettled)
 	b = append(b, '}', '\n')
 	if len(b)-start > MaxLine {
-		return b[:start], fmt.Errorf("encode entry %q: line of %d bytes: %w", clip([]byte(e.Key)), len(b)-start, ErrBounds)
+		return b[:start], fmt.Errorf("encode entry %q: %w", clip([]byte(e.Key)), fmt.Errorf("line of %d bytes: %w", len(b)-start, ErrBounds))
 	}
 	return b, nil
 }

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -88,6 +89,15 @@ const timeLayout = "2006-01-02T15:04:05.999999999Z"
 
 // Time is a moment in UTC whose text form is RFC 3339 ending in Z.
 type Time struct{ time.Time }
+
+// AddSizes adds up sizes that are not negative. Sums beyond 2^63-1 are 2^63-1: files of holes can have any size, and anybody
+// can make many.
+func AddSizes(a, b int64) int64 {
+	if b > math.MaxInt64-a {
+		return math.MaxInt64
+	}
+	return a + b
+}
 
 // At gives t as a Time in UTC.
 func At(t time.Time) Time { return Time{t.UTC().Round(0)} }

@@ -182,7 +182,7 @@ func (l *level) aggregate(n int, ref format.PageRef) {
 		}
 	}
 	a.Entries += ref.Entries
-	a.Bytes += ref.Bytes
+	a.Bytes = format.AddSizes(a.Bytes, ref.Bytes)
 	a.Missing += ref.Missing
 	l.lines++
 }

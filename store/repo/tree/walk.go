@@ -107,11 +107,11 @@ func parseInner(page []byte, parent format.PageRef) ([]format.PageRef, error) {
 		if n := len(refs); r.First == "" || n > 0 && r.First < refs[n-1].First {
 			return nil, fmt.Errorf("inner page at %q is not sorted: %w", parent.First, format.ErrMalformed)
 		}
-		// No sum of what one page holds comes near the largest number; one that does is a lie, and would wrap.
-		if r.Entries > math.MaxInt64-entries || r.Bytes > math.MaxInt64-content {
+		// No number of entries comes near the largest number; one that does is a lie, and would wrap.
+		if r.Entries > math.MaxInt64-entries {
 			return nil, fmt.Errorf("inner page at %q: %w", parent.First, format.ErrBounds)
 		}
-		entries, content, missing = entries+r.Entries, content+r.Bytes, missing+r.Missing
+		entries, content, missing = entries+r.Entries, format.AddSizes(content, r.Bytes), missing+r.Missing
 		refs = append(refs, r)
 	}
 	if parent.First != "" && refs[0].First != parent.First || entries != parent.Entries || content != parent.Bytes || missing != parent.Missing {
