@@ -93,6 +93,8 @@ func (e *Entry) checkContent() error {
 		return fmt.Errorf("no sha256: %w", ErrMalformed)
 	case e.Kind == KindImage && (len(e.Chunks) > 0 || e.Size == 0):
 		return fmt.Errorf("an image without extents: %w", ErrMalformed)
+	case e.Kind == KindImage && e.Size > MaxExtents*ImageRange:
+		return fmt.Errorf("an image of %d bytes: %w", e.Size, ErrBounds)
 	case e.Size == 0 && e.SHA256 != sha256.Sum256(nil):
 		return fmt.Errorf("sha256 of an empty entry: %w", ErrMalformed)
 	case len(e.Chunks) > 0 && len(e.Extents) > 0:

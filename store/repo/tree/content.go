@@ -81,7 +81,7 @@ func innerExtents(ctx context.Context, read ReadExtent, x format.Extent) iter.Se
 			if err == nil {
 				inner, err = format.ParseExtent(line)
 			}
-			if err == nil && (inner.Level != 0 || inner.From != at || inner.Size > x.From+x.Size-at) {
+			if err == nil && (inner.Level != 0 || inner.From != at || inner.Size > x.From+x.Size-at || !wholeRange(inner, x)) {
 				err = fmt.Errorf("extent of %d bytes from %d does not fit: %w", inner.Size, inner.From, format.ErrMalformed)
 			}
 			if err != nil {
@@ -97,6 +97,12 @@ func innerExtents(ctx context.Context, read ReadExtent, x format.Extent) iter.Se
 			yield(x, fmt.Errorf("extents from byte %d end at %d instead of %d: %w", x.From, at, x.From+x.Size, format.ErrMalformed))
 		}
 	}
+}
+
+// wholeRange reports whether an extent on a page of level 1 is a whole range of an image, or the last of the page: with
+// smaller ones a page that is referred to many times would stand for more extents than any disk has.
+func wholeRange(inner, x format.Extent) bool {
+	return inner.From%format.ImageRange == 0 && (inner.Size == format.ImageRange || inner.Size < format.ImageRange && inner.From+inner.Size == x.From+x.Size)
 }
 
 // ExtentChunks gives the chunks of one extent of level 0; a hole is one chunk.

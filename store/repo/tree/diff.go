@@ -49,6 +49,10 @@ func Diff(ctx context.Context, load Load, older, newer *format.PageRef) iter.Seq
 			}
 			ref := *d.head(side)
 			d.drop(side)
+			if err := d.order[side].see(ref); err != nil {
+				yield(Leaf{}, err)
+				return
+			}
 			if ref.Level > 0 {
 				if err := d.open(side, ref); err != nil {
 					yield(Leaf{}, err)
@@ -75,6 +79,7 @@ type differ struct {
 	ctx   context.Context
 	load  Load
 	ahead [2][][]format.PageRef
+	order [2]order
 }
 
 func (d *differ) head(s Side) *format.PageRef {

@@ -50,10 +50,15 @@ type walker struct {
 	visit func(format.PageRef)
 	gap   Gap // may be nil
 	yield func(format.PageRef, error) bool
+	order order
 }
 
 // page walks one page and reports whether to go on.
 func (w *walker) page(ref format.PageRef) bool {
+	if err := w.order.see(ref); err != nil {
+		w.yield(format.PageRef{}, err)
+		return false
+	}
 	if ref.Level == 0 {
 		return w.yield(ref, nil)
 	}
