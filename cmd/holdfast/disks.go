@@ -110,8 +110,12 @@ func (r *reading) snapshotOptions(t *target, client *ebsdirect.Client) tosnapsho
 	for _, tag := range at.Tags {
 		o.Tags[tag.Key] = tag.Value
 	}
-	if dir, err := os.UserCacheDir(); err == nil { // else a restore that broke off writes everything again
-		o.Journal = filepath.Join(dir, "holdfast", "restores")
+	// Without a folder for notes, or with one that is somebody else's, a restore that broke off writes everything again.
+	if dir, err := os.UserCacheDir(); err == nil {
+		dir = filepath.Join(dir, "holdfast")
+		if notes := filepath.Join(dir, "restores"); r.me().Folder(dir) == nil && r.me().Folder(notes) == nil {
+			o.Journal = notes
+		}
 	}
 	return o
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/credentials"
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/trusted"
 	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/crypto/seal"
 	"github.com/holdfast-backup/holdfast/replicator/browse"
@@ -125,10 +126,12 @@ func next(name string) string {
 // outcomes lists the kinds in the order in which they count: what stands first in one error decides.
 func outcomes() []outcome {
 	return []outcome{
+		{errSecretShown, exitUsage, "secret"},
 		{errUsage, exitUsage, "usage"},
 		{errSameKey, exitUsage, "same_access_key"},
 		{errTarget, exitUsage, "target"},
 		{config.ErrNone, exitUsage, "config"},
+		{trusted.ErrNotTrusted, exitUsage, "not_trusted"},
 		{errCache, exitUsage, "config"},
 		{keys.ErrFileMode, exitUsage, "key"},
 		{keys.ErrMalformed, exitUsage, "key"},

@@ -128,7 +128,7 @@ func (j *job) hostKeyForInit() (h *keys.HostKey, path string, fresh bool, err er
 	if path, err = j.config.HostKeyPath(j.env); err != nil {
 		return nil, "", false, err
 	}
-	h, err = readHostKeyFile(path)
+	h, err = j.readHostKeyFile(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return h, path, false, err
 	}

@@ -62,7 +62,7 @@ type keyFlags struct {
 }
 
 func (f *keyFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVarP(&f.identities, "identity", "i", nil, "`FILE` with a restore key (repeatable)")
+	cmd.Flags().StringArrayVarP(&f.identities, "identity", "i", nil, "`FILE` with a restore key, - for standard input (repeatable)")
 	addFingerprint(cmd, &f.fingerprint)
 	addYes(cmd, &f.yes)
 	cmd.Flags().BoolVar(&f.fresh, "fresh-start", false, "begin deduplication anew: the next run stores everything again")
@@ -187,7 +187,7 @@ func (j *job) hostKeyBefore(ctx context.Context, identities []string, known repo
 	var none hostKeyInForce
 	var ids []keys.Identity
 	for _, file := range identities {
-		some, err := readIdentities(file)
+		some, err := j.readIdentities(file)
 		if err != nil {
 			return none, err
 		}
@@ -204,7 +204,7 @@ func (j *job) hostKeyBefore(ctx context.Context, identities []string, known repo
 			return none, &marked{errNoRestoreKey, fmt.Errorf("none of the keys given is a restore key of this repository (fingerprint %.16s)", r.Fingerprint)}
 		}
 		for _, file := range []string{path, path + ".next"} {
-			h, err := readHostKeyFile(file)
+			h, err := j.readHostKeyFile(file)
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return none, err
 			}
@@ -263,7 +263,7 @@ func (c *keyChange) begin(rotate, fresh bool, distrust time.Time) error {
 
 // prepare writes the new host key to the disk before any vault hears of it, or takes the one that a broken-off change left.
 func (c *keyChange) prepare(fresh bool) error {
-	left, err := readHostKeyFile(c.next)
+	left, err := c.readHostKeyFile(c.next)
 	switch {
 	case err == nil:
 		c.ui.remark("Going on with %s, which a change that was broken off has left.", c.next)

@@ -115,7 +115,7 @@ func (a *app) recoverHostKey(ctx context.Context, f *readerFlags, out string, ye
 		return err
 	}
 	if r.config != nil {
-		if err := note(r.config, h); err != nil {
+		if err := a.note(r.config, h); err != nil {
 			a.ui.detail("the repository is pinned in the host key's file alone: %v", err)
 		}
 	}

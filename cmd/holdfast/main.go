@@ -37,5 +37,6 @@ type app struct {
 	now   func() time.Time
 
 	configFile string // --config
+	stdinRead  bool   // standard input was read for a key
 	started    bool   // a command's own code has begun: what fails from here on is not bad usage
 }

@@ -29,7 +29,7 @@ func (r *reading) note(d *doubted) bool {
 		return false
 	}
 	slices.Sort(d.names)
-	dir, err := cacheDir(r.config, r.repo.CacheID())
+	dir, err := r.cacheDir(r.config, r.repo.CacheID())
 	if err == nil {
 		err = cache.Doubt(dir, r.vault.name, slices.Compact(d.names))
 	}

@@ -160,7 +160,7 @@ func (a *app) oneVault(f *readerFlags, command string) error {
 
 // holdCache keeps runs of this machine from beginning: a directory has no locks that would keep what they build on.
 func (r *reading) holdCache() (*cache.Cache, error) {
-	dir, err := cacheDir(r.config, r.repo.CacheID())
+	dir, err := r.cacheDir(r.config, r.repo.CacheID())
 	if err != nil {
 		return nil, unusableCache(err)
 	}

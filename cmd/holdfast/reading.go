@@ -55,7 +55,7 @@ func (f *readerFlags) add(cmd *cobra.Command, a *app) {
 }
 
 func (f *readerFlags) addIdentity(cmd *cobra.Command, what string) {
-	cmd.Flags().StringArrayVarP(&f.identities, "identity", "i", nil, what+" (repeatable)")
+	cmd.Flags().StringArrayVarP(&f.identities, "identity", "i", nil, what+", - for standard input (repeatable)")
 }
 
 func (f *readerFlags) addAllowIncomplete(cmd *cobra.Command) {
@@ -89,7 +89,7 @@ func (a *app) openReading(ctx context.Context, f *readerFlags) (*reading, error)
 		return nil, err
 	}
 	for _, path := range f.identities {
-		ids, err := readIdentities(path)
+		ids, err := a.readIdentities(path)
 		if err != nil {
 			return nil, err
 		}
@@ -393,9 +393,9 @@ func (r *reading) have(recipients []string) bool {
 // maxKeyFile bounds a file of identities; the same as for package keys.
 const maxKeyFile = 1 << 20
 
-// readIdentities reads a file of restore keys, or a host key, whose metadata identity opens names.
-func readIdentities(path string) ([]keys.Identity, error) {
-	text, err := keys.ReadSecretFile(path, maxKeyFile)
+// readIdentities reads a file of restore keys, or a host key, whose metadata identity opens names; - is standard input.
+func (a *app) readIdentities(path string) ([]keys.Identity, error) {
+	text, err := a.readSecret(path)
 	if errors.Is(err, keys.ErrEmpty) || errors.Is(err, keys.ErrTooLarge) || errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w; a restore key is the file that `holdfast keygen --out FILE` made, or its line AGE-SECRET-KEY-.. typed from the paper", err)
 	}

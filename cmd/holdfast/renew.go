@@ -170,7 +170,7 @@ func (r *reading) asRepoVault() *repo.Vault {
 // scratch is a folder for what is only needed while the command runs: beside the cache, or where the system has such things.
 func (r *reading) scratch() (*needed.Scratch, error) {
 	if r.config != nil {
-		if dir, err := cacheDir(r.config, r.repo.CacheID()); err == nil {
+		if dir, err := r.cacheDir(r.config, r.repo.CacheID()); err == nil {
 			if s, err := needed.NewScratch(filepath.Dir(dir)); err == nil {
 				return s, nil
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -24,13 +25,19 @@ copy; 130 and 143 stopped by SIGINT and SIGTERM.`
 
 // run parses and runs one command line.
 func (a *app) run(ctx context.Context, args []string) int {
+	a.ui.hide = secretsOf(os.Environ(), args)
 	root := a.rootCommand()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	err := noSecrets(args)
+	if err == nil {
+		err = root.ExecuteContext(ctx)
+	}
 	if err != nil && !a.started {
 		// The flag may stand behind the one that was wrong, and then was not read.
 		a.ui.json = a.ui.json || slices.Contains(args, "--json")
-		err = usage(err)
+		if !errors.Is(err, errSecretShown) {
+			err = usage(err)
+		}
 	}
 	a.ui.endProgress()
 	if werr := a.ui.outErr(); werr != nil {
@@ -139,10 +146,14 @@ func (a *app) loadConfig() (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := a.trustedConfig(path); err != nil {
+		return nil, err
+	}
 	c, err := config.Load(path)
 	if err != nil {
 		return nil, err
 	}
+	a.ui.detail("Configuration: %s", c.Path)
 	for _, w := range c.Warnings {
 		a.ui.warn("%s", w)
 	}

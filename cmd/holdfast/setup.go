@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/credentials"
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/trusted"
 	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/replicator/retain"
 	"github.com/holdfast-backup/holdfast/store"
@@ -111,7 +112,7 @@ func (j *job) distinctKeys(ctx context.Context, source string, get store.Credent
 
 // openCache opens the local cache of a repository. A folder that cannot be written is a fault of the configuration.
 func (j *job) openCache(id format.Hash) (*cache.Cache, error) {
-	dir, err := cacheDir(j.config, id)
+	dir, err := j.cacheDir(j.config, id)
 	if err != nil {
 		return nil, unusableCache(err)
 	}
@@ -119,7 +120,7 @@ func (j *job) openCache(id format.Hash) (*cache.Cache, error) {
 		return nil, unusableCache(err)
 	}
 	c, err := cache.Open(dir, cache.Options{Memory: j.config.Limits.Memory / 12})
-	for _, kind := range []error{fs.ErrPermission, syscall.EROFS, syscall.ENOTDIR} {
+	for _, kind := range []error{fs.ErrPermission, syscall.EROFS, syscall.ENOTDIR, cache.ErrLink} {
 		if errors.Is(err, kind) {
 			return nil, unusableCache(err)
 		}
@@ -128,6 +129,9 @@ func (j *job) openCache(id format.Hash) (*cache.Cache, error) {
 }
 
 func unusableCache(err error) error {
+	if errors.Is(err, trusted.ErrNotTrusted) {
+		return err
+	}
 	kind := errCache
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		kind = store.ErrNoSpace
@@ -135,19 +139,36 @@ func unusableCache(err error) error {
 	return &marked{kind, fmt.Errorf("the cache folder cannot be used: %w; set `cache:` to a folder this user can write (what is in it is safe to delete)", err)}
 }
 
-// cacheDir is the folder of a repository's cache.
-func cacheDir(c *config.Config, id format.Hash) (string, error) {
-	base, err := cacheBase(c)
-	return filepath.Join(base, id.String()[:16], "index"), err
+// cacheDir is the folder of a repository's cache. What lies there is believed: locks that were read back, points that were
+// made. So it must be nobody else's, and no link on the way from the configured folder leads elsewhere.
+func (a *app) cacheDir(c *config.Config, id format.Hash) (string, error) {
+	base, err := a.cacheBase(c)
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(base, id.String()[:16], "index")
+	for _, d := range []string{filepath.Dir(dir), dir} {
+		if err := a.me().Folder(d); err != nil {
+			return "", fmt.Errorf("cache: %w", err)
+		}
+	}
+	return dir, nil
 }
 
 // cacheBase is the folder of all caches.
-func cacheBase(c *config.Config) (string, error) {
-	if c.Cache != "" {
-		return c.Cache, nil
+func (a *app) cacheBase(c *config.Config) (string, error) {
+	base := c.Cache
+	if base == "" {
+		dir, err := os.UserCacheDir()
+		if err != nil {
+			return "", err
+		}
+		base = filepath.Join(dir, "holdfast")
 	}
-	dir, err := os.UserCacheDir()
-	return filepath.Join(dir, "holdfast"), err
+	if err := a.me().Folder(base); err != nil {
+		return "", fmt.Errorf("cache: %w", err)
+	}
+	return base, nil
 }
 
 // hostKey reads the host key named in the configuration.
@@ -158,7 +179,7 @@ func (a *app) readHostKey(c *config.Config) (*keys.HostKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := readHostKeyFile(path)
+	h, err := a.readHostKeyFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, &marked{repo.ErrNeedKey, fmt.Errorf("there is no host key at %s: `holdfast init` makes one for a new repository, `holdfast key recover --identity FILE` gets a lost one back", path)}
 	}
@@ -166,7 +187,10 @@ func (a *app) readHostKey(c *config.Config) (*keys.HostKey, error) {
 }
 
 // readHostKeyFile says of a host key that cannot be used how to get it back.
-func readHostKeyFile(path string) (*keys.HostKey, error) {
+func (a *app) readHostKeyFile(path string) (*keys.HostKey, error) {
+	if err := a.me().File(path); err != nil {
+		return nil, fmt.Errorf("host key: %w; who could have replaced it signs points and opens names in your place", err)
+	}
 	h, err := keys.ReadHostKeyFile(path)
 	for _, kind := range []error{keys.ErrMalformed, keys.ErrEmpty, keys.ErrTooLarge} {
 		if errors.Is(err, kind) {

@@ -37,9 +37,12 @@ func (a *app) knownRepository(c *config.Config, pin string) (repo.Known, error) 
 	var hosts []*keys.HostKey
 	if path, err := c.HostKeyPath(a.env); err == nil {
 		for _, file := range []string{path, path + ".next"} {
-			// One that cannot be read knows nothing; whoever needs the key itself says why.
+			// One that cannot be read, or could be somebody else's, knows nothing; whoever needs the key itself says why.
+			if a.me().File(file) != nil {
+				continue
+			}
 			if h, err := keys.ReadHostKeyFile(file); err == nil {
-				hosts = append(hosts, h, noted(c, h))
+				hosts = append(hosts, h, a.noted(c, h))
 			}
 		}
 	}
@@ -48,15 +51,15 @@ func (a *app) knownRepository(c *config.Config, pin string) (repo.Known, error) 
 
 // pinFile is where the cache folder keeps what is known of a host key's repository: for a host key in a file that cannot be
 // written, such as a systemd credential.
-func pinFile(c *config.Config, h *keys.HostKey) (string, error) {
-	base, err := cacheBase(c)
+func (a *app) pinFile(c *config.Config, h *keys.HostKey) (string, error) {
+	base, err := a.cacheBase(c)
 	sum := sha256.Sum256(h.Public())
 	return filepath.Join(base, "known", hex.EncodeToString(sum[:8])), err
 }
 
 // noted reads what the cache folder knows, as the pin of an empty host key; nil where it knows nothing.
-func noted(c *config.Config, h *keys.HostKey) *keys.HostKey {
-	path, err := pinFile(c, h)
+func (a *app) noted(c *config.Config, h *keys.HostKey) *keys.HostKey {
+	path, err := a.pinFile(c, h)
 	if err != nil {
 		return nil
 	}
@@ -85,7 +88,7 @@ func noted(c *config.Config, h *keys.HostKey) *keys.HostKey {
 // neither can be written.
 func (a *app) keepPin(c *config.Config, path string, h *keys.HostKey) error {
 	err := keys.PinHostKeyFile(path, h.Repository, h.Descriptors...)
-	cerr := note(c, h)
+	cerr := a.note(c, h)
 	if err != nil && cerr == nil {
 		a.ui.detail("the repository is pinned in the cache folder alone: %v", err)
 		return nil
@@ -96,13 +99,13 @@ func (a *app) keepPin(c *config.Config, path string, h *keys.HostKey) error {
 	return nil
 }
 
-func note(c *config.Config, h *keys.HostKey) error {
-	path, err := pinFile(c, h)
+func (a *app) note(c *config.Config, h *keys.HostKey) error {
+	path, err := a.pinFile(c, h)
 	if err != nil {
 		return err
 	}
 	all := keys.HostKey{}
-	if before := noted(c, h); before != nil && before.Repository == h.Repository {
+	if before := a.noted(c, h); before != nil && before.Repository == h.Repository {
 		all.Pin(h.Repository, before.Descriptors...)
 	}
 	all.Pin(h.Repository, h.Descriptors...)

@@ -32,6 +32,8 @@ type ui struct {
 	terminal bool // standard error is one
 	sticky   *stickyWriter
 
+	hide []string // what must not stand in anything that is said, whoever said it
+
 	mu     sync.Mutex
 	bar    *bar // what is being drawn, if anything
 	silent bool // no remarks; until settle is called there may be some
@@ -164,7 +166,7 @@ func (u *ui) line(s string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.wipe()
-	_, _ = io.WriteString(u.err, printable(s)+"\n")
+	_, _ = io.WriteString(u.err, printable(hidden(s, u.hide))+"\n")
 }
 
 // outErr is what went wrong writing results. A full disk behind a pipe must not look like success.

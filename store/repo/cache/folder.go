@@ -21,12 +21,23 @@ const (
 	versionFile = "version"
 	version     = "holdfast cache 1\n"
 	badSuffix   = ".bad-"
+	newSuffix   = ".new"
+	lockFile    = "LOCK" // what pebble.LockDirectory makes
 )
+
+// ErrLink: the folder or something in it is a link. Nothing here makes one, and what is written would go elsewhere.
+var ErrLink = errors.New("a cache follows no links: name the folder itself, or remove the link")
 
 // prepare makes the folder, readable by its owner only, and gives the one path by which it is locked.
 func prepare(dir string) (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
+	}
+	for _, name := range []string{"", dbDir, versionFile, versionFile + newSuffix, lockFile} {
+		path := filepath.Join(dir, name)
+		if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+			return "", fmt.Errorf("%w: %s", ErrLink, path)
+		}
 	}
 	dir, err := filepath.EvalSymlinks(dir)
 	if err != nil {
@@ -69,10 +80,10 @@ func versionFits(dir string) bool {
 
 func writeVersion(dir string) error {
 	path := filepath.Join(dir, versionFile)
-	if err := os.WriteFile(path+".new", []byte(version), 0o600); err != nil {
+	if err := os.WriteFile(path+newSuffix, []byte(version), 0o600); err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	return os.Rename(path+newSuffix, path)
 }
 
 // setAside moves the database out of the way, beside the folder, where one of them at most is kept for whoever wants to
