@@ -22,6 +22,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store/retry"
 	"github.com/holdfast-backup/holdfast/store/s3store"
 	"github.com/holdfast-backup/holdfast/store/s3store/attacker"
+	"github.com/holdfast-backup/holdfast/store/s3url"
 )
 
 // This file is the one list of drivers. A new vendor is a case in driver or openSource.
@@ -105,6 +106,17 @@ func (b *backends) driver(v *vault, ref credentials.Ref) (driver, error) {
 		return s, nil
 	}
 	return nil, fmt.Errorf("no driver for %q", v.url.Kind)
+}
+
+// hasObject reports whether a bucket, asked with these credentials, has an object of that name under the place's prefix.
+func hasObject(ctx context.Context, at s3url.Location, get store.CredentialsFunc, name string) bool {
+	s, err := s3store.New(s3store.Options{Location: at, Credentials: get, Connections: 1, UserAgent: userAgent()})
+	if err != nil {
+		return false
+	}
+	defer func() { _ = s.Close() }() // only read from
+	_, _, err = s.Stat(ctx, store.Ref{Name: name})
+	return err == nil
 }
 
 // openRemover gives the one thing that can delete. Only prune asks for it.

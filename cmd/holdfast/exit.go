@@ -130,6 +130,7 @@ func outcomes() []outcome {
 		{errUsage, exitUsage, "usage"},
 		{errSameKey, exitUsage, "same_access_key"},
 		{errTarget, exitUsage, "target"},
+		{errSamePlace, exitUsage, "same_place"},
 		{config.ErrNone, exitUsage, "config"},
 		{trusted.ErrNotTrusted, exitUsage, "not_trusted"},
 		{errCache, exitUsage, "config"},

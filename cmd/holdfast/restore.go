@@ -144,7 +144,7 @@ func (a *app) restore(ctx context.Context, f *readerFlags, rf *restoreFlags, spe
 		return err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
-	if err := rf.to.apart(r); err != nil {
+	if err := rf.to.apart(ctx, r); err != nil {
 		return err
 	}
 	reader, err := r.content()

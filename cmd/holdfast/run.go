@@ -163,6 +163,12 @@ func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags) (_ *ba
 		j.remember(session.Vaults())
 		err = errors.Join(err, session.Close())
 	}()
+	if err := j.apart(ctx, s, get, session.Repository()); err != nil {
+		return nil, err
+	}
+	if err := j.twins(ctx, session.Repository()); err != nil {
+		return nil, err
+	}
 	j.tellSession(s.Name, session)
 	progress := &backup.Progress{}
 	stop := j.watch(ctx, s.Name, true, func() (int64, int64) { return progress.BytesRead.Load(), progress.Pending.Load() })

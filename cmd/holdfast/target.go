@@ -79,24 +79,31 @@ func (t *target) parse() error {
 }
 
 // apart refuses a target that is, holds or lies in the vault or a source.
-func (t *target) apart(r *reading) error {
+func (t *target) apart(ctx context.Context, r *reading) error {
 	if t.stream() {
 		return nil
 	}
 	to := resolved(t.at)
-	if to.Overlaps(resolved(r.vault.url)) {
+	var get store.CredentialsFunc
+	if t.at.Kind == location.S3 && !t.ref.IsZero() {
+		var err error
+		if get, err = credentials.Resolve(t.ref, ".", r.env); err != nil {
+			return err
+		}
+	}
+	if to.Overlaps(resolved(r.vault.url)) || foldersOverlap(to, r.vault.url) || holdsVault(ctx, t.at, r.vault.url, get, r.repo.Chain[0].Name) {
 		return &marked{errTarget, fmt.Errorf("--to %s overlaps the vault %s: a restore never writes to a vault; name another place", safe(t.text), r.vault.url)}
 	}
 	if r.config == nil {
 		return nil
 	}
 	for _, v := range r.config.Vaults {
-		if to.Overlaps(resolved(v.URL)) {
+		if to.Overlaps(resolved(v.URL)) || foldersOverlap(to, v.URL) || holdsVault(ctx, t.at, v.URL, get, r.repo.Chain[0].Name) {
 			return &marked{errTarget, fmt.Errorf("--to %s overlaps the vault %s of the configuration: a restore never writes to a vault; name another place", safe(t.text), v.Name)}
 		}
 	}
 	for _, s := range r.config.Sources {
-		if !t.inPlace && to.Overlaps(resolved(s.URL)) {
+		if !t.inPlace && (to.Overlaps(resolved(s.URL)) || foldersOverlap(to, s.URL)) {
 			return &marked{errTarget, fmt.Errorf("--to %s overlaps the source %s: restore beside it and compare first, or say --in-place if the source itself is to be filled again",
 				safe(t.text), s.Name)}
 		}

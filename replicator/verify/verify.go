@@ -208,6 +208,9 @@ func (r *run) all(ctx context.Context) error {
 	if err := r.placements(ctx); err != nil {
 		return err
 	}
+	if err := r.reports(ctx); err != nil {
+		return err
+	}
 	if err := r.readSpare(ctx); err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ func (l Location) Same(o Location) bool {
 	a.PathStyle, b.PathStyle = false, false
 	a.Region, b.Region = "", ""
 	a.Prefix, b.Prefix = strings.Trim(a.Prefix, "/"), strings.Trim(b.Prefix, "/")
-	a.Endpoint, b.Endpoint = strings.ToLower(a.Endpoint), strings.ToLower(b.Endpoint)
+	a.Endpoint, b.Endpoint = host(a.Endpoint), host(b.Endpoint)
 	return l.Kind == o.Kind && l.Path == o.Path && a == b
 }
 
@@ -80,11 +80,30 @@ func (l Location) Overlaps(o Location) bool {
 	if l.Kind == File {
 		return within(l.Path, o.Path) || within(o.Path, l.Path)
 	}
-	if l.S3.Bucket != o.S3.Bucket || !strings.EqualFold(l.S3.Endpoint, o.S3.Endpoint) {
+	if l.S3.Bucket != o.S3.Bucket || host(l.S3.Endpoint) != host(o.S3.Endpoint) {
 		return false
 	}
+	return l.PrefixesOverlap(o)
+}
+
+// PrefixesOverlap reports whether two places would overlap if they were in one bucket.
+func (l Location) PrefixesOverlap(o Location) bool {
 	a, b := strings.Trim(l.S3.Prefix, "/"), strings.Trim(o.S3.Prefix, "/")
 	return within(a, b) || within(b, a)
+}
+
+// host is an endpoint in one spelling: hosts in lower case without a dot at their end, no port that goes without saying. Which
+// hosts are one machine is not to be seen from their names.
+func host(endpoint string) string {
+	u, err := url.Parse(strings.ToLower(endpoint))
+	if err != nil {
+		return strings.ToLower(endpoint)
+	}
+	name, port := strings.TrimSuffix(u.Hostname(), "."), u.Port()
+	if port == "" || u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
+		return u.Scheme + "://" + name
+	}
+	return u.Scheme + "://" + name + ":" + port
 }
 
 func within(path, of string) bool {

@@ -1,0 +1,84 @@
+package verify
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// reportsPrefix is where evidence lies, such as the reports of drills. Their names hold no hash: what was there first is
+// the report, as a lock keeps it, and whatever lies on top of it with other bytes is somebody's who would have it say
+// something else.
+const reportsPrefix = "reports/"
+
+// maxReport bounds what is read of one; larger ones are compared by their sizes.
+const maxReport = 16 << 20
+
+// reports looks for reports that were overwritten or hidden. New ones are let be: anybody may add evidence.
+func (r *run) reports(ctx context.Context) error {
+	at := &listing{ctx: ctx, in: r.o.In, passed: func(name string, g group) error { return r.report(ctx, name, g) }}
+	defer at.close()
+	return at.drain(reportsPrefix)
+}
+
+func (r *run) report(ctx context.Context, name string, g group) error {
+	if g.markers == 0 && g.versions < 2 {
+		return nil
+	}
+	if g.versions == 0 {
+		r.find(repo.Tampered, name, format.Hash{}, "%d delete markers, and no report below them", g.markers)
+		return nil
+	}
+	first := g.kept[len(g.kept)-1]
+	other := g.versions - len(g.kept) // more than anybody repeats
+	want, err := r.reportSum(ctx, first)
+	if err != nil {
+		return r.passOver(ctx, err)
+	}
+	for _, info := range g.kept[:len(g.kept)-1] {
+		if info.Size != first.Size {
+			other++
+			continue
+		}
+		got, err := r.reportSum(ctx, info)
+		if err != nil {
+			if err := r.passOver(ctx, err); err != nil {
+				return err
+			}
+		}
+		if err != nil || got != want {
+			other++
+		}
+	}
+	if other == 0 && g.markers == 0 {
+		return nil // the same put several times: a repeated request
+	}
+	detail := fmt.Sprintf("%d versions with other bytes and %d delete markers lie on a report", other, g.markers)
+	if first.Version != "" {
+		detail += "; what was stored first is version " + first.Version
+	}
+	r.find(repo.Tampered, name, format.Hash{}, "%s", detail)
+	return nil
+}
+
+// reportSum hashes one version of a report.
+func (r *run) reportSum(ctx context.Context, info store.Info) (format.Hash, error) {
+	body, err := r.o.In.Open(ctx, info.Ref, 0, -1)
+	if err != nil {
+		return format.Hash{}, err
+	}
+	defer body.Close()
+	h := sha256.New()
+	n, err := io.Copy(h, io.LimitReader(body, min(info.Size, maxReport)))
+	r.o.Progress.Bytes.Add(n)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil // shorter than listed, and so other bytes
+	}
+	return format.Hash(h.Sum(nil)), err
+}
