@@ -160,6 +160,9 @@ func defacings() []defacing {
 			}
 			return nil
 		}},
+		{name: "two files joined that have names elsewhere", do: func(p func(string) string) error {
+			return swap(p("two/o2"), func(to string) error { return os.Link(p("two/o1"), to) })
+		}},
 		{name: "a file is gone", do: func(p func(string) string) error { return os.Remove(p("d/file")) }},
 		{name: "a folder is gone", do: func(p func(string) string) error { return os.RemoveAll(p("two")) }},
 		{name: "a mode that forbids all", key: "d/", do: func(p func(string) string) error { return os.Chmod(p("d"), 0) }},
@@ -183,10 +186,12 @@ func original(t *testing.T, root string, attrs bool) {
 	p := func(name string) string { return filepath.Join(root, name) }
 	must(t, os.MkdirAll(p("d"), 0o750), os.Mkdir(p("shared"), 0o755), os.Mkdir(p("two"), 0o755))
 	for name, body := range map[string]string{
-		"d/file": "file", "d/empty": "", "d/attr": "attr", "d/listed": "listed", "d/twin1": "twin", "d/twin2": "twin", "two/a": "two", "two/c": "two",
+		"d/file": "file", "d/empty": "", "two/o1": "elsewhere", "two/o2": "elsewhere", "d/attr": "attr", "d/listed": "listed", "d/twin1": "twin", "d/twin2": "twin", "two/a": "two", "two/c": "two",
 	} {
 		must(t, os.WriteFile(p(name), []byte(body), 0o600), os.Chmod(p(name), 0o640))
 	}
+	elsewhere := t.TempDir() // on the same file system, and not in the point
+	must(t, os.Link(p("two/o1"), filepath.Join(elsewhere, "1")), os.Link(p("two/o2"), filepath.Join(elsewhere, "2")))
 	must(t, os.Link(p("two/a"), p("two/b")), os.Link(p("two/c"), p("two/d")), os.Symlink("d/file", p("link")), unix.Mkfifo(p("pipe"), 0o600))
 	if attrs {
 		must(t,
@@ -194,7 +199,7 @@ func original(t *testing.T, root string, attrs bool) {
 			unix.Setxattr(p("d/listed"), acl.Access, acl.Named(0o640, 12, 6), 0), unix.Setxattr(p("shared"), acl.Default, acl.Named(0o750, 12, 7), 0))
 	}
 	old := time.Date(2001, 2, 3, 4, 5, 6, 789012345, time.UTC)
-	for _, name := range []string{"d/file", "d/empty", "d/attr", "d/listed", "d/twin1", "d/twin2", "two/a", "two/c", "d", "shared", "two", "."} {
+	for _, name := range []string{"d/file", "d/empty", "d/attr", "d/listed", "d/twin1", "d/twin2", "two/a", "two/c", "two/o1", "two/o2", "d", "shared", "two", "."} {
 		must(t, os.Chtimes(p(name), old, old))
 	}
 }
@@ -207,6 +212,9 @@ func TestADefacedFolderIsNamedAndPutRight(t *testing.T) {
 	r, c := point(t, from)
 	want := exact(t, from)
 	delete(want, ".") // the target is no content
+	for _, name := range []string{"two/o1", "two/o2"} {
+		want[name] = strings.Replace(want[name], " names 2", " names 1", 1) // the other is not in the point
+	}
 	for _, d := range defacings() {
 		if d.rooted && os.Geteuid() != isRoot || d.attrs && !attrs {
 			continue
