@@ -85,7 +85,7 @@ func (r receiver) Restore(ctx context.Context, e *format.Entry, c restore.Conten
 		p.discard()
 		return err
 	}
-	if perr := r.t.place(dir, p.temp, r.name, known(e)); perr != nil {
+	if perr := r.t.place(dir, p.temp, r.name, ofDirectory(e)); perr != nil {
 		p.discard()
 		return perr
 	}

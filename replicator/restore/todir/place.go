@@ -56,5 +56,5 @@ func (t *Target) asideSuffix() string {
 	return ".aside-" + strings.Trim(strings.TrimPrefix(t.temp, tempPrefix), "-")
 }
 
-// known reports whether the point says what kind of thing everything is: it is of a directory.
-func known(e *format.Entry) bool { return e.File != nil }
+// ofDirectory reports whether the point says what kind of thing everything is: it is of a directory.
+func ofDirectory(e *format.Entry) bool { return e.File != nil }

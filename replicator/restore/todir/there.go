@@ -40,7 +40,7 @@ func (t *Target) find(n *node, name string, e *format.Entry) (f found, err error
 	}
 	f.there, f.at = true, idOf(&f.st)
 	switch {
-	case kindOf(&f.st) == unix.S_IFDIR && !known(e):
+	case kindOf(&f.st) == unix.S_IFDIR && !ofDirectory(e):
 		return f, refuse("a folder is at the target where %q must be", name)
 	case t.job.Overwrite == restore.Never && t.torn(dir, name, &f.st, e):
 		f.there = false
