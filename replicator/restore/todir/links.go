@@ -35,6 +35,7 @@ type linked struct {
 	left   uint64 // names that have not come
 	at     fileID // the file that was at the target under the first name; zero: none that stays
 	unread bool   // it was left as it is, and nobody looked into it
+	used   bool   // another name is to be linked to it
 }
 
 type link struct{ key, first string }
@@ -62,7 +63,7 @@ func several(e *format.Entry) bool {
 	return e.Kind == format.KindFile && e.File.Links > 1 && e.File.Inode != 0
 }
 
-// add makes e the first name of its file; there is what the target has under it, if that may stay. joined: that belongs to
+// addLinked makes e the first name of its file; there is what the target has under it, if that may stay. joined: that belongs to
 // another file of the point, so it may not.
 func (t *Target) addLinked(e *format.Entry, there *found, unread bool) (joined bool) {
 	l := &t.links
@@ -133,8 +134,19 @@ func (l *links) restored(e *format.Entry) {
 }
 
 // later remembers a link that is to be made.
-func (l *links) later(key, first string) {
-	l.todo = append(l.todo, link{key, first})
+func (l *links) later(key string, first *linked) {
+	first.used = true
+	l.todo = append(l.todo, link{key, first.key})
+}
+
+// decided forgets a file of which all names came and none is to be linked to it: a tree may have any number of those.
+func (l *links) decided(f *linked) {
+	if f == nil || f.left > 0 || f.used {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.right, f.key)
 }
 
 // makeLinks makes the links that were put off until their files are there.

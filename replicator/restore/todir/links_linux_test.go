@@ -189,6 +189,20 @@ func TestWhatOnlyLooksRightIsNotLinkedTo(t *testing.T) {
 	}
 }
 
+// Of files all of whose names are there already nothing is remembered: a tree may have any number of them.
+func TestWhatIsThereIsForgotten(t *testing.T) {
+	f := newFamily(t, "a", "b", "c")
+	root := filepath.Join(t.TempDir(), "to")
+	f.restore(t, root, restore.Never, nil, nil)
+	target, err := New(Options{Root: root})
+	must(t, err)
+	res, err := restore.Run(t.Context(), restore.Options{Reader: f.r.Reader(nil), Commit: f.c, Target: target})
+	must(t, err)
+	if l := &target.links; len(l.right)+len(l.first)+len(l.todo) > 0 || res.Skipped != 3 {
+		t.Errorf("%d, %d, %d; %+v", len(l.right), len(l.first), len(l.todo), res)
+	}
+}
+
 // What a file system does not keep is noted once, not compared, and nobody gets more for it.
 func TestWhatAFileSystemDoesNotKeep(t *testing.T) {
 	r := restoretest.New(t)
@@ -338,4 +352,30 @@ func TestAFolderThatWasReplacedIsNotOpenedAgain(t *testing.T) {
 		}
 		must(t, target.Close())
 	}
+}
+
+// A link that takes the place of a fifo, or of a link, while it is made does not lead its mode, owner or time elsewhere.
+func TestALinkInThePlaceOfASpecialFile(t *testing.T) {
+	root, victim := t.TempDir(), filepath.Join(t.TempDir(), "victim")
+	must(t, os.WriteFile(victim, nil, 0o600))
+	var before, after unix.Stat_t
+	must(t, unix.Lstat(victim, &before))
+	target, err := New(Options{Root: root, Specials: true})
+	must(t, err)
+	must(t, target.Begin(t.Context(), restore.Job{Commit: &format.Commit{}}))
+	for _, e := range []*format.Entry{
+		{Kind: format.KindSpecial, Key: "fifo", Modified: format.At(time.Unix(1e9, 0)), File: &format.File{Type: "fifo", Mode: 0o777, UID: 12, GID: 12}},
+		{Kind: format.KindSpecial, Key: "socket", Modified: format.At(time.Unix(1e9, 0)), File: &format.File{Type: "socket", Mode: 0o4777, UID: 12, GID: 12}},
+	} {
+		p := piece{receiver: receiver{target, target.root, e.Key}, dir: target.root.fd, temp: target.tempName()}
+		must(t, os.Symlink(victim, filepath.Join(root, p.temp)))
+		if err := p.dressOdd(e); err == nil || kept(err) {
+			t.Errorf("%s: %v", e.Key, err)
+		}
+		must(t, unix.Lstat(victim, &after))
+		if after != before {
+			t.Errorf("%s: the victim was %+v\nand is %+v", e.Key, before, after)
+		}
+	}
+	must(t, target.Close())
 }

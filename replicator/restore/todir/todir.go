@@ -206,7 +206,9 @@ func (t *Target) Accept(_ context.Context, versions []*format.Entry) (restore.Re
 // leaveIt says of what is there and stays whether it looks like the entry.
 func (t *Target) leaveIt(n *node, name string, f *found, e *format.Entry) (restore.Receiver, restore.Verdict, error) {
 	what := t.seen(n, name, f, e)
-	if t.links.of(e) == nil && len(what) == 0 && !n.manner.lacks.links {
+	first := t.links.of(e)
+	defer t.links.decided(first)
+	if first == nil && len(what) == 0 && !n.manner.lacks.links {
 		t.addLinked(e, f, true)
 	}
 	if len(what) > 0 {
@@ -219,7 +221,9 @@ func (t *Target) leaveIt(n *node, name string, f *found, e *format.Entry) (resto
 func (t *Target) decide(n *node, name string, f *found, e *format.Entry) (restore.Receiver, restore.Verdict, error) {
 	changed := f.there && t.job.Overwrite == restore.Changed
 	joined := false
-	switch first := t.links.of(e); {
+	first := t.links.of(e)
+	defer t.links.decided(first)
+	switch {
 	case n.manner.lacks.links && several(e):
 		t.notes.add(noLinks)
 	case first == nil:
@@ -229,7 +233,7 @@ func (t *Target) decide(n *node, name string, f *found, e *format.Entry) (restor
 		}
 		joined = t.addLinked(e, there, false)
 	case t.linkable(first, e):
-		t.links.later(e.Key, first.key)
+		t.links.later(e.Key, first)
 		if changed && f.at == first.at {
 			return nil, restore.Skip, nil // and if that file is replaced, it is linked to the new one
 		}
