@@ -74,6 +74,9 @@ func (s *Store) fail(ctx context.Context, op string, ref store.Ref, err error) e
 		// It says so itself. Asking again would bring the same.
 	case errors.As(err, &resp):
 		e.Code, e.Kind = resp.Code, kindOf(op, resp)
+		if e.Kind == store.ErrCredentials && s.renewed(ctx) {
+			e.Kind = store.ErrTransient
+		}
 	case errors.As(err, &wire):
 		if !wire.permanent() {
 			e.Kind = store.ErrTransient

@@ -7,8 +7,6 @@
 package s3store
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -44,6 +42,7 @@ type Store struct {
 	url       string
 	client    *minio.Core
 	opts      minio.Options // what client was made with, for clients of single calls
+	keys      *provider
 	agent     string
 	transport http.RoundTripper
 	limited   http.RoundTripper // transport, within bounds
@@ -87,8 +86,9 @@ func New(o Options) (*Store, error) {
 	if s.agent == "" {
 		s.agent = "holdfast/1"
 	}
+	s.keys = &provider{get: o.Credentials}
 	s.opts = minio.Options{
-		Creds:        credentials.New(&provider{get: o.Credentials}),
+		Creds:        credentials.New(s.keys),
 		Secure:       o.Location.Secure(),
 		Region:       o.Location.Region,
 		BucketLookup: lookup(o.Location),
@@ -156,44 +156,4 @@ func (s *Store) key(name string) (string, error) {
 		return "", err
 	}
 	return s.prefix + name, nil
-}
-
-// provider hands store.Credentials to minio-go, which asks again shortly before they expire.
-type provider struct {
-	get     store.CredentialsFunc
-	expires time.Time // minio-go calls both methods under one lock
-}
-
-// errResolve marks a failure to get credentials at all, as opposed to credentials that a server refuses.
-var errResolve = errors.New("resolve credentials")
-
-// RetrieveWithCredContext implements credentials.Provider.
-func (p *provider) RetrieveWithCredContext(cc *credentials.CredContext) (credentials.Value, error) {
-	ctx := context.Background()
-	if cc != nil && cc.Context != nil {
-		ctx = cc.Context
-	}
-	c, err := p.get(ctx)
-	if err != nil {
-		return credentials.Value{}, fmt.Errorf("%w: %w", errResolve, err)
-	}
-	if c.AccessKeyID == "" || c.SecretAccessKey == "" {
-		return credentials.Value{}, fmt.Errorf("%w: empty access key or secret", errResolve) // never go on unsigned
-	}
-	p.expires = c.Expires
-	return credentials.Value{
-		AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken,
-		Expiration: c.Expires, SignerType: credentials.SignatureV4,
-	}, nil
-}
-
-// Retrieve implements credentials.Provider.
-func (p *provider) Retrieve() (credentials.Value, error) { return p.RetrieveWithCredContext(nil) }
-
-// refreshBefore is how long before their end credentials are asked for again.
-const refreshBefore = 2 * time.Minute
-
-// IsExpired implements credentials.Provider.
-func (p *provider) IsExpired() bool {
-	return !p.expires.IsZero() && time.Now().After(p.expires.Add(-refreshBefore))
 }
