@@ -112,7 +112,12 @@ choose() {
 		[ "$(sum "$f")" = "$id" ] || continue # not the commit object its name speaks of
 		case $point in
 		newest | *@latest)
-			[ "$(jq -r .status "$f")" = complete ] || continue
+			if [ "$(head -n 1 "$f" | jq -r '.format + (.requires // [] | join(" "))')" != 1-draft ]; then
+				printf 'restore-by-hand: point %s needs a newer reader: an older one is taken\n' "$id" >&2
+				continue
+			fi
+			[ "$(head -n 1 "$f" | jq -r .status)" = complete ] || continue
+			[ "$(sed -n 2p "$f" | jq -r '.marks // [] | index("empty")')" = null ] || continue
 			commit=$f
 			chosen=$id
 			break
@@ -124,8 +129,8 @@ choose() {
 	done <"$tmp/sorted"
 	[ -n "$commit" ] || die "no point $point"
 	[ "$matches" -le 1 ] || die "$point is the beginning of $matches points: give more of it"
-	[ "$(jq -r '.format + " " + .kind' "$commit")" = "1-draft point" ] || die "$commit has a format this script does not know"
-	printf 'restore-by-hand: point %s of %s\n' "$chosen" "$(jq -r '.source + ", taken " + .taken_at + ", " + .status' "$commit")" >&2
+	[ "$(head -n 1 "$commit" | jq -r '.format + " " + .kind + (.requires // [] | join(" "))')" = "1-draft point" ] || die "$commit has a format this script does not know"
+	printf 'restore-by-hand: point %s of %s\n' "$chosen" "$(head -n 2 "$commit" | jq -rs '.[0].source + ", taken " + .[1].taken_at + ", " + .[0].status')" >&2
 }
 
 # open_object puts the payload of a stored object into $tmp/payload, once for uses in a row.
@@ -167,7 +172,7 @@ page() {
 
 # walk goes through the manifest from its root and hands each leaf that can hold the key to leaf.
 walk() {
-	jq -c .manifest "$commit" >"$tmp/todo"
+	sed -n 2p "$commit" | jq -c .manifest >"$tmp/todo"
 	while [ -s "$tmp/todo" ]; do
 		head -n 1 "$tmp/todo" >"$tmp/ref"
 		tail -n +2 "$tmp/todo" >"$tmp/rest"

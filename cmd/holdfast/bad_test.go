@@ -58,6 +58,7 @@ func badCommands() map[string]scriptCommand {
 		"transcript": showTranscript,
 		"damage":     damage,
 		"collide":    collide,
+		"later":      later,
 		"tinydisk":   tinyDisk,
 		"weakly":     weakly,
 		"restored":   restored,
@@ -239,6 +240,7 @@ var changing = []struct {
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "HOST"},
 	{regexp.MustCompile(`age1[0-9a-z]{50,}`), "RECIPIENT"},
 	{regexp.MustCompile(`age1[0-9a-z]{10,}\.\.`), "age1.."},
+	{regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{128}\b`), "HINT-SIGNATURE"},
 	{regexp.MustCompile(`\b[0-9a-f]{128}\b`), "SIGNATURE"},
 	{regexp.MustCompile(`\b[0-9a-f]{64}\b`), "HASH"},
 	{regexp.MustCompile(`\b(packs|meta|needs)/[0-9a-f]{2}\b`), "$1/HH"},
@@ -427,7 +429,7 @@ func objectOf(ts *testscript.TestScript, kind string) string {
 		}
 		ts.Fatalf("no index segment")
 	case "placements":
-		return glob("placements/*")[0]
+		return glob("placements/*/*")[0]
 	case "descriptor":
 		return glob("descriptors/*")[0]
 	case "hostkey":
@@ -496,6 +498,39 @@ func collide(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		seen[four] = n
 	}
+}
+
+// later version|feature adds a point that a pretended later version of the program wrote on this machine: the newest one's
+// head, a second after it, with a body of a shape of its own.
+func later(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: later version|feature")
+	}
+	h, err := keys.ReadHostKeyFile(ts.MkAbs("host.key"))
+	ts.Check(err)
+	b, err := os.ReadFile(objectOf(ts, "commit"))
+	ts.Check(err)
+	c, err := format.DecodeCommit(b)
+	if c == nil {
+		ts.Check(err)
+	}
+	was := c.SignedAt.UTC().Format("2006-01-02T15:04:05Z")
+	c.SignedAt = format.At(c.SignedAt.Add(time.Second))
+	head := b[:bytes.IndexByte(b, '\n')+1]
+	for from, to := range map[string]string{
+		`"signed_at":"` + was:         `"signed_at":"` + c.SignedAt.UTC().Format("2006-01-02T15:04:05Z"),
+		`"format":"` + format.Version: `"format":"` + map[string]string{"version": "2", "feature": format.Version}[args[0]],
+		`"kind":"point"`:              `"kind":"point"` + map[string]string{"feature": `,"requires":["colours"]`}[args[0]],
+	} {
+		head = bytes.Replace(head, []byte(from), []byte(to), 1)
+	}
+	body := append(head, "{\"colours\":[\"red\"],\"manifest\":\"elsewhere\"}\n"...)
+	sum := format.Hash(sha256.Sum256(body))
+	sig := attest.Sign(h.Signing, attest.Point, format.PointMessage(c.Repository, c.Source, c.SignedAt, sum))
+	name := format.PointName(c.Source, c.SignedAt.Time, sum, sig)
+	writeFile(ts, "vault/"+name, string(body))
+	ts.Check(os.Chtimes(ts.MkAbs("vault/"+name), time.Time{}, c.SignedAt.Add(time.Second)))
+	ts.Setenv("LATER", sum.String())
 }
 
 // weakly CODE COMMAND... is try without root's right to pass over file modes.

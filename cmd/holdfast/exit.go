@@ -166,6 +166,7 @@ func outcomes() []outcome {
 		{errDamage, exitDamage, "damaged"},
 		{errVault, exitFailed, "vault"},
 		{errUnprotected, exitDamage, "unprotected"},
+		{errAlarm, exitAlarm, "alarm"}, // whatever it is about
 		{cache.ErrBusy, exitFailed, "already_running"},
 		{repo.ErrRefused, exitFailed, "refused"},
 		{repo.ErrNotLocked, exitFailed, "no_lock"},
@@ -196,7 +197,6 @@ func outcomes() []outcome {
 		{syscall.ENOTDIR, exitFailed, "not_a_folder"},
 		{fs.ErrNotExist, exitFailed, "no_such_file"},
 		{restore.ErrStop, exitFailed, "stopped"},
-		{errAlarm, exitAlarm, "alarm"},
 		{errEmptied, exitAlarm, "emptied"},
 		{errWarned, exitAlarm, "warnings"},
 		{errIncomplete, exitIncomplete, "incomplete"},

@@ -93,7 +93,10 @@ func (a *app) points(ctx context.Context, f *readerFlags, source string, locks b
 		if i == 0 && !a.ui.json {
 			fmt.Fprintln(table, "POINT\tSOURCE\tSIGNED\tKEPT UNTIL\tPROTECTED UNTIL\tENTRIES\tSIZE\tSTATUS")
 		}
-		if p.Err != nil {
+		switch {
+		case p.Head != nil:
+			damaged = append(damaged, &marked{errAlarm, p.Err})
+		case p.Err != nil:
 			damaged = append(damaged, &marked{errDamage, p.Err})
 		}
 		if short := r.shortfall(p, held[p.ID]); short != nil {
@@ -132,6 +135,9 @@ func (r *reading) printPoint(table *tabwriter.Writer, p browse.Point, held *rene
 		line.Entries, line.Bytes, line.Missing = c.Entries, c.Bytes, c.Missing
 		line.Marks, line.Slots, line.Mode, line.SourceKind = c.Marks, c.Slots, c.Mode, c.SourceKind
 		until, size1 = day(line.RetainUntil), size(c.Bytes)
+	} else if h := p.Head; h != nil {
+		line.RetainUntil, line.Status, line.Mode, line.Error = moment(h.RetainUntil), "newer", h.Mode, p.Err.Error()
+		until = day(line.RetainUntil)
 	} else {
 		line.Error = p.Err.Error()
 	}
@@ -171,8 +177,8 @@ func (r *reading) protections(ctx context.Context, points []browse.Point, all bo
 	}
 	var most int64
 	for _, p := range points {
-		if p.Commit != nil {
-			most = max(most, p.Commit.Needs.Entries)
+		if c := p.Kept(); c != nil {
+			most = max(most, c.Needs.Entries)
 		}
 	}
 	if most == 0 {
@@ -212,10 +218,11 @@ func (r *reading) protections(ctx context.Context, points []browse.Point, all bo
 	locks := renew.NewLocks(known)
 	held := map[format.Hash]*renew.Protection{}
 	for _, p := range points {
-		if p.Commit == nil || !p.Commit.RetainUntil.After(known.Clock()) {
+		c := p.Kept()
+		if c == nil || !c.RetainUntil.After(known.Clock()) {
 			continue
 		}
-		h, err := locks.Protected(ctx, repo.Head{Point: p.Point, Commit: p.Commit})
+		h, err := locks.Protected(ctx, repo.Head{Point: p.Point, Commit: c})
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -230,7 +237,8 @@ func (r *reading) protections(ctx context.Context, points []browse.Point, all bo
 
 // shortfall says what is not locked as long as a point is kept.
 func (r *reading) shortfall(p browse.Point, held *renew.Protection) error {
-	if held == nil || p.Commit == nil || p.Commit.Mode == "" || !held.Until.Before(p.Commit.RetainUntil.Time) {
+	c := p.Kept()
+	if held == nil || c == nil || c.Mode == "" || !held.Until.Before(c.RetainUntil.Time) {
 		return nil
 	}
 	until := "is not locked"
@@ -238,7 +246,7 @@ func (r *reading) shortfall(p browse.Point, held *renew.Protection) error {
 		until = "is locked until " + held.Until.UTC().Format(time.RFC3339)
 	}
 	return fmt.Errorf("point %.12s is to be kept until %s, and %s, which it needs, %s: `holdfast renew` lengthens such locks",
-		p.ID, p.Commit.RetainUntil.UTC().Format(time.RFC3339), held.Object, until)
+		p.ID, c.RetainUntil.UTC().Format(time.RFC3339), held.Object, until)
 }
 
 // nearPoints gives the IDs of a directory vault's points for completion; any failure is an empty list.

@@ -288,6 +288,15 @@ func (r *reading) point(ctx context.Context, spec string) (browse.Point, error) 
 	return p, nil
 }
 
+// keptPoint resolves a POINT for what goes by its keeping alone, and so takes one that only a newer program can read.
+func (r *reading) keptPoint(ctx context.Context, spec string) (browse.Point, error) {
+	p, err := r.point(ctx, spec)
+	if p.Head != nil {
+		return p, nil
+	}
+	return p, err
+}
+
 // noPoints warns of a source that is not in the vault and that the configuration does not know either: most likely a slip.
 func (r *reading) noPoints(ctx context.Context, source string) error {
 	if r.config != nil && slices.ContainsFunc(r.config.Sources, func(s config.Source) bool { return s.Name == source }) {

@@ -90,7 +90,7 @@ func (a *app) renew(ctx context.Context, f *readerFlags, specs []string, span st
 		return usage(errors.New("a directory keeps no locks, so there is nothing to renew"))
 	}
 	for _, spec := range specs {
-		p, err := r.point(ctx, spec)
+		p, err := r.keptPoint(ctx, spec)
 		if err != nil {
 			return err
 		}

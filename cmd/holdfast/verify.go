@@ -107,7 +107,7 @@ func (a *app) verify(ctx context.Context, f *readerFlags, specs []string, level,
 		}
 	}
 	for _, spec := range specs {
-		p, err := r.point(ctx, spec)
+		p, err := r.keptPoint(ctx, spec)
 		if err != nil {
 			return err
 		}

@@ -37,6 +37,16 @@ type Point struct {
 	repo.Point
 	Commit *format.Commit // nil where Err is set
 	Err    error          // the commit object cannot be read
+	Head   *format.Commit // where a newer program is needed to read it: what its head says; then Err is format.ErrNewer
+}
+
+// Kept is what is known of a point's keeping: its commit object, or the head of one that only a newer program can read; nil
+// where neither can be read.
+func (p Point) Kept() *format.Commit {
+	if p.Commit == nil {
+		return p.Head
+	}
+	return p.Commit
 }
 
 // Complete reports whether the point is known to be complete.
@@ -101,6 +111,9 @@ func give(ctx context.Context, v View, listed []repo.Point, yield func(Point, er
 // read fetches a commit object. The error is one that says nothing of the object itself.
 func (v View) read(ctx context.Context, p repo.Point) (Point, error) {
 	c, err := v.Repository.Commit(ctx, v.In, p, v.Report)
+	if errors.Is(err, format.ErrNewer) {
+		return Point{Point: p, Err: err, Head: c}, nil
+	}
 	if err != nil && !spoiled(err) {
 		return Point{}, err
 	}
@@ -125,8 +138,11 @@ func (v View) report(name string, err error) {
 		return
 	}
 	kind := repo.Damaged
-	if errors.Is(err, repo.ErrMissing) || errors.Is(err, store.ErrNotFound) {
+	switch {
+	case errors.Is(err, repo.ErrMissing) || errors.Is(err, store.ErrNotFound):
 		kind = repo.Missing
+	case errors.Is(err, format.ErrNewer):
+		kind = repo.Tampered // or a program newer than this one was here: either way somebody has to look
 	}
 	v.Report(repo.Finding{Kind: kind, Name: name, Detail: fmt.Sprintf("passed over, as if it were not there: %v", err)})
 }

@@ -28,7 +28,7 @@ func (r *run) findLiving(ctx context.Context) ([]needed.Point, error) {
 	for _, p := range listed { // in order of signed time
 		r.points[p.Name] = true
 		c, err := r.o.Repository.Commit(ctx, r.o.Vault.Read, p, r.o.Report)
-		if err != nil {
+		if err != nil && !headAlone(c, err) {
 			over, lerr := r.unreadable(ctx, p, err)
 			if lerr != nil {
 				return nil, lerr
@@ -125,12 +125,16 @@ func (r *run) doubtful(ctx context.Context) ([]needed.Point, error) {
 			return nil, err
 		}
 		r.points[info.Name], r.odd[info.Name] = true, true
-		if err == nil {
+		if err == nil || headAlone(c, err) {
 			out = append(out, needed.Point{Head: repo.Head{Point: p, Commit: c}, Until: c.RetainUntil.Time})
 		}
 	}
 	return out, nil
 }
+
+// headAlone reports whether a point needs a newer program to be read, and its head says all that pruning goes by: until
+// when it lives, and where its needs list is.
+func headAlone(c *format.Commit, err error) bool { return c != nil && errors.Is(err, format.ErrNewer) }
 
 // signed reports whether any key the repository ever had signed a point.
 func (r *run) signed(id format.PointID) bool {
@@ -198,7 +202,7 @@ func (r *run) arrivals(ctx context.Context, reader *repo.Reader) (*needed.Set, e
 			continue
 		}
 		c, err := r.o.Repository.Commit(ctx, r.o.Vault.Read, p, r.o.Report)
-		if err != nil {
+		if err != nil && !headAlone(c, err) {
 			return nil, unsure(ctx, err)
 		}
 		fresh = append(fresh, needed.Point{Head: repo.Head{Point: p, Commit: c}, Until: c.RetainUntil.Time})

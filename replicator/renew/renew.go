@@ -152,7 +152,7 @@ func choose(ctx context.Context, o Options) (out []needed.Point, broken int, err
 		delete(wanted, p.ID)
 		c, err := o.Repository.Commit(ctx, o.Vault.Read, p, o.Report)
 		switch {
-		case err == nil:
+		case err == nil, errors.Is(err, format.ErrNewer) && c != nil: // its head says what it needs
 		case named || !unusable(err):
 			return nil, broken, err
 		default: // the others can be helped all the same

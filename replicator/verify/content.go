@@ -26,6 +26,9 @@ func (r *run) content(ctx context.Context, points []*point) error {
 	seen := map[format.Hash]bool{} // roots of manifest and needs together
 	var todo []*point
 	for _, p := range points {
+		if p.commit.HeadOnly() {
+			continue // said when it was read
+		}
 		both := append(p.commit.Manifest.Sum[:], p.commit.Needs.Sum[:]...)
 		if k := format.Hash(sha256.Sum256(both)); !seen[k] {
 			seen[k] = true

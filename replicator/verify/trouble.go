@@ -27,6 +27,9 @@ func judge(err error) (k repo.FindingKind, ok bool) {
 	if errors.Is(err, repo.ErrMissing) || errors.Is(err, store.ErrNotFound) {
 		return repo.Missing, true
 	}
+	if errors.Is(err, format.ErrNewer) {
+		return repo.Tampered, true // a program newer than this one was here, or somebody who has the host key
+	}
 	return "", false
 }
 

@@ -194,18 +194,22 @@ func (p *Point) settle(report Report) bool {
 	return true
 }
 
-// Commit reads a point's commit object and holds it against its name.
+// Commit reads a point's commit object and holds it against its name. Of one that needs a newer program it gives the head,
+// together with format.ErrNewer.
 func (r *Repository) Commit(ctx context.Context, in store.Reader, p Point, report Report) (*format.Commit, error) {
 	b, _, err := whole(ctx, in, store.Ref{Name: p.Name, Version: p.Version}, p.ID, format.MaxCommit, report)
 	if err != nil {
 		return nil, fmt.Errorf("read point %s: %w", p.ID, err)
 	}
 	c, err := format.DecodeCommit(b)
-	if err != nil {
+	if c == nil {
 		return nil, fmt.Errorf("point %s: %w", p.ID, err)
 	}
 	if c.Repository != r.ID || c.Source != p.Source || !c.SignedAt.Equal(p.SignedAt.Time) {
 		return nil, fmt.Errorf("point %s does not match its name: %w", p.ID, format.ErrMalformed)
+	}
+	if err != nil {
+		return c, fmt.Errorf("point %s: %w", p.ID, err)
 	}
 	return c, nil
 }
@@ -248,6 +252,10 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 				c, err := s.repo.Commit(gctx, k.vault.Read, p, k.report)
 				if notOurs(err) {
 					k.report.send(Damaged, p.Name, "%v", err)
+					return nil
+				}
+				if errors.Is(err, format.ErrNewer) {
+					k.report.send(Tampered, p.Name, "passed over: %v", err)
 					return nil
 				}
 				heads[i] = Head{Point: p, Commit: c}

@@ -49,33 +49,45 @@ const (
 	StatusIncomplete = "incomplete"
 )
 
-// Commit is a recovery point's commit object: one line of JSON ending in a newline. Its SHA-256 is the point's ID. It is
+// Commit is a recovery point's commit object: two lines of JSON, the head and the body. Its SHA-256 is the point's ID. It is
 // stored under PointName, whose signature (attest.Point over PointMessage) vouches for it, so junk under points/ is
 // rejected from its name alone. It is the same in every vault. It is plain: Manifest has neither First nor Digest, which
 // would tell a key and let a guess at the listing be confirmed.
+//
+// The head is the same in every version of the format. Of a point that a later version wrote, or that requires a feature
+// which this version does not know, only the head is filled in; see DecodeCommit.
 type Commit struct {
-	Format       string   `json:"format"`
-	Kind         string   `json:"kind"` // "point"
-	Repository   Hash     `json:"repository"`
-	Descriptor   Hash     `json:"descriptor"` // the newest descriptor when it was written
-	Source       string   `json:"source"`
-	SourceKind   string   `json:"source_kind"` // "s3", "dir", ..
-	TakenAt      Time     `json:"taken_at"`    // when the source was frozen, vault's clock
-	SignedAt     Time     `json:"signed_at"`   // when this was signed, vault's clock, whole seconds; the time in the name
-	RetainUntil  Time     `json:"retain_until"`
-	Mode         string   `json:"mode,omitempty"` // lock mode asked for
-	Slots        []string `json:"slots,omitempty"`
-	Status       string   `json:"status"`
-	Marks        []string `json:"marks,omitempty"` // what a reader should know before it takes this point, sorted: MarkEmpty
-	Entries      int64    `json:"entries"`
-	Bytes        int64    `json:"bytes"`
-	Missing      int64    `json:"missing,omitempty"` // entries whose content could not be read
-	Added        int64    `json:"added"`
-	Changed      int64    `json:"changed"`
-	Deleted      int64    `json:"deleted"`
-	Manifest     PageRef  `json:"manifest"`
-	Needs        PageRef  `json:"needs"`
-	Predecessors []Hash   `json:"predecessors,omitempty"` // IDs of the points this one follows, sorted
+	// The head.
+	Format      string
+	Kind        string   // "point"
+	Requires    []string // features without which nothing behind the head can be understood, sorted
+	Repository  Hash
+	Descriptor  Hash // the newest descriptor when it was written
+	Source      string
+	SignedAt    Time // when this was signed, vault's clock, whole seconds; the time in the name
+	RetainUntil Time
+	Mode        string // lock mode asked for
+	Status      string // StatusComplete or StatusIncomplete
+	Needs       PageRef
+	Ext         Ext
+
+	// The body.
+	Writer       string   // program and version
+	SourceKind   string   // "s3", "dir", ..
+	TakenAt      Time     // when the source was frozen, vault's clock
+	Slots        []string // retention slots it fills
+	Marks        []string // what a reader should know before it takes this point, sorted: MarkEmpty
+	Entries      int64
+	Bytes        int64
+	Missing      int64 // entries whose content could not be read
+	Added        int64
+	Changed      int64
+	Deleted      int64
+	Manifest     PageRef
+	Predecessors []Hash // IDs of the points this one follows, sorted
+	BodyExt      Ext
+
+	Further string // lines behind head and body, which this version does not interpret
 }
 
 // SegmentHeader is the first line of an index segment or a placements object. An index segment ends with a line

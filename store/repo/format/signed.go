@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // ErrSignature: a signed object whose signature does not verify. In a vault that is tampering, or a stranger's object.
@@ -72,6 +73,44 @@ func checkHead(b []byte, kind string) error {
 	}
 	if !bytes.HasPrefix(rest, []byte(`,"kind":"`+kind+`"`)) {
 		return fmt.Errorf("not a %s: %w", kind, ErrMalformed)
+	}
+	return nil
+}
+
+// Bounds on what a head says of its version.
+const (
+	maxVersion  = 16 // bytes of a format version
+	maxRequires = 16 // features an object may require
+)
+
+// checkVersion holds version and features to the forms that every version keeps to.
+func checkVersion(version string, requires []string) error {
+	if version == "" || len(version) > maxVersion {
+		return fmt.Errorf("format version of %d bytes: %w", len(version), ErrMalformed)
+	}
+	for _, c := range []byte(version) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '.' && c != '-' {
+			return fmt.Errorf("format version %q: %w", clip([]byte(version)), ErrMalformed)
+		}
+	}
+	if len(requires) > maxRequires {
+		return fmt.Errorf("%d features: %w", len(requires), ErrBounds)
+	}
+	for i, f := range requires {
+		if !ValidName(f) || strings.Contains(f, "_") || i > 0 && requires[i-1] >= f {
+			return fmt.Errorf("feature %q: %w", clip([]byte(f)), ErrMalformed)
+		}
+	}
+	return nil
+}
+
+// knownVersion refuses what this version of the format does not know. It knows no features.
+func knownVersion(version string, requires []string) error {
+	if version != Version {
+		return fmt.Errorf("format version %q: %w", clip([]byte(version)), ErrNewer)
+	}
+	if len(requires) > 0 {
+		return fmt.Errorf("it requires %q: %w", requires, ErrNewer)
 	}
 	return nil
 }

@@ -10,6 +10,14 @@ import (
 	"github.com/holdfast-backup/holdfast/crypto/attest"
 )
 
+// headOf leaves what stands in the head.
+func headOf(c *Commit) *Commit {
+	return &Commit{
+		Format: c.Format, Kind: c.Kind, Requires: c.Requires, Repository: c.Repository, Descriptor: c.Descriptor, Source: c.Source,
+		SignedAt: c.SignedAt, RetainUntil: c.RetainUntil, Mode: c.Mode, Status: c.Status, Needs: c.Needs, Ext: c.Ext,
+	}
+}
+
 // signedName is the name of a descriptor but the first.
 func signedName(d *Descriptor, body []byte) string {
 	sum := Hash(sha256.Sum256(body))
@@ -65,17 +73,39 @@ func signedVectors(t *testing.T) []vector {
 	refuse("commit/refuse-marks", "marks out of order", m, `"other"`, `"also"`, ErrMalformed)
 	refuse("commit/refuse-marks-twice", "a mark twice", m, `"other"`, `"empty"`, ErrMalformed)
 	refuse("commit/refuse-marks-many", "more marks than a point may carry", m, `"empty","other"`, manyMarks(), ErrBounds)
-	refuse("commit/refuse-newer", "of another format version", c, `"1-draft"`, `"1"`, ErrNewer)
-	out = append(out, vector{path: "commit/refuse-newer-shape", comment: "of another format version that looks otherwise", body: []byte(`{"format":"3","colour":"red"}` + "\n"), err: ErrNewer})
+	newer := testCommit()
+	newer.Format, newer.Kind = "2", KindPoint
+	head := bytes.Replace(c[:bytes.IndexByte(c, '\n')+1], []byte(Version), []byte("2"), 1)
+	out = append(out, vector{path: "commit/newer", comment: "of a later format version: the head alone is used", body: append(head, "{\"colour\":\"red\"}\nanything\n"...), err: ErrNewer, value: headOf(newer)})
+	needy := testCommit()
+	needy.Requires = []string{"colour", "depth"}
+	feature := bytes.Replace(c, []byte(`"kind":"point"`), []byte(`"kind":"point","requires":["colour","depth"]`), 1)
+	out = append(out, vector{path: "commit/requires", comment: "features that this version does not know: the head alone is used", body: feature, err: ErrNewer, value: headOf(needy)})
+	extra := testCommit()
+	extra.Writer, extra.Ext, extra.BodyExt = "holdfast 1.0", `{"colour":"red","nested":{"list":[1,true,{"a":"b"}]}}`, `{"depth":12}`
+	extra.Further = "{\"signature\":\"of another kind\"}\n"
+	extended := bytesOf(EncodeCommit(extra))
+	out = append(out, vector{path: "commit/extra", comment: "ext in head and body, and a further line: carried, and not interpreted", body: extended, value: extra})
+	for name, bad := range map[string]string{
+		"unsorted": `{"nested":1,"colour":2}`, "space": `{"colour": 1}`, "twice": `{"a":1,"a":1}`, "fraction": `{"a":1.5}`, "null": `{"a":null}`, "array": `[1]`,
+		"deep": `{"a":{"b":{"c":{"d":{}}}}}`, "escape": `{"a":"\u0041"}`, "negative": `{"a":-1}`,
+	} {
+		refuse("commit/refuse-ext-"+name, "an ext in another spelling, or no object", extended, `{"depth":12}`, bad, ErrMalformed)
+	}
+	refuse("commit/refuse-ext-long", "an ext of more than 4 KiB", extended, `{"depth":12}`, `{"a":"`+strings.Repeat("x", MaxExt)+`"}`, ErrBounds)
+	refuse("commit/refuse-version", "a version that is none", c, `"1-draft"`, `"Version 2"`, ErrMalformed)
+	refuse("commit/refuse-newer-head", "of a later version, with a member in its head that no version has", bytes.Replace(c, []byte(Version), []byte("2"), 1), `,"source"`, `,"colour":"red","source"`, ErrMalformed)
+	refuse("commit/refuse-requires", "features out of order", feature, `"colour","depth"`, `"depth","colour"`, ErrMalformed)
+	refuse("commit/refuse-one-line", "a head alone", c, string(c[bytes.IndexByte(c, '\n')+1:]), "", ErrMalformed)
 	refuse("commit/refuse-kind", "of another kind", c, `"kind":"point"`, `"kind":"descriptor"`, ErrMalformed)
 	refuse("commit/refuse-member", "a member this version does not know", c, `,"entries"`, `,"colour":"red","entries"`, ErrMalformed)
 	refuse("commit/refuse-case", "a member in other letters", c, `"status"`, `"Status"`, ErrMalformed)
 	refuse("commit/refuse-repeated", "a member twice", c, `"added":10`, `"added":10,"added":10`, ErrMalformed)
 	refuse("commit/refuse-escape", "an escape that is not needed", c, `"status":"incomplete"`, `"status":"incomplet\u0065"`, ErrMalformed)
 	refuse("commit/refuse-first", "the manifest's first key in a plain object", c, `"first":"","entries":100`, `"first":"a","entries":100`, ErrMalformed)
-	refuse("commit/refuse-trailing", "bytes after the line", c, "}\n", "}\n\n", ErrMalformed)
+	refuse("commit/refuse-trailing", "a further line that does not end", extended, "of another kind\"}\n", "", ErrMalformed)
 	refuse("commit/refuse-fraction", "signed at a fraction of a second", c, `08:05:00Z","retain`, `08:05:00.5Z","retain`, ErrMalformed)
-	refuse("commit/refuse-root", "a manifest among the needs", c, MetaName(hashOf("meta 1")), NeedsName(hashOf("needs 1")), ErrMalformed)
+	refuse("commit/refuse-root", "a manifest among the needs", c, `"object":"`+MetaName(hashOf("meta 1")), `"object":"`+NeedsName(hashOf("needs 1")), ErrMalformed)
 	refuse("commit/refuse-order", "predecessors out of order", c, sorted(hashOf("point 1"), hashOf("point 2"))[0].String(), strings.Repeat("f", 64), ErrMalformed)
 	refuse("commit/refuse-source", "a source's name that leaves its folder", c, `"uploads"`, `"../up"`, ErrMalformed)
 

@@ -94,7 +94,7 @@ func codecs() map[string]func(body []byte) (value any, again []byte, err error) 
 		"commit": func(b []byte) (any, []byte, error) {
 			c, err := DecodeCommit(b)
 			if err != nil {
-				return nil, nil, err
+				return c, nil, err
 			}
 			again, err := EncodeCommit(c)
 			return c, again, err
@@ -193,6 +193,9 @@ func (v vector) check(t *testing.T, body []byte) {
 	value, again, err := decode(body)
 	if !errors.Is(err, v.err) || (err == nil) != (v.err == nil) {
 		t.Fatalf("%v, want %v", err, v.err)
+	}
+	if v.err != nil && v.value != nil && !reflect.DeepEqual(value, v.value) {
+		t.Errorf("means %+v, want %+v", value, v.value)
 	}
 	if v.err != nil {
 		return
