@@ -60,6 +60,12 @@ func noSecrets(args []string) error {
 // secretName finds variables that hold secrets by their names.
 var secretName = regexp.MustCompile(`(?i)(secret|passw|passphrase|token|private_?key|api_?key)`)
 
+// placeName finds those that only say where a secret lies.
+var placeName = regexp.MustCompile(`(?i)_(file|path|dir|ur[il])$`)
+
+// proxyName finds variables whose values are addresses of proxies.
+var proxyName = regexp.MustCompile(`(?i)^(https?|all)_proxy$`)
+
 // leastHidden is how long a value must be to be looked for in messages: shorter ones are words that mean something else.
 const leastHidden = 8
 
@@ -69,14 +75,17 @@ func secretsOf(environ, args []string) []string {
 	var out []string
 	for _, kv := range environ {
 		name, value, _ := strings.Cut(kv, "=")
-		if secretName.MatchString(name) && len(value) >= leastHidden {
+		if secretName.MatchString(name) && !placeName.MatchString(name) && len(value) >= leastHidden {
 			out = append(out, value)
 		}
-		if u, err := url.Parse(value); err == nil && strings.HasSuffix(strings.ToLower(name), "_proxy") && u.User != nil {
-			if p, ok := u.User.Password(); ok && p != "" {
+		if !proxyName.MatchString(name) {
+			continue
+		}
+		if u, err := url.Parse(value); err == nil && u.User != nil {
+			if p, ok := u.User.Password(); ok {
 				out = append(out, u.User.String(), p)
 			}
-		} else if i := strings.LastIndexByte(value, '@'); strings.HasSuffix(strings.ToLower(name), "_proxy") && i > 0 {
+		} else if i := strings.LastIndexByte(value, '@'); i > 0 {
 			out = append(out, value[:i]) // no URL, and named as it stands in the error that says so
 		}
 	}
@@ -87,6 +96,7 @@ func secretsOf(environ, args []string) []string {
 			}
 		}
 	}
+	out = slices.DeleteFunc(out, func(x string) bool { return len(x) < leastHidden })
 	slices.SortFunc(out, func(a, b string) int { return len(b) - len(a) }) // what holds another goes first
 	return slices.Compact(out)
 }

@@ -132,4 +132,14 @@ func TestTooManyBadBlocks(t *testing.T) {
 	if _, err := r.try(t.Context()); err == nil || !strings.Contains(err.Error(), "257 of its blocks") {
 		t.Errorf("%v", err)
 	}
+	// A server may say as much as it likes.
+	bad(&source.Unreadable{Reason: strings.Repeat("long ", 1000)})
+	for n := range d.bad {
+		if n != 0 {
+			delete(d.bad, n)
+		}
+	}
+	if e := r.entry(r.run().Point, "vol-1"); len(e.Unread) != 1 || len(e.Unread[0].Reason) != format.MaxReason {
+		t.Errorf("%+v", e.Unread)
+	}
 }

@@ -219,8 +219,8 @@ func (l *imageLayout) nothing() error {
 func badReason(err error) string {
 	var u *source.Unreadable
 	switch {
-	case errors.As(err, &u):
-		return u.Reason
+	case errors.As(err, &u) && u.Reason != "":
+		return u.Reason[:min(len(u.Reason), format.MaxReason)] // a part of it may be the server's words
 	case errors.Is(err, source.ErrCorrupt):
 		return corruptReason
 	}
