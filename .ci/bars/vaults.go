@@ -349,9 +349,9 @@ func (p *pair) falls(ctx context.Context, sc scene, i int, when string, trip fun
 		return err
 	}
 	what := v.name + " down " + when
-	p.w.bar(v.wire.isDown() && o.code == 3 && o.lines[v.name].Status == "failed" && o.lines[other.name].Status == "complete",
+	p.w.bar(v.wire.isDown() && o.code == 1 && o.lines[v.name].Status == "failed" && o.lines[other.name].Status == "complete",
 		"%s: exit %d, %s %s, %s %s", what, o.code, v.name, o.lines[v.name].Status, other.name, o.lines[other.name].Status)
-	if o.code != 3 {
+	if o.code != 1 {
 		fmt.Println(o.diag)
 	}
 	p.w.bar(o.wall < leaveOutBar, "%s: the run took %.1f s, bar %.0f s", what, o.wall.Seconds(), leaveOutBar.Seconds())
@@ -408,7 +408,7 @@ func (p *pair) wiped(ctx context.Context, sc scene) error {
 		if err != nil {
 			return err
 		}
-		p.w.bar(o.code == 3 && o.lines[v.name].Status == "failed", "%s wiped, before init: exit %d, %s", v.name, o.code, o.lines[v.name].Error)
+		p.w.bar(o.code == 1 && o.lines[v.name].Status == "failed", "%s wiped, before init: exit %d, %s", v.name, o.code, o.lines[v.name].Error)
 		if err := p.initialise(ctx); err != nil {
 			return err
 		}

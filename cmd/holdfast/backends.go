@@ -23,6 +23,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store/s3store"
 	"github.com/holdfast-backup/holdfast/store/s3store/attacker"
 	"github.com/holdfast-backup/holdfast/store/s3url"
+	"github.com/holdfast-backup/holdfast/store/stall"
 )
 
 // This file is the one list of drivers. A new vendor is a case in driver or openSource.
@@ -37,6 +38,7 @@ type vault struct {
 	store.Inspector
 
 	once        store.Inspector       // without trying again
+	failed      error                 // why it could not be opened; then nothing above is there
 	credentials store.CredentialsFunc // nil for a directory
 	counted     *meter.Meter          // what went over the wire, tries included
 	close       func() error
@@ -49,7 +51,8 @@ type backends struct {
 	dir         string // what relative paths of credentials are relative to
 	connections int
 	rate        *meter.Meter
-	readOnly    bool // create nothing
+	readOnly    bool          // create nothing
+	stall       time.Duration // how long a vault may give or take nothing; 0: stall.Default
 }
 
 // driver is what every store driver is.
@@ -75,11 +78,13 @@ func (b *backends) openVault(name string, at location.Location, ref credentials.
 	again := retry.New(retry.Options{Notify: tell})
 	// The first thing that is asked of a vault: whether it is there at all is seen soon.
 	first := retry.New(retry.Options{Notify: tell, Total: firstAnswer})
-	v.Reader = again.Reader(v.counted.Reader(b.rate.Reader(d)))
-	v.Writer = again.Writer(v.counted.Writer(b.rate.Writer(d)))
-	v.Locker = again.Locker(v.counted.Locker(d))
-	v.once = v.counted.Inspector(d)
-	v.Inspector = first.Inspector(v.once)
+	// Around all tries: a vault that stands still is given up once, not once a request.
+	still := stall.NewGuard(b.stall)
+	v.Reader = still.Reader(again.Reader(v.counted.Reader(b.rate.Reader(d))))
+	v.Writer = still.Writer(again.Writer(v.counted.Writer(b.rate.Writer(d))))
+	v.Locker = still.Locker(again.Locker(v.counted.Locker(d)))
+	v.once = still.Inspector(v.counted.Inspector(d))
+	v.Inspector = still.Inspector(first.Inspector(v.counted.Inspector(d)))
 	return v, nil
 }
 
@@ -92,7 +97,7 @@ func (b *backends) driver(v *vault, ref credentials.Ref) (driver, error) {
 		}
 		v.credentials = get
 		return s3store.New(s3store.Options{
-			Location: v.url.S3, Credentials: get, Connections: b.connections, UserAgent: userAgent(),
+			Location: v.url.S3, Credentials: get, Connections: b.connections, UserAgent: userAgent(), Stall: b.stall,
 		})
 	case location.File:
 		if !ref.IsZero() {
@@ -132,7 +137,7 @@ func (b *backends) openRemover(at location.Location, ref credentials.Ref) (store
 		if err != nil {
 			return nil, nil, err
 		}
-		return again.Remover(s), s.Close, nil
+		return stall.NewGuard(b.stall).Remover(again.Remover(s)), s.Close, nil
 	case location.File:
 		s, err := dirstore.Open(at.Path, dirstore.Options{})
 		if err != nil {

@@ -47,7 +47,7 @@ var (
 	errCache      = errors.New("the cache folder cannot be used")
 	errNoMatch    = errors.New("an include that matches nothing")
 	errTarget     = errors.New("the target would be spoilt")
-	errVault      = errors.New("a vault whose repository is not the pinned one")
+	errVault      = errors.New("a vault failed, and others have the point")
 	errIncomplete = errors.New("finished, but incomplete")
 	errAlarm      = errors.New("finished, with an alarm")
 	errDamage     = errors.New("damaged or not protected")
@@ -192,6 +192,9 @@ func outcomes() []outcome {
 		{format.ErrMalformed, exitDamage, "damaged"},
 		{format.ErrBounds, exitDamage, "damaged"},
 		{store.ErrNotFound, exitFailed, "not_found"},
+		{store.ErrStalled, exitFailed, "unreachable"},
+		{repo.ErrBehind, exitFailed, "unreachable"},
+		{store.ErrTooLarge, exitFailed, "unreachable"},
 		{store.ErrThrottled, exitFailed, "throttled"},
 		{store.ErrTransient, exitFailed, "unreachable"},
 		{syscall.ENOTDIR, exitFailed, "not_a_folder"},

@@ -256,7 +256,7 @@ func (a *app) nearPoints(cmd *cobra.Command, f *readerFlags) []string {
 	quiet.ui.settle()
 	r := &reading{app: &quiet, flags: f}
 	places, err := r.places()
-	if err != nil || len(places) == 0 || places[0].url.Kind != "file" || r.open(cmd.Context(), places[0], "") != nil {
+	if err != nil || len(places) == 0 || places[0].url.Kind != "file" || r.openFirst(cmd.Context(), places[:1], "") != nil {
 		return nil
 	}
 	defer func() { _ = r.close() }()

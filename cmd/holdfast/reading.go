@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -96,22 +97,98 @@ func (a *app) openReading(ctx context.Context, f *readerFlags) (*reading, error)
 		r.ids = append(r.ids, ids...)
 	}
 	limitMemory(r.memory())
+	if err := r.openFirst(ctx, places, pin); err != nil {
+		return nil, err
+	}
+	r.introduce(len(places) > 1)
+	return r, nil
+}
+
+// nextVault is how long a vault is waited for before the next one of the configuration is asked as well.
+const nextVault = 3 * time.Second
+
+// opening is what became of opening one vault.
+type opening struct {
+	p     place
+	repo  *repo.Repository
+	vault *vault
+	found *findings
+	err   error
+}
+
+// openFirst opens the first vault that answers. They are asked in order, the next one when the one before has failed or takes
+// too long, so that a dead vault costs little.
+func (r *reading) openFirst(ctx context.Context, places []place, pin string) error {
+	done := make(chan opening, len(places))
 	var tried []error
-	for _, p := range places {
-		err := r.open(ctx, p, pin)
-		if err == nil {
-			r.introduce(len(places) > 1)
-			return r, nil
+	var running []context.CancelFunc
+	defer func() {
+		for _, stop := range running {
+			stop()
 		}
-		tried = append(tried, prefixed(err, "vault "+p.name, "vault "+p.url.String()))
-		if ctx.Err() != nil {
-			break
-		}
-		if len(tried) < len(places) {
-			a.ui.warn("vault %s cannot be read, trying the next: %v", p.name, err)
+	}()
+	pending, next := 0, 0
+	start := func() {
+		p := places[next]
+		next, pending = next+1, pending+1
+		octx, cancel := context.WithCancel(ctx)
+		running = append(running, cancel)
+		go func() { done <- r.open(octx, p, pin) }()
+	}
+	start()
+	timer := time.NewTicker(nextVault)
+	defer timer.Stop()
+	for pending > 0 {
+		select {
+		case o := <-done:
+			pending--
+			if o.err == nil {
+				r.take(o, pin)
+				r.letGo(done, pending, running)
+				return nil
+			}
+			tried = append(tried, prefixed(o.err, "vault "+o.p.name, "vault "+o.p.url.String()))
+			if ctx.Err() == nil && len(tried) < len(places) {
+				r.ui.warn("vault %s cannot be read, trying the next: %v", o.p.name, o.err)
+			}
+			if next < len(places) && pending == 0 && ctx.Err() == nil {
+				start()
+			}
+		case <-timer.C:
+			if next < len(places) && ctx.Err() == nil {
+				r.ui.warn("vault %s has not answered yet, trying the next as well", places[next-1].name)
+				start()
+			}
 		}
 	}
-	return nil, errors.Join(tried...)
+	return errors.Join(tried...)
+}
+
+// letGo ends what is still being opened.
+func (r *reading) letGo(done <-chan opening, pending int, running []context.CancelFunc) {
+	for _, stop := range running {
+		stop()
+	}
+	for range pending {
+		if o := <-done; o.err == nil {
+			if err := o.vault.close(); err != nil {
+				r.ui.detail("vault %s: %v", o.p.name, err)
+			}
+		}
+	}
+}
+
+// take goes on with a vault that was opened.
+func (r *reading) take(o opening, pin string) {
+	r.repo, r.vault = o.repo, o.vault
+	list, _ := o.found.take()
+	for _, f := range list {
+		r.findings.add(f)
+	}
+	if whole := r.repo.Fingerprint.String(); !strings.HasPrefix(whole, r.trust.Pin) {
+		r.ui.warn("this is not the repository of the configuration, whose fingerprint begins with %.16s, but %s", r.trust.Pin, whole)
+		r.trust = repo.Known{Pin: pin}
+	}
 }
 
 // place is a vault that may be read.
@@ -194,31 +271,27 @@ func (r *reading) otherPlace(url string, ref credentials.Ref) ([]place, error) {
 	return []place{{name: url, url: l, ref: ref, dir: ".", other: other}}, nil
 }
 
-func (r *reading) open(ctx context.Context, p place, pin string) error {
+func (r *reading) open(ctx context.Context, p place, pin string) opening {
+	o := opening{p: p, found: &findings{}}
 	limits := config.Limits{Connections: defaultConnections}
 	if r.config != nil {
 		limits = r.config.Limits
 	}
 	b := r.newBackends(p.dir, limits)
 	b.readOnly = true
-	v, err := b.openVault(p.name, p.url, p.ref)
-	if err != nil {
-		return err
+	if r.config != nil {
+		b.stall = r.config.Stall
+	}
+	if o.vault, o.err = b.openVault(p.name, p.url, p.ref); o.err != nil {
+		return o
 	}
 	if !p.other {
 		pin = r.trust.Pin
 	}
-	r.repo, err = repo.Find(ctx, v.Reader, pin, r.findings.add)
-	if err != nil {
-		r.findings.take()
-		return errors.Join(err, v.close())
+	if o.repo, o.err = repo.Find(ctx, o.vault.Reader, pin, o.found.add); o.err != nil {
+		o.err = errors.Join(o.err, o.vault.close())
 	}
-	if whole := r.repo.Fingerprint.String(); !strings.HasPrefix(whole, r.trust.Pin) {
-		r.ui.warn("this is not the repository of the configuration, whose fingerprint begins with %.16s, but %s", r.trust.Pin, whole)
-		r.trust = repo.Known{Pin: pin}
-	}
-	r.vault = v
-	return nil
+	return o
 }
 
 // introduce says which repository is read, and whether that is known from elsewhere than the vault itself.

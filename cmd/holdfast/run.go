@@ -86,7 +86,7 @@ func (a *app) runCommand() *cobra.Command {
 }
 
 func (a *app) backup(ctx context.Context, names []string, f runFlags) (err error) {
-	j, err := a.openJob()
+	j, err := a.openSomeVaults()
 	if err != nil {
 		return err
 	}
@@ -244,17 +244,16 @@ func (j *job) report(s config.Source, r *backup.Result, began time.Time, dry boo
 		if r.Emptied != nil {
 			line.Marks = []string{format.MarkEmpty}
 		}
+		if !v.Point.IsZero() {
+			line.Point = v.Point.String()
+		}
 		if r.Point.IsZero() {
 			line.Point = ""
 		}
 		if v.Err != nil {
 			line.Status, line.Error, line.Point, line.RetainUntil, line.LockedUntil = "failed", v.Err.Error(), "", "", ""
-			// The other vaults have the whole point: not failed, but not as protected as it should be either.
-			kind := errIncomplete
-			if repo.Untrusted(v.Err) {
-				kind = errVault
-			}
-			all = append(all, &marked{kind, v.Err})
+			// The other vaults have the whole point; this one failed.
+			all = append(all, &marked{errVault, v.Err})
 		}
 		if err := j.printRun(line); err != nil {
 			return err

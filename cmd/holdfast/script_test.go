@@ -72,6 +72,7 @@ func scriptCommands(t *testing.T) map[string]scriptCommand {
 		"json":   checkJSON,
 		"save":   save,
 		"flip":   flip,
+		"hang":   hang,
 
 		"oddbucket": oddBucket(t),
 		"disks":     (&cloud{srv: map[string]*awstest.Server{}}).command,

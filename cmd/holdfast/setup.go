@@ -41,16 +41,40 @@ func (a *app) openJob(names ...string) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
+	j, err := a.openVaults(c, false, names...)
+	return j, err
+}
+
+// openSomeVaults is openJob for a command that goes on with the vaults there are: one that cannot be opened is in the list
+// with its error. It fails only where none can be.
+func (a *app) openSomeVaults() (*job, error) {
+	c, err := a.loadConfig()
+	if err != nil {
+		return nil, err
+	}
+	return a.openVaults(c, true)
+}
+
+func (a *app) openVaults(c *config.Config, some bool, names ...string) (*job, error) {
 	j := &job{app: a, config: c, backends: a.newBackends(filepath.Dir(c.Path), c.Limits)}
+	j.backends.stall = c.Stall
+	var failed together
 	for _, v := range c.Vaults {
 		if len(names) > 0 && !slices.Contains(names, v.Name) {
 			continue
 		}
 		opened, err := j.backends.openVault(v.Name, v.URL, v.Credentials)
-		if err != nil {
+		if err != nil && !some {
 			return nil, errors.Join(err, j.close())
 		}
+		if err != nil {
+			failed = append(failed, err)
+			opened = &vault{name: v.Name, url: v.URL, failed: err, close: func() error { return nil }}
+		}
 		j.vaults = append(j.vaults, opened)
+	}
+	if len(failed) > 0 && len(failed) == len(j.vaults) {
+		return nil, failed
 	}
 	return j, nil
 }
@@ -80,16 +104,32 @@ func (j *job) repoVaults(names []string) []*repo.Vault {
 		}
 		l := j.config.Vaults[i].Lock
 		now := j.now()
+		if j.down[v.name] && v.failed == nil {
+			j.reopen(v, j.config.Vaults[i])
+		}
 		inspect := v.Inspector
 		if j.down[v.name] {
 			inspect = v.once // all tries were waited out already
 		}
 		out = append(out, &repo.Vault{
-			Name: v.name, Read: v.Reader, Write: v.Writer, Lock: v.Locker, Inspect: inspect,
+			Name: v.name, Err: v.failed, Doubtful: j.down[v.name], Read: v.Reader, Write: v.Writer, Lock: v.Locker, Inspect: inspect,
 			Locking: repo.Locking{Mode: l.Mode, Slack: l.Slack.AddTo(now).Sub(now), Ceiling: l.Ceiling.AddTo(now).Sub(now)},
 		})
 	}
 	return out
+}
+
+// reopen lets a vault that was given up in an earlier source be asked again.
+func (j *job) reopen(v *vault, c config.Vault) {
+	again, err := j.backends.openVault(c.Name, c.URL, c.Credentials)
+	if err != nil {
+		v.failed = err
+		return
+	}
+	if err := v.close(); err != nil {
+		j.ui.detail("vault %s: %v", v.name, err)
+	}
+	*v = *again
 }
 
 // distinctKeys refuses a vault and a source that resolve to the same access key: one stolen key would hold both.
@@ -97,6 +137,12 @@ func (j *job) distinctKeys(ctx context.Context, source string, get store.Credent
 	for _, v := range j.vaults {
 		if get == nil || v.credentials == nil {
 			continue // a directory
+		}
+		if _, err := v.credentials(ctx); err != nil && ctx.Err() == nil {
+			if v.failed == nil { // that vault alone cannot be used
+				v.failed = err
+			}
+			continue
 		}
 		same, err := credentials.SameAccessKey(ctx, v.credentials, get)
 		if err != nil {
@@ -238,7 +284,7 @@ func (j *job) remember(vaults []repo.VaultResult) {
 		j.down = map[string]bool{}
 	}
 	for _, v := range vaults {
-		j.down[v.Vault] = v.Err != nil && store.Retryable(v.Err)
+		j.down[v.Vault] = v.Err != nil && (store.Retryable(v.Err) || errors.Is(v.Err, store.ErrStalled) || errors.Is(v.Err, repo.ErrBehind))
 	}
 }
 

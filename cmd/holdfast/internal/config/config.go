@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/credentials"
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
@@ -32,7 +33,8 @@ type Config struct {
 	Limits    Limits
 	// Fingerprint pins the repository: 16 to 64 hexadecimal digits; empty: as the host key's file says.
 	Fingerprint string
-	Cache       string // absolute; empty: the user's cache folder
+	Stall       time.Duration // progress.stall: how long a vault may give or take nothing
+	Cache       string        // absolute; empty: the user's cache folder
 }
 
 // Vault is a place that keeps the copy.

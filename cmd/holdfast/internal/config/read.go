@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/retain"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/stall"
 )
 
 // reader fills a Config from the file. at remembers where things stand that are only checked against one another later.
@@ -44,6 +45,7 @@ func (r *reader) read(n ast.Node) {
 	c.Retention = retain.Policy{Daily: days(35), Weekly: days(12 * 7), Monthly: retain.Span{Months: 12}}
 	r.before = c.Retention
 	c.Limits = Limits{Memory: 256 << 20, Connections: 32}
+	c.Stall = stall.Default
 	var sources ast.Node
 	seen := r.object(n, "the configuration",
 		field{"vaults", func(n ast.Node) { r.list(n, "vaults", r.vault) }},
@@ -52,6 +54,7 @@ func (r *reader) read(n ast.Node) {
 		field{"retention", func(n ast.Node) { r.retention(n, "", &c.Retention, &r.before) }},
 		field{"limits", r.limits},
 		field{"cache", r.cache},
+		field{"progress", r.progress},
 		field{"fingerprint", r.fingerprint},
 	)
 	if seen == nil {
@@ -341,6 +344,27 @@ func (r *reader) limits(n ast.Node) {
 		field{"download", func(n ast.Node) { r.size(n, "limits.download", &l.Download) }},
 		field{"connections", func(n ast.Node) { r.whole(n, "limits.connections", 1, 1000, &l.Connections) }},
 	)
+}
+
+// minStall and maxStall are what progress.stall may be: shorter than that, a healthy vault's pauses would count.
+const (
+	minStall = 5 * time.Second
+	maxStall = time.Hour
+)
+
+func (r *reader) progress(n ast.Node) {
+	r.object(n, "progress", field{"stall", func(n ast.Node) {
+		s, ok := r.text(n, "progress.stall")
+		if !ok {
+			return
+		}
+		d, err := time.ParseDuration(s)
+		if err != nil || d < minStall || d > maxStall {
+			r.problem(n, "progress.stall is a time from 5s to 1h, such as 60s or 2m")
+			return
+		}
+		r.config.Stall = d
+	}})
 }
 
 func (r *reader) cache(n ast.Node) {
