@@ -34,6 +34,7 @@ func parts() []part {
 		{"swapped", "the same from a MinIO bucket to a versitygw vault", swappedTree},
 		{"dirtree", "the same from a directory to a MinIO vault", dirTree},
 		{"vaults", "two vaults: one down at the start, in the middle, at the commit; one wiped; one added; a pack lost", vaults},
+		{"hostile", "one of two vaults is hostile in seven ways: when the other one has its commit, beside a healthy twin", hostile},
 		{"kills", "kill -9 at 50 random moments of runs, 20 of restores, and at each request; two runs at once", killsInFull},
 		{"kills10", "of that, ten kills (for every run of .ci/run)", killsInSmall},
 		{"killpoints", "of kills, each request", killsAtRequests},

@@ -134,6 +134,7 @@ type pair struct {
 	*job
 	source place
 	vaults []*named
+	more   string // lines of the configuration
 }
 
 // at is the job as a restore from one of the vaults sees it.
@@ -163,6 +164,7 @@ func (p *pair) configure() error {
 	}
 	fmt.Fprintf(&b, "keys:\n  recipients: [%s]\n  host: host.key\nsources:\n  - name: tree\n    url: %q\n%sretention: {daily: 35d}\ncache: %q\n",
 		recipient, p.source.url, credentialLine(p.source, "SOURCE"), filepath.Join(p.dir, "cache"))
+	b.WriteString(p.more)
 	return os.WriteFile(filepath.Join(p.dir, "holdfast.yaml"), []byte(b.String()), 0o600)
 }
 
