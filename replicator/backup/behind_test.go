@@ -219,3 +219,76 @@ func TestTheGoodVaultsCommitDoesNotWait(t *testing.T) {
 		}
 	}
 }
+
+// skewed is a vault whose clock is off, as it says when asked, or as it dates what it stores.
+type skewed struct {
+	*memstore.Store
+	clock time.Duration
+}
+
+func (s skewed) Inspect(ctx context.Context) (store.Facts, error) {
+	f, err := s.Store.Inspect(ctx)
+	f.Clock = f.Clock.Add(s.clock)
+	return f, err
+}
+
+// TestAVaultsClockIsItsOwnFault: six minutes off, one way or the other, or objects dated long before the time that the vault
+// tells: that vault alone has no point.
+func TestAVaultsClockIsItsOwnFault(t *testing.T) {
+	for which := range 2 {
+		for _, off := range []time.Duration{6 * time.Minute, -6 * time.Minute, 0} {
+			t.Run(fmt.Sprintf("vault %d, %s", which, off), func(t *testing.T) {
+				r := newRigWith(t, 2, tiny())
+				_, want := varied(r)
+				v := r.vaults[which]
+				v.Inspect = skewed{r.stores[which], off}
+				if off == 0 { // it dates objects an hour early, and tells the right time
+					early := memstore.New(memstore.Options{Now: func() time.Time { return r.now().Add(-20 * time.Minute) }})
+					r.stores[which] = early
+					v.Read, v.Write, v.Lock = early, early, early
+					v.Inspect = skewed{early, 20 * time.Minute}
+					r.init()
+				}
+				res := r.run()
+				if err := res.Vaults[which].Err; !errors.Is(err, store.ErrClock) {
+					t.Errorf("the vault with the wrong clock: %v", err)
+				}
+				if err := res.Vaults[1-which].Err; err != nil {
+					t.Error(err)
+				}
+				equal(t, r.contents(1-which, res.Point), want)
+			})
+		}
+	}
+}
+
+// TestAVaultThatCannotBeOpened is left out with the reason; so is one whose ceiling forbids the lock.
+func TestAVaultThatCannotBeOpened(t *testing.T) {
+	errUnset := errors.New("credentials are not set")
+	for which := range 2 {
+		for what, spoil := range map[string]func(*repo.Vault) error{
+			"not opened": func(v *repo.Vault) error {
+				v.Err, v.Read, v.Write, v.Lock, v.Inspect = errUnset, nil, nil, nil, nil
+				return errUnset
+			},
+			"ceiling": func(v *repo.Vault) error {
+				v.Locking.Ceiling = 24 * time.Hour
+				return repo.ErrCeiling
+			},
+		} {
+			t.Run(fmt.Sprintf("%s, vault %d", what, which), func(t *testing.T) {
+				r := newRigWith(t, 2, tiny())
+				_, want := varied(r)
+				why := spoil(r.vaults[which])
+				res := r.run()
+				if err := res.Vaults[which].Err; !errors.Is(err, why) {
+					t.Error(err)
+				}
+				if err := res.Vaults[1-which].Err; err != nil {
+					t.Error(err)
+				}
+				equal(t, r.contents(1-which, res.Point), want)
+			})
+		}
+	}
+}
