@@ -23,11 +23,11 @@ const (
 	patienceShare = 33 // one part in so many of the time since the session began
 )
 
-// joinPatience is how long a vault that was left behind may take to be opened once it is all that is waited for, beside
-// ten times what the first one took: its listings may never end. doubtfulPatience is that of a vault which an earlier
-// source of the same command found down.
+// joinPatience is how often a vault's stall it may take to open one that was left behind, once it is all that is waited for,
+// beside ten times what the first one took: its listings may never end. doubtfulPatience is the time for a vault which an
+// earlier source of the same command found down.
 const (
-	joinPatience     = 10 * time.Minute
+	joinPatience     = 10
 	doubtfulPatience = 5 * time.Second
 )
 
@@ -149,7 +149,7 @@ func (s *Session) join(ctx context.Context, k *keeper) error {
 	if k.joined {
 		return nil
 	}
-	patience := joinPatience + 10*s.opening
+	patience := joinPatience*s.stall + 10*s.opening
 	if k.vault.Doubtful {
 		patience = doubtfulPatience
 	}

@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/pack"
+	"github.com/holdfast-backup/holdfast/store/stall"
 )
 
 // SessionOptions open a Session.
@@ -30,6 +32,7 @@ type SessionOptions struct {
 	Report     Report
 	Now        func() time.Time // default time.Now
 	Pace       Pace
+	Stall      time.Duration // how long a vault may give or take nothing; default stall.Default
 }
 
 // Session is one job's hold on a repository in all its vaults: it reads old metadata, stores and locks new objects, and
@@ -50,6 +53,7 @@ type Session struct {
 	pace    Pace
 	copying *semaphore.Weighted // bytes on their way from one vault to another
 	began   time.Time
+	stall   time.Duration
 	opening time.Duration // how long it took until the first vault was open
 	alone   bool          // of a vault that catches up: nobody waits for it
 	decide  func(at time.Time) time.Time
@@ -68,7 +72,7 @@ func OpenSession(ctx context.Context, o SessionOptions) (*Session, error) {
 	}
 	s := &Session{
 		host: o.HostKey, now: o.Now, report: o.Report, pace: o.Pace.orDefault(), copying: semaphore.NewWeighted(copyMemory),
-		began: time.Now(),
+		began: time.Now(), stall: cmp.Or(o.Stall, stall.Default),
 	}
 	s.givers = s.active
 	for _, v := range o.Vaults {
