@@ -37,6 +37,9 @@ var (
 	// ErrDiffers: something else is at the target and stays there, as Never wants. The text names what differs, as far as
 	// that was seen. It counts in Result.Skipped and Result.Differs, and is listed among the failures.
 	ErrDiffers = errors.New("there already, and differs from the recovery point")
+	// ErrNotKept: the target answered that all is well, and shows something else than what was put. The entry is there, and not
+	// as it is in the point.
+	ErrNotKept = errors.New("the target answered that it has it, and shows something else")
 	// ErrThere: a receiver that was handed an entry found that the target has it already, just as it is in the point. It
 	// counts in Result.Skipped.
 	ErrThere = errors.New("there already")

@@ -55,6 +55,7 @@ type habits struct {
 	keep          func(h http.Header) // changes what is kept of a PUT's headers
 	refuse        func(key string) string
 	blind         bool // 403 to HEAD
+	shifted       bool // answers a PUT with another ETag than it shows afterwards
 
 	mu      sync.Mutex
 	objects map[string]*stored
@@ -109,6 +110,9 @@ func (s *habits) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 			return
 		}
 		w.Header().Set("ETag", `"`+o.etag+`"`)
+		if s.shifted {
+			w.Header().Set("ETag", `"`+strings.Repeat("0", 32)+`"`)
+		}
 	case "DELETE":
 		delete(s.objects, key)
 		w.WriteHeader(http.StatusNoContent)
@@ -487,5 +491,37 @@ func TestOtherBytesOfTheSameSize(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What a server loses of each object is said of each, however many there are, and ends nothing.
+func TestManyLosses(t *testing.T) {
+	sizes := map[string]int{}
+	for i := range 250 {
+		sizes[fmt.Sprintf("%03d", i)] = i
+	}
+	p := point(t, sizes, nil)
+	s := &habits{keep: without("Content-Disposition")}
+	res := run(t, restore.Options{Reader: p.Reader(nil), Commit: p.Commit, Target: s.target(t, "")})
+	if int(res.Failed) != len(sizes) || len(s.objects) != len(sizes) {
+		t.Errorf("%d failed, %d are there", res.Failed, len(s.objects))
+	}
+	if !strings.Contains(failures(res), "Content-Disposition is not set") {
+		t.Errorf("%s", failures(res)[:200])
+	}
+}
+
+// A server that gives another ETag afterwards than it gave to the PUT costs waiting once.
+func TestOtherETagsAfterwards(t *testing.T) {
+	p := point(t, map[string]int{"a": 1, "b": 10, "c": 6 << 20}, nil)
+	s := &habits{shifted: true}
+	for _, o := range []restore.Overwrite{restore.Never, restore.Changed} {
+		res := run(t, restore.Options{Reader: p.Reader(nil), Commit: p.Commit, Target: s.target(t, ""), Overwrite: o})
+		if res.Failed+res.Differs > 0 || o == restore.Changed && res.Entries > 0 {
+			t.Errorf("%s: %+v", o, res)
+		}
+	}
+	if heads := s.calls["HEAD"]; heads > 40 {
+		t.Errorf("%d HEADs for 3 objects", heads)
 	}
 }

@@ -162,7 +162,7 @@ func (u *upload) part(ctx context.Context, n int, b []byte) error {
 		return u.t.explain(fmt.Sprintf("upload part %d of", number), u.key, err)
 	}
 	if got := aws.ToString(out.ChecksumSHA256); got != "" && got != text {
-		return fmt.Errorf("upload part %d of %q in %s: %w: its SHA-256 there is %s, not %s", number, u.key, u.t.name, errWrong, got, text)
+		return fmt.Errorf("upload part %d of %q in %s: %w: its SHA-256 there is %s, not %s", number, u.key, u.t.name, restore.ErrNotKept, got, text)
 	}
 	u.parts[n] = types.CompletedPart{PartNumber: &number, ETag: out.ETag, ChecksumSHA256: &text}
 	return nil

@@ -22,9 +22,6 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
-// errWrong: the target answered that all is well, and shows something else than what was sent.
-var errWrong = errors.New("the server answered that it has it, and shows something else")
-
 // What is known of the target's ETags: those of objects that were put whole, and those of uploads in parts.
 const (
 	etagsUnknown int32 = iota
@@ -72,7 +69,7 @@ func (r *receiver) readBack(ctx context.Context, e *format.Entry, s sent, class 
 		}
 	}
 	if len(wrong) > 0 {
-		return fmt.Errorf("put %q in %s: %w: %s", r.key, t.name, errWrong, texts(wrong))
+		return fmt.Errorf("put %q in %s: %w: %s", r.key, t.name, restore.ErrNotKept, texts(wrong))
 	}
 	return nil
 }
@@ -90,14 +87,18 @@ func (r *receiver) await(ctx context.Context, s sent, last bool) (*shown, error)
 			return nil, err
 		}
 		current := o != nil && (!last || s.version == "" || o.version == "" || o.version == s.version)
-		if current && (s.etag == "" || o.etag == s.etag || n == looksAgain) {
+		if current && (s.etag == "" || o.etag == s.etag || r.t.renamesETags.Load()) {
+			return o, nil
+		}
+		if current && n == looksAgain {
+			r.t.renamesETags.Store(true) // it says one ETag to a PUT and another afterwards; what it has is compared all the same
 			return o, nil
 		}
 		if n == looksAgain {
 			if o == nil {
-				return nil, fmt.Errorf("put %q in %s: %w: nothing", r.key, r.t.name, errWrong)
+				return nil, fmt.Errorf("put %q in %s: %w: nothing", r.key, r.t.name, restore.ErrNotKept)
 			}
-			return nil, fmt.Errorf("put %q in %s: %w: version %s is current, not %s that was just put", r.key, r.t.name, errWrong, o.version, s.version)
+			return nil, fmt.Errorf("put %q in %s: %w: version %s is current, not %s that was just put", r.key, r.t.name, restore.ErrNotKept, o.version, s.version)
 		}
 		if err := pause(ctx, min(wait, r.t.o.MaxBackoff)); err != nil {
 			return nil, err
@@ -118,7 +119,7 @@ func (r *receiver) seeDeleted(ctx context.Context) error {
 			return nil
 		}
 		if n == looksAgain {
-			return fmt.Errorf("put a delete marker on %q in %s: %w: version %q is current", r.key, r.t.name, errWrong, o.version)
+			return fmt.Errorf("put a delete marker on %q in %s: %w: version %q is current", r.key, r.t.name, restore.ErrNotKept, o.version)
 		}
 		if err := pause(ctx, min(wait, r.t.o.MaxBackoff)); err != nil {
 			return err
@@ -144,15 +145,15 @@ func (t *Target) checkContent(ctx context.Context, key string, e *format.Entry, 
 	want := base64.StdEncoding.EncodeToString(e.SHA256[:])
 	switch {
 	case o.size != e.Size:
-		return fmt.Errorf("%w: %d bytes, not %d", errWrong, o.size, e.Size)
+		return fmt.Errorf("%w: %d bytes, not %d", restore.ErrNotKept, o.size, e.Size)
 	case o.sha256 != "":
 		t.givesSums.Store(true)
 		if o.sha256 != want {
-			return fmt.Errorf("%w: its SHA-256 is %s, not %s", errWrong, o.sha256, want)
+			return fmt.Errorf("%w: its SHA-256 is %s, not %s", restore.ErrNotKept, o.sha256, want)
 		}
 	case o.parts != "" && s.parts != "":
 		if o.parts != s.parts {
-			return fmt.Errorf("%w: the SHA-256 of its parts is %s, not %s", errWrong, o.parts, s.parts)
+			return fmt.Errorf("%w: the SHA-256 of its parts is %s, not %s", restore.ErrNotKept, o.parts, s.parts)
 		}
 		return nil
 	}
@@ -173,7 +174,7 @@ func (t *Target) checkContent(ctx context.Context, key string, e *format.Entry, 
 		kind.Store(etagsAreMD5)
 		return nil
 	case known == etagsAreMD5:
-		return fmt.Errorf("%w: its ETag is %s, and by what was sent it should be %s", errWrong, o.etag, sum)
+		return fmt.Errorf("%w: its ETag is %s, and by what was sent it should be %s", restore.ErrNotKept, o.etag, sum)
 	}
 	return t.readWhole(ctx, key, e, s.version, kind)
 }
@@ -195,7 +196,7 @@ func (t *Target) readWhole(ctx context.Context, key string, e *format.Entry, ver
 		return fmt.Errorf("read it again: %w", err)
 	}
 	if !bytes.Equal(h.Sum(nil), e.SHA256[:]) {
-		return fmt.Errorf("%w: other content", errWrong)
+		return fmt.Errorf("%w: other content", restore.ErrNotKept)
 	}
 	kind.Store(etagsAreOpaque)
 	return nil
@@ -224,7 +225,7 @@ func (r *receiver) retag(ctx context.Context, e *format.Entry, version string) e
 		return err
 	}
 	if diffs := compareTags(e.Tags, got); len(diffs) > 0 {
-		return fmt.Errorf("set the tags of %q in %s: %w: %s", r.key, t.name, errWrong, texts(diffs))
+		return fmt.Errorf("set the tags of %q in %s: %w: %s", r.key, t.name, restore.ErrNotKept, texts(diffs))
 	}
 	return nil
 }
@@ -274,7 +275,7 @@ func (t *Target) sameContent(ctx context.Context, e *format.Entry, o *shown, c r
 func (t *Target) mayBeSame(ctx context.Context, key string, e *format.Entry, o *shown) (bool, error) {
 	if t.etags.Load() == etagsUnknown && e.Size <= singlePut {
 		err := t.readWhole(ctx, key, e, o.version, &t.etags)
-		if err != nil && !errors.Is(err, errWrong) {
+		if err != nil && !errors.Is(err, restore.ErrNotKept) {
 			return false, err
 		}
 		return err == nil, nil

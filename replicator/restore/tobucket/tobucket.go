@@ -88,8 +88,10 @@ type Target struct {
 	givesSums  atomic.Bool  // it gives the SHA-256 of objects
 	etags      atomic.Int32 // what its ETags are, of objects that were put whole
 	partETags  atomic.Int32 // and of uploads in parts
-	classing   sync.Mutex
-	classes    map[types.StorageClass]bool // those that were asked about, and whether it keeps them
+	// renamesETags: it answers a PUT with other ETags than it shows afterwards.
+	renamesETags atomic.Bool
+	classing     sync.Mutex
+	classes      map[types.StorageClass]bool // those that were asked about, and whether it keeps them
 
 	mu     sync.Mutex
 	notes  map[string]int
