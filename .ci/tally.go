@@ -4,8 +4,9 @@
 // counts once: failed if it failed in any run, passed if it passed in any, else skipped. A package that failed without a
 // failed test (it did not build, or it hung) counts as one failure. Its last line is "N passed, N failed, N skipped".
 //
-//	tally -show FILE                        one run: failures with their output, and a line a package
-//	tally -skips .ci/skips [-more N] FILE.. the count; a skip that the list does not allow is a failure
+//	tally -show [-quiet] FILE               one run: failures with their output, and a line a package if not quiet
+//	tally -skips .ci/skips [-more N] FILE.. the count; a skip that the list does not allow is a failure; with -without
+//	                                        those are allowed that say which program is missing
 package main
 
 import (
@@ -39,6 +40,7 @@ type results struct {
 	state  map[key]string   // pass, fail or skip
 	output map[key][]string // of tests, until they passed
 	builds map[string][]string
+	wants  map[key]bool // skipped for want of a program
 	order  []key // packages as they ended
 	time   map[key]float64
 }
@@ -46,9 +48,11 @@ type results struct {
 func main() {
 	show := flag.Bool("show", false, "print the failures and packages of one run")
 	more := flag.Int("more", 0, "failures that are not tests, to be counted as failed")
+	quiet := flag.Bool("quiet", false, "with -show: failures only")
+	without := flag.Bool("without", false, "allow skips for want of a program")
 	skips := flag.String("skips", "", "file of the skips that are allowed")
 	flag.Parse()
-	all := map[key]string{}
+	all, wants := map[key]string{}, map[key]bool{}
 	for _, name := range flag.Args() {
 		r, err := read(name)
 		if err != nil {
@@ -56,7 +60,10 @@ func main() {
 			os.Exit(1)
 		}
 		if *show {
-			r.show()
+			r.show(*quiet)
+		}
+		if *without {
+			maps.Copy(wants, r.wants)
 		}
 		merge(all, r)
 	}
@@ -68,6 +75,7 @@ func main() {
 		fmt.Println("tally:", err)
 		os.Exit(1)
 	}
+	maps.Copy(allowed, wants)
 	if !count(all, allowed, *more) {
 		os.Exit(1)
 	}
@@ -79,7 +87,7 @@ func read(name string) (*results, error) {
 		return nil, err
 	}
 	defer f.Close()
-	r := &results{state: map[key]string{}, output: map[key][]string{}, builds: map[string][]string{}, time: map[key]float64{}}
+	r := &results{state: map[key]string{}, output: map[key][]string{}, builds: map[string][]string{}, wants: map[key]bool{}, time: map[key]float64{}}
 	for lines := bufio.NewReaderSize(f, 1<<20); ; {
 		line, err := lines.ReadBytes('\n')
 		if errors.Is(err, io.EOF) {
@@ -105,8 +113,11 @@ func (r *results) add(e event) {
 		r.output[k] = append(r.output[k], e.Output)
 	case "pass", "fail", "skip":
 		r.state[k], r.time[k] = e.Action, e.Elapsed
-		if e.Action == "pass" {
+		switch e.Action {
+		case "pass":
 			delete(r.output, k)
+		case "skip":
+			r.wants[k] = strings.Contains(strings.Join(r.output[k], ""), "missing program")
 		}
 		if e.Test == "" {
 			r.order = append(r.order, k)
@@ -117,7 +128,7 @@ func (r *results) add(e event) {
 	}
 }
 
-func (r *results) show() {
+func (r *results) show(quiet bool) {
 	failures := slices.SortedFunc(maps.Keys(r.state), func(a, b key) int {
 		return strings.Compare(a.Package+" "+a.Test, b.Package+" "+b.Test)
 	})
@@ -127,7 +138,7 @@ func (r *results) show() {
 		}
 	}
 	for _, k := range r.order {
-		if r.state[k] != "skip" { // of a package: it has no tests
+		if r.state[k] != "skip" && !quiet { // of a package: it has no tests
 			fmt.Printf("%-4s %-80s %7.1f s\n", r.state[k], k.Package, r.time[k])
 		}
 	}

@@ -21,7 +21,7 @@ func fixed(values ...string) func() []string { return func() []string { return v
 
 // quietConfig is the configuration for completions, which must never print; nil if there is none.
 func (a *app) quietConfig() *config.Config {
-	path, err := config.Find(a.configFile, a.env)
+	path, err := config.Find(a.configFile, a.env, a.system)
 	if err != nil {
 		return nil
 	}

@@ -11,16 +11,17 @@ import (
 	"os"
 	"time"
 
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/credentials"
 )
 
 func main() {
-	os.Exit(realMain(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(realMain(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, config.System))
 }
 
-// realMain runs one command line and gives its exit code.
-func realMain(args []string, stdin io.Reader, stdout, stderr *os.File) int {
-	a := &app{ui: newUI(stdout, stderr), stdin: stdin, env: os.LookupEnv, now: time.Now}
+// realMain runs one command line and gives its exit code. system is where this machine's configuration lies.
+func realMain(args []string, stdin io.Reader, stdout, stderr *os.File, system string) int {
+	a := &app{ui: newUI(stdout, stderr), stdin: stdin, env: os.LookupEnv, now: time.Now, system: system}
 	if err := forbidCoreDumps(); err != nil {
 		a.ui.warn("cannot switch off core dumps, which could hold keys: %v", err)
 	}
@@ -36,6 +37,7 @@ type app struct {
 	env   credentials.Env
 	now   func() time.Time
 
+	system     string // the folder of this machine's configuration
 	configFile string // --config
 	stdinRead  bool   // standard input was read for a key
 	started    bool   // a command's own code has begun: what fails from here on is not bad usage

@@ -142,7 +142,7 @@ func (a *app) begin() {
 
 // loadConfig finds and reads the configuration, and passes its warnings on.
 func (a *app) loadConfig() (*config.Config, error) {
-	path, err := config.Find(a.configFile, a.env)
+	path, err := config.Find(a.configFile, a.env, a.system)
 	if err != nil {
 		return nil, err
 	}

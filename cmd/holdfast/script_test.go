@@ -18,6 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/holdfast-backup/holdfast/replicator/awstest"
+	"github.com/holdfast-backup/holdfast/store/storetest/programs"
 	"github.com/holdfast-backup/holdfast/store/storetest/servers"
 )
 
@@ -31,10 +32,15 @@ func (p pooled) Run() int { return shared.Run(p.m) }
 // TestMain makes the program itself a command of the scripts, and one more that waits for a signal.
 func TestMain(m *testing.M) {
 	testscript.Main(pooled{m}, map[string]func(){
-		"holdfast": main,
+		"holdfast": holdfast,
 		"waiter":   waiter,
 		"nbdget":   nbdget,
 	})
+}
+
+// holdfast is the program as it is, but for what is set up on this machine.
+func holdfast() {
+	os.Exit(realMain(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, "/nowhere/holdfast"))
 }
 
 // TestScript runs testdata/script/*.txtar: every command against directories. Every fault of the command line that was
@@ -53,12 +59,19 @@ func TestScript(t *testing.T) {
 
 var update = flag.Bool("update", false, "rewrite the golden files in the scripts")
 
-// conditions adds [mount]: whether a file system can be mounted here.
+// conditions adds [mount]: whether a file system can be mounted here, and [has:PROGRAM]: whether there is a program.
 func conditions(cond string) (bool, error) {
-	if cond != "mount" {
-		return false, fmt.Errorf("unknown condition %s", cond)
+	if cond == "mount" {
+		return canMount(), nil
 	}
-	return canMount(), nil
+	if name, ok := strings.CutPrefix(cond, "has:"); ok {
+		_, err := programs.Find(name)
+		if err != nil && programs.Demanded() {
+			return false, err
+		}
+		return err == nil, nil
+	}
+	return false, fmt.Errorf("unknown condition %s", cond)
 }
 
 type scriptCommand = func(*testscript.TestScript, bool, []string)

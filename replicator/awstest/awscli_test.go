@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/awstest/ebs"
 	"github.com/holdfast-backup/holdfast/replicator/awstest/ec2"
 	"github.com/holdfast-backup/holdfast/replicator/awstest/world"
+	"github.com/holdfast-backup/holdfast/store/storetest/programs"
 )
 
 const accessKey = "AKIDTEST"
@@ -34,12 +35,7 @@ type cli struct {
 
 func newCLI(t *testing.T) *cli {
 	t.Helper()
-	bin := "/usr/bin/aws" // where Debian's package puts it: another in PATH may be anybody's
-	if _, err := os.Stat(bin); err != nil {
-		if bin, err = exec.LookPath("aws"); err != nil {
-			t.Fatal("the AWS CLI is needed: apt-get install awscli")
-		}
-	}
+	bin := programs.Need(t, "aws")
 	s, err := awstest.Start(world.New(), ebs.Options{AccessKey: accessKey}, ec2.Options{AccessKey: accessKey})
 	if err != nil {
 		t.Fatal(err)

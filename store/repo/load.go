@@ -53,9 +53,12 @@ const maxSegments = 50_000
 
 // loadPlacements reads the placements objects of the vault that the cache has not seen, in order of arrival. Where there are
 // none under the vault's own name it was called otherwise before, or is a copy of another: then what other vaults' placements
-// say is read, without the versions, which are another vault's.
-func (k *keeper) loadPlacements(ctx context.Context, r *Repository) error {
-	found, err := k.loadPlacementsUnder(ctx, r, format.PrefixPlacements+k.vault.Name+"/")
+// say is read, without the versions, which are another vault's. So it is where a vault has no name here, but a URL.
+func (k *keeper) loadPlacements(ctx context.Context, r *Repository) (err error) {
+	found := false
+	if format.ValidName(k.vault.Name) {
+		found, err = k.loadPlacementsUnder(ctx, r, format.PrefixPlacements+k.vault.Name+"/")
+	}
 	if err == nil && !found {
 		_, err = k.loadPlacementsUnder(ctx, r, format.PrefixPlacements)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/store/storetest/programs"
 )
 
 const ageVersion = "v1.3.2"
@@ -41,10 +42,7 @@ func run(t *testing.T, stdin []byte, program string, args ...string) []byte {
 
 // With `age -d` and `zstd -d` alone every byte comes back, in order.
 func TestOpensWithAgeAndZstd(t *testing.T) {
-	zstd, err := exec.LookPath("zstd")
-	if err != nil {
-		t.Fatal("this test needs the zstd program: install the package zstd")
-	}
+	zstd := programs.Need(t, "zstd")
 	age := installAge(t)
 	plains := [][]byte{text(1, 1<<20), noise(2, 1<<20), nil, make([]byte, 300_000), noise(3, 1), noise(4, 200), noise(5, 70_000), text(6, 4<<20), noise(7, 3<<20)}
 	want := bytes.Join(plains, nil)

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // program is a Go program that tests run, at the one version they run it at.
@@ -60,7 +61,7 @@ func (p program) build(ctx context.Context) (string, error) {
 	if isProgram(bin) {
 		return bin, nil
 	}
-	unlock, err := lockFile(bin + ".lock")
+	unlock, err := lockFile(ctx, bin+".lock")
 	if err != nil {
 		return "", err
 	}
@@ -111,16 +112,21 @@ func cacheDir() (string, error) {
 	return dir, os.MkdirAll(dir, 0o700)
 }
 
-// lockFile waits for the one lock of path; the kernel gives it back if the holder dies.
-func lockFile(path string) (unlock func(), err error) {
+// lockFile waits for the one lock of path, as long as ctx lasts; the kernel gives it back if the holder dies.
+func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
-		if !errors.Is(err, syscall.EINTR) {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EINTR) && !errors.Is(err, syscall.EWOULDBLOCK) {
 			break
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, errors.Join(fmt.Errorf("wait for another build of %s: %w", path, ctx.Err()), f.Close())
 		}
 	}
 	if err != nil {

@@ -68,6 +68,7 @@ func GoFakeS3(t testing.TB) *Server { return forTest(t, KindGoFakeS3) }
 
 func forTest(t testing.TB, k Kind) *Server {
 	t.Helper()
+	built(t, k)
 	s, err := Start(t.Context(), k)
 	if err != nil {
 		t.Fatalf("start %s: %v", k, err)
@@ -232,6 +233,7 @@ func (p *Pool) Run(m *testing.M) int {
 // Get gives the shared server of a kind. Do not Kill it.
 func (p *Pool) Get(t testing.TB, k Kind) *Server {
 	t.Helper()
+	built(t, k)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if s := p.servers[k]; s != nil {

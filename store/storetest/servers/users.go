@@ -131,6 +131,14 @@ func RemoverPolicy(bucket string) Policy {
 		[]string{"GetObject", "GetObjectVersion", "GetObjectRetention", "DeleteObject", "DeleteObjectVersion"})
 }
 
+// AdminEndpoint is where a versitygw is told of users; empty for the others.
+func (s *Server) AdminEndpoint() string {
+	if v, ok := s.users.(*versityUsers); ok {
+		return v.admin
+	}
+	return ""
+}
+
 // NewUser makes a user who may do what p says and nothing else.
 func (s *Server) NewUser(t testing.TB, p Policy) store.Credentials {
 	t.Helper()

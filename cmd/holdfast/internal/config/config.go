@@ -116,13 +116,17 @@ type Limits struct {
 // ErrNone: no configuration file where one is looked for.
 var ErrNone = errors.New("no configuration file")
 
+// System is where a machine's configuration lies.
+const System = "/etc/holdfast"
+
 // Find gives the file to read: flag if it is set, else the first that exists of ./holdfast.yaml,
-// $XDG_CONFIG_HOME/holdfast/holdfast.yaml and /etc/holdfast/holdfast.yaml.
-func Find(flag string, env credentials.Env) (string, error) {
+// $XDG_CONFIG_HOME/holdfast/holdfast.yaml and holdfast.yaml in system, which is System but for tests: these must not depend
+// on what is set up on the machine they run on.
+func Find(flag string, env credentials.Env, system string) (string, error) {
 	if flag != "" {
 		return flag, nil
 	}
-	places := searched(env)
+	places := searched(env, system)
 	for _, p := range places {
 		// A file that is there and cannot be read is not passed over for another one's settings.
 		if _, err := os.Stat(p); !errors.Is(err, fs.ErrNotExist) {
@@ -132,7 +136,7 @@ func Find(flag string, env credentials.Env) (string, error) {
 	return "", fmt.Errorf("%w: looked for %s; write one, or name it with --config FILE", ErrNone, strings.Join(places, ", "))
 }
 
-func searched(env credentials.Env) []string {
+func searched(env credentials.Env, system string) []string {
 	places := []string{"holdfast.yaml"}
 	dir, _ := env("XDG_CONFIG_HOME")
 	if home, _ := env("HOME"); !filepath.IsAbs(dir) && home != "" {
@@ -141,7 +145,7 @@ func searched(env credentials.Env) []string {
 	if filepath.IsAbs(dir) {
 		places = append(places, filepath.Join(dir, "holdfast", "holdfast.yaml"))
 	}
-	return append(places, "/etc/holdfast/holdfast.yaml")
+	return append(places, filepath.Join(system, "holdfast.yaml"))
 }
 
 // Load reads and checks the file at path.

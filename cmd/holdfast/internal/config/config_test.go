@@ -171,20 +171,22 @@ func TestFind(t *testing.T) {
 	home := filepath.Join(dir, "home", ".config", "holdfast", "holdfast.yaml")
 	write(t, home)
 
+	system := filepath.Join(dir, "etc")
 	check := func(want, flag string, vars map[string]string) {
 		t.Helper()
-		if got, err := Find(flag, env(vars)); err != nil || got != want {
+		if got, err := Find(flag, env(vars), system); err != nil || got != want {
 			t.Errorf("found %q, %v; want %q", got, err, want)
 		}
 	}
 	check("named.yaml", "named.yaml", nil)
 	check(xdg, "", map[string]string{"XDG_CONFIG_HOME": filepath.Join(dir, "xdg"), "HOME": filepath.Join(dir, "home")})
 	check(home, "", map[string]string{"HOME": filepath.Join(dir, "home")})
-	if _, err := os.Stat("/etc/holdfast/holdfast.yaml"); errors.Is(err, os.ErrNotExist) {
-		if _, err := Find("", env(nil)); !errors.Is(err, ErrNone) {
-			t.Errorf("nothing anywhere: %v", err)
-		}
+	if _, err := Find("", env(nil), system); !errors.Is(err, ErrNone) {
+		t.Errorf("nothing anywhere: %v", err)
 	}
+	write(t, filepath.Join(system, "holdfast.yaml"))
+	check(filepath.Join(system, "holdfast.yaml"), "", nil)
+	check(home, "", map[string]string{"HOME": filepath.Join(dir, "home")})
 	write(t, "holdfast.yaml")
 	check("holdfast.yaml", "", map[string]string{"XDG_CONFIG_HOME": filepath.Join(dir, "xdg")})
 	if _, err := Load("absent.yaml"); !errors.Is(err, ErrNone) {
