@@ -41,7 +41,7 @@ type results struct {
 	output map[key][]string // of tests, until they passed
 	builds map[string][]string
 	wants  map[key]bool // skipped for want of a program
-	order  []key // packages as they ended
+	order  []key        // packages as they ended
 	time   map[key]float64
 }
 

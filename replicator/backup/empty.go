@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/holdfast-backup/holdfast/replicator/retain"
+	"github.com/holdfast-backup/holdfast/replicator/source"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
@@ -20,8 +21,13 @@ type Emptied struct {
 }
 
 // isContent reports whether an entry is something of its own: the folders that stay when a disk is not mounted, and the
-// delete markers of what is gone, are nothing.
-func isContent(e *format.Entry) bool { return e.Kind != format.KindDir && e.Kind != format.KindMarker }
+// delete markers of what is gone, are nothing, and neither is what a source lists whatever is selected.
+func (e *engine) isContent(n *format.Entry) bool {
+	if s, ok := e.view.(source.Surroundings); ok && s.Surrounds(n.Key) {
+		return false
+	}
+	return n.Kind != format.KindDir && n.Kind != format.KindMarker
+}
 
 // emptied reports whether nothing was found in a source that had something, without anybody having said that this is
 // right. What could not be listed may be something, unless other things are known to have gone.
@@ -31,6 +37,9 @@ func (e *engine) emptied() bool {
 	}
 	if e.parent != nil && e.parent.Marked(format.MarkEmpty) || e.stats.gone.Load() > 0 {
 		return true
+	}
+	if _, ok := e.view.(source.Surroundings); ok {
+		return false // the bytes of the last point need not be of anything that counts
 	}
 	return e.stats.unlisted.Load() == 0 && e.last != nil && e.last.Commit.Bytes > 0
 }

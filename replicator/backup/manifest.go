@@ -77,7 +77,7 @@ func (m *manifest) take(ctx context.Context, t *task) error {
 	}
 	m.unsure = m.unsure || t.unsure
 	if t.dropped {
-		if isContent(t.entry) {
+		if m.isContent(t.entry) {
 			m.stats.found.Add(-1)
 		}
 		return nil

@@ -54,7 +54,7 @@ func (e *engine) sees(entry *format.Entry) {
 	switch {
 	case entry.Missing != "":
 		e.stats.unlisted.Add(1)
-	case isContent(entry):
+	case e.isContent(entry):
 		e.stats.found.Add(1)
 	}
 }
@@ -365,7 +365,7 @@ func (p *planner) drop(ctx context.Context, old *format.Entry) error {
 	if p.hidden == "" || !strings.HasPrefix(old.Key, p.hidden) {
 		p.stats.deleted.Add(1)
 		p.fate(Deleted, old)
-		if isContent(old) {
+		if p.isContent(old) {
 			p.stats.gone.Add(1)
 		}
 	} else {

@@ -147,6 +147,12 @@ type Trier interface {
 	Try(ctx context.Context) error
 }
 
+// Surroundings is what a View may implement that lists entries whatever is selected, such as networks beside machines: a
+// source in which nothing else is found is taken for empty.
+type Surroundings interface {
+	Surrounds(key string) bool
+}
+
 // Remark says something of the entry of a key, or of the source by its URL, in one sentence for people.
 type Remark struct{ Key, Text string }
 

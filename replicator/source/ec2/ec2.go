@@ -189,12 +189,17 @@ func (r *reading) remark(key, text string) {
 	r.remarks = append(r.remarks, source.Remark{Key: key, Text: text})
 }
 
+// isSurrounding tells networks, roles and the like, which are listed whatever is selected, from what runs or could be started.
+func isSurrounding(key string) bool {
+	kind, _, _ := strings.Cut(key, "/")
+	return !slices.Contains([]string{"image", "instance", "volume", "launch-template"}, kind)
+}
+
 // remarkNothing says so if there is nothing that runs or could be started: nobody sets up a source for that, but in the
 // wrong region it looks so.
 func (r *reading) remarkNothing() {
 	for _, f := range r.found {
-		switch kind, _, _ := strings.Cut(f.key, "/"); kind {
-		case "image", "instance", "volume", "launch-template":
+		if !isSurrounding(f.key) {
 			return
 		}
 	}

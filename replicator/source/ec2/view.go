@@ -159,3 +159,6 @@ func (v *view) Close() error {
 	v.drain()
 	return v.spool.close()
 }
+
+// Surrounds implements source.Surroundings.
+func (v *view) Surrounds(key string) bool { return isSurrounding(key) }
