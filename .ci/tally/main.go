@@ -1,6 +1,4 @@
-//go:build ignore
-
-// Tally reads what `go test -json` wrote and counts tests. A test that ran several times (plain, with the race detector)
+// Command tally reads what `go test -json` wrote and counts tests. A test that ran several times (plain, with the race detector)
 // counts once: failed if it failed in any run, passed if it passed in any, else skipped. A package that failed without a
 // failed test (it did not build, or it hung) counts as one failure. Its last line is "N passed, N failed, N skipped".
 //
