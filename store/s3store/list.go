@@ -54,6 +54,9 @@ func (s *Store) versions(ctx context.Context, prefix, after string, yield func(s
 		if after, ok = g.resume(s.prefix, prefix, after, l.last); !ok {
 			return nil // what follows begins with other letters than the prefix
 		}
+		if err := l.exactly(ctx, after); err != nil {
+			return err
+		}
 	}
 }
 
@@ -145,11 +148,28 @@ func (g *garbledMarker) resume(bucket, prefix, after, last string) (string, bool
 	if len(head) <= len(prefix) {
 		return "", false
 	}
-	behind := head + strings.Repeat("\xff", max(maxKey-len(bucket)-len(head), 0)) // the last name there can be that begins so
+	// The next text there can be; it may be a name itself, and one goes on behind it: see exactly.
+	n := len(head) - 1
+	behind := head[:n] + string(rune(head[n]+1))
 	return behind, behind > after
 }
 
-const maxKey = 1024 // bytes of an S3 key
+// exactly gives the versions of one name, which a listing is going to begin behind.
+func (l *lister) exactly(ctx context.Context, name string) error {
+	one := &lister{s: l.s, prefix: name, pages: pageCount{most: l.s.pageSize}, seen: recent{limit: 2 * l.s.pageSize}}
+	stopped := false
+	one.yield = func(info store.Info, err error) bool {
+		if info.Name != name {
+			return false // longer names follow, and those are listed with all others
+		}
+		stopped = !l.yield(info, err)
+		return !stopped
+	}
+	if err := one.from(ctx, ""); stopped || err != nil && !errors.Is(err, errStop) && !errors.As(err, new(*garbledMarker)) {
+		return err
+	}
+	return nil
+}
 
 // inOrder sorts a page as AWS does, by name and newest first: versitygw gives all versions and then all delete markers.
 func inOrder(list []store.Info) {
