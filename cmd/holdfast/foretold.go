@@ -86,7 +86,11 @@ type nextPoint struct {
 func (j *job) nextPoints(ctx context.Context, vault string) ([]nextPoint, error) {
 	i := slices.IndexFunc(j.repoVaults(nil), func(v *repo.Vault) bool { return v.Name == vault })
 	v := j.repoVaults(nil)[i]
-	found, err := repo.Find(ctx, v.Read, j.pin, nil)
+	known, err := j.knownRepository(j.config, j.pin)
+	if err != nil {
+		return nil, err
+	}
+	found, err := repo.Find(ctx, v.Read, known.Pin, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +100,9 @@ func (j *job) nextPoints(ctx context.Context, vault string) ([]nextPoint, error)
 			return nil, err
 		}
 		if p.Complete() && !p.Empty() && !p.Distrusted {
-			earlier[p.Source] = append(earlier[p.Source], retain.Earlier{SignedAt: p.SignedAt.Time, Complete: true, Slots: p.Commit.Slots})
+			earlier[p.Source] = append(earlier[p.Source], retain.Earlier{
+				TakenAt: p.Commit.TakenAt.Time, RetainUntil: p.Commit.RetainUntil.Time, Complete: true, Slots: p.Commit.Slots,
+			})
 		}
 	}
 	var out []nextPoint

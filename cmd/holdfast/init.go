@@ -11,6 +11,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
 )
 
 const initHelp = `Create the host key and the repository in every vault of the configuration.
@@ -84,6 +85,9 @@ func (a *app) init(ctx context.Context, pin string) (err error) {
 	created := false
 	for _, r := range results {
 		created = created || r.Created
+		if dir, derr := cacheDir(j.config, r.CacheID); derr == nil && r.Created { // points that were made in a vault before it was emptied are not there
+			err = errors.Join(err, cache.ForgetPoints(dir, r.Vault))
+		}
 		next, nerr := j.nextPoints(ctx, r.Vault)
 		if nerr != nil {
 			a.ui.warn("vault %s: until when the next points will be locked cannot be told: %v", r.Vault, nerr)

@@ -106,6 +106,9 @@ func (a *app) renew(ctx context.Context, f *readerFlags, specs []string, span st
 	stop := r.watch(ctx, "renew", false, func() (done, total int64) { return p.Looked.Load() + p.Done.Load(), 0 })
 	sum, err := renew.Run(ctx, o)
 	stop()
+	if sum.Distrusted > 0 {
+		r.ui.warn("%s passed over: the key that signed them was distrusted before they came; name one by its ID to hold it all the same", plural(sum.Distrusted, "distrusted point was", "distrusted points were"))
+	}
 	alarms, alarm := r.alarms()
 	all := together{err, alarm}
 	if err == nil || sum.Objects > 0 {

@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
 	"github.com/holdfast-backup/holdfast/replicator/verify"
 	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
 )
 
 const verifyHelp = `Hold the vault against what its recovery points need: of all points, or of those named.
@@ -117,7 +118,34 @@ func (a *app) verify(ctx context.Context, f *readerFlags, specs []string, level,
 	o.Repository, o.In, o.Identities = r.repo, r.vault.Reader, r.ids
 	o.NoLocks = r.vault.url.Kind == location.File
 	o.Concurrency = r.connections()
+	o.Made = r.made()
 	return r.runVerify(ctx, o)
+}
+
+// made gives the points that this machine remembers to have made in the vault, as far as it is one of its own.
+func (r *reading) made() []cache.Made {
+	if r.config == nil || r.trust.Pin == "" {
+		return nil
+	}
+	dir, err := cacheDir(r.config, r.repo.CacheID())
+	if err != nil {
+		return nil
+	}
+	made, err := cache.PointsMade(dir, r.configuredName())
+	if err != nil {
+		r.ui.warn("which points this machine made cannot be read, so that points which the vault leaves out are not noticed: %v", err)
+	}
+	return made
+}
+
+// configuredName is the name that the configuration has for the vault; its own where it has none.
+func (r *reading) configuredName() string {
+	for _, v := range r.config.Vaults {
+		if v.URL.String() == r.vault.url.String() {
+			return v.Name
+		}
+	}
+	return "none"
 }
 
 // maxAlarms bounds the alarms that a summary repeats; each was a line of its own before.

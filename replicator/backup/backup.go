@@ -293,7 +293,7 @@ func (e *engine) findParent(ctx context.Context) ([]retain.Earlier, error) {
 	parent, counting := e.s.Followed(heads)
 	for _, h := range counting {
 		good := h.Commit.Status == format.StatusComplete && !h.Commit.Marked(format.MarkEmpty)
-		earlier = append(earlier, retain.Earlier{SignedAt: h.Commit.SignedAt.Time, Complete: good, Slots: h.Commit.Slots})
+		earlier = append(earlier, retain.Earlier{TakenAt: h.Commit.TakenAt.Time, RetainUntil: h.Commit.RetainUntil.Time, Complete: good, Slots: h.Commit.Slots})
 	}
 	if parent != nil {
 		e.parent = parent.Commit
@@ -445,7 +445,7 @@ func (e *engine) dryRun(ctx context.Context) (*Result, error) {
 
 // foresee has locks that are lengthened reach to what the next weeks' or months' point will ask.
 func (e *engine) foresee(earlier []retain.Earlier) {
-	known := append(slices.Clone(earlier), retain.Earlier{SignedAt: e.takenAt, Complete: true, Slots: e.decision.Slots})
+	known := append(slices.Clone(earlier), retain.Earlier{TakenAt: e.takenAt, RetainUntil: e.decision.RetainUntil, Complete: true, Slots: e.decision.Slots})
 	e.s.Foresee(func(at time.Time) time.Time { return retain.Decide(e.o.Retention, at, known).RetainUntil })
 }
 

@@ -27,7 +27,11 @@ func (r *run) findLiving(ctx context.Context) ([]needed.Point, error) {
 	var ends []bool
 	for _, p := range listed { // in order of signed time
 		r.points[p.Name] = true
+		r.odd[p.Name] = p.Distrusted
 		c, err := r.o.Repository.Commit(ctx, r.o.Vault.Read, p, r.o.Report)
+		if err != nil && p.Distrusted && unreadableKind(err) && ctx.Err() == nil {
+			continue // a thief's, most likely: nothing can be known of what it needs, and what is locked stays in any case
+		}
 		if err != nil && !headAlone(c, err) {
 			over, lerr := r.unreadable(ctx, p, err)
 			if lerr != nil {
@@ -45,6 +49,7 @@ func (r *run) findLiving(ctx context.Context) ([]needed.Point, error) {
 		}
 		all, ends = append(all, h), append(ends, over)
 	}
+	r.boundDistrusted(all, ends)
 	r.keepNewest(all, ends)
 	odd, err := r.doubtful(ctx)
 	if err != nil {
@@ -64,6 +69,26 @@ func (r *run) findLiving(ctx context.Context) ([]needed.Point, error) {
 		}
 	}
 	return living, nil
+}
+
+// boundDistrusted ends distrusted points when the longest-kept trusted one would be over that came as they did, whatever end
+// and lock they were given: who stole the host key and the writer's can have one live for thousands of years, and name all
+// there is as needed. Nothing that is locked is deleted because of that.
+func (r *run) boundDistrusted(points []needed.Point, ends []bool) {
+	var longest time.Duration
+	for _, p := range points {
+		if !p.Distrusted {
+			longest = max(longest, p.Until.Sub(p.SignedAt.Time))
+		}
+	}
+	if longest == 0 {
+		return // there is nothing to go by
+	}
+	for i, p := range points {
+		if p.Distrusted && r.past(p.Arrived.Add(longest)) {
+			ends[i] = true
+		}
+	}
 }
 
 // keepNewest has the newest point of each source that is not retired live on, a complete one that is not marked as empty if
@@ -144,7 +169,8 @@ func (r *run) signed(id format.PointID) bool {
 	})
 }
 
-// broken decides about a point whose needs list cannot be read: nothing is deleted then, unless readers pass over the point.
+// broken decides about a point whose needs list cannot be read: nothing is deleted then, unless readers pass over the point or
+// it is distrusted.
 func (r *run) broken(p needed.Point, err error) error {
 	if r.odd[p.Name] && unreadableKind(err) {
 		return nil

@@ -44,17 +44,18 @@ type Progress struct {
 
 // Summary is what a renewal came to.
 type Summary struct {
-	DryRun   bool
-	Points   int
-	Until    time.Time // until when the point that is held longest is
-	Objects  int64     // stored objects that the points need
-	Due      int64     // whose lock was too short
-	First    time.Time // when the first of these locks ends, or ended; zero: there was none
-	Extended int64
-	Refused  int64 // locks that the vault did not lengthen
-	Lost     int64 // objects without the right bytes in any version
-	Broken   int   // points of which not all could be read that they need
-	Seconds  float64
+	DryRun     bool
+	Points     int
+	Until      time.Time // until when the point that is held longest is
+	Objects    int64     // stored objects that the points need
+	Due        int64     // whose lock was too short
+	First      time.Time // when the first of these locks ends, or ended; zero: there was none
+	Extended   int64
+	Refused    int64 // locks that the vault did not lengthen
+	Lost       int64 // objects without the right bytes in any version
+	Distrusted int   // points that were passed over: their key was distrusted before they came
+	Broken     int   // points of which not all could be read that they need
+	Seconds    float64
 }
 
 // ErrNoPoint: a point that was named is not in the vault.
@@ -74,7 +75,7 @@ func Run(ctx context.Context, o Options) (s Summary, err error) {
 			err = context.Cause(ctx)
 		}
 	}()
-	points, broken, err := choose(ctx, o)
+	points, broken, distrusted, err := choose(ctx, o)
 	if err != nil {
 		return s, err
 	}
@@ -90,7 +91,7 @@ func Run(ctx context.Context, o Options) (s Summary, err error) {
 	points = slices.DeleteFunc(points, func(p needed.Point) bool {
 		return !p.Until.After(r.Clock()) || len(o.Points) == 0 && !p.Commit.RetainUntil.After(r.Clock()) // it is over
 	})
-	s.Points, s.Broken = len(points), broken
+	s.Points, s.Broken, s.Distrusted = len(points), broken, distrusted
 	for _, p := range points {
 		if p.Until.After(s.Until) {
 			s.Until = p.Until
@@ -134,11 +135,11 @@ func modeOf(points []needed.Point) store.Mode {
 }
 
 // choose gives all points, or those that were named, with how long they are to be held. broken counts those that cannot be
-// read.
-func choose(ctx context.Context, o Options) (out []needed.Point, broken int, err error) {
+// read, distrusted those that a thief may have made: what he signed lengthens no lock, unless it is named.
+func choose(ctx context.Context, o Options) (out []needed.Point, broken, distrusted int, err error) {
 	listed, err := o.Repository.Points(ctx, o.Vault.Read, "", o.Report)
 	if err != nil {
-		return nil, broken, err
+		return nil, broken, distrusted, err
 	}
 	wanted := map[format.Hash]bool{}
 	for _, id := range o.Points {
@@ -149,12 +150,16 @@ func choose(ctx context.Context, o Options) (out []needed.Point, broken int, err
 			continue
 		}
 		named := wanted[p.ID]
+		if p.Distrusted && !named {
+			distrusted++
+			continue
+		}
 		delete(wanted, p.ID)
 		c, err := o.Repository.Commit(ctx, o.Vault.Read, p, o.Report)
 		switch {
 		case err == nil, errors.Is(err, format.ErrNewer) && c != nil: // its head says what it needs
 		case named || !unusable(err):
-			return nil, broken, err
+			return nil, broken, distrusted, err
 		default: // the others can be helped all the same
 			report(o.Report, repo.Damaged, p.Name, err)
 			broken++
@@ -167,9 +172,9 @@ func choose(ctx context.Context, o Options) (out []needed.Point, broken int, err
 		out = append(out, needed.Point{Head: repo.Head{Point: p, Commit: c}, Until: until.UTC().Truncate(time.Second)})
 	}
 	for id := range wanted {
-		return nil, broken, fmt.Errorf("point %s: %w", id, ErrNoPoint)
+		return nil, broken, distrusted, fmt.Errorf("point %s: %w", id, ErrNoPoint)
 	}
-	return out, broken, nil
+	return out, broken, distrusted, nil
 }
 
 func report(r repo.Report, kind repo.FindingKind, name string, err error) {

@@ -8,6 +8,7 @@ package retain
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -21,9 +22,10 @@ type Policy struct {
 
 // Earlier is what Decide needs to know of a point of the same source that exists already.
 type Earlier struct {
-	SignedAt time.Time
-	Complete bool
-	Slots    []string // as Decide gave them when it was written
+	TakenAt     time.Time
+	RetainUntil time.Time
+	Complete    bool
+	Slots       []string // as Decide gave them when it was written
 }
 
 // Decision is what becomes of a new point.
@@ -36,7 +38,8 @@ type Decision struct {
 //
 // A slot is named by its period, such as "daily-2026-11-23", "weekly-2026-w48" (ISO week), "monthly-2026-11",
 // "yearly-2026", so that a run that ends after midnight still fills the day it began in. It is open unless a complete
-// earlier point filled it: an incomplete point keeps the lock it was given and leaves its slots open. The point is kept
+// earlier point filled it, one that was taken in that period and is kept as long as the slot asks: what a point says of its
+// slots alone is not believed. An incomplete point keeps the lock it was given and leaves its slots open. The point is kept
 // as long as the longest-lasting slot it fills asks; one that fills none is kept for the shortest span that is not zero.
 // A policy of zeros keeps nothing: RetainUntil is at.
 func Decide(p Policy, at time.Time, earlier []Earlier) Decision {
@@ -46,8 +49,10 @@ func Decide(p Policy, at time.Time, earlier []Earlier) Decision {
 		if !e.Complete {
 			continue
 		}
-		for _, s := range e.Slots {
-			filled[s] = true
+		for _, k := range kinds(p) {
+			if s := k.slot(e.TakenAt.UTC()); slices.Contains(e.Slots, s) && !e.RetainUntil.Before(k.span.AddTo(e.TakenAt.UTC()).Truncate(time.Second)) {
+				filled[s] = true
+			}
 		}
 	}
 	d := Decision{RetainUntil: at}

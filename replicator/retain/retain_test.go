@@ -87,8 +87,14 @@ func usual(t testing.TB) Policy {
 func TestDecide(t *testing.T) {
 	p := usual(t)
 	monday := "2026-11-23T02:00:00Z"
-	full := func(slots ...string) Earlier { return Earlier{SignedAt: at(t, monday), Complete: true, Slots: slots} }
-	half := func(slots ...string) Earlier { return Earlier{SignedAt: at(t, monday), Slots: slots} }
+	kept := at(t, "2099-01-01T00:00:00Z")
+	on := func(day string, slots ...string) Earlier {
+		return Earlier{TakenAt: at(t, day), RetainUntil: kept, Complete: true, Slots: slots}
+	}
+	full := func(slots ...string) Earlier { return on(monday, slots...) }
+	half := func(slots ...string) Earlier {
+		return Earlier{TakenAt: at(t, monday), RetainUntil: kept, Slots: slots}
+	}
 	for _, c := range []struct {
 		name    string
 		policy  Policy
@@ -106,19 +112,19 @@ func TestDecide(t *testing.T) {
 		{"the next week", p, "2026-11-30T02:00:00Z",
 			[]Earlier{full("daily-2026-11-23", "weekly-2026-w48", "monthly-2026-11")}, []string{"daily-2026-11-30", "weekly-2026-w49"}, "2027-02-22T02:00:00Z"},
 		{"the next month inside a week", p, "2026-12-01T02:00:00Z",
-			[]Earlier{full("weekly-2026-w49", "monthly-2026-11")}, []string{"daily-2026-12-01", "monthly-2026-12"}, "2027-12-01T02:00:00Z"},
+			[]Earlier{on("2026-11-30T02:00:00Z", "weekly-2026-w49", "monthly-2026-11")}, []string{"daily-2026-12-01", "monthly-2026-12"}, "2027-12-01T02:00:00Z"},
 		{"an incomplete point leaves its slots open", p, "2026-11-23T20:00:00Z",
 			[]Earlier{half("daily-2026-11-23", "weekly-2026-w48", "monthly-2026-11")},
 			[]string{"daily-2026-11-23", "weekly-2026-w48", "monthly-2026-11"}, "2027-11-23T20:00:00Z"},
 		{"only some slots are open again", p, "2026-11-23T20:00:00Z",
 			[]Earlier{half("daily-2026-11-23"), full("weekly-2026-w48", "monthly-2026-11")}, []string{"daily-2026-11-23"}, "2026-12-28T20:00:00Z"},
 		{"the ISO week of a new year's first days is the old year's", p, "2027-01-02T02:00:00Z",
-			[]Earlier{full("weekly-2026-w53")}, []string{"daily-2027-01-02", "monthly-2027-01"}, "2028-01-02T02:00:00Z"},
+			[]Earlier{on("2026-12-30T02:00:00Z", "weekly-2026-w53")}, []string{"daily-2027-01-02", "monthly-2027-01"}, "2028-01-02T02:00:00Z"},
 		{"the same week number of another year", p, "2027-11-29T02:00:00Z",
 			[]Earlier{full("weekly-2026-w48", "monthly-2026-11")},
 			[]string{"daily-2027-11-29", "weekly-2027-w48", "monthly-2027-11"}, "2028-11-29T02:00:00Z"},
 		{"a run that ended after midnight keeps the day it began in", p, "2026-11-24T23:50:00Z",
-			[]Earlier{{SignedAt: at(t, "2026-11-24T00:10:00Z"), Complete: true, Slots: []string{"daily-2026-11-23", "weekly-2026-w48", "monthly-2026-11"}}},
+			[]Earlier{on("2026-11-23T23:50:00Z", "daily-2026-11-23", "weekly-2026-w48", "monthly-2026-11")},
 			[]string{"daily-2026-11-24"}, "2026-12-29T23:50:00Z"},
 		{"local times are read as UTC", p, "2026-11-24T00:30:00+02:00",
 			[]Earlier{full("weekly-2026-w48", "monthly-2026-11")}, []string{"daily-2026-11-23"}, "2026-12-28T22:30:00Z"},
@@ -128,6 +134,14 @@ func TestDecide(t *testing.T) {
 			[]string{"daily-2026-11-23", "monthly-2026-11"}, "2028-11-23T02:00:00Z"},
 		{"no slot: the shortest that is not zero, whichever kind", Policy{Daily: span(t, "2y"), Monthly: span(t, "1mo")}, monday,
 			[]Earlier{full("daily-2026-11-23", "monthly-2026-11")}, nil, "2026-12-23T02:00:00Z"},
+		{"slots of other times than the point's own are not believed", p, "2026-12-01T02:00:00Z",
+			[]Earlier{full("daily-2026-12-01", "weekly-2026-w49", "monthly-2026-12")}, []string{"daily-2026-12-01", "weekly-2026-w49", "monthly-2026-12"}, "2027-12-01T02:00:00Z"},
+		{"a point that is not kept as long as its slots ask fills none", p, "2026-11-23T20:00:00Z",
+			[]Earlier{{TakenAt: at(t, monday), RetainUntil: at(t, "2026-11-24T00:00:00Z"), Complete: true, Slots: []string{"daily-2026-11-23", "weekly-2026-w48", "monthly-2026-11"}}},
+			[]string{"daily-2026-11-23", "weekly-2026-w48", "monthly-2026-11"}, "2027-11-23T20:00:00Z"},
+		{"one that is kept long enough for some fills those", p, "2026-11-23T20:00:00Z",
+			[]Earlier{{TakenAt: at(t, monday), RetainUntil: at(t, "2027-02-15T02:00:00Z"), Complete: true, Slots: []string{"daily-2026-11-23", "weekly-2026-w48", "monthly-2026-11"}}},
+			[]string{"monthly-2026-11"}, "2027-11-23T20:00:00Z"},
 		{"a policy of zeros keeps nothing", Policy{}, monday, nil, nil, monday},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -178,7 +192,7 @@ func TestHistory(t *testing.T) {
 			if d.RetainUntil.Before(now) || d.RetainUntil.Sub(now) > Longest(p, now) {
 				t.Fatalf("kept until %s from %s, the longest is %s", d.RetainUntil, now, Longest(p, now))
 			}
-			e := Earlier{SignedAt: now, Complete: rapid.IntRange(0, 3).Draw(t, "luck") > 0, Slots: d.Slots}
+			e := Earlier{TakenAt: now, RetainUntil: d.RetainUntil, Complete: rapid.IntRange(0, 3).Draw(t, "luck") > 0, Slots: d.Slots}
 			for _, s := range d.Slots {
 				if !format.ValidName(s) {
 					t.Fatalf("slot %q cannot stand in a commit object", s)

@@ -71,9 +71,27 @@ func (r *run) points(ctx context.Context) ([]*point, error) {
 	for id := range wanted {
 		return nil, fmt.Errorf("point %s: %w", id, ErrNoPoint)
 	}
+	if len(r.o.Points) == 0 {
+		r.withheld(listed, out)
+	}
 	// Listed by time; a stable sort keeps that within a source.
 	slices.SortStableFunc(out, func(a, b *point) int { return compare(a.Source, b.Source) })
 	return out, nil
+}
+
+// withheld reports points that should be there and are not listed.
+func (r *run) withheld(listed []repo.Point, read []*point) {
+	now := time.Now()
+	repo.CheckMade(listed, r.o.Made, "", now, r.noticed)
+	bySource := map[string][]repo.Head{}
+	for _, p := range read {
+		if !p.Distrusted {
+			bySource[p.Source] = append(bySource[p.Source], repo.Head{Point: p.Point, Commit: p.commit})
+		}
+	}
+	for _, heads := range bySource {
+		repo.CheckFollowed(heads, now, r.noticed)
+	}
 }
 
 // point reads one commit object; nil: it cannot be used, and that was reported.

@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -58,6 +59,7 @@ type Options struct {
 	In         store.Reader
 	Identities []keys.Identity // for Content: a restore key
 	Points     []format.Hash   // IDs; none: all points
+	Made       []cache.Made    // points that this machine made there and that have to be there, as long as they are kept
 	Level      Level           // default Locks
 	// Sample is the share, in percent, of stored objects whose bytes are read and of entries whose content is decoded.
 	// 0 is all of them. Which ones is random, chosen anew each run.

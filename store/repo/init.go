@@ -34,7 +34,8 @@ type InitOptions struct {
 type InitResult struct {
 	Vault       string
 	Fingerprint format.Hash
-	Created     bool // false: it was there already and is ours
+	CacheID     format.Hash // see Repository.CacheID; of a vault where it was created
+	Created     bool        // false: it was there already and is ours
 }
 
 // Inspect refuses a vault that cannot hold an immutable copy, changing nothing in it: no versioning, no object lock, a
@@ -78,15 +79,15 @@ func Init(ctx context.Context, o InitOptions) ([]InitResult, error) {
 	var out []InitResult
 	for i, v := range o.Vaults {
 		if found[i] != nil {
-			out = append(out, InitResult{v.Name, found[i].Fingerprint, false})
+			out = append(out, InitResult{v.Name, found[i].Fingerprint, found[i].CacheID(), false})
 			continue
 		}
-		sum, err := found1(ctx, o, v, pieces)
+		r, err := found1(ctx, o, v, pieces)
 		if err != nil {
 			return out, fmt.Errorf("vault %s: %w", v.Name, err)
 		}
 		pin(o.HostKey, pieces)
-		out = append(out, InitResult{v.Name, sum, true})
+		out = append(out, InitResult{v.Name, r.Fingerprint, r.CacheID(), true})
 	}
 	pin(o.HostKey, pieces)
 	return out, nil
@@ -269,11 +270,11 @@ func copyPiece(ctx context.Context, vaults []*Vault, name string, report Report)
 }
 
 // found1 writes the founding objects into one vault, the first descriptor last, and recognises the result.
-func found1(ctx context.Context, o InitOptions, v *Vault, pieces []piece) (format.Hash, error) {
+func found1(ctx context.Context, o InitOptions, v *Vault, pieces []piece) (*Repository, error) {
 	var first format.Hash
 	k := &keeper{vault: v, now: o.Now}
 	if err := k.meet(ctx); err != nil {
-		return first, err
+		return nil, err
 	}
 	for i, p := range pieces {
 		sum := format.Hash(sha256.Sum256(p.body))
@@ -282,18 +283,18 @@ func found1(ctx context.Context, o InitOptions, v *Vault, pieces []piece) (forma
 			err = k.prove(ctx, placed)
 		}
 		if err != nil {
-			return first, err
+			return nil, err
 		}
 		first = sum
 	}
 	r, err := Find(ctx, v.Read, "", o.Report)
 	if err != nil {
-		return first, err
+		return nil, err
 	}
 	if r.Fingerprint != first { // whoever knows no fingerprint would take that one
-		return first, fmt.Errorf("another repository was created here at the same time: %w", ErrAmbiguous)
+		return nil, fmt.Errorf("another repository was created here at the same time: %w", ErrAmbiguous)
 	}
-	return first, nil
+	return r, nil
 }
 
 // prove lengthens a lock by a minute and reads it back. A server that only remembers the headers it was sent with an

@@ -243,6 +243,11 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 		if err != nil {
 			return err
 		}
+		made, err := s.cache.PointsMade(k.vault.Name)
+		if err != nil {
+			return err
+		}
+		CheckMade(points, made, source, k.clock(), k.report)
 		points = slices.DeleteFunc(points, func(p Point) bool { return p.Distrusted })
 		heads := make([]Head, len(points))
 		g, gctx := errgroup.WithContext(ctx)
@@ -266,6 +271,7 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 			return err
 		}
 		heads = slices.DeleteFunc(heads, func(h Head) bool { return h.Commit == nil })
+		CheckFollowed(heads, k.clock(), k.report)
 		mu.Lock()
 		defer mu.Unlock()
 		for _, h := range heads {
@@ -304,16 +310,23 @@ func ownMark(id format.Hash) string { return "point/" + id.String() }
 // signed with its key and not its own. A machine that lost its cache goes on from the
 // newest there is that came in time.
 func (s *Session) Followed(h Heads) (parent *Head, counting []Head) {
-	own := -1
+	first, own := -1, -1 // of those it made
 	for i := range h.Points {
 		if h.Points[i].Own {
 			own = i
+			if first < 0 {
+				first = i
+			}
 		}
+	}
+	// A late one may fill a slot that it has no right to, and so may one that came between this machine's own.
+	counts := func(i int) bool {
+		return h.Points[i].Own || !h.Points[i].Late && (first < 0 || i < first)
 	}
 	for i := range h.Points {
 		p := &h.Points[i]
 		if s.repo.Under(p.Commit) < s.repo.Fresh() {
-			if !p.Late || p.Own {
+			if counts(i) {
 				counting = append(counting, *p)
 			}
 			continue // what it refers to is sealed to fewer keys than what is stored now
@@ -322,7 +335,7 @@ func (s *Session) Followed(h Heads) (parent *Head, counting []Head) {
 		case own >= 0 && i > own:
 			s.report.send(Tampered, p.Name, "signed with this machine's host key, and this machine has not made it since its own last point: "+
 				"another machine with the same key did, or a thief: then `holdfast key rotate --distrust-after TIME`; it is not built upon")
-		case !p.Late || p.Own: // a late one may fill a slot that it has no right to
+		case counts(i):
 			parent = p
 			counting = append(counting, *p)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/crypto/attest"
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/pack"
 )
@@ -240,8 +241,10 @@ func (s *Session) commit(ctx context.Context, c *format.Commit) (format.Hash, er
 		k.mu.Lock()
 		k.committed = p.Until.Time
 		k.mu.Unlock()
-		early[i] = c.SignedAt.After(arrived)
-		return nil
+		if early[i] = c.SignedAt.After(arrived); early[i] {
+			return nil
+		}
+		return s.cache.NotePoint(k.vault.Name, cache.Made{Name: name, Until: c.RetainUntil.Time})
 	})
 	if err == nil && slices.Contains(early, true) {
 		return id, &earlyError{early}

@@ -1,0 +1,118 @@
+package repo_test
+
+import (
+	"context"
+	"iter"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// withholding leaves names out of its listings.
+type withholding struct {
+	store.Reader
+	hide func(name string) bool
+}
+
+func (w withholding) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
+	return func(yield func(store.Info, error) bool) {
+		for info, err := range w.Reader.Versions(ctx, prefix) {
+			if err == nil && w.hide(info.Name) {
+				continue
+			}
+			if !yield(info, err) {
+				return
+			}
+		}
+	}
+}
+
+// TestWithheldPoints: the newest, a middle one and all points left out by a vault are named by the machine that made them, as
+// long as they are kept, and no longer.
+func TestWithheldPoints(t *testing.T) {
+	b := newBench(t)
+	b.cacheDir = t.TempDir()
+	var ids []format.Hash
+	for range 4 {
+		b.clock = b.clock.Add(dayLong)
+		ids = append(ids, b.point("uploads", ids[max(0, len(ids)-1):]...))
+	}
+	whole := b.vault.Read
+	for what, hidden := range map[string][]format.Hash{"none": nil, "newest": ids[3:], "newest two": ids[2:], "middle": ids[1:2], "all": ids} {
+		b.vault.Read = withholding{whole, func(name string) bool {
+			for _, id := range hidden {
+				if strings.Contains(name, id.String()) {
+					return true
+				}
+			}
+			return false
+		}}
+		b.saw(repo.Missing, "")
+		s := b.session()
+		if _, err := s.Points(t.Context(), "uploads"); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if n := b.count(repo.Missing, "points/uploads/2"); n != len(hidden) {
+			t.Errorf("%s: %d of %d are named", what, n, len(hidden))
+		}
+	}
+	b.clock = b.clock.Add(40 * dayLong) // they are over, and may be gone
+	b.vault.Read = withholding{whole, func(name string) bool { return strings.HasPrefix(name, "points/uploads/2") }}
+	s := b.session()
+	defer s.Close()
+	if _, err := s.Points(t.Context(), "uploads"); err != nil {
+		t.Fatal(err)
+	}
+	if b.saw(repo.Missing, "points/") {
+		t.Error("points that are over are missed")
+	}
+}
+
+// TestFollowedPoints: a reader without a cache misses a point that another follows, where it cannot be over, and only there.
+func TestFollowedPoints(t *testing.T) {
+	day0 := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	hash := func(n byte) format.Hash { return format.Hash{n} }
+	head := func(n byte, day, kept int, follows ...format.Hash) repo.Head {
+		at := day0.AddDate(0, 0, day)
+		return repo.Head{
+			Point:  repo.Point{PointID: format.PointID{Source: "s", ID: hash(n), SignedAt: format.At(at)}, Arrived: at},
+			Commit: &format.Commit{RetainUntil: format.At(at.AddDate(0, 0, kept)), Predecessors: follows},
+		}
+	}
+	late := head(9, 1, 35)
+	late.Arrived = day0.AddDate(0, 0, 30)
+	for what, c := range map[string]struct {
+		heads []repo.Head
+		now   int
+		want  int
+	}{
+		"all there":                          {[]repo.Head{head(1, 0, 35), head(2, 1, 35, hash(1)), head(3, 2, 35, hash(2))}, 3, 0},
+		"the middle one is gone":             {[]repo.Head{head(1, 0, 35), head(3, 2, 35, hash(2))}, 3, 1},
+		"two of the middle are gone":         {[]repo.Head{head(1, 0, 35), head(4, 3, 35, hash(3))}, 4, 1},
+		"it may be over":                     {[]repo.Head{head(1, 0, 365), head(3, 40, 35, hash(2))}, 60, 0},
+		"the first are over":                 {[]repo.Head{head(3, 2, 35, hash(2))}, 3, 0},
+		"another vault's":                    {[]repo.Head{head(1, 0, 35), head(3, 2, 35, hash(1), hash(2))}, 3, 0},
+		"one that came later":                {[]repo.Head{late, head(3, 2, 35, hash(2))}, 3, 0},
+		"a first point beside another chain": {[]repo.Head{head(1, 0, 35), head(3, 2, 35)}, 3, 0},
+		"none":                               {nil, 3, 0},
+	} {
+		n := 0
+		repo.CheckFollowed(c.heads, day0.AddDate(0, 0, c.now), func(f repo.Finding) { n++ })
+		if n != c.want {
+			t.Errorf("%s: %d findings instead of %d", what, n, c.want)
+		}
+	}
+	n := 0
+	repo.CheckMade(nil, []cache.Made{{Name: "points/s/1", Until: day0}, {Name: "points/t/1", Until: day0.AddDate(0, 0, 9)}}, "s", day0, func(repo.Finding) { n++ })
+	if n != 0 {
+		t.Errorf("%d points of another source, or over, are missed", n)
+	}
+}
