@@ -85,7 +85,7 @@ func (a *app) init(ctx context.Context, pin string) (err error) {
 	created := false
 	for _, r := range results {
 		created = created || r.Created
-		if dir, derr := cacheDir(j.config, r.CacheID); derr == nil && r.Created { // points that were made in a vault before it was emptied are not there
+		if dir, derr := j.cacheDir(j.config, r.CacheID); derr == nil && r.Created { // points that were made in a vault before it was emptied are not there
 			err = errors.Join(err, cache.ForgetPoints(dir, r.Vault))
 		}
 		next, nerr := j.nextPoints(ctx, r.Vault)

@@ -127,7 +127,7 @@ func (r *reading) made() []cache.Made {
 	if r.config == nil || r.trust.Pin == "" {
 		return nil
 	}
-	dir, err := cacheDir(r.config, r.repo.CacheID())
+	dir, err := r.cacheDir(r.config, r.repo.CacheID())
 	if err != nil {
 		return nil
 	}
