@@ -147,6 +147,7 @@ func outcomes() []outcome {
 		{errNoRestoreKey, exitUsage, "key"},
 		{seal.ErrNoKey, exitUsage, "key"},
 		{repo.ErrStrangers, exitUsage, "strange_keys"},
+		{repo.ErrForked, exitUsage, "strange_keys"},
 		{repo.ErrWithheld, exitUsage, "withheld_keys"},
 		{repo.ErrUnpinned, exitUsage, "fingerprint"},
 		{repo.ErrGone, exitUsage, "fingerprint"},

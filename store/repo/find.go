@@ -269,6 +269,11 @@ func pickNext(ctx context.Context, r store.Reader, repo *Repository, n int, repo
 		if err == nil && (l.Previous != prev.Sum || l.Repository != repo.ID || l.Number != n) {
 			err = fmt.Errorf("does not follow from descriptor %d: %w", n-1, format.ErrMalformed)
 		}
+		if err == nil && found != nil && !l.Arrived.After(found.Arrived) {
+			// Whoever holds the host key made one of them, and nothing here says who.
+			return Link{}, false, fmt.Errorf("%s and %s came at the same moment and both follow descriptor %d: %w; compare both with the papers "+
+				"of your changes of keys, and read another vault with --vault NAME", found.Name, l.Name, n-1, ErrForked)
+		}
 		if err == nil && found != nil {
 			err = fmt.Errorf("a second descriptor %d, which came after %s: %w", n, found.Name, format.ErrMalformed)
 		}

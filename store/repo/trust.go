@@ -29,13 +29,15 @@ var (
 	ErrGone = errors.New("check the vaults' URLs and prefixes; for a new repository name another file in keys.host, and init makes a host key of its own")
 	// ErrStrangers: a descriptor that this machine did not make and whose keys it cannot go on with.
 	ErrStrangers = errors.New("a change of keys that this machine did not make")
+	// ErrForked: two changes of keys of one age follow the same descriptor.
+	ErrForked = errors.New("two changes of keys claim to be next")
 	// ErrWithheld: the vault does not show a descriptor that this machine knows.
 	ErrWithheld = errors.New("the vault does not show a change of keys that this machine knows: it withholds it, or was set back to an earlier state")
 )
 
 // Untrusted reports whether a vault was left out because its repository is not the one that is known, or not in the state that is.
 func Untrusted(err error) bool {
-	for _, kind := range []error{ErrFingerprint, ErrUnpinned, ErrStrangers, ErrWithheld, ErrAmbiguous, ErrHostKey} {
+	for _, kind := range []error{ErrFingerprint, ErrUnpinned, ErrStrangers, ErrForked, ErrWithheld, ErrAmbiguous, ErrHostKey} {
 		if errors.Is(err, kind) {
 			return true
 		}

@@ -278,6 +278,41 @@ func TestABrokenOffRotationIsKnown(t *testing.T) {
 	}
 }
 
+// TestForksOfOneAge: of two descriptors that follow the same one and came at the same moment none is chosen, and both are named.
+func TestForksOfOneAge(t *testing.T) {
+	b := newBench(t)
+	r, err := b.find("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var both []string
+	for i := range 2 {
+		d := *r.Now()
+		d.Number, d.Previous, d.Created = 1, r.Chain[0].Sum, format.At(b.clock.Add(time.Duration(i)*time.Hour))
+		body, err := format.EncodeDescriptor(&d, func(m []byte) []byte { return attest.Sign(b.host.Signing, attest.Descriptor, m) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := format.Hash(sha256.Sum256(body))
+		name := format.DescriptorName(1, sum, attest.Sign(b.host.Signing, attest.DescriptorName, format.DescriptorMessage(r.ID, 1, sum)))
+		b.plant(name, body)
+		both = append(both, name)
+		if i == 0 {
+			if _, err := b.find(""); err != nil {
+				t.Fatalf("one alone: %v", err)
+			}
+		}
+	}
+	_, err = b.find("")
+	if !errors.Is(err, repo.ErrForked) || !strings.Contains(err.Error(), both[0]) || !strings.Contains(err.Error(), both[1]) {
+		t.Errorf("two of one age: %v", err)
+	}
+	b.clock = b.clock.Add(time.Minute)
+	if _, err := b.open(t, []*repo.Vault{b.vault}, nil); !errors.Is(err, repo.ErrForked) {
+		t.Errorf("a run: %v", err)
+	}
+}
+
 // names gives all that a vault holds, but what a session puts there itself.
 func names(t *testing.T, r store.Reader) string {
 	t.Helper()
