@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
 )
@@ -81,7 +82,7 @@ func (a *app) keyRotateCommand() *cobra.Command {
 		RunE: a.action(func(ctx context.Context, _ []string) error { return a.changeKeys(ctx, &f, true) }),
 	}
 	f.add(cmd)
-	cmd.Flags().StringVar(&f.distrust, "distrust-after", "", "distrust what the old host key signed and a vault got after `TIME` (RFC 3339, or a date: its beginning in UTC)")
+	cmd.Flags().StringVar(&f.distrust, "distrust-after", "", "distrust what the old host key signed and a vault got after `TIME` (RFC 3339, or a date: its end in UTC)")
 	return cmd
 }
 
@@ -133,6 +134,9 @@ func (a *app) changeKeys(ctx context.Context, f *keyFlags, rotate bool) (err err
 	if err := j.acceptChain(was, known, f); err != nil {
 		return together{err, j.alarm()}.orNil()
 	}
+	if err := j.confirmDistrust(ctx, was.repo, distrust, f.yes); err != nil {
+		return together{err, j.alarm()}.orNil()
+	}
 	held, err := j.openCache(was.repo.CacheID()) // two changes at once, or a run meanwhile, would part the vaults' ways
 	if err != nil {
 		return err
@@ -156,20 +160,43 @@ func (a *app) changeKeys(ctx context.Context, f *keyFlags, rotate bool) (err err
 	return together{c.tell(done, distrust, f.fresh), j.alarm()}.orNil()
 }
 
+// confirmDistrust shows the points of each vault that are going to be distrusted, and asks.
+func (j *job) confirmDistrust(ctx context.Context, r *repo.Repository, after time.Time, yes bool) error {
+	if after.IsZero() {
+		return nil
+	}
+	show := []string{"What was signed so far counts only as far as a vault had it by " + after.UTC().Format(time.RFC3339) + ". Distrusted from now on:"}
+	count := 0
+	for _, v := range j.repoVaults(nil) {
+		listed, err := r.Points(ctx, v.Read, "", nil)
+		if err != nil {
+			show = append(show, fmt.Sprintf("vault %s cannot be read: %v", v.Name, err))
+			continue
+		}
+		for _, p := range listed {
+			if !p.Arrived.After(after) || p.Distrusted {
+				continue
+			}
+			if count++; count <= maxListed {
+				show = append(show, fmt.Sprintf("point %.12s of %s in vault %s, signed %s", p.ID, p.Source, v.Name, p.SignedAt.UTC().Format(time.RFC3339)))
+			}
+		}
+	}
+	show = append(show, plural(count, "point", "points")+" in all.")
+	return j.confirm(show, "Distrust these?", yes, "--yes")
+}
+
 // parseMoment reads a time that is over, or none.
 func parseMoment(s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
-	t, err := time.Parse(time.DateOnly, s)
-	if err != nil {
-		t, err = time.Parse(time.RFC3339, s)
-	}
+	t, err := browse.ParseMoment(s)
 	if err != nil {
 		return t, usage(fmt.Errorf("--distrust-after %s: give a date such as 2026-11-23 or a time such as 2026-11-23T12:00:00Z", safe(s)))
 	}
 	if t.After(now) {
-		return t, usage(fmt.Errorf("--distrust-after %s: that is still to come", safe(s)))
+		return t, usage(fmt.Errorf("--distrust-after %s: that is still to come (a date means its end, in UTC)", safe(s)))
 	}
 	return t, nil
 }

@@ -352,6 +352,21 @@ func (r *reading) point(ctx context.Context, spec string) (browse.Point, error) 
 	if p.Empty() {
 		r.ui.warn("point %.12s of %s is marked as empty: nothing was found, where there had been something before", p.ID, p.Source)
 	}
+	if source, _, named := strings.Cut(spec, "@"); named && len(r.repo.Chain) > 1 {
+		listed, err := r.repo.Points(ctx, r.vault.Reader, source, nil)
+		if err != nil {
+			return p, err
+		}
+		n := 0
+		for _, q := range listed {
+			if q.Distrusted {
+				n++
+			}
+		}
+		if n > 0 {
+			r.ui.warn("%s of %s passed over: the key that signed them was distrusted before they came", plural(n, "distrusted point", "distrusted points"), source)
+		}
+	}
 	if p.Distrusted {
 		r.ui.warn("point %.12s of %s arrived at %s, after its host key was distrusted: it may be a thief's", p.ID, p.Source, p.Arrived.UTC().Format(timeForm))
 	}

@@ -126,14 +126,19 @@ func parseTime(s string) (time.Time, error) {
 	if s == "latest" || s == "clean" {
 		return time.Time{}, nil
 	}
-	if day, err := time.Parse(time.DateOnly, s); err == nil {
-		return day.AddDate(0, 0, 1), nil
-	}
-	t, err := time.Parse(time.RFC3339Nano, s)
+	t, err := ParseMoment(s)
 	if err != nil {
 		return time.Time{}, err
 	}
 	return t.Add(1), nil // at or before
+}
+
+// ParseMoment reads a time as every flag and POINT means it: RFC 3339, or a date, which is its last second in UTC.
+func ParseMoment(s string) (time.Time, error) {
+	if day, err := time.Parse(time.DateOnly, s); err == nil {
+		return day.AddDate(0, 0, 1).Add(-time.Second), nil
+	}
+	return time.Parse(time.RFC3339Nano, s)
 }
 
 func byID(ctx context.Context, v View, spec string) (Point, error) {
