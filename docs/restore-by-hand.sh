@@ -220,6 +220,7 @@ chunks() {
 		if [ "$hash_of_chunk" != - ]; then # the only chunk of an entry has the entry's own hash, checked at the end
 			[ "$(sum "$tmp/chunk")" = "$hash_of_chunk" ] || die "a chunk in $pack has the wrong hash"
 		fi
+		[ "$sparse" = false ] || printf '%s %s\n' "$(size "$part")" "$bytes_of_chunk" >>"$tmp/data"
 		cat "$tmp/chunk" >>"$part"
 	done <"$tmp/table"
 }
@@ -238,6 +239,32 @@ range_sum() {
 		while read -r number hash; do printf '%016x%s\n' "$number" "$hash"; done >"$tmp/blocks"
 	unhex <"$tmp/blocks" >"$tmp/range"
 	printf '%016x%s\n' "$(($1 / 1073741824))" "$(sum "$tmp/range")" >>"$tmp/ranges"
+}
+
+# sparse_sums makes, of the blocks of $part that are not all zeros, what a sparse file's sum is made of. $tmp/data says where
+# there is data.
+sparse_sums() {
+	awk '{ for (b = int($1 / 524288); b <= int(($1 + $2 - 1) / 524288); b++) if (b != last || NR == 1) { print b; last = b } }' "$tmp/data" | uniq >"$tmp/numbers"
+	current=
+	: >"$tmp/blocks"
+	while read -r number; do
+		dd if="$part" of="$tmp/block" bs=524288 skip="$number" count=1 2>/dev/null
+		[ -n "$(tr -d '\000' <"$tmp/block" | head -c 1 | base64)" ] || continue
+		if [ "$((number / 2048))" != "$current" ]; then
+			end_range
+			current=$((number / 2048))
+		fi
+		printf '%016x%s\n' "$number" "$(sum "$tmp/block")" >>"$tmp/blocks"
+	done <"$tmp/numbers"
+	end_range
+}
+
+# end_range adds the range whose blocks are in $tmp/blocks.
+end_range() {
+	[ -s "$tmp/blocks" ] || return 0
+	unhex <"$tmp/blocks" >"$tmp/range"
+	printf '%016x%s\n' "$current" "$(sum "$tmp/range")" >>"$tmp/ranges"
+	: >"$tmp/blocks"
 }
 
 # extent appends what the extent in $tmp/ref covers to the output.
@@ -279,9 +306,11 @@ esac
 
 part=$out.part
 : >"$part"
+sparse=$(jq '.sparse // false' "$tmp/entry")
+: >"$tmp/data"
+: >"$tmp/ranges"
 if [ "$(jq 'has("extents")' "$tmp/entry")" = true ]; then
 	jq -c '.extents[]' "$tmp/entry" >"$tmp/extents"
-	: >"$tmp/ranges"
 	while read -r line; do
 		printf '%s\n' "$line" >"$tmp/ref"
 		if [ "$(jq '.level // 0' "$tmp/ref")" -eq 0 ]; then
@@ -300,7 +329,8 @@ else
 	chunks
 fi
 [ "$(size "$part")" -eq "$(jq .size "$tmp/entry")" ] || die "what came out has the wrong size; left as $part"
-if [ "$kind" = image ]; then # of its size and the sums of its ranges
+[ "$sparse" = false ] || sparse_sums
+if [ "$kind" = image ] || [ "$sparse" = true ]; then # of its size and the sums of its ranges
 	{
 		printf 'holdfast/1/image\0'
 		printf '%016x\n' "$(size "$part")" | unhex

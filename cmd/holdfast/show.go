@@ -63,7 +63,8 @@ type entryJSON struct {
 	Kind     string `json:"kind,omitempty"` // marker, file, dir, symlink, special; absent: an object
 	Size     int64  `json:"size"`
 	Modified string `json:"modified"`
-	SHA256   string `json:"sha256"` // empty where there is no content
+	SHA256   string `json:"sha256"` // empty where there is no content; of an image or a sparse file the image sum of docs/format.md
+	Sparse   bool   `json:"sparse,omitempty"`
 
 	VersionID    string       `json:"version_id,omitempty"`
 	Deleted      bool         `json:"deleted,omitempty"`   // a delete marker
@@ -105,7 +106,7 @@ type unreadJSON struct {
 func showEntry(e *format.Entry) entryJSON {
 	j := entryJSON{
 		Key: e.Key, KeyB64: b64(e.Key), Kind: string(e.Kind), Size: e.Size, Modified: moment(e.Modified),
-		VersionID: e.Version, Deleted: e.Kind == format.KindMarker, Missing: e.Missing, Unsettled: e.Unsettled, ETag: e.ETag, StorageClass: e.StorageClass,
+		VersionID: e.Version, Deleted: e.Kind == format.KindMarker, Missing: e.Missing, Unsettled: e.Unsettled, Sparse: e.Sparse, ETag: e.ETag, StorageClass: e.StorageClass,
 		ContentType: e.ContentType, ContentEncoding: e.ContentEncoding, ContentLanguage: e.ContentLanguage,
 		ContentDisposition: e.ContentDisposition, CacheControl: e.CacheControl, Expires: e.Expires, WebsiteRedirect: e.WebsiteRedirect,
 	}

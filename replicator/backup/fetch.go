@@ -296,7 +296,7 @@ func (e *engine) unreadable(ctx context.Context, t *task, listed *format.Entry, 
 	}
 	*t.entry = *listed
 	n := t.entry
-	n.SHA256, n.Chunks, n.Extents, n.Missing, n.Unread = format.Hash{}, nil, nil, reason, nil
+	n.SHA256, n.Chunks, n.Extents, n.Missing, n.Unread, n.Sparse = format.Hash{}, nil, nil, reason, nil, false
 	n.Recheck, n.Unsettled = false, false
 	t.data, t.pieces, t.extents, t.uses = nil, nil, nil, nil
 	t.unsure, t.accepted = !accepted, accepted

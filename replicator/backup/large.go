@@ -73,26 +73,78 @@ func (e *engine) readSpare(ctx context.Context, t *task, head []byte, body io.Re
 // readStream reads one large object's content, which comes from body in the end: every chunk is looked up, and new ones go
 // into frames of their own.
 func (e *engine) readStream(ctx context.Context, t *task, c *cutter, content, body io.Reader) error {
-	whole := sha256.New()
-	l := &layout{e: e, t: t}
-	var total int64
-	err := c.cutRuns(content, func(chunk []byte) cutChunk {
-		e.count(len(chunk))
-		whole.Write(chunk)
-		total += int64(len(chunk))
-		return e.look(chunk)
-	}, func(run []cutChunk) error { return e.placeRun(ctx, l, run) })
-	if err != nil {
+	holes, _ := content.(source.Sparse)
+	if holes != nil {
+		n, err := holes.Holes(int64(e.params.AvgChunk), format.SparseOver)
+		if err != nil {
+			return err
+		}
+		t.entry.Sparse = n > format.SparseOver && t.entry.Kind == format.KindFile
+		if n == 0 {
+			holes = nil
+		}
+	}
+	r := &streamReader{engine: e, c: c, content: content, whole: t.entry.NewSum(), l: &layout{e: e, t: t}}
+	for holes != nil {
+		hole, data, err := holes.Next(int64(e.params.AvgChunk))
+		if err != nil {
+			return err
+		}
+		if err := r.hole(ctx, hole); err != nil {
+			return err
+		}
+		if data == 0 && hole == 0 {
+			break
+		}
+		if err := r.data(ctx, io.LimitReader(content, data)); err != nil {
+			return err
+		}
+	}
+	if err := r.data(ctx, content); err != nil { // the rest, and what the stream says at its end
 		return err
 	}
 	if err := e.settle(t, body); err != nil {
 		return err
 	}
-	if total != t.entry.Size {
+	if r.total != t.entry.Size {
 		return shortRead(io.ErrUnexpectedEOF)
 	}
-	whole.Sum(t.entry.SHA256[:0])
-	return l.end()
+	t.entry.SHA256 = r.whole.Sum()
+	return r.l.end()
+}
+
+// streamReader is one reading of a large object.
+type streamReader struct {
+	*engine
+	c       *cutter
+	content io.Reader
+	whole   *format.ContentSum
+	l       *layout
+	total   int64
+}
+
+// data cuts what comes.
+func (r *streamReader) data(ctx context.Context, from io.Reader) error {
+	return r.c.cutRuns(from, func(chunk []byte) cutChunk {
+		r.count(len(chunk))
+		_, _ = r.whole.Write(chunk) // which does not fail
+		r.total += int64(len(chunk))
+		return r.look(chunk)
+	}, func(run []cutChunk) error { return r.placeRun(ctx, r.l, run) })
+}
+
+// hole passes over n bytes that were never written. Of a file that is not sparse there can be no more of them than were
+// counted: it was cut out meanwhile.
+func (r *streamReader) hole(ctx context.Context, n int64) error {
+	if n == 0 {
+		return nil
+	}
+	if !r.l.t.entry.Sparse && n > format.SparseOver {
+		return source.ErrChanged
+	}
+	r.whole.Zeros(n)
+	r.total += n
+	return r.l.add(ctx, piece{known: format.Chunk{Hole: true, Size: n}}, n)
 }
 
 // placeRun places the chunks of a run one after the other. No other large object's come between them: they lie together in
@@ -149,7 +201,11 @@ type layout struct {
 }
 
 func (l *layout) add(ctx context.Context, p piece, size int64) error {
-	l.t.pieces = append(l.t.pieces, p)
+	if last := len(l.t.pieces) - 1; p.known.Hole && last >= 0 && l.t.pieces[last].known.Hole {
+		l.t.pieces[last].known.Size += size
+	} else {
+		l.t.pieces = append(l.t.pieces, p)
+	}
 	l.size += size
 	reach := l.e.extentRange()
 	if l.from+l.size < (l.from/reach+1)*reach || len(l.t.pieces) <= format.MaxEntryChunks && len(l.t.extents) == 0 {

@@ -17,7 +17,7 @@ import (
 // engine's own.
 func (e *engine) refusal(entry *format.Entry, scratch []byte) (string, []byte) {
 	probe := *entry
-	probe.SHA256, probe.Chunks, probe.Extents, probe.Unread, probe.Unsettled = format.Hash{}, nil, nil, nil, false
+	probe.SHA256, probe.Chunks, probe.Extents, probe.Unread, probe.Unsettled, probe.Sparse = format.Hash{}, nil, nil, nil, false, false
 	if probe.Kind.HasContent() && probe.Missing == "" {
 		probe.Missing = "?"
 	}

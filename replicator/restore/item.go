@@ -35,7 +35,7 @@ const entryCost = 1 << 10
 
 // isLarge reports whether an entry streams.
 func (it *item) isLarge(l limits) bool {
-	return !it.empty && (it.e.Size > l.whole || len(it.e.Extents) > 0)
+	return !it.empty && (it.e.Size > l.whole || len(it.e.Extents) > 0 || it.e.Sparse)
 }
 
 // weigh gives the memory that a small item takes, roughly.

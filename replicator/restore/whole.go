@@ -1,17 +1,14 @@
 package restore
 
 import (
-	"crypto/sha256"
-	"hash"
-
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
 // whole checks the content of an entry as one, piece by piece as it goes by.
 type whole struct {
 	e     *format.Entry
-	sum   hash.Hash        // neither: the one chunk's hash is the whole's
-	image *format.ImageSum // of an image, whose chunks were checked one by one
+	sum   *format.ContentSum // neither: the one chunk's hash is the whole's
+	image *format.ImageSum   // of an image, whose chunks were checked one by one
 }
 
 func newWhole(e *format.Entry) *whole {
@@ -20,7 +17,7 @@ func newWhole(e *format.Entry) *whole {
 	case e.Kind == format.KindImage:
 		w.image = format.NewImageSum(e.Size)
 	case !isOneChunk(e):
-		w.sum = sha256.New()
+		w.sum = e.NewSum()
 	}
 	return w
 }
@@ -30,7 +27,8 @@ func (w *whole) add(c format.Chunk, p Piece) error {
 		return w.image.Chunk(c)
 	}
 	if w.sum != nil {
-		hashPiece(w.sum, p)
+		_, _ = w.sum.Write(p.Data) // a hash does not fail
+		w.sum.Zeros(p.Hole)
 	}
 	return nil
 }
@@ -40,7 +38,7 @@ func (w *whole) check() error {
 	if w.image != nil && w.image.Sum() != w.e.SHA256 {
 		return mismatch("its sum is not the manifest's")
 	}
-	if w.sum != nil && format.Hash(w.sum.Sum(nil)) != w.e.SHA256 {
+	if w.sum != nil && w.sum.Sum() != w.e.SHA256 {
 		return mismatch("its SHA-256 is not the manifest's")
 	}
 	return nil

@@ -3,9 +3,8 @@ package verify
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"fmt"
-	"hash"
+	"io"
 
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
@@ -90,43 +89,50 @@ func (w *walk) batch(ctx context.Context, h *whole, chunks []format.Chunk) (stri
 
 // whole is the sum over an entry's content. That of an image is made of its chunks' hashes, which were compared.
 type whole struct {
-	bytes hash.Hash
+	bytes *format.ContentSum
 	image *format.ImageSum
+
+	sparse bool // bytes takes zeros as they are
 }
 
 func newWhole(e *format.Entry) *whole {
 	if e.Kind == format.KindImage {
 		return &whole{image: format.NewImageSum(e.Size)}
 	}
-	return &whole{bytes: sha256.New()}
+	return &whole{bytes: e.NewSum(), sparse: e.Sparse}
 }
 
 func (h *whole) add(ctx context.Context, c format.Chunk, b []byte) error {
 	switch {
 	case h.image != nil:
 		return h.image.Chunk(c)
+	case c.Hole && h.sparse:
+		h.bytes.Zeros(c.Size)
+		return nil
 	case c.Hole:
 		return zeros(ctx, h.bytes, c.Size)
 	}
-	h.bytes.Write(b)
-	return nil
+	_, err := h.bytes.Write(b) // which does not fail
+	return err
 }
 
 func (h *whole) sum() format.Hash {
 	if h.image != nil {
 		return h.image.Sum()
 	}
-	return format.Hash(h.bytes.Sum(nil))
+	return h.bytes.Sum()
 }
 
 // zeros hashes a hole, which may be of terabytes.
-func zeros(ctx context.Context, h hash.Hash, n int64) error {
+func zeros(ctx context.Context, h io.Writer, n int64) error {
 	var block [64 << 10]byte
 	for ; n > 0; n -= int64(len(block)) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		h.Write(block[:min(n, int64(len(block)))])
+		if _, err := h.Write(block[:min(n, int64(len(block)))]); err != nil {
+			return err
+		}
 	}
 	return nil
 }

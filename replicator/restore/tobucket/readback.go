@@ -1,7 +1,6 @@
 package tobucket
 
 import (
-	"bytes"
 	"context"
 	"crypto/md5" //nolint:gosec // what servers give as ETag
 	"crypto/sha256"
@@ -191,11 +190,11 @@ func (t *Target) readWhole(ctx context.Context, key string, e *format.Entry, ver
 		return nil
 	}
 	defer func() { _ = out.Body.Close() }()
-	h := sha256.New()
+	h := e.NewSum()
 	if _, err := io.Copy(h, io.LimitReader(out.Body, e.Size+1)); err != nil {
 		return fmt.Errorf("read it again: %w", err)
 	}
-	if !bytes.Equal(h.Sum(nil), e.SHA256[:]) {
+	if h.Sum() != e.SHA256 {
 		return fmt.Errorf("%w: other content", restore.ErrNotKept)
 	}
 	kind.Store(etagsAreOpaque)

@@ -2,6 +2,12 @@ package todir
 
 import "golang.org/x/sys/unix"
 
+// How a file is asked where its data is.
+const (
+	seekData = unix.SEEK_DATA
+	seekHole = unix.SEEK_HOLE
+)
+
 // syncAll has the file system that fd is on write everything out.
 func syncAll(fd int) error { return unix.Syncfs(fd) }
 

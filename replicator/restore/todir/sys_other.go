@@ -8,6 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// How a file is asked where its data is.
+const (
+	seekData = 4
+	seekHole = 3
+)
+
 // syncAll has every file system write everything out: there is no call for one of them.
 func syncAll(int) error {
 	return unix.Sync()

@@ -2,7 +2,7 @@ package todir
 
 import (
 	"context"
-	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -143,14 +143,39 @@ func (t *Target) sameFile(ctx context.Context, dir int, name string, m manner, e
 // holds reports whether a file has the entry's content.
 func holds(ctx context.Context, f io.Reader, e *format.Entry) bool {
 	r := &reader{ctx, f}
-	if e.Kind == format.KindImage {
-		sum := format.NewImageSum(e.Size)
-		_, err := io.Copy(sum, r)
+	sum := e.NewSum()
+	file, ok := f.(*os.File)
+	if !ok || e.Kind != format.KindImage && !e.Sparse {
+		_, err := io.CopyBuffer(sum, r, make([]byte, min(128<<10, max(e.Size, 512))))
 		return err == nil && sum.Sum() == e.SHA256
 	}
-	sum := sha256.New()
-	_, err := io.CopyBuffer(sum, r, make([]byte, min(128<<10, max(e.Size, 512))))
-	return err == nil && format.Hash(sum.Sum(nil)) == e.SHA256
+	buf := make([]byte, 128<<10)
+	for at := int64(0); at < e.Size; {
+		from, to := dataAt(file, at, e.Size)
+		sum.Zeros(from - at)
+		n, err := io.CopyBuffer(sum, &reader{ctx, io.NewSectionReader(file, from, to-from)}, buf)
+		if err != nil || n != to-from {
+			return false
+		}
+		at = to
+	}
+	return sum.Sum() == e.SHA256
+}
+
+// dataAt gives the first stretch of data of a file from at on; none, at its end, if there is no more. What a system does
+// not tell is data.
+func dataAt(f *os.File, at, size int64) (from, to int64) {
+	from, err := f.Seek(at, seekData)
+	if errors.Is(err, unix.ENXIO) {
+		return size, size
+	}
+	if err != nil || from < at {
+		return at, size
+	}
+	if to, err = f.Seek(from, seekHole); err != nil || to <= from {
+		to = size
+	}
+	return min(from, size), min(to, size)
 }
 
 // reader ends with its context.

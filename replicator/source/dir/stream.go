@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"golang.org/x/sys/unix"
 
@@ -63,8 +64,8 @@ func (s *stream) Read(p []byte) (int, error) {
 
 // last checks, when the listed size is read, that the file is what was listed and ends here.
 func (s *stream) last() error {
-	if err := unchanged("read", s.fd, &s.e); err != nil || !s.whole {
-		return err
+	if err := unchanged("read", s.fd, &s.e); err != nil || !s.whole || s.off == math.MaxInt64 {
+		return err // behind the largest size there is nothing to look for
 	}
 	n, err := s.pread(make([]byte, 1), s.off)
 	if err != nil {
@@ -207,7 +208,7 @@ func (s *liveStream) Read(p []byte) (int, error) {
 	}
 	beyond := s.off >= s.end
 	if beyond {
-		if err := unchanged("read", s.fd, &s.e); err != nil {
+		if err := unchanged("read", s.fd, &s.e); err != nil || s.off == math.MaxInt64 {
 			return 0, s.stop(err)
 		}
 	} else if int64(len(p)) > s.end-s.off {

@@ -54,6 +54,7 @@ type Entry struct {
 	File *File // files, directories, symlinks, specials
 
 	SHA256  Hash     // of the whole content (an image: its ImageSum); of no bytes for an empty object; zero where there is no content
+	Sparse  bool     // a file with large holes: SHA256 is the ImageSum of its content, of which zeros are no part
 	Chunks  []Chunk  // the content in order; nil for an empty object or when Extents is used
 	Extents []Extent // instead of Chunks for more than MaxEntryChunks of them, and always for images
 

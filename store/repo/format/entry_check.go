@@ -79,6 +79,9 @@ func (e *Entry) checkContent() error {
 	if e.Unsettled && (e.Kind != KindFile || e.Missing != "") {
 		return fmt.Errorf("unsettled, and no file that was read: %w", ErrMalformed)
 	}
+	if e.Sparse && (e.Kind != KindFile || e.Missing != "" || e.Size == 0 || len(e.Chunks) == 1 && !e.Chunks[0].Hole) {
+		return fmt.Errorf("sparse, and no file with holes: %w", ErrMalformed)
+	}
 	if !content && e.Size != 0 {
 		return fmt.Errorf("a %s of %d bytes: %w", e.Kind, e.Size, ErrMalformed)
 	}

@@ -40,6 +40,7 @@ func (e *Entry) AppendLine(b []byte) ([]byte, error) {
 		b = append(e.File.appendMembers(b), '}')
 	}
 	b = optHash(b, "sha256", e.SHA256)
+	b = optTrue(b, "sparse", e.Sparse)
 	if len(e.Chunks) > 0 {
 		b = append(appendName(b, "chunks", ""), '[')
 		for i := range e.Chunks {
@@ -150,6 +151,7 @@ func (e *Entry) scan(s *scanner) {
 		s.want('}')
 	}
 	e.SHA256 = s.optHash("sha256")
+	e.Sparse = s.optTrue("sparse")
 	if s.member("chunks", "") {
 		s.list(MaxEntryChunks, func() {
 			var c Chunk

@@ -332,6 +332,10 @@ func entryVectors(t *testing.T) []vector {
 	unsettled := *e
 	unsettled.Unsettled = true
 	add("file-unsettled", "a regular file that others wrote to while it was read", &unsettled)
+	add("file-sparse", "a file with large holes: sha256 is its image sum", &Entry{
+		Kind: KindFile, Key: "srv/disk.img", Size: 1 << 40, Modified: moment("2026-11-20T09:30:00Z"), File: &File{Mode: 0o600}, SHA256: hashOf("image"), Sparse: true,
+		Chunks: []Chunk{{Hole: true, Size: 1<<40 - 4096}, {Pack: hashOf("a"), Frame: Frame{0, 321, 4096}, Size: 4096, Sum: hashOf("b")}},
+	})
 	add("dir", "a directory", &Entry{Kind: KindDir, Key: "srv/", Modified: moment("1969-12-31T23:59:59Z"), File: &File{Mode: 0o755}})
 	add("dir-root", "the root of a directory source", &Entry{Kind: KindDir, Key: "./", File: &File{Mode: 0o1777, UID: 7}})
 	add("dir-missing", "a directory whose contents could not be listed", &Entry{Kind: KindDir, Key: "srv/secret/", File: &File{Mode: 0o700}, Missing: "access denied"})
@@ -411,6 +415,8 @@ func refusedEntries() []vector {
 		{"unread-no-reason", "a range without a reason", unread(disk, `{"from":0,"size":524288,"reason":""}`), ErrBounds},
 		{"unread-empty-list", "an empty list", unread(disk, ``), ErrMalformed},
 		{"recheck-false", "false is left out", swap("}]}\n", `}],"recheck":false}`+"\n"), ErrMalformed},
+		{"sparse-one-chunk", "sparse without a hole: the chunk's hash would be the image sum", `{"kind":"file","key":"f","size":12,"file":{"mode":"0644"},"sha256":"` + hashOf("x").String() + `","sparse":true,"chunks":[{"pack":"` + hashOf("a").String() + `","frame":[0,321,1000],"size":12}]}` + "\n", ErrMalformed},
+		{"sparse-object", "objects have no holes", swap(`","chunks"`, `","sparse":true,"chunks"`), ErrMalformed},
 		{"unsettled-false", "false is left out", swap("}]}\n", `}],"unsettled":false}`+"\n"), ErrMalformed},
 		{"unsettled-object", "an object is never written to while it is read", swap("}]}\n", `}],"unsettled":true}`+"\n"), ErrMalformed},
 		{"unsettled-missing", "unsettled, and not read at all", `{"kind":"file","key":"f","size":0,"file":{"mode":"0644"},"missing":"access denied","unsettled":true}` + "\n", ErrMalformed},
