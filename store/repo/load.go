@@ -52,8 +52,9 @@ type segment struct {
 const maxSegments = 50_000
 
 // loadPlacements reads the placements objects of the vault that the cache has not seen, in order of arrival. Where there are
-// none under the vault's own name it was called otherwise before, or is a copy of another: then what other vaults' placements
-// say is read, without the versions, which are another vault's. So it is where a vault has no name here, but a URL.
+// none under the vault's own name it was called otherwise before, or is a copy of another: then what is said under other names
+// is read: versions that are another vault's are not found in this one, and their objects are looked for where they are
+// needed. So it is where a vault has no name here, but a URL.
 func (k *keeper) loadPlacements(ctx context.Context, r *Repository) (err error) {
 	found := false
 	if format.ValidName(k.vault.Name) {
@@ -119,11 +120,6 @@ func (k *keeper) loadPlacementsObject(ctx context.Context, r *Repository, g segm
 	}
 	lines, got, err := r.placements(ctx, k.vault.Read, g, k.report)
 	if err == nil {
-		if !strings.HasPrefix(g.info.Name, format.PrefixPlacements+k.vault.Name+"/") {
-			for i := range lines {
-				lines[i].Version = ""
-			}
-		}
 		err = k.takeHearsay(append(lines, format.Placement{Name: g.info.Name, Version: got.Version, Size: got.Size}))
 	}
 	if err != nil && !errors.Is(err, errDistrusted) {
