@@ -25,7 +25,7 @@ type odd struct {
 	listed  []string // keys in the server's order
 }
 
-// oddBucket VARIABLE KIND serves a bucket: plain, gzip, gzip-aware, length, if-match, etag, next-marker, order, redirect, payer,
+// oddBucket VARIABLE KIND serves a bucket: plain, gzip, gzip-aware, length, if-match, etag, next-marker, order, order-late, redirect, payer,
 // sizes, endless.
 func oddBucket(t *testing.T) scriptCommand {
 	return func(ts *testscript.TestScript, neg bool, args []string) {
@@ -47,7 +47,7 @@ func newOdd(kind string) *odd {
 	if strings.HasPrefix(kind, "gzip") {
 		s.objects["parts.log"] = gzipped(unpackedLog())
 	}
-	if kind == "order" {
+	if strings.HasPrefix(kind, "order") {
 		for i := range 30 {
 			s.objects[fmt.Sprintf("K%02d", i)] = fmt.Appendf(nil, "CONTENT %d\n", i)
 		}
@@ -58,6 +58,10 @@ func newOdd(kind string) *odd {
 	slices.Sort(s.listed)
 	if kind == "order" {
 		slices.SortFunc(s.listed, func(a, b string) int { return strings.Compare(strings.ToLower(a)+a, strings.ToLower(b)+b) })
+	}
+	if kind == "order-late" { // it shows when most was handed on
+		s.objects["A"] = []byte("out of turn\n")
+		s.listed = append(s.listed, "A")
 	}
 	return s
 }
@@ -151,7 +155,7 @@ func (s *odd) list(w http.ResponseWriter, q url.Values) {
 	if s.kind == "next-marker" {
 		page, more = 2, "NextMarker"
 	}
-	if s.kind == "order" {
+	if strings.HasPrefix(s.kind, "order") {
 		page = 10
 	}
 	if n, err := strconv.Atoi(q.Get("max-keys")); err == nil {
