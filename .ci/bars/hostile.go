@@ -87,7 +87,8 @@ func (f *front) serve(w http.ResponseWriter, r *http.Request) {
 // misbehave reports whether the request is passed on.
 func (f *front) misbehave(mode string, w http.ResponseWriter, r *http.Request) bool {
 	listing := r.URL.Query().Has("versions")
-	content := r.Method == http.MethodGet && len(r.URL.Query()) <= 1 && !listing && !r.URL.Query().Has("location")
+	object := strings.Count(strings.TrimPrefix(r.URL.Path, "/"), "/") > 0 && !strings.HasSuffix(r.URL.Path, "/")
+	content := r.Method == http.MethodGet && object && !r.URL.Query().Has("retention")
 	switch {
 	case mode == "slow":
 		time.Sleep(hostilePause)
@@ -113,7 +114,7 @@ func (f *front) misbehave(mode string, w http.ResponseWriter, r *http.Request) b
 	case mode == "withholding" && listing:
 		_, _ = io.WriteString(w, `<ListVersionsResult><IsTruncated>false</IsTruncated></ListVersionsResult>`)
 		return false
-	case mode == "withholding" && (content || r.Method == http.MethodHead):
+	case mode == "withholding" && (content || object && r.Method == http.MethodHead):
 		w.WriteHeader(http.StatusNotFound)
 		return false
 	}
