@@ -100,7 +100,7 @@ func Parse(pattern string) (Glob, error) {
 func foreign(pattern string) error {
 	switch {
 	case pattern[0] == '!':
-		return errors.New("a pattern cannot be taken back with !; for keys that begin with ! write \\!")
+		return errors.New("a pattern cannot be taken back with !; write \\! for keys that begin with one")
 	case pattern[0] == '/':
 		return errors.New("patterns match the whole key, and keys of a directory do not begin with /: leave it out; for keys that do, write \\/")
 	case pattern == "**/":
