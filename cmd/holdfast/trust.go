@@ -32,7 +32,7 @@ func (a *app) knownRepository(c *config.Config, pin string) (repo.Known, error) 
 	case strings.HasPrefix(c.Fingerprint, pin):
 		pin = c.Fingerprint
 	case !strings.HasPrefix(pin, c.Fingerprint):
-		return repo.Known{}, usage(fmt.Errorf("--fingerprint %.16s.. is not the fingerprint of the configuration, %.16s..", pin, c.Fingerprint))
+		return repo.Known{}, usage(fmt.Errorf("--fingerprint %.16s.. is not the %.16s.. of the configuration", pin, c.Fingerprint))
 	}
 	var hosts []*keys.HostKey
 	if path, err := c.HostKeyPath(a.env); err == nil {

@@ -29,14 +29,13 @@ import (
 
 // stored is an object of the habits server.
 type stored struct {
-	body    []byte
-	header  http.Header
-	tags    map[string]string
-	etag    string
-	parts   string // the sum of the parts' SHA-256
-	hidden  int    // HEADs that do not see it yet
-	sha     string
-	version int
+	body   []byte
+	header http.Header
+	tags   map[string]string
+	etag   string
+	parts  string // the sum of the parts' SHA-256
+	hidden int    // HEADs that do not see it yet
+	sha    string
 }
 
 // habits is an unversioned S3 server with ways of its own. What it does by itself is what AWS documents of PUT, HEAD, the
