@@ -17,7 +17,7 @@ const (
 
 // attacks runs the attack suite with the numbers it is told with, and the listing of points among junk.
 func attacks(ctx context.Context, w *world) error {
-	r, err := runTests(ctx, attackTests, "TestAttacks|TestTable|TestJunkOnARealServer|TestFloodOfPoints", "-full")
+	r, err := runTests(ctx, attackTests, "TestAttacks|TestHostileVault|TestKeysAndNames|TestTable|TestJunkOnARealServer|TestFloodOfPoints", "-full")
 	if err != nil {
 		return err
 	}
@@ -25,6 +25,8 @@ func attacks(ctx context.Context, w *world) error {
 		w.attacked(r, kind)
 		w.flooded(r, kind)
 	}
+	w.bar(r.passed("TestHostileVault"), "on both servers: whoever controls one of two vaults, with its content and its times, costs the other nothing, and what he withholds is named")
+	w.bar(r.passed("TestKeysAndNames"), "on both servers: changes of keys, points, names and bytes made to do harm come out as the table says")
 	w.bar(r.passed("TestTable"), "the table in docs/threat-model.md has each of them, and no other")
 	f := r.figures["TestFloodOfPoints"]
 	w.bar(r.passed("TestFloodOfPoints") && f["names"] >= 1e6, "%.0f names of junk with a signature's form (at least a million): one listing, no object read for them, memory grew by %.0f MiB (at most 64)", f["names"], f["grown"])

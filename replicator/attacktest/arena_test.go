@@ -29,7 +29,6 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/retain"
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	dirsource "github.com/holdfast-backup/holdfast/replicator/source/dir"
-	s3source "github.com/holdfast-backup/holdfast/replicator/source/s3"
 	"github.com/holdfast-backup/holdfast/replicator/verify"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
@@ -92,6 +91,8 @@ type arena struct {
 	saw      []repo.Finding    // by runs
 	serial   int
 	days     string // how long points are kept, if not 35d
+	months   string // how long the first point of a month is kept, if it is kept longer
+	others   []*repo.Vault
 }
 
 // kept is a point with what it has to give back.
@@ -116,41 +117,43 @@ type locked struct {
 
 func newArena(t *testing.T, kind servers.Kind) *arena {
 	t.Helper()
+	a := bareArena(t, kind)
+	a.primary = a.srv.NewBucket(t, servers.BucketOptions{Versioning: true})
+	key := a.srv.NewUser(t, servers.WriterPolicy(a.bucket))
+	wide := servers.WriterPolicy(a.bucket)
+	wide[1].Action = append(slices.Clone(wide[1].Action), "s3:DeleteObject")
+	a.writer, a.broad = client(a.srv, key), client(a.srv, a.srv.NewUser(t, wide))
+	a.reader = a.srv.NewUser(t, servers.ReaderPolicy(a.bucket))
+	a.begin(t, key)
+	a.source = a.sourceOf(t, a.primary, servers.SourceReaderPolicy(a.primary))
+	return a
+}
+
+// bareArena has a bucket for the vault and nobody but its administrator.
+func bareArena(t *testing.T, kind servers.Kind) *arena {
+	t.Helper()
 	srv := pool.Get(t, kind)
 	a := &arena{t: t, srv: srv, site: t.TempDir(), cache: t.TempDir(), tampered: map[string]bool{}}
 	a.bucket = srv.NewBucket(t, servers.BucketOptions{Lock: true})
-	a.primary = srv.NewBucket(t, servers.BucketOptions{Versioning: true})
-	policy := servers.WriterPolicy(a.bucket)
-	key := srv.NewUser(t, policy)
-	wide := servers.WriterPolicy(a.bucket)
-	wide[1].Action = append(slices.Clone(wide[1].Action), "s3:DeleteObject")
-	a.writer, a.broad, a.root = client(srv, key), client(srv, srv.NewUser(t, wide)), client(srv, srv.Root)
-	a.reader = srv.NewUser(t, servers.ReaderPolicy(a.bucket))
+	a.root = client(srv, srv.Root)
+	a.writer, a.broad, a.reader = a.root, a.root, srv.Root
+	return a
+}
+
+// begin makes the repository, whose job writes with the given key.
+func (a *arena) begin(t *testing.T, key store.Credentials) {
+	t.Helper()
 	a.vault = &repo.Vault{Name: "offsite", Locking: repo.Locking{Mode: store.Compliance, Slack: 10 * 24 * time.Hour, Ceiling: 400 * 24 * time.Hour}}
 	again := retry.New(retry.Options{Attempts: 4, Initial: 10 * time.Millisecond})
 	w := a.open(key)
 	a.vault.Read, a.vault.Write, a.vault.Lock, a.vault.Inspect = again.Reader(w), again.Writer(w), again.Locker(w), again.Inspector(w)
 	a.in = again.Reader(a.open(a.reader))
-	var err error
-	if a.restore, err = keys.GenerateIdentity(keys.X25519); err != nil {
-		t.Fatal(err)
-	}
-	if a.host, err = keys.GenerateHostKey(keys.X25519); err != nil {
-		t.Fatal(err)
-	}
+	a.restore, a.host = must(keys.GenerateIdentity(keys.X25519)), must(keys.GenerateHostKey(keys.X25519))
 	if _, err := repo.Init(t.Context(), repo.InitOptions{
 		Vaults: []*repo.Vault{a.vault}, HostKey: a.host, Recipients: []keys.Recipient{a.restore.Recipient()}, Need: keep,
 	}); err != nil {
 		t.Fatal(err)
 	}
-	a.source, err = s3source.New(s3source.Options{
-		Bucket: a.primary, Endpoint: srv.Direct, Region: servers.Region, PathStyle: true,
-		Credentials: store.StaticCredentials(srv.NewUser(t, servers.SourceReaderPolicy(a.primary))), MaxBackoff: 50 * time.Millisecond,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
 }
 
 func (a *arena) open(c store.Credentials) *s3store.Store {
@@ -179,7 +182,7 @@ func (a *arena) run(ctx context.Context, name string, src source.Source, fresh b
 		a.cache = a.t.TempDir()
 	}
 	s, err := repo.OpenSession(ctx, repo.SessionOptions{
-		Vaults: []*repo.Vault{a.vault}, HostKey: a.host,
+		Vaults: append([]*repo.Vault{a.vault}, a.others...), HostKey: a.host,
 		Cache:  func(format.Hash) (*cache.Cache, error) { return cache.Open(a.cache, cache.Options{Memory: 16 << 20}) },
 		Report: a.report,
 	})
@@ -191,8 +194,12 @@ func (a *arena) run(ctx context.Context, name string, src source.Source, fresh b
 	if err != nil {
 		return nil, err
 	}
+	month, err := retain.Parse(cmp.Or(a.months, "0"))
+	if err != nil {
+		return nil, err
+	}
 	return backup.Run(ctx, backup.Options{
-		Source: src, Name: name, Session: s, Retention: retain.Policy{Daily: day}, TagsMaxAge: -1, Memory: 64 << 20, Fetchers: 8,
+		Source: src, Name: name, Session: s, Retention: retain.Policy{Daily: day, Monthly: month}, TagsMaxAge: -1, Memory: 64 << 20, Fetchers: 8,
 	})
 }
 

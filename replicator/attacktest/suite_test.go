@@ -88,7 +88,7 @@ func (a *arena) learn(t *testing.T) {
 	if err != nil || len(points) < len(a.points) {
 		t.Fatalf("%d points instead of %d: %v", len(points), len(a.points), err)
 	}
-	if a.manifests, err = repo.NewReader(a.known, a.in, []keys.Identity{a.host.Metadata}, nil, nil); err != nil {
+	if a.manifests, err = repo.NewReader(a.known, a.in, a.host.Identities(), nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	a.commits, a.chunks = map[format.Hash]*format.Commit{}, map[format.Hash]int64{}
@@ -183,7 +183,7 @@ func (a *arena) comesBack(t *testing.T) {
 // listsAll demands that a point's entries are listed, as `ls` does with the host key: each with its hash.
 func (a *arena) listsAll(t *testing.T, rp *repo.Repository, c *format.Commit, p kept) bool {
 	t.Helper()
-	r := must(repo.NewReader(rp, a.in, []keys.Identity{a.host.Metadata}, nil, nil))
+	r := must(repo.NewReader(rp, a.in, a.host.Identities(), nil, nil))
 	got := map[string][sha256.Size]byte{}
 	for e, err := range browse.List(t.Context(), r, c, "") {
 		if err != nil {

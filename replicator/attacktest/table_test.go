@@ -28,7 +28,7 @@ func TestTable(t *testing.T) {
 	}
 	var b strings.Builder
 	seen := map[string]bool{}
-	row := func(name, what, comes string) {
+	line := func(name, what, comes string) {
 		if seen[name] {
 			t.Errorf("%s stands twice", name)
 		}
@@ -38,7 +38,7 @@ func TestTable(t *testing.T) {
 	list := func(title, where string, rows []attack) {
 		fmt.Fprintf(&b, "\n### %s: %d attacks\n\n| `TestAttacks/SERVER/%s/..` | what is tried | outcome |\n| --- | --- | --- |\n", title, len(rows), where)
 		for _, x := range rows {
-			row(x.name, x.what, string(x.expect))
+			line(x.name, x.what, string(x.expect))
 		}
 	}
 	list("With the vault writer's key", "writer", writer)
@@ -47,8 +47,20 @@ func TestTable(t *testing.T) {
 	list("With the whole machine: the writer's key and the host key", "stolen", stolen)
 	fmt.Fprintf(&b, "\n### By the primary's administrator: %d attacks\n\n| `TestAttacks/SERVER/primary/..` | what is done | what the next run comes to |\n| --- | --- | --- |\n", len(primary))
 	for _, x := range primary {
-		row(x.name, x.what, x.seen)
+		line(x.name, x.what, x.seen)
 	}
+	trust := func(title, test string, rows []row) {
+		fmt.Fprintf(&b, "\n### %s: %d attacks\n\n| `%s/SERVER/..` | what is done | what it comes to |\n| --- | --- | --- |\n", title, len(rows), test)
+		for _, x := range rows {
+			line(x.name, x.what, x.comes)
+		}
+	}
+	hostile, theft := hostileRows(), theftRows()
+	if len(hostile)+len(theft) < 25 {
+		t.Errorf("%d attacks upon trust", len(hostile)+len(theft))
+	}
+	trust("By whoever controls one of two vaults, with its content and its times, and no key", "TestHostileVault", hostile)
+	trust("Upon keys, points and names, each at a repository of its own", "TestKeysAndNames", theft)
 	b.WriteString("\n")
 	text, err := os.ReadFile(docs)
 	if err != nil {
