@@ -133,7 +133,7 @@ func spent(t *testing.T) time.Duration {
 // TestJunkOnARealServer: among thousands of junk objects points, ls, verify and a run ask for no more than the pages of the
 // listing and what they asked for without them. How long points takes is held against the bare listing by .ci/parts/attacks.
 func TestJunkOnARealServer(t *testing.T) {
-	for _, kind := range []servers.Kind{servers.KindVersityGW, servers.KindMinIO} {
+	for _, kind := range servers.Both(t) {
 		t.Run(string(kind), func(t *testing.T) { junkOn(t, kind) })
 	}
 }

@@ -25,7 +25,7 @@ import (
 func TestHostileVault(t *testing.T) { eachRow(t, hostileRows()) }
 
 func eachRow(t *testing.T, rows []row) {
-	for _, kind := range []servers.Kind{servers.KindVersityGW, servers.KindMinIO} {
+	for _, kind := range servers.Both(t) {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			for _, x := range rows {

@@ -22,7 +22,7 @@ import (
 
 // TestAttacks runs every attack on a real server, one after the other on the same vault, and then brings everything back.
 func TestAttacks(t *testing.T) {
-	for _, kind := range []servers.Kind{servers.KindVersityGW, servers.KindMinIO} {
+	for _, kind := range servers.Both(t) {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			attackAll(t, kind)

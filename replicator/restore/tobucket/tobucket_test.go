@@ -108,7 +108,7 @@ func puts(s *servers.Server) int {
 }
 
 func TestObjectsComeBackWithAllTheyHad(t *testing.T) {
-	for _, kind := range []servers.Kind{servers.KindVersityGW, servers.KindMinIO} {
+	for _, kind := range servers.Both(t) {
 		t.Run(string(kind), func(t *testing.T) {
 			s := pool.Get(t, kind)
 			name := bucket(t, s, false)
@@ -187,7 +187,7 @@ func TestObjectsComeBackWithAllTheyHad(t *testing.T) {
 }
 
 func TestVersionsAreReplayed(t *testing.T) {
-	for _, kind := range []servers.Kind{servers.KindVersityGW, servers.KindMinIO} {
+	for _, kind := range servers.Both(t) {
 		t.Run(string(kind), func(t *testing.T) {
 			s := pool.Get(t, kind)
 			r := restoretest.New(t)
@@ -245,7 +245,7 @@ func TestVersionsAreReplayed(t *testing.T) {
 
 // A server that takes a//b for a/b must not lose one of them silently.
 func TestKeysTheServerCannotHold(t *testing.T) {
-	for _, kind := range []servers.Kind{servers.KindVersityGW, servers.KindMinIO} {
+	for _, kind := range servers.Both(t) {
 		t.Run(string(kind), func(t *testing.T) {
 			s := pool.Get(t, kind)
 			name := bucket(t, s, false)

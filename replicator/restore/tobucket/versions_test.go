@@ -70,7 +70,7 @@ func (p *play) to(n int) {
 }
 
 func eachServer(t *testing.T, f func(t *testing.T, s *servers.Server)) {
-	for _, kind := range []servers.Kind{servers.KindVersityGW, servers.KindMinIO} {
+	for _, kind := range servers.Both(t) {
 		t.Run(string(kind), func(t *testing.T) { f(t, pool.Get(t, kind)) })
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"net"
 	"net/http"
 	"os"
@@ -33,6 +34,19 @@ const (
 	KindMinIO     Kind = "minio"     // the strictest of them
 	KindGoFakeS3  Kind = "gofakes3"  // takes lock headers and ignores them: what must be refused
 )
+
+// Both gives the servers that keep locks. With -short it is one of the two, by the test's name: under the race detector each
+// test runs on one, and which one differs.
+func Both(t testing.TB) []Kind {
+	both := []Kind{KindVersityGW, KindMinIO}
+	if !testing.Short() {
+		return both
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(t.Name())) // never fails
+	n := h.Sum32() % uint32(len(both))
+	return both[n : n+1]
+}
 
 // Region is what every server signs for.
 const Region = "us-east-1"
