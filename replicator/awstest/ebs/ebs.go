@@ -85,13 +85,23 @@ func (s *Server) Set(change func(*Options)) {
 	clear(s.limits)
 }
 
-// Log gives the requests so far and forgets them.
+// Log gives the requests so far and forgets them. A client has its answer before the handler ends, which writes the line:
+// handlers that are about to end are waited for, those that hang are not.
 func (s *Server) Log() []Request {
+	for waited := time.Duration(0); waited < 2*time.Second && s.busy(); waited += time.Millisecond {
+		time.Sleep(time.Millisecond)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	log := s.log
 	s.log = nil
 	return log
+}
+
+func (s *Server) busy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.running > 0
 }
 
 // Refused is how many requests were throttled by limits.
