@@ -373,7 +373,8 @@ func (j *job) bring(ctx context.Context, point string, to place, flags ...string
 	}
 	b.out = out.Bytes()
 	for line := range bytes.Lines(append(slices.Clone(diag.Bytes()), out.Bytes()...)) {
-		if bytes.HasPrefix(line, []byte(`{"point":`)) {
+		var summary struct{ Point, Seconds *json.RawMessage } // members come in no certain order
+		if json.Unmarshal(line, &summary) == nil && summary.Point != nil && summary.Seconds != nil {
 			return b, json.Unmarshal(line, &b)
 		}
 	}

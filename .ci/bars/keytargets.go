@@ -146,7 +146,15 @@ func (w *world) toPlanted(ctx context.Context, j *job, point string, o origin) (
 	if err != nil {
 		return b.cost, err
 	}
-	for _, link := range []string{"CASE", "x.d", "planted"} {
+	// A directory's point has x.d as a folder of its own, and "a b" as a file: --overwrite always puts those in place of what is
+	// there. A bucket's keys only imply folders: what stands in the way of one is refused.
+	folders := o.name == "directory"
+	links := []string{"CASE", "x.d", "planted"}
+	if folders {
+		links = []string{"CASE", "planted"}
+		w.bar(!strings.HasPrefix(is["x.d"], "-> "), "the link at \"x.d\", a folder in the point, is one: %q", is["x.d"])
+	}
+	for _, link := range links {
 		w.bar(is[link] == "-> "+outside, "the link at %q is as it was: %q", link, is[link])
 		delete(is, link)
 	}
@@ -155,7 +163,7 @@ func (w *world) toPlanted(ctx context.Context, j *job, point string, o origin) (
 	}
 	plain := pathHolds(o.holds)
 	err = w.settle("directory with links and folders planted in it", b, o.holds, is, func(key string) bool {
-		return plain(key) && !strings.HasPrefix(key, "CASE/") && !strings.HasPrefix(key, "x.d/") && !strings.HasPrefix(key, "planted/") && key != "a b"
+		return plain(key) && !strings.HasPrefix(key, "CASE/") && !strings.HasPrefix(key, "planted/") && (folders || !strings.HasPrefix(key, "x.d/") && key != "a b")
 	})
 	names, rerr := os.ReadDir(outside)
 	data, verr := os.ReadFile(victim)

@@ -103,6 +103,9 @@ func (want attrs) compare(got attrs) []difference {
 			continue
 		}
 		d := difference{text: fmt.Sprintf("%s is %s, not %s", name, quoted(g), quoted(w))}
+		if w == "" {
+			d.text = fmt.Sprintf("%s is %s, and the point has none", name, quoted(g))
+		}
 		if _, err := http.ParseTime(w); name == "Expires" && w != "" && g == "" && err != nil {
 			d.limit = limitExpires
 		}
@@ -123,11 +126,11 @@ func (want attrs) compare(got attrs) []difference {
 }
 
 // sameHeader reports whether two values of a header say the same: S3 and its likes give an object without a type a type
-// of their own, and some write dates anew.
+// of their own (versitygw one for names that end in a slash), and some write dates anew.
 func sameHeader(name, want, got string) bool {
 	switch name {
 	case "Content-Type":
-		return want == "" && (got == "application/octet-stream" || got == "binary/octet-stream")
+		return want == "" && (got == "application/octet-stream" || got == "binary/octet-stream" || got == "application/x-directory")
 	case "Expires":
 		w, werr := http.ParseTime(want)
 		g, gerr := http.ParseTime(got)
