@@ -242,8 +242,10 @@ func (w *world) plantedInPoint(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	link, lerr := os.Readlink(filepath.Join(to, "turn"))
-	w.bar(lerr == nil && link == outside && len(refused) == 3, "the link stays and %q are refused", slices.Sorted(maps.Keys(refused)))
+	info, lerr := os.Lstat(filepath.Join(to, "turn"))
+	now, nerr := os.ReadFile(filepath.Join(to, "turn", "victim"))
+	w.bar(lerr == nil && info.IsDir() && nerr == nil && string(now) == "from the point" && len(refused) == 0,
+		"the folder takes the link's place, with what is in it, and %q are refused", slices.Sorted(maps.Keys(refused)))
 	data, verr := os.ReadFile(filepath.Join(outside, "victim"))
 	names, rerr := os.ReadDir(outside)
 	w.bar(verr == nil && rerr == nil && string(data) == "untouched" && len(names) == 1, "what it leads to is untouched")
