@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -142,8 +143,11 @@ func TestATargetHandsNothingDown(t *testing.T) {
 		must(t, os.Chown(to, 0, 13))
 	}
 	s := &slow{Reader: r.Store}
+	var mu sync.Mutex // requests come side by side
 	looks := 0
 	s.then = func() {
+		mu.Lock()
+		defer mu.Unlock()
 		s.after.Store(1) // again with the next
 		_ = filepath.WalkDir(to, func(p string, d fs.DirEntry, err error) error {
 			if err != nil || p == to {
