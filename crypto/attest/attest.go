@@ -27,6 +27,7 @@ const (
 	Point          Domain = "holdfast/1/point"
 	Placements     Domain = "holdfast/1/placements"
 	Index          Domain = "holdfast/1/index"
+	Record         Domain = "holdfast/1/record"
 )
 
 // SignatureSize is the length of a signature in bytes.

@@ -60,6 +60,7 @@ func FuzzNeed(f *testing.F)       { fuzzCodec(f, "need", false) }
 func FuzzPlacement(f *testing.F)  { fuzzCodec(f, "placement", false) }
 func FuzzIndexLine(f *testing.F)  { fuzzCodec(f, "index-line", false) }
 func FuzzCommit(f *testing.F)     { fuzzCodec(f, "commit", true) }
+func FuzzRecord(f *testing.F)     { fuzzCodec(f, "record", true) }
 func FuzzDescriptor(f *testing.F) { fuzzCodec(f, "descriptor", true) }
 
 func FuzzPlacements(f *testing.F) { fuzzCodec(f, "placements", true) }
@@ -92,12 +93,17 @@ func fuzzSegment(t *testing.T, b []byte, err error, encode func() ([]byte, error
 // FuzzName: a name is taken only if it is exactly what the functions that make names would make.
 func FuzzName(f *testing.F) {
 	h := hashOf("x")
-	for _, n := range []string{PackName(h), MetaName(h), NeedsName(h), HostKeyName(h), DescriptorName(0, h, nil), DescriptorName(7, h, make([]byte, 64)), signedPlacements(moment("2026-11-23T08:05:00Z").Time, h).Name(), PointName("web-1", moment("2026-11-23T08:05:00Z").Time, h, make([]byte, 64)), ""} {
+	for _, n := range []string{PackName(h), MetaName(h), NeedsName(h), HostKeyName(h), DescriptorName(0, h, nil), DescriptorName(7, h, make([]byte, 64)), signedPlacements(moment("2026-11-23T08:05:00Z").Time, h).Name(), PointName("web-1", moment("2026-11-23T08:05:00Z").Time, h, make([]byte, 64)), signedRecord(testRecord(), nil).Name(), ""} {
 		f.Add(n)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
 		if p, err := ParsePointName(name); err == nil {
 			if again := PointName(p.Source, p.SignedAt.Time, p.ID, p.Signature); again != name {
+				t.Fatalf("%q is also %q", name, again)
+			}
+		}
+		if r, err := ParseRecordName(name); err == nil {
+			if again := r.Name(); again != name {
 				t.Fatalf("%q is also %q", name, again)
 			}
 		}

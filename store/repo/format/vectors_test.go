@@ -99,6 +99,14 @@ func codecs() map[string]func(body []byte) (value any, again []byte, err error) 
 			again, err := EncodeCommit(c)
 			return c, again, err
 		},
+		"record": func(b []byte) (any, []byte, error) {
+			r, err := DecodeRecord(b)
+			if err != nil {
+				return r, nil, err
+			}
+			again, err := EncodeRecord(r)
+			return r, again, err
+		},
 		"descriptor": func(b []byte) (any, []byte, error) {
 			d, body, sig, err := DecodeDescriptor(b)
 			if err != nil {
@@ -213,6 +221,7 @@ func allVectors(t *testing.T) []vector {
 	out = append(out, refusedEntries()...)
 	out = append(out, referenceVectors(t)...)
 	out = append(out, signedVectors(t)...)
+	out = append(out, recordVectors(t)...)
 	return append(out, tableVectors(t)...)
 }
 
