@@ -34,6 +34,7 @@ type Keyring func(reporter, hint string, arrived time.Time) (ed25519.PublicKey, 
 // Vault is where records are put.
 type Vault struct {
 	Name    string
+	Err     error // why it cannot be reached now: it gets its records later
 	Read    store.Reader
 	Write   store.Writer
 	Mode    store.Mode    // of their locks; ModeNone where the vault has none

@@ -53,15 +53,14 @@ func (r *rig) join() {
 	r.down = append(r.down, false)
 }
 
-// failing puts nothing where its vault is down.
+// failing stops putting after so many.
 type failing struct {
 	store.Writer
 	r *rig
-	i int
 }
 
 func (f failing) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o store.PutOptions) (store.Ref, error) {
-	if f.r.down[f.i] || f.r.puts == 0 {
+	if f.r.puts == 0 {
 		return store.Ref{}, errDown
 	}
 	f.r.puts--
@@ -77,9 +76,13 @@ func (r *rig) add(kind string) []evidence.Delivery {
 	defer lock.Close()
 	rep := evidence.Reporter{Key: r.key, Repository: r.repo, Book: book}
 	for i, s := range r.stores {
-		rep.Vaults = append(rep.Vaults, evidence.Vault{
-			Name: fmt.Sprintf("vault%d", i), Read: s, Write: failing{s, r, i}, Mode: store.Compliance, Keep: 400 * 24 * time.Hour, Ceiling: 500 * 24 * time.Hour,
-		})
+		v := evidence.Vault{
+			Name: fmt.Sprintf("vault%d", i), Read: s, Write: failing{s, r}, Mode: store.Compliance, Keep: 400 * 24 * time.Hour, Ceiling: 500 * 24 * time.Hour,
+		}
+		if r.down[i] {
+			v.Err = errDown
+		}
+		rep.Vaults = append(rep.Vaults, v)
 	}
 	out, err := rep.Add(r.t.Context(), evidence.Statement{Time: r.now, Type: kind, Until: r.now.Add(450 * 24 * time.Hour), Body: fmt.Appendf(nil, `{"at":%d}`, r.now.Unix())})
 	must(r.t, err)

@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -18,7 +19,7 @@ type Reporter struct {
 	Key        *keys.ReporterKey
 	Repository format.Hash
 	Book       *Book
-	Vaults     []Vault
+	Vaults     []Vault // all there are, also those that cannot be reached
 }
 
 // Add makes a record of what is stated and puts it into every vault, behind what is still missing there. The record is made,
@@ -113,8 +114,8 @@ func (r *Reporter) beginsAnew() (bool, error) {
 func (r *Reporter) deliver(ctx context.Context, v Vault, waiting []format.RecordID, s Statement) Delivery {
 	d := Delivery{Vault: v.Name}
 	at, there, err := r.Book.at(v.Name)
-	if err != nil {
-		d.Err = err
+	if err = cmp.Or(err, v.Err); err != nil {
+		d.Err, d.Waiting = fmt.Errorf("vault %s: store a record: %w", v.Name, err), len(waiting)
 		return d
 	}
 	want := v.retention(s.Time, s.Until)

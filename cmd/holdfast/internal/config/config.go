@@ -34,7 +34,13 @@ type Config struct {
 	// Fingerprint pins the repository: 16 to 64 hexadecimal digits; empty: as the host key's file says.
 	Fingerprint string
 	Stall       time.Duration // progress.stall: how long a vault may give or take nothing
-	Cache       string        // absolute; empty: the user's cache folder
+	Reports     Reports
+	Cache       string // absolute; empty: the user's cache folder
+}
+
+// Reports is how records are kept.
+type Reports struct {
+	Keep retain.Span // the least time a record is locked
 }
 
 // Vault is a place that keeps the copy.
@@ -59,6 +65,7 @@ func DefaultLock() Lock { return Lock{Slack: days(10), Ceiling: days(400)} }
 type Keys struct {
 	Recipients []keys.Recipient
 	Host       string // an absolute path, or systemd:NAME
+	Reporter   string // the same of the key that signs records; empty: none, and no records
 }
 
 // Source is what is protected.
@@ -190,13 +197,22 @@ func parse(name, abs string, text []byte) (*Config, error) {
 
 // HostKeyPath is the file the host key lies in.
 func (c *Config) HostKeyPath(env credentials.Env) (string, error) {
-	name, ok := strings.CutPrefix(c.Keys.Host, "systemd:")
+	return keyPath(env, "keys.host", c.Keys.Host)
+}
+
+// ReporterKeyPath is the file the reporter's key lies in; empty where none is configured.
+func (c *Config) ReporterKeyPath(env credentials.Env) (string, error) {
+	return keyPath(env, "keys.reporter", c.Keys.Reporter)
+}
+
+func keyPath(env credentials.Env, what, path string) (string, error) {
+	name, ok := strings.CutPrefix(path, "systemd:")
 	if !ok {
-		return c.Keys.Host, nil
+		return path, nil
 	}
 	dir, _ := env("CREDENTIALS_DIRECTORY")
 	if dir == "" {
-		return "", fmt.Errorf("keys.host is %s, which needs $CREDENTIALS_DIRECTORY; systemd sets it for a unit with LoadCredential=%s:PATH", c.Keys.Host, name)
+		return "", fmt.Errorf("%s is %s, which needs $CREDENTIALS_DIRECTORY; systemd sets it for a unit with LoadCredential=%s:PATH", what, path, name)
 	}
 	return filepath.Join(dir, name), nil
 }

@@ -77,6 +77,9 @@ func TestFull(t *testing.T) {
 	if s := c.Sources[1]; s.URL.Path != "/srv/site" || len(s.Vaults) != 1 || s.Vaults[0] != "offsite" || s.Retention.Monthly.Months != 12 {
 		t.Errorf("second source: %+v", s)
 	}
+	if c.Keys.Reporter != "" || c.Reports.Keep.String() != "400d" {
+		t.Errorf("records: %q %v", c.Keys.Reporter, c.Reports.Keep)
+	}
 	if c.Limits != (Limits{Memory: 256 << 20, Connections: 32}) || c.Cache != "" || len(c.Warnings) != 0 {
 		t.Errorf("limits %+v, cache %q, warnings %v", c.Limits, c.Cache, c.Warnings)
 	}
@@ -198,6 +201,10 @@ func TestHostKeyPath(t *testing.T) {
 	env := func(n string) (string, bool) { return map[string]string{"CREDENTIALS_DIRECTORY": "/run/c"}[n], true }
 	c := &Config{Keys: Keys{Host: "systemd:host"}}
 	if p, err := c.HostKeyPath(env); err != nil || p != "/run/c/host" {
+		t.Errorf("%q, %v", p, err)
+	}
+	c.Keys.Reporter = "systemd:reporter"
+	if p, err := c.ReporterKeyPath(env); err != nil || p != "/run/c/reporter" {
 		t.Errorf("%q, %v", p, err)
 	}
 	if _, err := c.HostKeyPath(func(string) (string, bool) { return "", false }); err == nil {

@@ -46,6 +46,7 @@ func (r *reader) read(n ast.Node) {
 	r.before = c.Retention
 	c.Limits = Limits{Memory: 256 << 20, Connections: 32}
 	c.Stall = stall.Default
+	c.Reports = Reports{Keep: days(400)}
 	var sources ast.Node
 	seen := r.object(n, "the configuration",
 		field{"vaults", func(n ast.Node) { r.list(n, "vaults", r.vault) }},
@@ -55,6 +56,7 @@ func (r *reader) read(n ast.Node) {
 		field{"limits", r.limits},
 		field{"cache", r.cache},
 		field{"progress", r.progress},
+		field{"reports", r.reports},
 		field{"fingerprint", r.fingerprint},
 	)
 	if seen == nil {
@@ -160,7 +162,8 @@ func (r *reader) keys(n ast.Node) {
 				good, texts = good && ok, append(texts, s)
 			})
 		}},
-		field{"host", func(n ast.Node) { r.config.Keys.Host = r.hostKey(n) }},
+		field{"host", func(n ast.Node) { r.config.Keys.Host = r.keyFile(n, "keys.host", "host key") }},
+		field{"reporter", func(n ast.Node) { r.config.Keys.Reporter = r.keyFile(n, "keys.reporter", "reporter's key") }},
 	)
 	if seen == nil {
 		return
@@ -181,20 +184,21 @@ func (r *reader) keys(n ast.Node) {
 	r.config.Keys.Recipients = recipients
 }
 
-func (r *reader) hostKey(n ast.Node) string {
-	s, ok := r.str(n, "keys.host")
+// keyFile reads where a secret key lies.
+func (r *reader) keyFile(n ast.Node, what, key string) string {
+	s, ok := r.str(n, what)
 	switch {
 	case !ok:
 		return ""
 	case strings.HasPrefix(s, "systemd:"):
 		if ref, err := credentials.Parse(s); err != nil {
-			r.problem(n, "keys.host: %v", err)
+			r.problem(n, "%s: %v", what, err)
 		} else {
 			return ref.String()
 		}
 		return ""
 	case s == "" || strings.Contains(s, "://"):
-		r.problem(n, "keys.host must be the path of the host key file, or systemd:NAME")
+		r.problem(n, "%s must be the path of the %s file, or systemd:NAME", what, key)
 		return ""
 	}
 	return r.absolute(s)
@@ -364,6 +368,15 @@ func (r *reader) progress(n ast.Node) {
 			return
 		}
 		r.config.Stall = d
+	}})
+}
+
+func (r *reader) reports(n ast.Node) {
+	r.object(n, "reports", field{"keep", func(n ast.Node) {
+		r.span(n, "reports.keep", &r.config.Reports.Keep)
+		if r.config.Reports.Keep.IsZero() {
+			r.problem(n, "reports.keep cannot be 0: a record that is not locked shows nothing")
+		}
 	}})
 }
 

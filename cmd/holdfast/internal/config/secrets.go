@@ -16,6 +16,7 @@ var secretForms = []struct {
 	{regexp.MustCompile(`(?i)AGE-SECRET-KEY-`), "a secret age key; recipients are the public halves and start with age1"},
 	{regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY`), "a private key"},
 	{regexp.MustCompile(`holdfast-host-key-[0-9]`), "a host key; keys.host names the file it lies in"},
+	{regexp.MustCompile(`holdfast-reporter-key-[0-9]`), "a reporter's key; keys.reporter names the file it lies in"},
 	{regexp.MustCompile(`\b(AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}\b`), "an AWS access key"},
 	{regexp.MustCompile(`\bK00[0-9][A-Za-z0-9/+]{27}\b`), "a Backblaze application key"},
 	{regexp.MustCompile(`://[^/?#\s]*:[^/?#\s]*@`), "a URL with a password in it"},
