@@ -303,6 +303,7 @@ type findings struct {
 	seen  map[repo.Finding]bool
 	count int
 	list  []repo.Finding
+	lost  []repo.Finding // those of lost things
 }
 
 const maxFindings = 1000
@@ -317,18 +318,26 @@ func (f *findings) add(x repo.Finding) {
 		return
 	}
 	f.count++
-	if len(f.list) < maxFindings {
+	// Losses have room of their own: any number of junk names must not hide one.
+	list := &f.list
+	if lost(x) {
+		list = &f.lost
+	}
+	if len(*list) < maxFindings {
 		f.seen[x] = true
-		f.list = append(f.list, x)
+		*list = append(*list, x)
 	}
 }
+
+// lost reports whether a finding is of something that is not there any more as it was.
+func lost(x repo.Finding) bool { return x.Kind == repo.Missing || x.Kind == repo.Damaged }
 
 // take gives what was collected since the last take.
 func (f *findings) take() (list []repo.Finding, count int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	list, count = f.list, f.count
-	f.list, f.count = nil, 0
+	list, count = append(f.lost, f.list...), f.count
+	f.list, f.lost, f.count = nil, nil, 0
 	return list, count
 }
 
@@ -338,7 +347,7 @@ func (f *findings) tell(u *ui) (lines []string, count int, gone bool) {
 	for _, x := range list {
 		lines = append(lines, x.String())
 		u.warn("%s", x)
-		gone = gone || x.Kind == repo.Missing || x.Kind == repo.Damaged
+		gone = gone || lost(x)
 	}
 	if more := count - len(list); more > 0 {
 		u.warn("and %d more", more)

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/holdfast-backup/holdfast/store/repo"
 )
 
 func testUI() (u *ui, out, err *bytes.Buffer) {
@@ -146,5 +149,20 @@ func TestLoadConfig(t *testing.T) {
 	_, err = a.loadConfig()
 	if code, name := exitOf(t.Context(), err); code != exitUsage || name != "config" {
 		t.Errorf("%v: %d %s", err, code, name)
+	}
+}
+
+// However much junk a thief lays, what is lost is told, and first.
+func TestJunkHidesNoLoss(t *testing.T) {
+	var f findings
+	for i := range 3 * maxFindings {
+		f.add(repo.Finding{Kind: repo.Tampered, Name: fmt.Sprintf("points/~%d", i)})
+	}
+	f.add(repo.Finding{Kind: repo.Missing, Name: "packs/x"})
+	f.add(repo.Finding{Kind: repo.Missing, Name: "packs/x"})
+	u, _, _ := testUI()
+	lines, count, gone := f.tell(u)
+	if !gone || count != 3*maxFindings+1 || !strings.Contains(lines[0], "packs/x") || len(lines) != maxFindings+1 {
+		t.Errorf("%d lines of %d findings, lost %v: %q", len(lines), count, gone, lines[0])
 	}
 }
