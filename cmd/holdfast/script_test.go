@@ -86,6 +86,7 @@ func scriptCommands(t *testing.T) map[string]scriptCommand {
 		"save":   save,
 		"flip":   flip,
 		"hang":   hang,
+		"reader": reader,
 
 		"oddbucket": oddBucket(t),
 		"disks":     (&cloud{srv: map[string]*awstest.Server{}}).command,

@@ -25,6 +25,7 @@ type Program struct {
 func All() []Program {
 	return []Program{
 		{Name: "zstd", Package: "zstd", Serves: "opening stored objects with age and zstd alone"},
+		{Name: "python3", Package: "python3", Serves: "docs/reader, the second implementation of a reader"},
 		{Name: "jq", Package: "jq", Serves: "the README's commands for versitygw"},
 		// Debian's: another in PATH may be anybody's.
 		{Name: "aws", Package: "awscli", Serves: "the AWS command line against the in-test EC2 and EBS servers", At: "/usr/bin/aws"},

@@ -1,0 +1,638 @@
+#!/usr/bin/env python3
+"""Reads a Holdfast repository without Holdfast: Python 3.9, the programs age and zstd, and docs/format.md.
+
+    holdfast_reader.py points  VAULT [--fingerprint HEX]
+    holdfast_reader.py check   VAULT POINT                  what keyless checks can say: existence, size, hash
+    holdfast_reader.py list    VAULT POINT -i IDENTITY      a JSON line for each entry
+    holdfast_reader.py restore VAULT POINT -i IDENTITY --to DIR
+
+VAULT is a directory with descriptors/, meta/, packs/, points/, ..: a directory vault, or a copy of a bucket. POINT is an ID,
+the beginning of one, or SOURCE@latest. IDENTITY is a file with a restore key. Exit codes: 0 done, 1 failed, 2 bad usage,
+3 something is missing or damaged, and is listed.
+
+It is written from docs/format.md alone, shares no code with Holdfast, and is kept to find out where that page says too
+little. Numbers in comments are sections of it. It is slow and simple: one thing after another, pages and packs in memory.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from datetime import datetime, timezone
+
+FORMATS = ("1-rc", "1-draft")
+BLOCK = 512 * 1024
+MAX_CONTAINER = 48 << 20
+HEX64 = "[0-9a-f]{64}"
+STAMP = "[0-9]{8}T[0-9]{6}Z"
+POINT_NAME = re.compile(f"points/([a-z0-9_-]{{1,40}})/({STAMP})-({HEX64})(?:-([0-9a-f]{{8}}))?-([0-9a-f]{{128}})")
+DESCRIPTOR_NAME = re.compile(f"descriptors/([0-9]{{6}})-({HEX64})(?:(?:-([0-9a-f]{{8}}))?-([0-9a-f]{{128}}))?\\.json")
+
+
+class Bad(Exception):
+    """Something that is not as the format says."""
+
+
+# Text (section 3).
+
+def parse(line):
+    """One JSON object in the one spelling."""
+    def pairs(items):
+        out = dict(items)
+        if len(out) != len(items):
+            raise Bad("a member twice")
+        return out
+    try:
+        text = line.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=pairs)
+    except (ValueError, RecursionError) as e:
+        raise Bad(f"not JSON: {e}") from None
+    if not isinstance(value, dict) or json.dumps(value, ensure_ascii=False, separators=(",", ":")) != text:
+        raise Bad("not in the one spelling")
+    return value
+
+
+def text(o, name, default=b""):
+    """A member that is text: bytes, under NAME or NAME_b64."""
+    if name in o:
+        return o[name].encode("utf-8")
+    if name + "_b64" not in o:
+        return default
+    raw = base64.b64decode(o[name + "_b64"], validate=True)
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw
+    raise Bad(f"{name}_b64 is UTF-8")
+
+
+def shown(raw):
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def sha(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def moment(stamp):
+    return datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+
+
+# Ed25519 verification, RFC 8032.
+
+P = 2**255 - 19
+L = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, P - 2, P) % P
+ROOT = pow(2, (P - 1) // 4, P)
+
+
+def recover(y, sign):
+    if y >= P:
+        return None
+    x2 = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
+    x = pow(x2, (P + 3) // 8, P)
+    if (x * x - x2) % P:
+        x = x * ROOT % P
+    if (x * x - x2) % P or (x == 0 and sign):
+        return None
+    return P - x if x & 1 != sign else x
+
+
+BASE_Y = 4 * pow(5, P - 2, P) % P
+BASE = (recover(BASE_Y, 0), BASE_Y, 1, recover(BASE_Y, 0) * BASE_Y % P)
+
+
+def add(p, q):
+    a, b = (p[1] - p[0]) * (q[1] - q[0]) % P, (p[1] + p[0]) * (q[1] + q[0]) % P
+    c, d = 2 * p[3] * q[3] * D % P, 2 * p[2] * q[2] % P
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return e * f % P, g * h % P, f * g % P, e * h % P
+
+
+def times(n, p):
+    out = (0, 1, 1, 0)
+    while n:
+        if n & 1:
+            out = add(out, p)
+        p, n = add(p, p), n >> 1
+    return out
+
+
+def point_of(raw):
+    y = int.from_bytes(raw, "little")
+    x = recover(y & (1 << 255) - 1, y >> 255)
+    return None if x is None else (x, y & (1 << 255) - 1, 1, x * (y & (1 << 255) - 1) % P)
+
+
+def signed(key, domain, message, signature):
+    """Signatures are over DOMAIN, a zero byte, and the SHA-256 of the message (section 3)."""
+    data = domain.encode() + b"\0" + hashlib.sha256(message).digest()
+    a, r = point_of(key), point_of(signature[:32])
+    s = int.from_bytes(signature[32:], "little")
+    if len(key) != 32 or len(signature) != 64 or a is None or r is None or s >= L:
+        return False
+    h = int.from_bytes(hashlib.sha512(signature[:32] + key + data).digest(), "little") % L
+    left, right = times(s, BASE), add(r, times(h, a))
+    return (left[0] * right[2] - right[0] * left[2]) % P == 0 and (left[1] * right[2] - right[1] * left[2]) % P == 0
+
+
+# Stored objects (sections 2 and 4).
+
+def run(command, data):
+    done = subprocess.run(command, input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    if done.returncode:
+        raise Bad(f"{command[0]}: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout
+
+
+class Vault:
+    def __init__(self, root, identity=None):
+        self.root, self.identity = root, identity
+        self.last = (None, b"")
+
+    def names(self, prefix):
+        """Stored objects' names below a prefix."""
+        base = os.path.join(self.root, prefix)
+        for folder, _, files in os.walk(base):
+            for f in sorted(files):
+                yield os.path.relpath(os.path.join(folder, f), self.root)
+
+    def path(self, name):
+        """Where an object lies: under its own name, or without the folder of two digits."""
+        whole = os.path.join(self.root, name)
+        parts = name.split("/")
+        if not os.path.isfile(whole) and len(parts) == 3 and len(parts[1]) == 2:
+            return os.path.join(self.root, parts[0], parts[2])
+        return whole
+
+    def read(self, name, want=None, most=MAX_CONTAINER):
+        try:
+            with open(self.path(name), "rb") as f:
+                data = f.read(most + 1)
+        except OSError as e:
+            raise Bad(f"{name}: {e.strerror}") from None
+        if len(data) > most:
+            raise Bad(f"{name}: too large")
+        want = want or re.search(HEX64, name).group()
+        if sha(data) != want:
+            raise Bad(f"{name}: its bytes are not those that its name says")
+        return data
+
+    def payload(self, name):
+        if self.last[0] != name:
+            data = self.read(name)
+            if name.endswith(".age"):
+                data = run([os.environ.get("AGE", "age"), "-d", "-i", self.identity], data)
+            self.last = (name, data)
+        return self.last[1]
+
+    def frame(self, name, frame):
+        offset, length, plain = frame
+        part = self.payload(name)[offset:offset + length]
+        if len(part) != length or plain > 8 << 20:
+            raise Bad(f"{name}: no frame {frame}")
+        data = run(["zstd", "-d", "-c", "-q"], part)
+        if len(data) != plain:
+            raise Bad(f"{name}: frame {frame} has {len(data)} bytes")
+        return data
+
+
+# Descriptors (section 10).
+
+class Chain:
+    """The descriptors of a repository, the first of which has the fingerprint."""
+
+    def __init__(self, vault, fingerprint=""):
+        self.vault = vault
+        found = {}
+        for name in vault.names("descriptors"):
+            m = DESCRIPTOR_NAME.fullmatch(name)
+            if m:
+                found.setdefault(int(m[1]), []).append((os.stat(os.path.join(vault.root, name)).st_mtime, name, m))
+        first = [x for x in sorted(found.get(0, [])) if x[2][2].startswith(fingerprint)]
+        self.links = []
+        for _, name, m in first:
+            try:
+                link = self.link(name, m[2])
+                if not signed(link["job"][0], "holdfast/1/descriptor", link["signed"], link["signature"]):
+                    raise Bad(f"{name}: not signed")
+            except Bad as e:
+                print(f"passed by: {e}", file=sys.stderr)
+                continue
+            self.links.append(link)
+            break
+        if not self.links:
+            raise Bad("no first descriptor" + (" with that fingerprint" if fingerprint else ""))
+        while self.step(found.get(len(self.links), [])):
+            pass
+
+    def link(self, name, digest):
+        data = self.vault.read(name, digest, 256 << 10)
+        lines = data.split(b"\n")
+        head = parse(lines[0])
+        if head.get("format") not in FORMATS or head.get("requires"):
+            raise Bad(f"{name}: format {head.get('format')}, requires {head.get('requires')}")
+        signature = base64.b64decode(parse(lines[-2])["signature"])
+        body = dict(head, **(parse(lines[1]) if len(lines) > 3 else {}))
+        keys = body.get("keys") or [{"use": "job", "alg": "ed25519", "key": body["signing_key"]}]
+        use = lambda u: [base64.b64decode(k["key"]) for k in keys if k["use"] == u and k["alg"] == "ed25519"]
+        return {"name": name, "sum": digest, "head": head, "body": body, "signed": data[:data.rindex(b'{"signature"')],
+                "signature": signature, "job": use("job"), "owner": use("owner")}
+
+    def step(self, candidates):
+        """The next descriptor: signed, in its name and in its last line, by an owner or else a job key of the one before."""
+        before, number = self.links[-1], len(self.links)
+        signers = before["owner"] or before["job"]
+        repository = self.links[0]["head"]["repository"]
+        good = []
+        for _, name, m in sorted(candidates):
+            message = f"{repository}\n{m[1]}\n{m[2]}\n".encode()
+            by = [k for k in signers if m[4] and signed(k, "holdfast/1/descriptor-name", message, bytes.fromhex(m[4]))]
+            if not by:
+                continue
+            try:
+                link = self.link(name, m[2])
+            except Bad as e:
+                print(f"the chain of keys ends here: {e}", file=sys.stderr)
+                return False
+            if link["head"]["previous"] == before["sum"] and link["head"]["number"] == number and any(
+                    signed(k, "holdfast/1/descriptor", link["signed"], link["signature"]) for k in by):
+                good.append(link)
+        if not good:
+            return False
+        if len(good) > 1 and before["owner"]:
+            print("two changes of keys follow one another: neither is trusted", file=sys.stderr)
+            return False
+        self.links.append(good[0])
+        return True
+
+    @property
+    def repository(self):
+        return self.links[0]["head"]["repository"]
+
+    def points(self):
+        """Points whose names a job's key signed, by signed time."""
+        keys = [k for link in self.links for k in link["job"]]
+        out = []
+        for name in self.vault.names("points"):
+            m = POINT_NAME.fullmatch(name)
+            if not m:
+                continue
+            message = f"{self.repository}\n{m[1]}\n{m[2]}\n{m[3]}\n".encode()
+            hinted = [k for k in keys if not m[4] or sha(k)[:8] == m[4]]
+            if any(signed(k, "holdfast/1/point", message, bytes.fromhex(m[5])) for k in hinted):
+                out.append((m[2], m[1], m[3], name))
+        return self.in_order(out)
+
+    def in_order(self, points):
+        """By signed time; of one second what names another as its predecessor comes later, else the timestamps decide (12)."""
+        points.sort(key=lambda p: (p[0], os.stat(os.path.join(self.vault.root, p[3])).st_mtime_ns))
+        out, tied = [], {}
+        for p in points:
+            tied.setdefault((p[0], p[1]), []).append(p)
+        for same in tied.values():
+            before = {p[2]: self.predecessors(p) if len(same) > 1 else set() for p in same}
+            while same:
+                left = {p[2] for p in same}
+                first = next((p for p in same if not before[p[2]] & left), same[0])
+                same.remove(first)
+                out.append(first)
+        return sorted(out, key=lambda p: p[0])  # stable
+
+    def predecessors(self, point):
+        try:
+            listed = Point(self.vault, *point).body.get("predecessors", [])
+        except Bad:
+            return set()
+        return {p if isinstance(p, str) else p["id"] for p in listed}
+
+
+# Commit objects and trees (sections 9 and 5).
+
+class Point:
+    def __init__(self, vault, stamp, source, ident, name):
+        self.vault, self.source, self.id = vault, source, ident
+        lines = vault.read(name, ident, 64 << 10).split(b"\n")
+        self.head = parse(lines[0])
+        self.newer = self.head["format"] not in FORMATS or bool(self.head.get("requires"))
+        self.body = {} if self.newer else parse(lines[1])
+        if self.head["kind"] != "point" or self.head["source"] != source or self.head["signed_at"] != moment(stamp).strftime("%Y-%m-%dT%H:%M:%SZ"):
+            raise Bad(f"{name}: its head is not what its name says")
+        self.bad = []
+
+    def note(self, what):
+        self.bad.append(what)
+        print(what, file=sys.stderr)
+
+    def leaves(self, root, member, keep=False):
+        """The lines of the leaves below a reference. With keep a page that is lost costs what is below it, and is named."""
+        if root["entries"] == 0:
+            return
+        try:
+            page = self.vault.frame(root["object"], root["frame"])
+            if sha(page) != root["sha256"]:
+                raise Bad(f"{root['object']}: a page is not the one that was referred to")
+        except Bad as e:
+            if not keep:
+                raise
+            self.note(f"lost: {root['entries']} entries from {shown(text(root, 'first'))!r} on: {e}")
+            return
+        lines = [parse(line) for line in page.split(b"\n")[:-1]]
+        if "salt" in lines[0]:
+            lines = lines[1:]
+        level = root.get("level", 0)
+        if level == 0:
+            if len(lines) != root["entries"]:
+                raise Bad("a page has another number of lines than was said")
+            yield from lines
+            return
+        if sum(r["entries"] for r in lines) != root["entries"]:
+            raise Bad("pages have other totals than was said")
+        last = None
+        for ref in lines:
+            if ref.get("level", 0) != level - 1 or last is not None and text(ref, "first") < last:
+                raise Bad("pages out of order")
+            last = text(ref, "first")
+            yield from self.leaves(ref, member, keep)
+
+    def needs(self):
+        return self.leaves(self.head["needs"], "name")
+
+    def entries(self):
+        return self.leaves(self.body["manifest"], "key", True)
+
+    # Content (sections 6 and 7).
+
+    def chunks(self, entry):
+        if "chunks" in entry:
+            yield from entry["chunks"]
+        for extent in entry.get("extents", []):
+            yield from self.extent(extent)
+
+    def extent(self, e):
+        if e.get("hole"):
+            yield {"hole": e["size"]}
+            return
+        page = self.vault.frame(e["object"], e["frame"])
+        if sha(page) != e["sha256"]:
+            raise Bad(f"{e['object']}: an extent page is not the one that was referred to")
+        total = 0
+        for line in [parse(x) for x in page.split(b"\n")[:-1]]:
+            total += line.get("hole") if isinstance(line.get("hole"), int) and not isinstance(line.get("hole"), bool) else line["size"]
+            if e.get("level"):
+                yield from self.extent(line)
+            else:
+                yield line
+        if total != e["size"]:
+            raise Bad("an extent page has another size than was said")
+
+    def content(self, entry, out):
+        """Writes the content of an entry to a file and checks it."""
+        whole, blocks, at = hashlib.sha256(), Blocks(entry["size"]), 0
+        by_blocks = entry.get("kind") == "image" or entry.get("sparse")
+        pieces = list(self.chunks(entry))
+        alone = len(pieces) == 1
+        for c in pieces:
+            if "hole" in c:
+                at += c["hole"]
+                out.seek(at)
+                if by_blocks:
+                    blocks.hole(c["hole"])
+                else:
+                    for n in range(0, c["hole"], 1 << 20):
+                        whole.update(bytes(min(1 << 20, c["hole"] - n)))
+                continue
+            start = c.get("at", 0)
+            data = self.vault.frame(f"packs/{c['pack'][:2]}/{c['pack']}.age", c["frame"])[start:start + c["size"]]
+            want = c.get("sha256") or (entry["sha256"] if alone else None)
+            if len(data) != c["size"] or sha(data) != want and not (by_blocks and alone):
+                raise Bad("a chunk is not what was said")
+            out.write(data)
+            at += len(data)
+            if by_blocks:
+                blocks.data(data)
+            else:
+                whole.update(data)
+        out.truncate(entry["size"])
+        if at != entry["size"] or (blocks.sum() if by_blocks else whole.hexdigest()) != entry["sha256"]:
+            raise Bad("the whole is not what was said")
+
+
+class Blocks:
+    """The image sum: over ranges of 1 GiB of blocks of 512 KiB that are not all zeros (section 7)."""
+
+    def __init__(self, size):
+        self.size, self.at, self.pending = size, 0, b""
+        self.ranges, self.current = [], hashlib.sha256()
+        self.any = False
+
+    def flush(self, block):
+        number = self.at // BLOCK
+        if block.strip(b"\0"):
+            self.current.update(number.to_bytes(8, "big") + hashlib.sha256(block).digest())
+            self.any = True
+        self.at += len(block)
+        if self.at % (1 << 30) == 0 or self.at == self.size:
+            self.close((self.at - 1) >> 30)
+
+    def close(self, number):
+        if self.any:
+            self.ranges.append(number.to_bytes(8, "big") + self.current.digest())
+        self.current, self.any = hashlib.sha256(), False
+
+    def data(self, data):
+        self.pending += data
+        while len(self.pending) >= BLOCK or self.pending and self.at + len(self.pending) == self.size:
+            block, self.pending = self.pending[:BLOCK], self.pending[BLOCK:]
+            self.flush(block)
+
+    def hole(self, n):
+        while n and (self.pending or n < BLOCK):
+            part = min(n, BLOCK - len(self.pending))
+            self.data(bytes(part))
+            n -= part
+        while n >= BLOCK:
+            end = min(self.at + n - n % BLOCK, (self.at >> 30) + 1 << 30)
+            n -= end - self.at
+            self.at = end
+            if self.at % (1 << 30) == 0 or self.at == self.size:
+                self.close((self.at - 1) >> 30)
+        if n:
+            self.data(bytes(n))
+
+    def sum(self):
+        return sha(b"holdfast/1/image\0" + self.size.to_bytes(8, "big") + b"".join(self.ranges))
+
+
+# Commands.
+
+def choose(chain, want):
+    points = chain.points()
+    if "@" in want:
+        source, _, which = want.partition("@")
+        if which != "latest":
+            raise Bad("POINT is an ID, the beginning of one, or SOURCE@latest")
+        for stamp, name, ident, path in reversed([p for p in points if p[1] == source]):
+            p = Point(chain.vault, stamp, name, ident, path)
+            if p.newer:
+                print(f"passed by: {ident} needs a newer reader", file=sys.stderr)
+            elif p.head["status"] == "complete" and not p.body.get("marks"):
+                return p
+        raise Bad(f"no complete point of {source}")
+    hits = {p[2]: p for p in points if p[2].startswith(want)}
+    if len(hits) != 1:
+        raise Bad(f"{want}: {len(hits)} points")
+    return Point(chain.vault, *hits.popitem()[1])
+
+
+def inside(root, key):
+    """The path of a key below a folder, or Bad where it could leave it (section 6)."""
+    parts = key.rstrip(b"/").split(b"/") if key != b"./" else []
+    if any(p in (b"", b".", b"..") or b"\0" in p for p in parts):
+        raise Bad(f"{shown(key)!r} is no relative path")
+    at = os.fsencode(root)
+    for p in parts[:-1]:
+        at = os.path.join(at, p)
+        if os.path.islink(at):
+            raise Bad(f"{shown(key)!r} leads through a link")
+    return os.path.join(os.fsencode(root), *parts)
+
+
+def when(t):
+    """Nanoseconds since 1970."""
+    whole, _, rest = t.rstrip("Z").partition(".")
+    seconds = int((datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S") - datetime(1970, 1, 1)).total_seconds())
+    return seconds * 10**9 + int((rest + "000000000")[:9])
+
+
+def manners(path, entry):
+    f = entry.get("file", {})
+    if os.geteuid() == 0 and "file" in entry:
+        os.lchown(path, f.get("uid", 0), f.get("gid", 0))
+    if not os.path.islink(path):
+        if "mode" in f:
+            os.chmod(path, int(f["mode"], 8))
+        for name, value in list(f.get("xattrs", {}).items()):
+            os.setxattr(path, name, base64.b64decode(value), follow_symlinks=False)
+    if "modified" in entry:
+        os.utime(path, ns=(when(entry["modified"]),) * 2, follow_symlinks=False)
+
+
+def restore_one(point, root, entry, links):
+    kind, key = entry.get("kind", "object"), text(entry, "key")
+    f = entry.get("file", {})
+    if "missing" in entry:
+        raise Bad(f"it is not in the point: {shown(text(entry, 'missing'))}")
+    path = inside(root, key)
+    os.makedirs(os.path.dirname(path) or b".", exist_ok=True)
+    if kind == "dir":
+        os.makedirs(path, exist_ok=True)
+        return
+    if kind == "symlink":
+        os.symlink(text(f, "target"), path)
+    elif kind == "special":
+        if f["type"] != "fifo":
+            raise Bad(f"a {f['type']} is not made")
+        os.mkfifo(path)
+    elif kind in ("object", "file", "image", "document", "stream"):
+        same = links.get((f.get("device"), f.get("inode"))) if f.get("links", 0) > 1 else None
+        if same:
+            os.link(same, path)
+            return
+        if os.path.isdir(path):
+            raise Bad("a folder is in its place")
+        with open(path, "wb") as out:
+            point.content(entry, out)
+        if f.get("links", 0) > 1:
+            links[(f.get("device"), f.get("inode"))] = path
+    else:
+        raise Bad(f"kind {kind} is not known")
+    manners(path, entry)
+
+
+def current(entries):
+    """Of the entries of one key the last one; nothing where that is a marker."""
+    last = None
+    for e in entries:
+        if last is not None and text(last, "key") != text(e, "key") and last.get("kind") != "marker":
+            yield last
+        last = e
+    if last is not None and last.get("kind") != "marker":
+        yield last
+
+
+def restore(point, root):
+    os.makedirs(root, exist_ok=True)
+    folders, links, failed = [], {}, 0
+    for entry in current(point.entries()):
+        try:
+            restore_one(point, root, entry, links)
+            if entry.get("kind") == "dir":
+                folders.append(entry)
+        except (Bad, OSError) as e:
+            failed += 1
+            print(f"failed: {shown(text(entry, 'key'))!r}: {e}", file=sys.stderr)
+    for entry in reversed(folders):  # what is in a folder changes its time
+        manners(inside(root, text(entry, "key")), entry)
+    return failed
+
+
+def check(point):
+    """Everything the point needs is there, as large as it was, with the bytes that its name says."""
+    failed = objects = size = 0
+    for need in point.needs():
+        try:
+            data = point.vault.read(need["name"])
+            if len(data) != need["size"]:
+                raise Bad(f"{need['name']}: {len(data)} bytes instead of {need['size']}")
+            objects, size = objects + 1, size + len(data)
+        except Bad as e:
+            failed += 1
+            print(f"failed: {e}", file=sys.stderr)
+    print(f"{objects} objects, {size} bytes, {failed} failed")
+    return failed
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument("command", choices=["points", "check", "list", "restore"])
+    a.add_argument("vault")
+    a.add_argument("point", nargs="?")
+    a.add_argument("-i", "--identity")
+    a.add_argument("--to")
+    a.add_argument("--fingerprint", default="")
+    o = a.parse_args()
+    if o.command != "points" and not o.point or o.command in ("list", "restore") and not o.identity or o.command == "restore" and not o.to:
+        a.error("something is missing: see --help")
+    try:
+        chain = Chain(Vault(o.vault, o.identity), o.fingerprint)
+        print(f"repository {chain.links[0]['sum']}" + ("" if o.fingerprint else ", not pinned: compare it with your paper"), file=sys.stderr)
+        if o.command == "points":
+            for stamp, source, ident, name in chain.points():
+                p = Point(chain.vault, stamp, source, ident, name)
+                print(json.dumps({"point": ident, "source": source, "signed_at": p.head["signed_at"], "retain_until": p.head["retain_until"],
+                                  "status": "newer" if p.newer else p.head["status"], "entries": p.body.get("entries"), "bytes": p.body.get("bytes")}))
+            return 0
+        point = choose(chain, o.point)
+        if o.command == "check":
+            return 3 if check(point) else 0
+        if point.newer:
+            raise Bad("this point needs a newer reader")
+        failed = 0
+        if o.command == "list":
+            for entry in point.entries():
+                print(json.dumps(entry, ensure_ascii=False, separators=(",", ":")))
+        else:
+            failed = restore(point, o.to)
+        return 3 if failed or point.bad else 0
+    except (Bad, OSError) as e:
+        print(f"holdfast_reader: {e}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
