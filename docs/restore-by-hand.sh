@@ -183,14 +183,16 @@ walk() {
 			mv "$tmp/rest" "$tmp/todo"
 			continue
 		fi
+		# A reference without an object is to one that the page itself is in.
+		jq -c --arg object "$object" '.object //= $object' "$tmp/frame" >"$tmp/references"
 		# A child can hold the key if it starts at or before it and the next one does not start before it: several versions
 		# of one key can lie on both sides of a cut.
 		if [ "$mode" = get ]; then
 			jq -c -s --arg key "$key64" "$bytes"'($key | from64) as $key | map(to64("first") | from64) as $first | . as $child |
 				range(0; length) | select($first[.] <= $key and (. + 1 == ($first | length) or $first[. + 1] >= $key)) | $child[.]' \
-				"$tmp/frame" >"$tmp/children"
+				"$tmp/references" >"$tmp/children"
 		else
-			cp "$tmp/frame" "$tmp/children"
+			cp "$tmp/references" "$tmp/children"
 		fi
 		jq -e -s --argjson level "$level" 'all((.level // 0) == $level - 1)' "$tmp/children" >/dev/null || die "the manifest's levels are wrong"
 		cat "$tmp/children" "$tmp/rest" >"$tmp/todo"

@@ -181,8 +181,8 @@ func (f *forger) rangePage(ctx context.Context) (format.Extent, error) {
 	if err != nil {
 		return format.Extent{}, err
 	}
-	f.needs[slots[0].Object] += hugeRanges * slots[0].Frame.Length
-	return format.Extent{Size: format.ImageRange, Object: slots[0].Object, Frame: slots[0].Frame, Sum: sha256.Sum256(page)}, nil
+	f.needs[slots[0].Object()] += hugeRanges * slots[0].Frame.Length
+	return format.Extent{Size: format.ImageRange, Object: slots[0].Object(), Frame: slots[0].Frame, Sum: sha256.Sum256(page)}, nil
 }
 
 // manifest stores the image's extents and the one leaf page that has the entry.
@@ -219,9 +219,9 @@ func (f *forger) manifest(ctx context.Context, e *format.Entry) (root format.Pag
 		return root, err
 	}
 	for i, s := range slots {
-		f.needs[s.Object] += s.Frame.Length
+		f.needs[s.Object()] += s.Frame.Length
 		e.Extents = append(e.Extents, format.Extent{
-			Level: 1, From: int64(i) * perPage * format.ImageRange, Size: perPage * format.ImageRange, Object: s.Object, Frame: s.Frame, Sum: sha256.Sum256(pages[i]),
+			Level: 1, From: int64(i) * perPage * format.ImageRange, Size: perPage * format.ImageRange, Object: s.Object(), Frame: s.Frame, Sum: sha256.Sum256(pages[i]),
 		})
 	}
 	e.SHA256 = sum.Sum()

@@ -248,9 +248,11 @@ func (a *arena) evilIndex(signer ed25519.PrivateKey, there bool) (evil, segment 
 		})
 	}
 	h := format.SegmentHeader{Format: format.Version, Repository: a.found().ID, Written: format.At(time.Now().UTC().Truncate(time.Second))}
-	segment = a.seal(append(to, a.host.Metadata.Recipient()), must(format.EncodeIndex(h, lines, func(m []byte) []byte { return attest.Sign(signer, attest.Index, m) })))
+	told := must(format.EncodeIndex(h, lines, func(m []byte) []byte { return attest.Sign(signer, attest.Index, m) }))
+	segment = a.seal(append(to, a.host.Metadata.Recipient()), told)
+	where := format.Frame{Length: int64(len(must(pack.NewEncoder()).Frame(nil, told))), Plain: int64(len(told))}
 	until := format.At(time.Now().UTC().Truncate(time.Second).Add(60 * 24 * time.Hour))
-	named := []format.Placement{{Name: format.MetaName(segment.Sum), Size: int64(len(segment.Body)), Mode: "compliance", Until: until, Index: true}}
+	named := []format.Placement{{Name: format.MetaName(segment.Sum), Size: int64(len(segment.Body)), Mode: "compliance", Until: until, Index: []format.Frame{where}}}
 	named = append(named, format.Placement{Name: format.PackName(evil.Sum), Size: int64(len(evil.Body)), Mode: "compliance", Until: until})
 	name, placements = a.placements(signer, named)
 	return evil, segment, placements, name

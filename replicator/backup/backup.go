@@ -165,6 +165,9 @@ func attempt(ctx context.Context, o Options, before []repo.VaultResult, gone []s
 		return nil, e.stats.read.Load(), err
 	}
 	res, err = e.finish(ctx)
+	if isLost(err) {
+		err = errors.Join(err, e.s.FlushPlacements(ctx))
+	}
 	e.tellHabits()
 	return res, e.stats.read.Load(), err
 }
@@ -337,7 +340,7 @@ func (e *engine) readSource(ctx context.Context) error {
 		}
 	}
 	e.pipe = nil // its buffers' memory is for copying between vaults now
-	return e.index.flush(ctx, e.s)
+	return nil
 }
 
 // finish writes the tree's top, the needs list, secures every object, and commits.
@@ -346,11 +349,8 @@ func (e *engine) finish(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, err := e.tree.Root(ctx)
+	root, err := e.endManifest(ctx)
 	if err != nil {
-		return nil, err
-	}
-	if err := e.sink.Seal(ctx); err != nil {
 		return nil, err
 	}
 	needsRoot, err := e.writeNeeds(ctx)
@@ -374,6 +374,17 @@ func (e *engine) finish(ctx context.Context) (*Result, error) {
 	// The point stands. Vaults that would have delayed it are brought to it now.
 	e.s.CatchUp(ctx, c, func(ctx context.Context) iter.Seq2[format.Need, error] { return e.needsOf(ctx, c) })
 	return e.result(id, c.Status), e.toldAnew()
+}
+
+// endManifest closes the manifest's tree. What a run that changed little has of pages and of index goes into one object.
+func (e *engine) endManifest(ctx context.Context) (format.PageRef, error) {
+	if err := e.tree.Finish(ctx); err != nil {
+		return format.PageRef{}, err
+	}
+	if err := e.s.EndIndex(ctx, e.sink.sink, e.index.take()); err != nil {
+		return format.PageRef{}, err
+	}
+	return e.tree.Root(ctx)
 }
 
 func (e *engine) result(id format.Hash, status string) *Result {

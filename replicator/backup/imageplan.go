@@ -204,7 +204,7 @@ func (m *manifest) innerPages(ctx context.Context, t *task) error {
 	for i, slot := range slots {
 		x := &t.entry.Extents[i]
 		if slot != nil {
-			x.Object, x.Frame = slot.Object, slot.Frame
+			x.Object, x.Frame = slot.Object(), slot.Frame
 		}
 		if err := m.needs.add(x.Object, x.Frame.Length); err != nil {
 			return err

@@ -23,6 +23,12 @@ func (l *lockedSink) Page(ctx context.Context, plain []byte) (*tree.Slot, error)
 	return l.sink.Page(ctx, plain)
 }
 
+func (l *lockedSink) Refs(ctx context.Context, encode func() ([]byte, error)) (*tree.Slot, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sink.Refs(ctx, encode)
+}
+
 func (l *lockedSink) Seal(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -117,7 +123,7 @@ func (m *manifest) resolve(ctx context.Context, t *task) error {
 		if err := m.writeExtent(ctx, t.old, x, m.needs.add); err != nil {
 			return err
 		}
-		unnamed = unnamed || x.slot != nil && x.slot.Object == ""
+		unnamed = unnamed || x.slot != nil && x.slot.Object() == ""
 	}
 	if unnamed {
 		if err := m.sink.Seal(ctx); err != nil {
@@ -126,7 +132,7 @@ func (m *manifest) resolve(ctx context.Context, t *task) error {
 	}
 	for _, x := range t.extents {
 		if x.slot != nil {
-			x.ref.Object, x.ref.Frame = x.slot.Object, x.slot.Frame
+			x.ref.Object, x.ref.Frame = x.slot.Object(), x.slot.Frame
 			if err := m.needs.add(x.ref.Object, x.ref.Frame.Length); err != nil {
 				return err
 			}
@@ -281,9 +287,9 @@ func (k *knownPages) add(ref format.PageRef) {
 	k.at[key] = ref
 }
 
-func (k *knownPages) find(level int, first string, sum format.Hash) (format.PageRef, bool) {
+func (k *knownPages) find(level int, first string) (format.PageRef, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	ref, ok := k.at[pageKey{level, first}]
-	return ref, ok && ref.Sum == sum
+	return ref, ok
 }

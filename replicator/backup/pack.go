@@ -170,12 +170,18 @@ func (b *indexBuffer) add(ctx context.Context, s *repo.Session, lines []format.I
 	return b.flush(ctx, s)
 }
 
-// flush writes what was collected, and where it is.
-func (b *indexBuffer) flush(ctx context.Context, s *repo.Session) error {
+// take gives what was collected.
+func (b *indexBuffer) take() []format.IndexLine {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	lines := b.lines
 	b.lines, b.bytes = nil, 0
-	b.mu.Unlock()
+	return lines
+}
+
+// flush writes what was collected, and where it is.
+func (b *indexBuffer) flush(ctx context.Context, s *repo.Session) error {
+	lines := b.take()
 	if len(lines) == 0 {
 		return nil
 	}

@@ -91,7 +91,7 @@ func TestAVaultDiesAtAnyMoment(t *testing.T) {
 		t.Run(fmt.Sprint("vault", which), func(t *testing.T) {
 			t.Parallel()
 			died := 0
-			for after := int64(first(16)); ; after += int64(every(16)) {
+			for after := int64(first(8)); ; after += int64(every(8)) {
 				r := newRigWith(t, 2, tiny())
 				src, want := varied(r)
 				r.run()

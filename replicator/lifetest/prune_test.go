@@ -63,11 +63,20 @@ func TestPrune(t *testing.T) {
 	if s, err = w.Prune(t.Context(), w.Remover(), nil); err != nil || s.Removed != 0 {
 		t.Errorf("a second time: %+v %v", s, err)
 	}
+	// Pages go with the index segments beside them, once these are folded into another.
+	for range 70 {
+		w.Pass(day)
+		run(t, w)
+	}
+	if _, err = w.Prune(t.Context(), w.Remover(), nil); err != nil {
+		t.Error(err)
+	}
 	for _, kind := range []string{"packs", "meta", "needs", "points"} {
 		if w.Removed[kind] == 0 {
 			t.Errorf("no %s were removed: %v", kind, w.Removed)
 		}
 	}
+	audit(t, w)
 }
 
 // TestPruneThenCacheLost: a machine that lost its cache is told by old placements of what was pruned since; that is no

@@ -86,7 +86,7 @@ func bomb(t *testing.T, sink *repo.Sink, ref format.PageRef, leaf []byte, levels
 		if err = errors.Join(err, sink.Seal(t.Context())); err != nil {
 			t.Fatal(err)
 		}
-		ref.Level, ref.Object, ref.Frame, ref.Sum = level, slot.Object, slot.Frame, sha256.Sum256(page)
+		ref.Level, ref.Object, ref.Frame, ref.Sum = level, slot.Object(), slot.Frame, sha256.Sum256(page)
 		if level == levels {
 			return ref
 		}

@@ -22,7 +22,7 @@ func (r *rig) bomb(sink *repo.Sink, first string, size int64, leaf []byte, level
 		if err := sink.Seal(context.Background()); err != nil {
 			r.t.Fatal(err)
 		}
-		ref.Level, ref.Object, ref.Frame, ref.Sum = level, slot.Object, slot.Frame, sha256.Sum256(page)
+		ref.Level, ref.Object, ref.Frame, ref.Sum = level, slot.Object(), slot.Frame, sha256.Sum256(page)
 		if level == levels {
 			return ref
 		}

@@ -71,7 +71,7 @@ func (r *rig) craft(c crafted) format.Hash {
 	if err := sink.Seal(ctx); err != nil {
 		r.t.Fatal(err)
 	}
-	x := format.Extent{Size: int64(len(whole)), Object: slot.Object, Frame: slot.Frame, Sum: sha256.Sum256(page)}
+	x := format.Extent{Size: int64(len(whole)), Object: slot.Object(), Frame: slot.Frame, Sum: sha256.Sum256(page)}
 	if c.bendExtent != nil {
 		c.bendExtent(&x)
 	}
@@ -81,7 +81,7 @@ func (r *rig) craft(c crafted) format.Hash {
 	}
 	line := must(e.AppendLine(nil))(r.t)
 	manifest := r.plant(sink, format.PageRef{First: "disk", Entries: 1, Bytes: e.Size}, line)
-	for _, n := range []string{slot.Object, manifest.Object} {
+	for _, n := range []string{slot.Object(), manifest.Object} {
 		size, _, err := s.Size(n)
 		if err != nil {
 			r.t.Fatal(err)

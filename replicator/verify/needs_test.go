@@ -23,7 +23,17 @@ type shelf map[format.Hash][]byte
 func (s shelf) Page(_ context.Context, plain []byte) (*tree.Slot, error) {
 	sum := format.Hash(sha256.Sum256(plain))
 	s[sum] = bytes.Clone(plain)
-	return &tree.Slot{Object: format.NeedsName(sum), Frame: format.Frame{Length: 1, Plain: int64(len(plain))}}, nil
+	slot := &tree.Slot{Frame: format.Frame{Length: 1, Plain: int64(len(plain))}}
+	slot.Name(format.NeedsName(sum))
+	return slot, nil
+}
+
+func (s shelf) Refs(ctx context.Context, encode func() ([]byte, error)) (*tree.Slot, error) {
+	plain, err := encode()
+	if err != nil {
+		return nil, err
+	}
+	return s.Page(ctx, plain)
 }
 
 func (shelf) Seal(context.Context) error { return nil }

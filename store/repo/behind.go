@@ -192,7 +192,7 @@ func (s *Session) catchUp(ctx context.Context, k *keeper, c *format.Commit, need
 	if err := own.SecureSegments(ctx); err != nil {
 		return own.cause(k, err)
 	}
-	if err := own.FlushPlacements(ctx); err != nil {
+	if err := own.EndPlacements(ctx); err != nil {
 		return own.cause(k, err)
 	}
 	if err := own.timely(ctx, c.RetainUntil.Time); err != nil {

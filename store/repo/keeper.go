@@ -94,7 +94,7 @@ func (k *keeper) retention(need time.Time) (store.Retention, error) {
 }
 
 // put stores an object locked for need and slack, reads the lock back, and notes the placement.
-func (k *keeper) put(ctx context.Context, name string, body []byte, sum format.Hash, need time.Time, index bool) (format.Placement, error) {
+func (k *keeper) put(ctx context.Context, name string, body []byte, sum format.Hash, need time.Time, index []format.Frame) (format.Placement, error) {
 	p, err := k.store(ctx, name, body, sum, need)
 	if err != nil {
 		return p, err
@@ -231,7 +231,7 @@ func (k *keeper) extend(ctx context.Context, p format.Placement, need time.Time)
 
 // adopt finds an object whose placement is not known among what the vault holds, by reading it. A size below zero is
 // not known.
-func (k *keeper) adopt(ctx context.Context, name string, size int64, index bool) (format.Placement, error) {
+func (k *keeper) adopt(ctx context.Context, name string, size int64, index []format.Frame) (format.Placement, error) {
 	info, err := k.reader.Locate(ctx, name)
 	if err != nil {
 		return format.Placement{}, err

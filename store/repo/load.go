@@ -317,22 +317,20 @@ func scanBytes(ctx context.Context, body []byte, visit func(plain []byte) error)
 
 // loadIndexes reads the index segments that the placements name, in order of arrival.
 func (s *Session) loadIndexes(ctx context.Context, k *keeper) error {
-	var fresh []segment
+	var fresh []indexed
 	var mu sync.Mutex
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(secureParallel)
-	for p, err := range s.cache.Placements(k.vault.Name) {
-		if err == nil && p.Index {
-			var done bool
-			if done, err = s.cache.Loaded(k.vault.Name, p.Name); err == nil && done {
-				continue
-			}
+	for p, err := range s.cache.PlacementsUnder(k.vault.Name, format.PrefixMeta) {
+		done := true
+		if err == nil && len(p.Index) > 0 {
+			done, err = s.cache.Loaded(k.vault.Name, p.Name)
 		}
 		if err != nil {
 			_ = g.Wait()
 			return err
 		}
-		if !p.Index {
+		if done {
 			continue
 		}
 		g.Go(func() error {
@@ -342,14 +340,14 @@ func (s *Session) loadIndexes(ctx context.Context, k *keeper) error {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			fresh = append(fresh, segment{info, info.Modified})
+			fresh = append(fresh, indexed{segment{info, info.Modified}, p.Index})
 			return nil
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	slices.SortFunc(fresh, func(a, b segment) int {
+	slices.SortFunc(fresh, func(a, b indexed) int {
 		return cmp.Or(a.arrived.Compare(b.arrived), strings.Compare(a.info.Name, b.info.Name))
 	})
 	for _, seg := range fresh {
@@ -360,13 +358,19 @@ func (s *Session) loadIndexes(ctx context.Context, k *keeper) error {
 	return nil
 }
 
-func (s *Session) loadIndex(ctx context.Context, k *keeper, seg segment) error {
+// indexed is a meta object with its frames that are index segments.
+type indexed struct {
+	segment
+	frames []format.Frame
+}
+
+func (s *Session) loadIndex(ctx context.Context, k *keeper, seg indexed) error {
 	name := seg.info.Name
 	if junk, err := k.junk(seg.info); err != nil || junk {
 		return err
 	}
 	w := &witness{repo: s.repo, domain: attest.Index, arrived: seg.arrived}
-	err := k.reader.Scan(ctx, name, func(_ format.Frame, plain []byte) error {
+	err := k.reader.Frames(ctx, name, seg.frames, func(_ int, plain []byte) error {
 		h, lines, err := format.DecodeIndex(plain, w.verify)
 		if err == nil && h.Repository != s.repo.ID {
 			err = fmt.Errorf("an index of another repository: %w", format.ErrMalformed)

@@ -180,7 +180,7 @@ func (s *Session) Holds(ctx context.Context, name string) (bool, error) {
 			return ok, err
 		}
 		err := s.patiently(ctx, k, func(ctx context.Context) error {
-			_, err := k.adopt(ctx, name, -1, false)
+			_, err := k.adopt(ctx, name, -1, nil)
 			return err
 		})
 		if err == nil {
@@ -219,7 +219,7 @@ func (s *Session) secure(ctx context.Context, k *keeper, name string, size int64
 			return err
 		}
 	}
-	if p, err = s.obtain(ctx, k, name, size, need, false); err != nil || k.holds(p, need) {
+	if p, err = s.obtain(ctx, k, name, size, need); err != nil || k.holds(p, need) {
 		return err
 	}
 	return k.extend(ctx, p, need)
@@ -227,7 +227,11 @@ func (s *Session) secure(ctx context.Context, k *keeper, name string, size int64
 
 // obtain gets an object whose placement is not known into one vault: by finding it there, or by copying it from another.
 // No key is needed, and the source is not asked.
-func (s *Session) obtain(ctx context.Context, k *keeper, name string, size int64, need time.Time, index bool) (format.Placement, error) {
+func (s *Session) obtain(ctx context.Context, k *keeper, name string, size int64, need time.Time) (format.Placement, error) {
+	index, err := s.indexIn(name)
+	if err != nil {
+		return format.Placement{}, err
+	}
 	p, err := k.adopt(ctx, name, size, index)
 	if !lostBytes(err) || ctx.Err() != nil {
 		return p, err
@@ -261,6 +265,16 @@ func (s *Session) obtain(ctx context.Context, k *keeper, name string, size int64
 		k.mu.Unlock()
 	}
 	return p, err
+}
+
+// indexIn gives the frames of a meta object that are index segments, as another vault's placement says.
+func (s *Session) indexIn(name string) ([]format.Frame, error) {
+	for _, k := range s.givers() {
+		if p, ok, err := k.placement(name); err != nil || ok && len(p.Index) > 0 {
+			return p.Index, err
+		}
+	}
+	return nil, nil
 }
 
 // copyMemory is how many bytes of objects on their way from one vault to another are held at once.

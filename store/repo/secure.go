@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -94,43 +93,24 @@ func (s *Session) secureAll(ctx context.Context, k *keeper, list *dueList, lost 
 }
 
 // SecureSegments keeps up the locks of index segments and placements objects, which no point needs but later runs use,
-// and copies index segments into vaults that lack them: content is then found in any vault that outlives the others. Many
-// small ones are folded into few. As no point needs them, one whose lock cannot be lengthened is reported and fails nothing.
+// and copies index segments into vaults that lack them: content is then found in any vault that outlives the others. As no
+// point needs them, one whose lock cannot be lengthened is reported and fails nothing.
 func (s *Session) SecureSegments(ctx context.Context) error {
-	small := map[string]format.Placement{}
-	for _, k := range s.active() {
-		for p, err := range s.cache.PlacementsUnder(k.vault.Name, format.PrefixMeta) {
-			if err != nil {
-				return err
-			}
-			if p.Index && p.Size < smallSegment {
-				small[p.Name] = p
-			}
-		}
-	}
-	if err := s.foldIndex(ctx, slices.Collect(maps.Values(small))); err != nil {
-		return err
-	}
 	return s.each(ctx, func(ctx context.Context, k *keeper) error { return s.secureSegments(ctx, k) })
 }
 
 func (s *Session) secureSegments(ctx context.Context, k *keeper) error {
 	until := s.until()
-	var known, due []format.Placement
-	for p, err := range s.cache.PlacementsUnder(k.vault.Name, format.PrefixPlacements) {
-		if err != nil {
-			return err
-		}
-		known = append(known, p)
-	}
-	if err := s.foldPlacements(ctx, k, known); err != nil {
+	let, err := s.superfluous(k)
+	if err != nil {
 		return err
 	}
+	var due []format.Placement
 	for p, err := range s.cache.Placements(k.vault.Name) {
 		if err != nil {
 			return err
 		}
-		if isSegment(p) && !k.holds(p, until) {
+		if isSegment(p) && !let[p.Name] && !k.holds(p, until) {
 			due = append(due, p)
 		}
 	}
@@ -150,7 +130,7 @@ func (s *Session) copySegments(ctx context.Context, k *keeper, until time.Time) 
 			if err != nil {
 				return err
 			}
-			if !p.Index {
+			if len(p.Index) == 0 {
 				continue
 			}
 			if _, ok, err := k.placement(p.Name); err != nil {
@@ -158,7 +138,7 @@ func (s *Session) copySegments(ctx context.Context, k *keeper, until time.Time) 
 			} else if ok {
 				continue
 			}
-			_, err := s.obtain(ctx, k, p.Name, p.Size, until, true)
+			_, err := s.obtain(ctx, k, p.Name, p.Size, until)
 			if lostBytes(err) {
 				continue // it was reported; what it said is in the cache
 			}
@@ -282,7 +262,7 @@ func (s *Session) Forecast(needs iter.Seq2[format.Need, error]) ([]int64, error)
 
 // isSegment tells what later runs use and no point needs.
 func isSegment(p format.Placement) bool {
-	return p.Index || strings.HasPrefix(p.Name, format.PrefixPlacements)
+	return len(p.Index) > 0 || strings.HasPrefix(p.Name, format.PrefixPlacements)
 }
 
 // Standing gives the objects every point needs besides content: the descriptors and the host key's sealed copies.

@@ -9,48 +9,84 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
 )
 
-// sinkFull is the payload at which a sink seals the object it fills.
+// sinkFull is the payload with which a sink seals the object it fills, before it takes another page.
 const sinkFull = 8 << 20
 
-// Sink packs pages into stored objects: meta objects for manifest and extent pages, plain needs objects for needs lists.
-// It is a tree.Sink and belongs to one goroutine.
+// Sink packs pages into stored objects: meta objects for pages of manifests and extents and for index segments, plain needs
+// objects for pages of needs lists and points lists. It is a tree.Sink and belongs to one goroutine.
 type Sink struct {
 	s     *Session
 	to    []keys.Recipient // nil: plain
 	name  func(format.Hash) string
 	b     *pack.Builder
 	slots []*tree.Slot
+	index []format.Frame // those of the object being filled that are index segments
 	frame []byte
 }
 
-// MetaSink takes pages of manifests and extents.
+// MetaSink takes pages of manifests and extents, and index segments.
 func (s *Session) MetaSink() *Sink { return &Sink{s: s, to: s.meta, name: format.MetaName} }
 
-// NeedsSink takes pages of needs lists.
+// NeedsSink takes pages of needs lists and points lists.
 func (s *Session) NeedsSink() *Sink { return &Sink{s: s, name: format.NeedsName} }
 
 // Page implements tree.Sink.
 func (k *Sink) Page(ctx context.Context, plain []byte) (*tree.Slot, error) {
-	k.frame = k.s.enc.Frame(k.frame[:0], plain)
-	if k.b != nil && k.b.Payload()+int64(len(k.frame)) > sinkFull {
+	return k.Refs(ctx, func() ([]byte, error) { return plain, nil })
+}
+
+// Refs implements tree.Sink.
+func (k *Sink) Refs(ctx context.Context, encode func() ([]byte, error)) (*tree.Slot, error) {
+	if k.b != nil && k.b.Payload() >= sinkFull {
 		if err := k.Seal(ctx); err != nil {
 			return nil, err
 		}
 	}
-	if k.b == nil {
-		b, err := pack.NewBuilder(k.to, nil)
-		if err != nil {
-			return nil, err
-		}
-		k.b = b
-	}
-	off, err := k.b.Add(k.frame)
+	plain, err := encode()
 	if err != nil {
 		return nil, err
 	}
-	slot := &tree.Slot{Frame: format.Frame{Offset: off, Length: int64(len(k.frame)), Plain: int64(len(plain))}}
+	f, err := k.add(plain)
+	if err != nil {
+		return nil, err
+	}
+	slot := &tree.Slot{Frame: f}
 	k.slots = append(k.slots, slot)
 	return slot, nil
+}
+
+// add appends a frame to the object being filled.
+func (k *Sink) add(plain []byte) (f format.Frame, err error) {
+	k.frame = k.s.enc.Frame(k.frame[:0], plain)
+	if k.b == nil {
+		if k.b, err = pack.NewBuilder(k.to, nil); err != nil {
+			return f, err
+		}
+	}
+	off, err := k.b.Add(k.frame)
+	return format.Frame{Offset: off, Length: int64(len(k.frame)), Plain: int64(len(plain))}, err
+}
+
+// payload is how much the object being filled holds.
+func (k *Sink) payload() int64 {
+	if k.b == nil {
+		return 0
+	}
+	return k.b.Payload()
+}
+
+// Index puts index lines beside the pages, as a signed segment.
+func (k *Sink) Index(lines []format.IndexLine) error {
+	plain, err := k.s.indexSegment(lines)
+	if err != nil {
+		return err
+	}
+	f, err := k.add(plain)
+	if err != nil {
+		return err
+	}
+	k.index = append(k.index, f)
+	return nil
 }
 
 // Seal implements tree.Sink: it stores the object being filled in every vault.
@@ -62,13 +98,14 @@ func (k *Sink) Seal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	k.b = nil
+	index := k.index
+	k.b, k.index = nil, nil
 	name := k.name(sealed.Sum)
-	if err := k.s.Store(ctx, name, sealed); err != nil {
+	if err := k.s.store(ctx, name, sealed.Body, sealed.Sum, index); err != nil {
 		return err
 	}
 	for _, s := range k.slots {
-		s.Object = name
+		s.Name(name)
 	}
 	k.slots = k.slots[:0]
 	return nil

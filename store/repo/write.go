@@ -21,14 +21,17 @@ const reuseMargin = 72 * time.Hour
 
 // Store puts one object into every active vault, locked and read back.
 func (s *Session) Store(ctx context.Context, name string, sealed pack.Sealed) error {
-	return s.store(ctx, name, sealed.Body, sealed.Sum, false)
+	return s.store(ctx, name, sealed.Body, sealed.Sum, nil)
 }
 
-func (s *Session) store(ctx context.Context, name string, body []byte, sum format.Hash, index bool) error {
+// store puts an object into every active vault. index are its frames that are index segments.
+func (s *Session) store(ctx context.Context, name string, body []byte, sum format.Hash, index []format.Frame) error {
 	need := s.until()
 	return s.each(ctx, func(ctx context.Context, k *keeper) error {
-		_, err := k.put(ctx, name, body, sum, need, index)
-		return err
+		if _, err := k.put(ctx, name, body, sum, need, index); err != nil || len(index) == 0 {
+			return err
+		}
+		return s.cache.MarkLoaded(k.vault.Name, name)
 	})
 }
 
@@ -70,31 +73,24 @@ func (s *Session) Usable(ctx context.Context, packName string) (bool, error) {
 	return held, nil
 }
 
-// StoreIndex writes index lines as a signed segment, so that a later run finds the chunks.
+// StoreIndex writes index lines as signed segments in objects of their own, so that a later run finds the chunks.
 func (s *Session) StoreIndex(ctx context.Context, lines []format.IndexLine) error {
-	for len(lines) > 0 {
-		n := min(len(lines), maxSegmentLines)
-		h := format.SegmentHeader{Format: format.Version, Kind: "index", Repository: s.repo.ID, Written: format.At(s.Now()), Lines: n}
-		plain, err := format.EncodeIndex(h, lines[:n], s.signer(attest.Index))
-		if err != nil {
+	for some := range slices.Chunk(lines, maxSegmentLines) {
+		sink := s.MetaSink()
+		if err := sink.Index(some); err != nil {
 			return err
 		}
-		sealed, err := s.sealOne(plain, true)
-		if err != nil {
+		if err := sink.Seal(ctx); err != nil {
 			return err
 		}
-		name := format.MetaName(sealed.Sum)
-		if err := s.store(ctx, name, sealed.Body, sealed.Sum, true); err != nil {
-			return err
-		}
-		for _, k := range s.active() {
-			if err := s.cache.MarkLoaded(k.vault.Name, name); err != nil {
-				return err
-			}
-		}
-		lines = lines[n:]
 	}
 	return nil
+}
+
+// indexSegment makes a signed segment of at most maxSegmentLines lines.
+func (s *Session) indexSegment(lines []format.IndexLine) ([]byte, error) {
+	h := format.SegmentHeader{Format: format.Version, Kind: format.KindIndex, Repository: s.repo.ID, Written: format.At(s.Now()), Lines: len(lines)}
+	return format.EncodeIndex(h, lines, s.signer(attest.Index))
 }
 
 // maxSegmentLines keeps a segment within one frame: a line is at most about 230 bytes.
@@ -103,6 +99,12 @@ const maxSegmentLines = 32_768
 // FlushPlacements writes what is new about where objects are into each vault.
 func (s *Session) FlushPlacements(ctx context.Context) error {
 	return s.each(ctx, func(ctx context.Context, k *keeper) error { return s.flushPlacements(ctx, k) })
+}
+
+// EndPlacements is FlushPlacements at the end of a run: from time to time it writes all that is known, in the place of what
+// earlier runs wrote.
+func (s *Session) EndPlacements(ctx context.Context) error {
+	return s.each(ctx, func(ctx context.Context, k *keeper) error { return s.endPlacements(ctx, k) })
 }
 
 func (s *Session) flushPlacements(ctx context.Context, k *keeper) error {
@@ -131,7 +133,7 @@ func (s *Session) putPlacements(ctx context.Context, k *keeper, lines []format.P
 	if err != nil {
 		return err
 	}
-	sealed, err := s.sealOne(plain, false)
+	sealed, err := s.sealOne(plain)
 	if err != nil {
 		return err
 	}
@@ -149,13 +151,9 @@ func (s *Session) putPlacements(ctx context.Context, k *keeper, lines []format.P
 	return s.cache.MarkLoaded(k.vault.Name, name)
 }
 
-// sealOne makes an object of a single frame.
-func (s *Session) sealOne(plain []byte, sealedToKeys bool) (pack.Sealed, error) {
-	to := s.meta
-	if !sealedToKeys {
-		to = nil
-	}
-	b, err := pack.NewBuilder(to, nil)
+// sealOne makes a plain object of a single frame.
+func (s *Session) sealOne(plain []byte) (pack.Sealed, error) {
+	b, err := pack.NewBuilder(nil, nil)
 	if err != nil {
 		return pack.Sealed{}, err
 	}
@@ -173,7 +171,7 @@ func (s *Session) signer(d attest.Domain) func([]byte) []byte {
 // object the point needs there (see Secure) and filled in everything but Format, Kind, Repository, Descriptor and
 // SignedAt. It gives the point's ID.
 func (s *Session) Commit(ctx context.Context, c *format.Commit) (format.Hash, error) {
-	if err := s.FlushPlacements(ctx); err != nil {
+	if err := s.EndPlacements(ctx); err != nil {
 		return format.Hash{}, err
 	}
 	c.Format, c.Kind, c.Repository = format.Version, "point", s.repo.ID

@@ -140,7 +140,7 @@ func (r *Repo) Page(plain []byte) (object string, frame format.Frame, sum format
 	slot, err := sink.Page(r.T.Context(), plain)
 	r.check(err)
 	r.check(sink.Seal(r.T.Context()))
-	return slot.Object, slot.Frame, sha256.Sum256(plain)
+	return slot.Object(), slot.Frame, sha256.Sum256(plain)
 }
 
 // Point makes a manifest of exactly these entries, in this order, leaf entries to a page, whatever a reader may think

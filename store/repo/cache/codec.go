@@ -79,13 +79,14 @@ func plausible(c format.Chunk) bool {
 
 const flagIndex = 1
 
-// encodePlacement is flags, size, retain-until in seconds and nanoseconds, mode and version. The name is in the key.
+// encodePlacement is flags, size, retain-until in seconds and nanoseconds, mode, the number and places of the frames that are
+// index segments, if there are any, and version. The name is in the key.
 func encodePlacement(b []byte, p format.Placement) ([]byte, error) {
 	if p.Size < 0 || len(p.Mode) > math.MaxUint8 || len(p.Version) > maxVersion {
 		return nil, fmt.Errorf("the placement of %q: %w", p.Name, format.ErrBounds)
 	}
 	var flags byte
-	if p.Index {
+	if len(p.Index) > 0 {
 		flags |= flagIndex
 	}
 	b = append(b, flags)
@@ -94,6 +95,14 @@ func encodePlacement(b []byte, p format.Placement) ([]byte, error) {
 	b = binary.AppendUvarint(b, uint64(p.Until.Nanosecond()))
 	b = append(b, byte(len(p.Mode)))
 	b = append(b, p.Mode...)
+	if len(p.Index) > 0 {
+		b = binary.AppendUvarint(b, uint64(len(p.Index)))
+	}
+	for _, f := range p.Index {
+		for _, n := range [...]int64{f.Offset, f.Length, f.Plain} {
+			b = binary.AppendUvarint(b, uint64(n))
+		}
+	}
 	return append(b, p.Version...), nil
 }
 
@@ -103,15 +112,28 @@ const maxVersion = 4 << 10
 func decodePlacement(name string, b []byte) (format.Placement, error) {
 	r := reader{b: b}
 	flags := r.byte()
-	p := format.Placement{Name: name, Size: r.count(), Index: flags&flagIndex != 0}
+	p := format.Placement{Name: name, Size: r.count()}
 	sec, nsec := r.signed(), r.count()
 	p.Mode = string(r.take(int(r.byte())))
+	for n := r.places(flags); n > 0 && !r.bad; n-- {
+		p.Index = append(p.Index, format.Frame{Offset: r.count(), Length: r.count(), Plain: r.count()})
+	}
 	p.Version = string(r.take(len(r.b)))
 	if !r.done() || flags&^flagIndex != 0 || nsec >= int64(time.Second) || len(p.Version) > maxVersion {
 		return format.Placement{}, fmt.Errorf("%w: the placement of %q", ErrCorrupt, name)
 	}
 	p.Until = format.At(time.Unix(sec, nsec))
 	return p, nil
+}
+
+// places is how many frames of a placement are index segments.
+func (r *reader) places(flags byte) int64 {
+	if flags&flagIndex == 0 {
+		return 0
+	}
+	n := r.count()
+	r.bad = r.bad || n == 0
+	return n
 }
 
 // reader takes a record apart. After something that was not there it gives zeros and done is false.

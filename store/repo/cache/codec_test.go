@@ -55,7 +55,7 @@ func FuzzPlacement(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if back, err := decodePlacement("n", again); err != nil || back != p {
+		if back, err := decodePlacement("n", again); err != nil || !back.Equal(p) {
 			t.Fatal(back, err)
 		}
 	})

@@ -19,7 +19,7 @@ import (
 const (
 	dbDir       = "db"
 	versionFile = "version"
-	version     = "holdfast cache 1\n"
+	version     = "holdfast cache 2\n"
 	badSuffix   = ".bad-"
 	newSuffix   = ".new"
 	lockFile    = "LOCK" // what pebble.LockDirectory makes

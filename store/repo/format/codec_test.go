@@ -289,7 +289,12 @@ func TestReferencesRoundTrip(t *testing.T) {
 		n := Need{Name: PackName(anyHash(t, "pack")), Size: rapid.Int64Range(1, MaxPack).Draw(t, "size"), Living: rapid.Int64Min(0).Draw(t, "living")}
 		roundTrip(t, n, Need.AppendLine, ParseNeed)
 
-		p := Placement{Name: n.Name, Version: anyText(t, "version"), Size: n.Size, Index: rapid.Bool().Draw(t, "index")}
+		p := Placement{Name: n.Name, Version: anyText(t, "version"), Size: n.Size}
+		for range rapid.IntRange(0, 2).Draw(t, "index") {
+			p.Name = MetaName(anyHash(t, "meta"))
+			at := int64(len(p.Index)) * 2000
+			p.Index = append(p.Index, Frame{Offset: at, Length: rapid.Int64Range(1, 2000).Draw(t, "length"), Plain: rapid.Int64Range(1, MaxFrame).Draw(t, "plain")})
+		}
 		if u := anyTime(t, "until"); !u.IsZero() {
 			p.Until, p.Mode = u, rapid.SampledFrom([]string{"compliance", "governance"}).Draw(t, "mode")
 		}

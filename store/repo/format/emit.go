@@ -148,13 +148,29 @@ func appendDigits(b []byte, n, unit int) []byte {
 	return b
 }
 
-func appendFrame(b []byte, f Frame) []byte {
-	b = append(appendName(b, "frame", ""), '[')
+func appendFrame(b []byte, f Frame) []byte { return f.append(appendName(b, "frame", "")) }
+
+func (f Frame) append(b []byte) []byte {
+	b = append(b, '[')
 	b = strconv.AppendInt(b, f.Offset, 10)
 	b = append(b, ',')
 	b = strconv.AppendInt(b, f.Length, 10)
 	b = append(b, ',')
 	b = strconv.AppendInt(b, f.Plain, 10)
+	return append(b, ']')
+}
+
+func optFrames(b []byte, name string, list []Frame) []byte {
+	if len(list) == 0 {
+		return b
+	}
+	b = append(appendName(b, name, ""), '[')
+	for i, f := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = f.append(b)
+	}
 	return append(b, ']')
 }
 

@@ -1,6 +1,9 @@
 package format
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Kind says what an entry is. The empty kind is an object, the common case.
 type Kind string
@@ -148,13 +151,13 @@ type Extent struct {
 //
 // In JSON: {"level":N,"first":KEY,"entries":N,"bytes":N,"object":NAME,"frame":[o,l,p],"sha256":HEX,"digest":HEX,
 // "tags_read":N,"missing":N}; "first_b64" where the key is not UTF-8; level, digest, tags_read and missing are left out
-// when zero.
+// when zero, and object where it is the one that the page with this line is in.
 type PageRef struct {
 	Level    int    // 0: a leaf
 	First    string // the first key below; empty in a commit object, which is plain
 	Entries  int64  // leaf lines below
 	Bytes    int64  // content bytes (manifest) or stored bytes (needs) below
-	Object   string // meta/.. or needs/..
+	Object   string // meta/.. or needs/..; empty only in a page as it is stored: the object that the page itself is in
 	Frame    Frame
 	Sum      Hash   // SHA-256 of the plain page
 	Digest   string // of what the source's listing said of these keys: 32 hex digits; empty: look again
@@ -176,9 +179,15 @@ type Placement struct {
 	Name    string `json:"name"`
 	Version string `json:"version,omitempty"`
 	Size    int64  `json:"size"`
-	Mode    string `json:"mode,omitempty"`  // "compliance" or "governance"
-	Until   Time   `json:"until,omitzero"`  // retain-until as read back
-	Index   bool   `json:"index,omitempty"` // an index segment, so that a fresh cache finds them without listing meta/
+	Mode    string `json:"mode,omitempty"` // "compliance" or "governance"
+	Until   Time   `json:"until,omitzero"` // retain-until as read back
+	// Index are the frames of a meta object that are index segments, so that a fresh cache finds them without listing meta/.
+	Index []Frame `json:"index,omitempty"`
+}
+
+// Equal reports whether two say the same.
+func (p Placement) Equal(q Placement) bool {
+	return p.Name == q.Name && p.Version == q.Version && p.Size == q.Size && p.Mode == q.Mode && p.Until.Equal(q.Until.Time) && slices.Equal(p.Index, q.Index)
 }
 
 // IndexLine is one line of an index segment: where the chunk with this ID is.

@@ -84,7 +84,7 @@ func (r PageRef) append(b []byte) ([]byte, error) {
 	b = appendFirst(b, r.First)
 	b = appendInt(b, "entries", r.Entries)
 	b = appendInt(b, "bytes", r.Bytes)
-	b = appendText(b, "object", r.Object)
+	b = optText(b, "object", r.Object)
 	b = appendFrame(b, r.Frame)
 	b = appendHash(b, "sha256", r.Sum)
 	b = optText(b, "digest", r.Digest)
@@ -116,8 +116,7 @@ func (r *PageRef) scan(s *scanner) {
 	r.Entries = s.int()
 	s.must("bytes")
 	r.Bytes = s.int()
-	s.must("object")
-	r.Object = s.quoted()
+	r.Object = s.optText("object")
 	r.Frame = s.frame()
 	s.must("sha256")
 	r.Sum = s.hash()
@@ -145,7 +144,7 @@ func (r *PageRef) check() error {
 	if r.Digest != "" && !isDigest(r.Digest) {
 		return fmt.Errorf("digest: %w", ErrMalformed)
 	}
-	if nameUnder(r.Object, PrefixMeta) != nil && nameUnder(r.Object, PrefixNeeds) != nil {
+	if r.Object != "" && nameUnder(r.Object, PrefixMeta) != nil && nameUnder(r.Object, PrefixNeeds) != nil {
 		return badName(r.Object)
 	}
 	return checkFrame(r.Frame)

@@ -123,8 +123,13 @@ func (s *scanner) optTime(name string) Time {
 }
 
 // frame consumes the member "frame".
-func (s *scanner) frame() (f Frame) {
+func (s *scanner) frame() Frame {
 	s.must("frame")
+	return s.place()
+}
+
+// place consumes [OFFSET,LENGTH,PLAIN].
+func (s *scanner) place() (f Frame) {
 	s.want('[')
 	f.Offset = s.int()
 	s.want(',')
@@ -133,6 +138,14 @@ func (s *scanner) frame() (f Frame) {
 	f.Plain = s.int()
 	s.want(']')
 	return f
+}
+
+// optFrames reads what the function of that name writes.
+func (s *scanner) optFrames(name string) (list []Frame) {
+	if s.member(name, "") {
+		s.list(maxIndexFrames, func() { list = append(list, s.place()) })
+	}
+	return list
 }
 
 // optTexts reads what the function of that name writes.

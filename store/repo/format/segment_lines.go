@@ -13,7 +13,7 @@ func (p Placement) AppendLine(b []byte) ([]byte, error) {
 	b = appendInt(b, "size", p.Size)
 	b = optText(b, "mode", p.Mode)
 	b = optTime(b, "until", p.Until)
-	b = optTrue(b, "index", p.Index)
+	b = optFrames(b, "index", p.Index)
 	return append(b, '}', '\n'), nil
 }
 
@@ -28,7 +28,7 @@ func ParsePlacement(line []byte) (Placement, error) {
 		p.Size = s.int()
 		p.Mode = s.optText("mode")
 		p.Until = s.optTime("until")
-		p.Index = s.optTrue("index")
+		p.Index = s.optFrames("index")
 	}
 	if err := parseLine("placement", line, scan, func() error { return p.check() }); err != nil {
 		return Placement{}, err
@@ -43,6 +43,9 @@ func (p *Placement) check() error {
 	if p.Mode != "" && p.Mode != "compliance" && p.Mode != "governance" {
 		return fmt.Errorf("lock mode %q: %w", clip([]byte(p.Mode)), ErrMalformed)
 	}
+	if err := p.checkIndex(); err != nil {
+		return err
+	}
 	if (p.Mode == "") != p.Until.IsZero() {
 		return fmt.Errorf("a lock is a mode and a time: %w", ErrMalformed)
 	}
@@ -50,6 +53,30 @@ func (p *Placement) check() error {
 		return err
 	}
 	return storedName(p.Name)
+}
+
+// checkIndex holds the frames of index segments against the object: they are of a meta object, in order, and in it.
+func (p *Placement) checkIndex() error {
+	if len(p.Index) == 0 {
+		return nil
+	}
+	if err := nameUnder(p.Name, PrefixMeta); err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	if len(p.Index) > maxIndexFrames {
+		return fmt.Errorf("%d index segments: %w", len(p.Index), ErrBounds)
+	}
+	end := int64(0)
+	for _, f := range p.Index {
+		if err := checkFrame(f); err != nil {
+			return fmt.Errorf("index: %w", err)
+		}
+		if f.Plain == 0 || f.Offset < end {
+			return fmt.Errorf("index: frames are not in order: %w", ErrMalformed)
+		}
+		end = f.Offset + f.Length
+	}
+	return nil
 }
 
 // AppendLine appends l as one line of an index segment.

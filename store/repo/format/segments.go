@@ -10,6 +10,7 @@ const (
 	MaxSegment      = MaxFrame // plain bytes, header and signature included
 	MaxSegmentLines = 1 << 16
 	maxHeader       = 4 << 10
+	maxIndexFrames  = 64 // index segments in one meta object
 )
 
 // EncodePlacements writes the plain form of a placements object; h's Format, Kind and Lines are set here. The signature in

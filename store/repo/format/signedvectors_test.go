@@ -105,19 +105,20 @@ func signedVectors(t *testing.T) []vector {
 	refuse("commit/refuse-first", "the manifest's first key in a plain object", c, `"first":"","entries":100`, `"first":"a","entries":100`, ErrMalformed)
 	refuse("commit/refuse-trailing", "a further line that does not end", extended, "of another kind\"}\n", "", ErrMalformed)
 	refuse("commit/refuse-fraction", "signed at a fraction of a second", c, `08:05:00Z","retain`, `08:05:00.5Z","retain`, ErrMalformed)
+	refuse("commit/refuse-beside", "a commit object is in no object beside its pages", c, `"object":"`+MetaName(hashOf("meta 1"))+`",`, "", ErrMalformed)
 	refuse("commit/refuse-root", "a manifest among the needs", c, `"object":"`+MetaName(hashOf("meta 1")), `"object":"`+NeedsName(hashOf("needs 1")), ErrMalformed)
 	refuse("commit/refuse-order", "predecessors out of order", c, sorted(hashOf("point 1"), hashOf("point 2"))[0].String(), strings.Repeat("f", 64), ErrMalformed)
 	refuse("commit/refuse-source", "a source's name that leaves its folder", c, `"uploads"`, `"../up"`, ErrMalformed)
 
 	h := SegmentHeader{Format: Version, Kind: KindPlacements, Repository: hashOf("repository"), Vault: "offsite", Written: moment("2026-11-23T08:05:00Z"), Lines: 2}
-	ps := []Placement{{Name: PackName(hashOf("pack 1")), Version: "v\"1\xff", Size: 100, Mode: "compliance", Until: moment("2027-01-01T00:00:00Z")}, {Name: MetaName(hashOf("meta 1")), Size: 5, Index: true}}
+	ps := []Placement{{Name: PackName(hashOf("pack 1")), Version: "v\"1\xff", Size: 100, Mode: "compliance", Until: moment("2027-01-01T00:00:00Z")}, {Name: MetaName(hashOf("meta 1")), Size: 500, Index: []Frame{{0, 321, 1000}}}}
 	p := bytesOf(EncodePlacements(h, ps))
 	out = append(out, vector{path: "placements/two", comment: "plain form of a placements object", headers: keyHeaders("name: " + signedPlacements(moment("2026-11-23T08:05:00Z").Time, sha256.Sum256(p)).Name()), body: p, value: ps})
 	out = append(out, vector{path: "placements/none", comment: "no lines", body: bytesOf(EncodePlacements(h, nil))})
 	refuse("placements/refuse-newer", "of another format version", p, `"1-draft"`, `"1"`, ErrNewer)
 	refuse("placements/refuse-lines", "fewer lines than it says", p, `"lines":2`, `"lines":3`, ErrMalformed)
-	refuse("placements/refuse-cut", "cut short within the last line", p, "true}\n", "true", ErrMalformed)
-	refuse("placements/refuse-signed", "a signature line, which drafts had", p, "true}\n", "true}\n{\"signature\":\"\"}\n", ErrMalformed)
+	refuse("placements/refuse-cut", "cut short within the last line", p, "]]}\n", "]]", ErrMalformed)
+	refuse("placements/refuse-signed", "a signature line, which drafts had", p, "]]}\n", "]]}\n{\"signature\":\"\"}\n", ErrMalformed)
 
 	h.Kind, h.Vault = KindIndex, ""
 	ls := []IndexLine{{ID: hashOf("id"), Pack: hashOf("pack 1"), Frame: Frame{0, 321, 1000}, At: 88, Size: 12}, {ID: hashOf("id 2"), Pack: hashOf("pack 1"), Frame: Frame{0, 321, 1000}, Size: 88}}

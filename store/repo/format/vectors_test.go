@@ -461,6 +461,10 @@ func referenceVectors(t *testing.T) []vector {
 	needs.Object, needs.First, needs.Digest = NeedsName(hashOf("needs 1")), PackName(hashOf("pack 1")), ""
 	add("page-ref/needs", "a page of a needs list", bytesOf(needs.AppendLine(nil)), needs)
 	s := string(bytesOf(leaf.AppendLine(nil)))
+	beside := leaf
+	beside.Object = ""
+	add("page-ref/beside", "a page in the object that the page with this line is in", bytesOf(beside.AppendLine(nil)), beside)
+	refuse("page-ref/refuse-object-empty", "the name is left out, not empty", strings.Replace(s, leaf.Object, "", 1), ErrMalformed)
 	refuse("page-ref/refuse-object", "a page in a pack", strings.Replace(s, "meta/", "packs/", 1), ErrMalformed)
 	refuse("page-ref/refuse-fan", "an object under the wrong two digits", strings.Replace(s, "meta/"+leaf.Object[5:7], "meta/zz", 1), ErrMalformed)
 	refuse("page-ref/refuse-level", "a tree that is too high", strings.Replace(s, `{"first"`, `{"level":9,"first"`, 1), ErrMalformed)
@@ -488,10 +492,13 @@ func referenceVectors(t *testing.T) []vector {
 
 	p := Placement{Name: n.Name, Version: "3HL4kqtJvjVBH40Nrjfkd", Size: n.Size, Mode: "compliance", Until: moment("2027-01-01T00:00:00Z")}
 	add("placement/locked", "an object under lock", bytesOf(p.AppendLine(nil)), p)
-	dir := Placement{Name: meta.Name, Size: 1000, Index: true}
-	add("placement/plain", "an index segment in a vault without versions and locks", bytesOf(dir.AppendLine(nil)), dir)
+	dir := Placement{Name: meta.Name, Size: 1000, Index: []Frame{{0, 100, 300}, {400, 50, 60}}}
+	add("placement/plain", "an object with index segments in a vault without versions and locks", bytesOf(dir.AppendLine(nil)), dir)
 	refuse("placement/refuse-mode", "a lock without a mode", `{"name":"`+n.Name+`","size":5,"until":"2027-01-01T00:00:00Z"}`+"\n", ErrMalformed)
-	refuse("placement/refuse-index", "false is left out", `{"name":"`+n.Name+`","size":5,"index":false}`+"\n", ErrMalformed)
+	refuse("placement/refuse-index", "no list of nothing", `{"name":"`+meta.Name+`","size":5,"index":[]}`+"\n", ErrMalformed)
+	refuse("placement/refuse-index-pack", "index segments are in meta objects", `{"name":"`+n.Name+`","size":50,"index":[[0,10,10]]}`+"\n", ErrMalformed)
+	refuse("placement/refuse-index-order", "index segments that lie on each other", `{"name":"`+meta.Name+`","size":50,"index":[[0,10,10],[9,10,10]]}`+"\n", ErrMalformed)
+	refuse("placement/refuse-index-many", "more than 64 index segments", `{"name":"`+meta.Name+`","size":50,"index":[`+strings.Repeat("[0,10,10],", 64)+`[0,10,10]]}`+"\n", ErrBounds)
 
 	l := IndexLine{ID: hashOf("id"), Pack: c.Pack, Frame: c.Frame, At: 5, Size: 100}
 	add("index-line/chunk", "where a chunk is", bytesOf(l.AppendLine(nil)), l)

@@ -6,53 +6,75 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
-// Slot is where a page will be. Object is empty until the stored object it went into is sealed and so has a name.
+// Slot is where a page will be. Its object has no name until it is sealed.
 type Slot struct {
-	Object string
 	Frame  format.Frame
+	object atomic.Pointer[string]
 }
 
-// Sink takes pages. It packs many of them into one stored object and may seal that object whenever it is full.
+// Object is the name of the stored object that the page went into; empty until that is sealed.
+func (s *Slot) Object() string {
+	if name := s.object.Load(); name != nil {
+		return *name
+	}
+	return ""
+}
+
+// Name says which stored object the page went into.
+func (s *Slot) Name(object string) { s.object.Store(&object) }
+
+// Sink takes pages. It packs many of them into one stored object and may seal that object before it takes another page.
 type Sink interface {
-	// Page appends one plain page to the object being filled. The slot's Object is set at the latest by Seal.
+	// Page appends one plain page to the object being filled. The slot has its object at the latest after Seal.
 	Page(ctx context.Context, plain []byte) (*Slot, error)
-	// Seal closes the object being filled, if any, so that every slot given so far has its Object.
+	// Refs is Page for a page that refers to others. encode is asked for the plain bytes once it is settled which object they
+	// go into: what has no name by then is in the same one.
+	Refs(ctx context.Context, encode func() ([]byte, error)) (*Slot, error)
+	// Seal closes the object being filled, if any, so that every slot given so far has its object.
 	Seal(ctx context.Context) error
 }
 
-// Known looks up an inner page of an earlier tree with exactly this level, first key and content.
-type Known func(level int, first string, sum format.Hash) (format.PageRef, bool)
+// Known looks up a page of an earlier tree with this level and first key.
+type Known func(level int, first string) (format.PageRef, bool)
 
-// Builder assembles a tree from its leaf pages, given in order. It belongs to one goroutine.
+// Builder assembles a tree from its leaf pages, given in order. It belongs to one goroutine. A page names no object for what
+// lies in the same one as itself, which has no name while it is filled: so a whole tree fits into one.
 type Builder struct {
-	sink   Sink
-	cut    Cut
-	known  Known                // may be nil
-	emit   func(format.PageRef) // may be nil
-	levels []*level
+	sink    Sink
+	cut     Cut
+	known   Known                // may be nil
+	emit    func(format.PageRef) // may be nil
+	levels  []*level
+	unnamed []child // not yet told to emit
+	firsts  int     // bytes of their first keys
+	top     *child  // once every level is closed
+	scratch []byte
 }
-
-// maxWaiting is how many children of a level may wait for the name of the object that one of them went into. Beyond it the
-// object is sealed as it is: what follows a changed page is a tree's whole rest.
-const maxWaiting = 8192
 
 // level collects the references that become the pages of one inner level. levels[0] collects references to leaves.
 type level struct {
-	waiting []child // not yet appended: the first one's object has no name yet
-	pushed  int64   // children ever given to this level
-	page    []byte  // lines of the page being filled
-	agg     format.PageRef
-	lines   int
-	only    format.PageRef // the last child appended; the root if it is the only one
+	pushed int64   // children ever given to this level
+	lines  []child // of the page being filled
+	size   int     // plain bytes of these at most
+	agg    format.PageRef
 }
 
 type child struct {
 	ref  format.PageRef
 	slot *Slot // nil: ref is located already
+}
+
+// located gives the reference with the place of its page, as far as that has a name.
+func (c child) located() format.PageRef {
+	if c.slot != nil {
+		c.ref.Object, c.ref.Frame = c.slot.Object(), c.slot.Frame
+	}
+	return c.ref
 }
 
 // NewBuilder makes a builder. emit is called once for every page of the finished tree, with its location, leaves that
@@ -65,7 +87,7 @@ func NewBuilder(sink Sink, cut Cut, known Known, emit func(format.PageRef)) *Bui
 // sum are filled in.
 func (b *Builder) Leaf(ctx context.Context, ref format.PageRef, plain []byte) error {
 	ref.Level, ref.Sum = 0, sha256.Sum256(plain)
-	if old, ok := b.lookup(ref); ok {
+	if old, ok := b.lookup(ref); ok && old.Sum == ref.Sum {
 		ref.Object, ref.Frame = old.Object, old.Frame
 		return b.push(ctx, 1, child{ref: ref})
 	}
@@ -87,32 +109,39 @@ func (b *Builder) Reuse(ctx context.Context, ref format.PageRef) error {
 // ErrEmpty: a tree needs at least one leaf page, which may be empty.
 var ErrEmpty = errors.New("tree: no pages")
 
-// Root closes every level and gives the root.
-func (b *Builder) Root(ctx context.Context) (format.PageRef, error) {
+// Finish closes every level. The object being filled may take more pages, of other lists, before Root.
+func (b *Builder) Finish(ctx context.Context) error {
 	if len(b.levels) == 0 {
-		return format.PageRef{}, ErrEmpty
+		return ErrEmpty
 	}
 	for n := 1; n <= len(b.levels); n++ {
 		l := b.levels[n-1]
-		if len(l.waiting) > 0 {
-			if err := b.sink.Seal(ctx); err != nil {
-				return format.PageRef{}, err
-			}
-			if err := b.drain(ctx, n); err != nil {
-				return format.PageRef{}, err
-			}
-		}
 		if l.pushed == 1 {
-			return l.only, nil
+			b.top = &l.lines[0]
+			return nil
 		}
 		if err := b.closePage(ctx, n); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("tree: higher than %d levels: %w", format.MaxLevel, format.ErrBounds)
+}
+
+// Root finishes the tree, if that was not done, seals the sink and gives the root.
+func (b *Builder) Root(ctx context.Context) (format.PageRef, error) {
+	if b.top == nil {
+		if err := b.Finish(ctx); err != nil {
 			return format.PageRef{}, err
 		}
 	}
-	return format.PageRef{}, fmt.Errorf("tree: higher than %d levels: %w", format.MaxLevel, format.ErrBounds)
+	if err := b.sink.Seal(ctx); err != nil {
+		return format.PageRef{}, err
+	}
+	b.tell()
+	return b.top.located(), nil
 }
 
-// push gives a child to level n (n >= 1) and appends whatever can be appended.
+// push gives a child to level n (n >= 1).
 func (b *Builder) push(ctx context.Context, n int, c child) error {
 	if n > format.MaxLevel {
 		return fmt.Errorf("tree: level %d: %w", n, format.ErrBounds)
@@ -121,59 +150,69 @@ func (b *Builder) push(ctx context.Context, n int, c child) error {
 		b.levels = append(b.levels, &level{})
 	}
 	l := b.levels[n-1]
-	l.pushed++
-	l.waiting = append(l.waiting, c)
-	if len(l.waiting) > maxWaiting {
-		if err := b.sink.Seal(ctx); err != nil {
-			return err
-		}
-	}
-	return b.drain(ctx, n)
-}
-
-// drain appends the children whose place is known, in order.
-func (b *Builder) drain(ctx context.Context, n int) error {
-	l := b.levels[n-1]
-	done := 0
-	for _, c := range l.waiting {
-		if c.slot != nil {
-			if c.slot.Object == "" {
-				break
-			}
-			c.ref.Object, c.ref.Frame = c.slot.Object, c.slot.Frame
-		}
-		done++
-		if err := b.appendRef(ctx, n, c.ref); err != nil {
-			return err
-		}
-	}
-	l.waiting = append(l.waiting[:0], l.waiting[done:]...)
-	return nil
-}
-
-func (b *Builder) appendRef(ctx context.Context, n int, ref format.PageRef) error {
-	l := b.levels[n-1]
-	if b.cut.innerBefore(n, ref.First, l.lines, len(l.page)) {
+	if b.cut.innerBefore(n, c.ref.First, len(l.lines), l.size) {
 		if err := b.closePage(ctx, n); err != nil {
 			return err
 		}
 	}
-	if b.emit != nil {
-		b.emit(ref)
-	}
-	page, err := ref.AppendLine(l.page)
+	line, err := c.located().AppendLine(b.scratch[:0])
 	if err != nil {
 		return err
 	}
-	l.page, l.only = page, ref
-	l.aggregate(n, ref)
-	return nil
+	b.scratch = line
+	l.pushed++
+	l.aggregate(n, c.ref)
+	l.lines, l.size = append(l.lines, c), l.size+len(line)
+	if c.located().Object == "" {
+		l.size += objectMember // whether it is written shall not decide where pages end
+	}
+	return b.note(ctx, c)
+}
+
+// objectMember is what the name of a page's object takes in a line.
+const objectMember = len(`"object":"meta/00/`) + 64 + len(`.age",`)
+
+// Pages of one object that wait for its name. Beyond these bounds the object is sealed as it is.
+const (
+	maxUnnamed      = 8192
+	maxUnnamedBytes = 16 << 20 // of first keys
+)
+
+// note tells emit of a page, at once or when its object has a name.
+func (b *Builder) note(ctx context.Context, c child) error {
+	if b.emit == nil {
+		return nil
+	}
+	if ref := c.located(); ref.Object != "" {
+		b.emit(ref)
+		return nil
+	}
+	b.tell()
+	b.unnamed, b.firsts = append(b.unnamed, c), b.firsts+len(c.ref.First)
+	if len(b.unnamed) < maxUnnamed && b.firsts < maxUnnamedBytes {
+		return nil
+	}
+	defer b.tell()
+	return b.sink.Seal(ctx)
+}
+
+// tell gives emit the pages that waited, if the object they went into has a name by now.
+func (b *Builder) tell() {
+	waiting := b.unnamed
+	b.unnamed, b.firsts = waiting[:0], 0
+	for _, c := range waiting {
+		if ref := c.located(); ref.Object != "" {
+			b.emit(ref)
+		} else {
+			b.unnamed, b.firsts = append(b.unnamed, c), b.firsts+len(c.ref.First)
+		}
+	}
 }
 
 // aggregate adds what a child says of the keys below it to what its page says.
 func (l *level) aggregate(n int, ref format.PageRef) {
 	a := &l.agg
-	if l.lines == 0 {
+	if len(l.lines) == 0 {
 		*a = format.PageRef{Level: n, First: ref.First, Digest: ref.Digest, TagsRead: ref.TagsRead}
 	} else {
 		a.Digest = JoinDigests(a.Digest, ref.Digest)
@@ -184,28 +223,55 @@ func (l *level) aggregate(n int, ref format.PageRef) {
 	a.Entries += ref.Entries
 	a.Bytes = format.AddSizes(a.Bytes, ref.Bytes)
 	a.Missing += ref.Missing
-	l.lines++
+}
+
+// page encodes the page being filled as it is in an object of this name: what lies in the same one is referred to without
+// a name. The object being filled has none. ok is false where something lies in that, and the page would not.
+func (l *level) page(object string) (plain []byte, ok bool, err error) {
+	plain = make([]byte, 0, l.size)
+	for _, c := range l.lines {
+		ref := c.located()
+		switch {
+		case object != "" && ref.Object == "":
+			return nil, false, nil
+		case ref.Object == object:
+			ref.Object = ""
+		}
+		if plain, err = ref.AppendLine(plain); err != nil {
+			return nil, false, err
+		}
+	}
+	return plain, true, nil
 }
 
 // closePage ends the page being filled at level n and gives its reference to the level above.
 func (b *Builder) closePage(ctx context.Context, n int) error {
 	l := b.levels[n-1]
-	if l.lines == 0 {
+	if len(l.lines) == 0 {
 		return nil
 	}
-	ref, plain := l.agg, l.page
-	ref.Sum = sha256.Sum256(plain)
-	c := child{ref: ref}
-	if old, ok := b.lookup(ref); ok {
-		c.ref.Object, c.ref.Frame = old.Object, old.Frame
-	} else {
-		slot, err := b.sink.Page(ctx, plain)
+	c := child{ref: l.agg}
+	old, reuse := b.lookup(c.ref)
+	if reuse {
+		plain, ok, err := l.page(old.Object)
 		if err != nil {
 			return err
 		}
-		c.slot = slot
+		c.ref.Sum, c.ref.Object, c.ref.Frame = sha256.Sum256(plain), old.Object, old.Frame
+		reuse = ok && c.ref.Sum == old.Sum
 	}
-	l.page, l.lines, l.agg = l.page[:0], 0, format.PageRef{}
+	if !reuse {
+		var err error
+		c.slot, err = b.sink.Refs(ctx, func() ([]byte, error) {
+			plain, _, err := l.page("")
+			c.ref.Sum = sha256.Sum256(plain)
+			return plain, err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	l.lines, l.size, l.agg = l.lines[:0], 0, format.PageRef{}
 	return b.push(ctx, n+1, c)
 }
 
@@ -213,7 +279,7 @@ func (b *Builder) lookup(ref format.PageRef) (format.PageRef, bool) {
 	if b.known == nil {
 		return format.PageRef{}, false
 	}
-	return b.known(ref.Level, ref.First, ref.Sum)
+	return b.known(ref.Level, ref.First)
 }
 
 // JoinDigests combines the digests of two neighbouring stretches; an empty one makes the whole empty.

@@ -106,6 +106,9 @@ func parseInner(page []byte, parent format.PageRef) ([]format.PageRef, error) {
 		if err != nil {
 			return nil, err
 		}
+		if r.Object == "" { // in the same one as this page
+			r.Object = parent.Object
+		}
 		if r.Level != parent.Level-1 {
 			return nil, fmt.Errorf("page of level %d under one of level %d: %w", r.Level, parent.Level, format.ErrMalformed)
 		}
