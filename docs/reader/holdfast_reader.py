@@ -354,6 +354,7 @@ class Point:
             raise Bad("pages have other totals than was said")
         last = None
         for ref in lines:
+            ref.setdefault("object", root["object"])  # left out: the one that this page is in
             if ref.get("level", 0) != level - 1 or last is not None and text(ref, "first") < last:
                 raise Bad("pages out of order")
             last = text(ref, "first")
