@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -47,7 +48,7 @@ func holdfast() {
 // ever found becomes a line there.
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Files:               scripts(t),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               bare,
@@ -55,6 +56,20 @@ func TestScript(t *testing.T) {
 		Condition:           conditions,
 		UpdateScripts:       *update,
 	})
+}
+
+// scripts lists the scripts of TestScript. With -short those that hold what is said of bad input stay out: they start the
+// program hundreds of times, one after another, and so have nothing to show a race detector.
+func scripts(t *testing.T) []string {
+	t.Helper()
+	all, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(all) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	if testing.Short() {
+		all = slices.DeleteFunc(all, func(p string) bool { return strings.HasPrefix(filepath.Base(p), "bad-") })
+	}
+	return all
 }
 
 var update = flag.Bool("update", false, "rewrite the golden files in the scripts")

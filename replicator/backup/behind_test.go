@@ -161,7 +161,7 @@ func TestTheGoodVaultsCommitDoesNotWait(t *testing.T) {
 		{name: "a second a request", h: hostile{delay: always(time.Second)}, whole: true},
 		{name: "a second a request, first run", h: hostile{delay: always(time.Second)}, fresh: true, whole: true},
 		{name: "slow to read from", h: hostile{delay: onlyAt("open", "", 5*time.Second)}, whole: true},
-		{name: "endless listings", h: hostile{delay: always(0), junk: time.Millisecond}},
+		{name: "endless listings", h: hostile{delay: always(0), junk: 10 * time.Millisecond}},
 		{name: "endless listings, a name a second", h: hostile{delay: always(0), junk: time.Second}},
 	} {
 		for which := range 2 {

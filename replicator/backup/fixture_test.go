@@ -108,10 +108,12 @@ func (r *rig) session(ctx context.Context) (*repo.Session, error) {
 }
 
 func (r *rig) report(f repo.Finding) {
-	r.t.Log(f)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.found = append(r.found, f)
+	if len(r.found) < 200 { // a listing without end has a finding for each name
+		r.t.Log(f)
+	}
 }
 
 // saw reports whether a finding of that kind names an object with that beginning, and forgets all findings.

@@ -14,7 +14,11 @@ func TestMonthsOfDailyRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := w.Live(t.Context(), 120, nil)
+	days := 120
+	if testing.Short() {
+		days = 60
+	}
+	f, err := w.Live(t.Context(), days, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
