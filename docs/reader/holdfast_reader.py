@@ -358,6 +358,7 @@ class Point:
             if ref.get("level", 0) != level - 1 or last is not None and text(ref, "first") < last:
                 raise Bad("pages out of order")
             last = text(ref, "first")
+            ref.setdefault("object", root["object"])  # left out: the page is in the same one
             yield from self.leaves(ref, member, keep)
 
     def needs(self):
