@@ -300,9 +300,13 @@ missing=$(jq -r '.missing // empty' "$tmp/entry")
 kind=$(jq -r '.kind // "object"' "$tmp/entry")
 case $kind in
 object | file | image) ;;
-*)
+marker | dir | symlink | special)
 	cat "$tmp/entry"
 	die "a $kind has no content; its entry is printed above"
+	;;
+*)
+	cat "$tmp/entry"
+	die "entries of kind $kind need a newer reader; its entry is printed above"
 	;;
 esac
 

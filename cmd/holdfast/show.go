@@ -69,6 +69,7 @@ type entryJSON struct {
 	VersionID    string       `json:"version_id,omitempty"`
 	Deleted      bool         `json:"deleted,omitempty"`   // a delete marker
 	Missing      string       `json:"missing,omitempty"`   // why the content could not be read
+	Unusable     string       `json:"unusable,omitempty"`  // why it can be named and not restored: its kind is unknown, or its key no path
 	Unread       []unreadJSON `json:"unread,omitempty"`    // of a disk image: what of it could not be read
 	Unsettled    bool         `json:"unsettled,omitempty"` // written to while it was read
 	ETag         string       `json:"etag,omitempty"`
@@ -109,6 +110,9 @@ func showEntry(e *format.Entry) entryJSON {
 		VersionID: e.Version, Deleted: e.Kind == format.KindMarker, Missing: e.Missing, Unsettled: e.Unsettled, Sparse: e.Sparse, ETag: e.ETag, StorageClass: e.StorageClass,
 		ContentType: e.ContentType, ContentEncoding: e.ContentEncoding, ContentLanguage: e.ContentLanguage,
 		ContentDisposition: e.ContentDisposition, CacheControl: e.CacheControl, Expires: e.Expires, WebsiteRedirect: e.WebsiteRedirect,
+	}
+	if e.Unusable != nil {
+		j.Unusable = e.Unusable.Error()
 	}
 	j.Metadata, j.MetadataB64 = pairs(e.Metadata)
 	j.Tags, j.TagsB64 = pairs(e.Tags)
@@ -163,6 +167,8 @@ func moment(t format.Time) string {
 func longEntry(e *format.Entry) string {
 	what := ""
 	switch {
+	case e.Unusable != nil:
+		what = "  (" + e.Unusable.Error() + ")"
 	case e.Kind == format.KindMarker:
 		what = "  (deleted)"
 	case len(e.Unread) > 0:

@@ -52,6 +52,7 @@ type verifiedJSON struct {
 	Sample       float64  `json:"sample"` // percent
 	LocksChecked bool     `json:"locks_checked"`
 	Governance   int64    `json:"governance"`
+	UnknownKind  int64    `json:"unknown_kind,omitempty"` // entries of which this version does not know the kind: passed by
 	Missing      int64    `json:"missing"`
 	Damaged      int64    `json:"damaged"`
 	Unlocked     int64    `json:"unlocked"`
@@ -203,7 +204,7 @@ func (r *reading) printVerified(s verify.Summary, alarms, nextRun []string) erro
 		Status: string(s.Status), Level: string(s.Level), Vault: r.vault.name, Fingerprint: r.repo.Fingerprint.String(),
 		Points: s.Points, Objects: s.Objects, Bytes: s.Bytes, ObjectsRead: s.ObjectsRead, Entries: s.Entries, EntriesRead: s.EntriesRead,
 		Sample: s.Sample, LocksChecked: s.LocksChecked, Governance: s.Governance,
-		Missing: s.Missing, Damaged: s.Damaged, Unlocked: s.Unlocked, Tampered: s.Tampered, Seconds: roundSeconds(s.Seconds), Alarms: alarms, NextRun: nextRun,
+		UnknownKind: s.UnknownKind, Missing: s.Missing, Damaged: s.Damaged, Unlocked: s.Unlocked, Tampered: s.Tampered, Seconds: roundSeconds(s.Seconds), Alarms: alarms, NextRun: nextRun,
 	}
 	if s.Points == 0 {
 		r.ui.warn("there was nothing to verify: vault %s has no recovery points", r.vault.name)
@@ -228,6 +229,9 @@ func (r *reading) printVerified(s verify.Summary, alarms, nextRun []string) erro
 	}
 	if s.Level == verify.Content {
 		text += fmt.Sprintf("; %d of %d entries decrypted and compared", s.EntriesRead, s.Entries)
+		if s.UnknownKind > 0 {
+			text += fmt.Sprintf(", %d passed by, of a kind that this version does not know", s.UnknownKind)
+		}
 	}
 	if s.Sample < 100 {
 		text += fmt.Sprintf("; a sample of %g%%", s.Sample)

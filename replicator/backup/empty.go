@@ -26,7 +26,7 @@ func (e *engine) isContent(n *format.Entry) bool {
 	if s, ok := e.view.(source.Surroundings); ok && s.Surrounds(n.Key) {
 		return false
 	}
-	return n.Kind != format.KindDir && n.Kind != format.KindMarker
+	return n.Kind != format.KindDir && n.Kind != format.KindMarker && n.Unusable == nil
 }
 
 // emptied reports whether nothing was found in a source that had something, without anybody having said that this is

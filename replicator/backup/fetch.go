@@ -260,12 +260,18 @@ func (e *engine) countChange(t *task) {
 	was, is := *t.old, *t.entry
 	is.TagsRead, is.Recheck, is.Unsettled = was.TagsRead, was.Recheck, was.Unsettled
 	is.Chunks, is.Extents = was.Chunks, was.Extents // not known yet; the hash says it for them
+	is.Ext = was.Ext
+	if is.File != nil && was.File != nil {
+		f := *is.File
+		f.Ext, is.File = was.File.Ext, &f
+	}
 	a, errA := was.AppendLine(nil)
 	b, errB := is.AppendLine(nil)
 	if errA != nil || errB != nil || !bytes.Equal(a, b) {
 		e.stats.changed.Add(1)
 		return
 	}
+	t.entry.Ext, t.entry.File = is.Ext, is.File // the line is the same one
 	if e.o.TagsMaxAge == 0 {
 		// Tags that are read again in every run need no date, which would make every page of the manifest another one.
 		t.entry.TagsRead = t.old.TagsRead

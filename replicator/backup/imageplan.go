@@ -2,7 +2,6 @@ package backup
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -143,7 +142,7 @@ func (p *imagePlan) chunksWere(ctx context.Context, s *repo.Session, end *rangeE
 
 func appendNumber(b []byte, n int64) []byte { return binary.BigEndian.AppendUint64(b, uint64(n)) }
 
-// resolveImage brings the needs list up to date, and puts the extents of a very large image on pages of their own.
+// resolveImage brings the needs list up to date.
 func (m *manifest) resolveImage(ctx context.Context, t *task) error {
 	image := t.image
 	count, sign := image.taken, int64(1)
@@ -163,51 +162,6 @@ func (m *manifest) resolveImage(ctx context.Context, t *task) error {
 		}
 		if err := m.needs.extent(ctx, x, m.s, sign); err != nil {
 			return fmt.Errorf("read where %q was: %w", t.entry.Key, err)
-		}
-	}
-	if len(t.entry.Extents) <= format.MaxEntryChunks {
-		return nil
-	}
-	return m.innerPages(ctx, t)
-}
-
-// innerPages writes pages of level 1, or refers to the base's where they are the same.
-func (m *manifest) innerPages(ctx context.Context, t *task) error {
-	all := t.entry.Extents
-	t.entry.Extents = nil
-	var slots []*tree.Slot
-	for len(all) > 0 {
-		n := min(innerExtents, len(all))
-		x := format.Extent{Level: 1, From: all[0].From}
-		var page []byte
-		var err error
-		for _, line := range all[:n] {
-			x.Size += line.Size
-			if page, err = line.AppendLine(page); err != nil {
-				return err
-			}
-		}
-		all = all[n:]
-		x.Sum = sha256.Sum256(page)
-		var slot *tree.Slot
-		if o, ok := sameExtent(t.image.inner, x); ok && m.mend == nil {
-			x.Object, x.Frame = o.Object, o.Frame
-		} else if slot, err = m.sink.Page(ctx, page); err != nil {
-			return err
-		}
-		slots = append(slots, slot)
-		t.entry.Extents = append(t.entry.Extents, x)
-	}
-	if err := m.sink.Seal(ctx); err != nil {
-		return err
-	}
-	for i, slot := range slots {
-		x := &t.entry.Extents[i]
-		if slot != nil {
-			x.Object, x.Frame = slot.Object(), slot.Frame
-		}
-		if err := m.needs.add(x.Object, x.Frame.Length); err != nil {
-			return err
 		}
 	}
 	return nil

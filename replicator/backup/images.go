@@ -16,8 +16,7 @@ import (
 const (
 	imageReaders = 64 // blocks of an image read at once
 	rangeBlocks  = format.ImageRange / format.ImageBlock
-	innerExtents = 1024 // extents on a page of level 1
-	maxBadBlocks = 256  // an image of which more cannot be read is given up
+	maxBadBlocks = 256 // an image of which more cannot be read is given up
 )
 
 // imageTask is what is known of a disk image beside its task.
@@ -302,7 +301,7 @@ func (l *imageLayout) endRange(ctx context.Context, end *rangeEnd) error {
 			poke(l.pipe.press)
 			return nil
 		}
-		if err := l.writeExtent(ctx, nil, x, l.t.used(l.needs)); err != nil {
+		if err := l.writeExtent(ctx, l.t, x, l.t.used(l.needs)); err != nil {
 			return err
 		}
 	}

@@ -198,7 +198,13 @@ type layout struct {
 	t    *task
 	from int64 // where the pieces at hand begin
 	size int64 // of the pieces at hand
+	done int   // extents that are written
+	held int   // pieces of those that are not
 }
+
+// maxHeldPieces is how many pieces of extents may wait for the names of their packs until packs are closed for their sake. An
+// extent of a file of holes has few: a pack for each of them would be a pack for nothing.
+const maxHeldPieces = 4 * extentChunks
 
 func (l *layout) add(ctx context.Context, p piece, size int64) error {
 	if last := len(l.t.pieces) - 1; p.known.Hole && last >= 0 && l.t.pieces[last].known.Hole {
@@ -208,21 +214,25 @@ func (l *layout) add(ctx context.Context, p piece, size int64) error {
 	}
 	l.size += size
 	reach := l.e.extentRange()
-	if l.from+l.size < (l.from/reach+1)*reach || len(l.t.pieces) <= format.MaxEntryChunks && len(l.t.extents) == 0 {
+	full := len(l.t.pieces) == format.MaxPageLines // somebody chose content that is cut into the smallest chunks
+	if !full && (l.from+l.size < (l.from/reach+1)*reach || len(l.t.pieces) <= format.MaxEntryChunks && len(l.t.extents) == 0) {
 		return nil
 	}
 	if err := l.endRange(); err != nil {
 		return err
 	}
-	for i := range l.t.extents[:len(l.t.extents)-1] {
-		x := &l.t.extents[i]
+	for ; l.done < len(l.t.extents)-1; l.done++ {
+		x := &l.t.extents[l.done]
 		if !x.named() {
 			// Waiting here could be for something that waits for this very object: ask for the pack to be closed, and
 			// look again at the next range.
-			poke(l.e.pipe.press)
-			continue
+			if l.held > maxHeldPieces {
+				poke(l.e.pipe.press)
+			}
+			return nil
 		}
-		if err := l.e.writeExtent(ctx, l.t.old, x, l.t.used(l.e.needs)); err != nil {
+		l.held -= len(x.pieces)
+		if err := l.e.writeExtent(ctx, l.t, x, l.t.used(l.e.needs)); err != nil {
 			return err
 		}
 	}
@@ -232,14 +242,18 @@ func (l *layout) add(ctx context.Context, p piece, size int64) error {
 // extentRange is how many content bytes an extent page covers: 1 GiB with the chunk sizes init writes.
 func (e *engine) extentRange() int64 { return extentChunks * int64(e.params.AvgChunk) }
 
-// maxExtents is how many extents there is room for in the line of one entry.
-const maxExtents = 14_000
+// maxExtents is how many extents one entry can refer to: all its lines with pages of level 1.
+const maxExtents = format.MaxExtents * format.MaxInner
 
 func (l *layout) endRange() error {
 	if len(l.t.extents) >= maxExtents {
 		return &source.Unreadable{Key: l.t.entry.Key, Reason: fmt.Sprintf("cannot be kept: more data than %d extents of %d MiB, which is all one entry can refer to", maxExtents, l.e.extentRange()>>20)}
 	}
-	l.t.extents = append(l.t.extents, extent{ref: format.Extent{From: l.from, Size: l.size}, pieces: l.t.pieces})
+	x := extent{ref: format.Extent{From: l.from, Size: l.size}, pieces: l.t.pieces}
+	if len(x.pieces) == 1 && x.pieces[0].known.Hole {
+		x.ref.Hole, x.pieces = true, nil
+	}
+	l.t.extents, l.held = append(l.t.extents, x), l.held+len(x.pieces)
 	l.from, l.size, l.t.pieces = l.from+l.size, 0, nil
 	return nil
 }
@@ -269,7 +283,7 @@ func (x *extent) named() bool {
 
 // writeExtent turns the pieces of a range into an extent page, waiting for their packs to have names. A page the parent
 // has already is used again. What it uses is told to use.
-func (e *engine) writeExtent(ctx context.Context, old *format.Entry, x *extent, use func(object string, n int64) error) error {
+func (e *engine) writeExtent(ctx context.Context, t *task, x *extent, use func(object string, n int64) error) error {
 	if x.pieces == nil {
 		return nil
 	}
@@ -292,31 +306,14 @@ func (e *engine) writeExtent(ctx context.Context, old *format.Entry, x *extent, 
 	}
 	x.pieces = nil
 	x.ref.Sum = sha256.Sum256(page)
-	if o, ok := oldExtent(old, x); ok && (e.mend == nil || !e.mend.isLost(ctx, o.Object)) && !e.thin.leaves(o.Object) {
-		x.ref.Object, x.ref.Frame = o.Object, o.Frame
+	o, ok, err := e.oldExtent(ctx, t, x)
+	if err != nil {
+		return err
+	}
+	if ok && !e.lost(ctx, o.Object) && !e.thin.leaves(o.Object) {
+		x.ref.Object, x.ref.Frame, x.ref.Ext = o.Object, o.Frame, o.Ext
 		return use(o.Object, o.Frame.Length)
 	}
-	var err error
 	x.slot, err = e.sink.Page(ctx, page)
 	return err
-}
-
-// oldExtent finds the same page among the parent's.
-func oldExtent(old *format.Entry, x *extent) (format.Extent, bool) {
-	switch {
-	case x.was != nil:
-		return sameExtent([]format.Extent{*x.was}, x.ref)
-	case old != nil:
-		return sameExtent(old.Extents, x.ref)
-	}
-	return format.Extent{}, false
-}
-
-func sameExtent(old []format.Extent, x format.Extent) (format.Extent, bool) {
-	for _, o := range old {
-		if o.Level == x.Level && o.From == x.From && o.Size == x.Size && o.Sum == x.Sum {
-			return o, true
-		}
-	}
-	return format.Extent{}, false
 }

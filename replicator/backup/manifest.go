@@ -120,7 +120,7 @@ func (m *manifest) resolve(ctx context.Context, t *task) error {
 	unnamed := false
 	for i := range t.extents {
 		x := &t.extents[i]
-		if err := m.writeExtent(ctx, t.old, x, m.needs.add); err != nil {
+		if err := m.writeExtent(ctx, t, x, m.needs.add); err != nil {
 			return err
 		}
 		unnamed = unnamed || x.slot != nil && x.slot.Object() == ""
@@ -140,9 +140,11 @@ func (m *manifest) resolve(ctx context.Context, t *task) error {
 		t.entry.Extents = append(t.entry.Extents, x.ref)
 	}
 	if t.image != nil && t.entry.Missing == "" {
-		return m.resolveImage(ctx, t)
+		if err := m.resolveImage(ctx, t); err != nil {
+			return err
+		}
 	}
-	return nil
+	return m.innerPages(ctx, t)
 }
 
 // add appends an entry to the page.

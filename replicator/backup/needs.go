@@ -215,15 +215,10 @@ func (e *engine) mergedNeeds(ctx context.Context, known *knownPages) iter.Seq2[f
 		next, stop := iter.Pull2(e.changes())
 		defer stop()
 		item, err, more := next()
-		give := func(name string, size, living int64) bool {
-			if living <= 0 {
-				return true
-			}
-			return yield(format.Need{Name: name, Size: size, Living: living}, nil)
-		}
+		give := func(n format.Need) bool { return n.Living <= 0 || yield(n, nil) }
 		upTo := func(name string) bool { // changes of objects the parent did not need
 			for more && err == nil && (name == "" || item.Name < name) {
-				if !give(item.Name, item.Size, item.Living) {
+				if !give(item) {
 					return false
 				}
 				item, err, more = next()
@@ -244,7 +239,7 @@ func (e *engine) mergedNeeds(ctx context.Context, known *knownPages) iter.Seq2[f
 				}
 				item, err, more = next()
 			}
-			if !give(old.Name, old.Size, old.Living) {
+			if !give(old) {
 				return
 			}
 		}

@@ -32,6 +32,7 @@ type task struct {
 	data     []byte           // a small object's content
 	pieces   []piece          // a large object's, or what became of data
 	extents  []extent         // a very large object's earlier ranges
+	earlier  earlier          // and where the parent has the same
 	image    *imageTask       // a disk image's, to be read
 	uses     map[string]int64 // what of extents uses, by object: see used
 	dropped  bool             // it is gone: not in the point

@@ -32,7 +32,7 @@ func (e *engine) plan(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("list: %w", err)
 		}
-		entry = shorten(entry)
+		entry = p.once(shorten(entry))
 		if e.cut.LeafBefore(entry.Key, entry.Key == last, len(p.page), 0) {
 			if err := p.endPage(ctx); err != nil {
 				return err
@@ -64,6 +64,7 @@ type planner struct {
 	*engine
 	old     *tree.Cursor
 	page    []*format.Entry
+	paths   tree.Paths
 	scratch []byte
 	buf     []byte
 	disk    *format.Entry // the parent's image that was looked at last
@@ -226,7 +227,7 @@ func (p *planner) judge(ctx context.Context, t *task) error {
 		}
 		return nil // nothing to drop: the needs list is counted anew
 	}
-	again := old.Recheck || old.Unsettled || old.Lost() != "" || entry.Missing != ""
+	again := old.Unusable != nil || old.Recheck || old.Unsettled || old.Lost() != "" || entry.Missing != ""
 	if !again && p.same(old, entry) {
 		if p.tagsFresh(old.TagsRead) || actionFor(entry) != read {
 			if touched, err := p.thin.touches(ctx, old, p.s); err != nil || touched {

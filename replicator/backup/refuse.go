@@ -50,6 +50,22 @@ func shorten(entry *format.Entry) *format.Entry {
 	return entry
 }
 
+// reasonTwice is why an entry is missing whose path another entry has already.
+const reasonTwice = "cannot be kept: the source lists its path twice"
+
+// once gives an entry whose path was listed before, perhaps as a folder, as missing: what lies in a file system is there once.
+func (p *planner) once(entry *format.Entry) *format.Entry {
+	if p.paths.See(entry) == nil {
+		return entry
+	}
+	return nameless(entry, entry.Key, reasonTwice)
+}
+
+// nameless gives an entry that is missing as an object: those may have any key, as often as they like.
+func nameless(entry *format.Entry, key, why string) *format.Entry {
+	return &format.Entry{Key: key, Version: entry.Version, Missing: why}
+}
+
 // reduced gives what the format can hold of an entry that it cannot hold: as much of what the listing said as it takes.
 func reduced(entry *format.Entry, key, why string) *format.Entry {
 	listed := &format.Entry{
@@ -68,10 +84,10 @@ func reduced(entry *format.Entry, key, why string) *format.Entry {
 			least.Kind = format.KindDir
 		}
 	}
-	for _, n := range []*format.Entry{listed, bare} {
+	for _, n := range []*format.Entry{listed, bare, least} {
 		if _, err := n.AppendLine(nil); err == nil {
 			return n
 		}
 	}
-	return least
+	return nameless(&format.Entry{}, key, why) // its key is no path, as it would have to be
 }

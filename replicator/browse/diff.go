@@ -109,6 +109,12 @@ func what(a, b *format.Entry) []string {
 		}
 	}
 	note("kind", a.Kind != b.Kind)
+	if a.Unusable != nil && b.Unusable != nil {
+		x, _ := a.AppendLine(nil)
+		y, _ := b.AppendLine(nil)
+		note("content", !bytes.Equal(x, y))
+		return out
+	}
 	note("content", a.SHA256 != b.SHA256 || a.Size != b.Size)
 	note("missing", (a.Lost() == "") != (b.Lost() == "") || !slices.Equal(a.Unread, b.Unread))
 	note("modified", !a.Modified.Equal(b.Modified.Time))

@@ -96,7 +96,7 @@ func (m *Image) extent(ctx context.Context, off int64) (format.Extent, error) {
 	}
 	inner, err := m.inner.get(x.From, func() ([]format.Extent, error) {
 		var out []format.Extent
-		for i, err := range tree.Extents(ctx, m.in.Extent, &format.Entry{Extents: []format.Extent{x}}, 0, nil) {
+		for i, err := range tree.Extents(ctx, m.in.Extent, &format.Entry{Kind: m.entry.Kind, Extents: []format.Extent{x}}, 0, nil) {
 			if err != nil {
 				return nil, err
 			}

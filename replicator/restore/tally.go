@@ -141,7 +141,7 @@ func (t *tally) fail(f Failure) error {
 
 // ownFault reports whether err concerns one entry or stored object, so that others may well succeed.
 func ownFault(err error) bool {
-	return errors.Is(err, ErrRefused) || errors.Is(err, ErrContent) || errors.Is(err, ErrNotKept) || damaged(err)
+	return errors.Is(err, ErrRefused) || errors.Is(err, ErrContent) || errors.Is(err, ErrNotKept) || errors.Is(err, format.ErrUnknownKind) || damaged(err)
 }
 
 // damaged reports whether err says that stored bytes are missing or wrong, rather than out of reach for now.

@@ -22,6 +22,7 @@ type walker struct {
 	turns   []*turn         // that wait for the target's answers, in order
 	waiting int64           // bytes of those
 	last    string          // the key seen last
+	paths   tree.Paths
 	seen    int64
 }
 
@@ -132,12 +133,17 @@ func (w *walker) entry(ctx context.Context, e *format.Entry) error {
 		}
 	}
 	w.last = e.Key
+	twice := w.paths.See(e)
 	if !w.include.Empty() && !w.include.Match(e.Key) || w.exclude.Match(e.Key) {
 		return nil
 	}
 	switch {
+	case twice != nil:
+		return w.tally.lost(e, twice)
 	case !w.o.Target.KeepsVersions():
 		w.group = w.group[:0] // the last is the current one
+	case e.Unusable != nil:
+		return w.tally.lost(e, e.Unusable)
 	case e.Missing != "":
 		return w.notInPoint(e)
 	case len(w.group) == maxVersions: // of which e is not the last
@@ -160,6 +166,9 @@ func (w *walker) end(ctx context.Context) error {
 	}
 	if len(w.group) > 0 && !w.o.Target.KeepsVersions() {
 		switch e := w.group[0]; {
+		case e.Unusable != nil:
+			w.group = w.group[:0]
+			return w.tally.lost(e, e.Unusable)
 		case e.Missing != "":
 			w.group = w.group[:0]
 			return w.notInPoint(e)

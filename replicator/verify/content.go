@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -80,6 +81,8 @@ type walk struct {
 	g     *errgroup.Group
 
 	entries, bytes, missing int64
+	passed                  int64 // entries of unknown kinds, of which nobody knows whether they are missing
+	paths                   tree.Paths
 	broken                  bool // a page could not be read: what is counted above is not everything
 	win                     []piece
 	size                    int64
@@ -101,7 +104,7 @@ func (w *walk) leaves(ctx context.Context, before *point) error {
 		}
 	}
 	// Entries that could not be read and were accepted, such as archived objects, do not count in the manifest's missing ones.
-	if m := w.p.commit.Manifest; !w.broken && (w.entries != m.Entries || w.bytes != m.Bytes || w.missing < m.Missing) {
+	if m := w.p.commit.Manifest; !w.broken && (w.entries != m.Entries || w.bytes != m.Bytes || w.missing+w.passed < m.Missing) {
 		w.lost(repo.Damaged, m.Object, "the manifest promises %d entries of %d bytes, %d missing, and holds %d of %d, %d missing",
 			m.Entries, m.Bytes, m.Missing, w.entries, w.bytes, w.missing)
 	}
@@ -166,12 +169,36 @@ func (w *walk) leaf(ctx context.Context, leaf format.PageRef, known bool) error 
 			w.sum.Entries++
 			w.mu.Unlock()
 		}
+		if use, err := w.usable(ctx, leaf, e, known); err != nil {
+			return err
+		} else if !use {
+			continue
+		}
 		read := !known && e.Missing == "" && w.opens(e)
 		if err := w.entry(ctx, e, read); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// usable reports whether more can be said of an entry than its name. One of an unknown kind is passed by and counted; one
+// that no reader may use is a finding. known says that it was counted for an earlier point.
+func (w *walk) usable(ctx context.Context, leaf format.PageRef, e *format.Entry, known bool) (bool, error) {
+	err := cmp.Or(e.Unusable, w.paths.See(e))
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, format.ErrUnknownKind):
+		w.passed++
+		if !known {
+			w.mu.Lock()
+			w.sum.UnknownKind++
+			w.mu.Unlock()
+		}
+		return false, nil
+	}
+	return false, w.failed(ctx, leaf.Object, fmt.Sprintf("%q cannot be restored", e.Key), err)
 }
 
 // entry checks one entry; with read its content too.

@@ -20,6 +20,7 @@ type crafted struct {
 	bendExtent func(*format.Extent)
 	bendEntry  func(*format.Entry)
 	bendNeeds  func([]format.Need) []format.Need
+	more       string // a second entry, as a line
 }
 
 func (r *rig) craft(c crafted) format.Hash {
@@ -80,7 +81,17 @@ func (r *rig) craft(c crafted) format.Hash {
 		c.bendEntry(e)
 	}
 	line := must(e.AppendLine(nil))(r.t)
-	manifest := r.plant(sink, format.PageRef{First: "disk", Entries: 1, Bytes: e.Size}, line)
+	ref := format.PageRef{First: "disk", Entries: 1, Bytes: e.Size}
+	if c.more != "" {
+		second := must(format.ParseEntry([]byte(c.more)))(r.t)
+		ref.Entries, ref.Bytes = 2, e.Size+second.Size
+		if more := []byte(c.more + "\n"); second.Key < e.Key {
+			ref.First, line = second.Key, append(more, line...)
+		} else {
+			line = append(line, more...)
+		}
+	}
+	manifest := r.plant(sink, ref, line)
 	for _, n := range []string{slot.Object(), manifest.Object} {
 		size, _, err := s.Size(n)
 		if err != nil {
@@ -102,7 +113,7 @@ func (r *rig) craft(c crafted) format.Hash {
 	list := r.plant(s.NeedsSink(), format.PageRef{First: needs[0].Name, Entries: int64(len(needs)), Bytes: total}, lines)
 	id := must(s.Commit(ctx, &format.Commit{
 		Source: "disks", SourceKind: "dir", TakenAt: format.At(r.clock), RetainUntil: format.At(until), Mode: "compliance",
-		Status: format.StatusComplete, Entries: 1, Bytes: e.Size, Manifest: manifest, Needs: list,
+		Status: format.StatusComplete, Entries: ref.Entries, Bytes: ref.Bytes, Manifest: manifest, Needs: list,
 	}))(r.t)
 	r.clock = r.clock.Add(time.Hour)
 	return id

@@ -89,6 +89,7 @@ type Summary struct {
 	ObjectsRead  int64   // of them read in full and hashed
 	Entries      int64   // manifest entries walked: those of leaf pages shared by consecutive points once
 	EntriesRead  int64   // of them decoded and compared
+	UnknownKind  int64   // entries passed by: this version does not know their kind, and checks nothing of them
 	Sample       float64 // percent; 100: all
 	LocksChecked bool    // false: the vault keeps no locks
 	Governance   int64   // objects held by a governance lock only, which an administrator can take away

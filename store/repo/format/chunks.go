@@ -29,7 +29,7 @@ func (c *Chunk) checkAlone() error {
 func (c *Chunk) append(b []byte, sum bool) []byte {
 	b = append(b, '{')
 	if c.Hole {
-		return append(appendInt(b, "hole", c.Size), '}')
+		return append(optExt(appendInt(b, "hole", c.Size), c.Ext), '}')
 	}
 	b = appendHash(b, "pack", c.Pack)
 	b = appendFrame(b, c.Frame)
@@ -38,7 +38,7 @@ func (c *Chunk) append(b []byte, sum bool) []byte {
 	if sum {
 		b = appendHash(b, "sha256", c.Sum)
 	}
-	return append(b, '}')
+	return append(optExt(b, c.Ext), '}')
 }
 
 func (c *Chunk) scan(s *scanner) {
@@ -52,7 +52,7 @@ func (c *Chunk) scanMembers(s *scanner) {
 		return
 	}
 	if s.member("hole", "") {
-		c.Hole, c.Size = true, s.int()
+		c.Hole, c.Size, c.Ext = true, s.int(), s.ext()
 		return
 	}
 	s.must("pack")
@@ -62,6 +62,7 @@ func (c *Chunk) scanMembers(s *scanner) {
 	s.must("size")
 	c.Size = s.int()
 	c.Sum = s.optHash("sha256")
+	c.Ext = s.ext()
 }
 
 // AppendLine appends x as one line of an extent page of level 1.
@@ -94,7 +95,7 @@ func (x *Extent) append(b []byte) []byte {
 		b = appendHash(b, "sha256", x.Sum)
 		b = optHash(b, "content", x.Content)
 	}
-	return append(optText(b, "digest", x.Digest), '}')
+	return append(optExt(optText(b, "digest", x.Digest), x.Ext), '}')
 }
 
 func (x *Extent) scan(s *scanner) {
@@ -121,4 +122,5 @@ func (x *Extent) scanMembers(s *scanner) {
 		x.Content = s.optHash("content")
 	}
 	x.Digest = s.optText("digest")
+	x.Ext = s.ext()
 }

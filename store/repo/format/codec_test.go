@@ -47,6 +47,10 @@ func anyTime(t *rapid.T, label string) Time {
 	return At(time.Unix(rapid.Int64Range(-62135596799, 253402300799).Draw(t, label), rapid.SampledFrom([]int64{0, 1, 10, 999999999, 120000000}).Draw(t, label)))
 }
 
+func anyExt(t *rapid.T) Ext {
+	return rapid.SampledFrom([]Ext{"", "", "", `{"a":1}`, `{"":"\u0001","list":[1,true,{"b":false}]}`}).Draw(t, "ext")
+}
+
 func anyFrame(t *rapid.T) Frame {
 	length := rapid.Int64Range(1, MaxPack).Draw(t, "length")
 	return Frame{rapid.Int64Range(0, MaxPack-length).Draw(t, "offset"), length, rapid.Int64Range(1, MaxFrame).Draw(t, "plain")}
@@ -54,18 +58,18 @@ func anyFrame(t *rapid.T) Frame {
 
 func anyChunk(t *rapid.T) Chunk {
 	if rapid.IntRange(0, 4).Draw(t, "hole") == 0 {
-		return Chunk{Hole: true, Size: rapid.Int64Range(1, 1<<40).Draw(t, "size")}
+		return Chunk{Hole: true, Size: rapid.Int64Range(1, 1<<40).Draw(t, "size"), Ext: anyExt(t)}
 	}
 	f := anyFrame(t)
 	size := rapid.Int64Range(1, f.Plain).Draw(t, "size")
-	return Chunk{Pack: anyHash(t, "pack"), Frame: f, At: rapid.Int64Range(0, f.Plain-size).Draw(t, "at"), Size: size, Sum: anyHash(t, "sum")}
+	return Chunk{Pack: anyHash(t, "pack"), Frame: f, At: rapid.Int64Range(0, f.Plain-size).Draw(t, "at"), Size: size, Sum: anyHash(t, "sum"), Ext: anyExt(t)}
 }
 
 func anyFile(t *rapid.T, k Kind) *File {
 	f := &File{
 		Mode: rapid.Uint32Range(0, 0o7777).Draw(t, "mode"), UID: rapid.Uint32().Draw(t, "uid"), GID: rapid.Uint32().Draw(t, "gid"),
 		User: anyText(t, "user"), Group: anyText(t, "group"), Changed: anyTime(t, "changed"), Inode: rapid.Uint64().Draw(t, "inode"),
-		Device: rapid.Uint64().Draw(t, "device"), Links: rapid.Uint64().Draw(t, "links"), Rdev: rapid.Uint64().Draw(t, "rdev"),
+		Device: rapid.Uint64().Draw(t, "device"), Links: rapid.Uint64().Draw(t, "links"), Rdev: rapid.Uint64().Draw(t, "rdev"), Ext: anyExt(t),
 	}
 	if k == KindSymlink {
 		f.Target = "t" + anyText(t, "target")
@@ -89,7 +93,10 @@ func anyEntry(t *rapid.T) *Entry {
 		ETag: anyText(t, "etag"), StorageClass: anyText(t, "class"), ContentType: anyText(t, "ct"), ContentEncoding: anyText(t, "ce"),
 		ContentLanguage: anyText(t, "cl"), ContentDisposition: anyText(t, "cd"), CacheControl: anyText(t, "cc"), Expires: anyText(t, "ex"),
 		WebsiteRedirect: anyText(t, "wr"), Metadata: anyTexts(t, "metadata"), MissingMeta: rapid.Int32Min(0).Draw(t, "missing meta"),
-		Recheck: rapid.Bool().Draw(t, "recheck"), Tags: anyTexts(t, "tags"), TagsRead: rapid.Int64Min(0).Draw(t, "tags read"), Checksums: anyTexts(t, "checksums"), ChecksumType: anyText(t, "type"),
+		Recheck: rapid.Bool().Draw(t, "recheck"), Tags: anyTexts(t, "tags"), TagsRead: rapid.Int64Min(0).Draw(t, "tags read"), Checksums: anyTexts(t, "checksums"), ChecksumType: anyText(t, "type"), Ext: anyExt(t),
+	}
+	if e.Kind.hasPath() {
+		e.Key = strings.NewReplacer("\x00", "0", "/", "-").Replace(e.Key) + rapid.SampledFrom([]string{"", "/a", "/..a/.b"}).Draw(t, "path")
 	}
 	switch e.Kind {
 	case KindDir:
@@ -114,9 +121,16 @@ func anyEntry(t *rapid.T) *Entry {
 
 func anyImage(t *rapid.T, e *Entry) {
 	e.SHA256 = anyHash(t, "sha256")
+	inner := rapid.Bool().Draw(t, "level 1")
 	for range rapid.IntRange(1, 4).Draw(t, "extents") {
 		x := anyExtent(t)
 		x.From, x.Size = e.Size, ImageRange
+		if inner {
+			x = anyInner(x, t)
+			x.Size = MaxInner * ImageRange
+		} else if x.Level == 1 {
+			x.Level, x.Content = 0, anyHash(t, "content")
+		}
 		e.Extents = append(e.Extents, x)
 		e.Size += x.Size
 	}
@@ -124,7 +138,7 @@ func anyImage(t *rapid.T, e *Entry) {
 	for range rapid.IntRange(0, 3).Draw(t, "unread") {
 		u := Unread{
 			From: at + ImageBlock*rapid.Int64Range(0, 9).Draw(t, "unread from"), Size: ImageBlock * rapid.Int64Range(1, 9).Draw(t, "unread size"),
-			Reason: "r" + anyText(t, "unread reason"),
+			Reason: "r" + anyText(t, "unread reason"), Ext: anyExt(t),
 		}
 		e.Unread = append(e.Unread, u)
 		at = u.From + u.Size + ImageBlock
@@ -132,7 +146,7 @@ func anyImage(t *rapid.T, e *Entry) {
 }
 
 func anyExtent(t *rapid.T) Extent {
-	x := Extent{From: rapid.Int64Range(0, 1<<46).Draw(t, "from"), Size: rapid.Int64Range(1, 1<<46).Draw(t, "size")}
+	x := Extent{From: rapid.Int64Range(0, 1<<46).Draw(t, "from"), Size: rapid.Int64Range(1, 1<<46).Draw(t, "size"), Ext: anyExt(t)}
 	kind := rapid.IntRange(0, 2).Draw(t, "extent kind")
 	if kind != 2 && rapid.Bool().Draw(t, "digest") {
 		x.Digest = fmt.Sprintf("%032x", rapid.Uint64().Draw(t, "digest"))
@@ -150,6 +164,11 @@ func anyExtent(t *rapid.T) Extent {
 	return x
 }
 
+// anyInner makes it an extent of level 1.
+func anyInner(x Extent, t *rapid.T) Extent {
+	return Extent{Level: 1, From: x.From, Size: x.Size, Object: MetaName(anyHash(t, "object")), Frame: anyFrame(t), Sum: anyHash(t, "sum"), Ext: x.Ext}
+}
+
 func anyContent(t *rapid.T, e *Entry) {
 	n := rapid.IntRange(0, 4).Draw(t, "references")
 	e.SHA256 = anyHash(t, "sha256")
@@ -159,7 +178,8 @@ func anyContent(t *rapid.T, e *Entry) {
 	extents := rapid.Bool().Draw(t, "extents")
 	for range n {
 		if extents {
-			x := Extent{From: e.Size, Size: rapid.Int64Range(1, 1<<40).Draw(t, "size"), Object: MetaName(anyHash(t, "object")), Frame: anyFrame(t), Sum: anyHash(t, "sum")}
+			x := anyExtent(t)
+			x.From, x.Content, x.Digest = e.Size, Hash{}, ""
 			e.Extents = append(e.Extents, x)
 			e.Size += x.Size
 			continue
@@ -283,13 +303,13 @@ func TestReferencesRoundTrip(t *testing.T) {
 			Bytes: rapid.Int64Min(0).Draw(t, "bytes"), Object: MetaName(anyHash(t, "object")), Frame: anyFrame(t), Sum: anyHash(t, "sum"),
 			Digest: rapid.SampledFrom([]string{"", "0123456789abcdef0123456789abcdef"}).Draw(t, "digest"), TagsRead: rapid.Int64Min(0).Draw(t, "tags read"),
 		}
-		r.Missing = rapid.Int64Range(0, r.Entries).Draw(t, "missing")
+		r.Missing, r.Ext = rapid.Int64Range(0, r.Entries).Draw(t, "missing"), anyExt(t)
 		roundTrip(t, r, PageRef.AppendLine, ParsePageRef)
 
-		n := Need{Name: PackName(anyHash(t, "pack")), Size: rapid.Int64Range(1, MaxPack).Draw(t, "size"), Living: rapid.Int64Min(0).Draw(t, "living")}
+		n := Need{Name: PackName(anyHash(t, "pack")), Size: rapid.Int64Range(1, MaxPack).Draw(t, "size"), Living: rapid.Int64Min(0).Draw(t, "living"), Ext: anyExt(t)}
 		roundTrip(t, n, Need.AppendLine, ParseNeed)
 
-		p := Placement{Name: n.Name, Version: anyText(t, "version"), Size: n.Size}
+		p := Placement{Name: n.Name, Version: anyText(t, "version"), Size: n.Size, Ext: anyExt(t)}
 		for range rapid.IntRange(0, 2).Draw(t, "index") {
 			p.Name = MetaName(anyHash(t, "meta"))
 			at := int64(len(p.Index)) * 2000
@@ -301,7 +321,7 @@ func TestReferencesRoundTrip(t *testing.T) {
 		roundTrip(t, p, Placement.AppendLine, ParsePlacement)
 
 		if !c.Hole {
-			roundTrip(t, IndexLine{ID: c.Sum, Pack: c.Pack, Frame: c.Frame, At: c.At, Size: c.Size}, IndexLine.AppendLine, ParseIndexLine)
+			roundTrip(t, IndexLine{ID: c.Sum, Pack: c.Pack, Frame: c.Frame, At: c.At, Size: c.Size, Ext: c.Ext}, IndexLine.AppendLine, ParseIndexLine)
 		}
 	})
 }

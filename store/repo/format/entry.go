@@ -59,7 +59,7 @@ type Entry struct {
 	SHA256  Hash     // of the whole content (an image: its ImageSum); of no bytes for an empty object; zero where there is no content
 	Sparse  bool     // a file with large holes: SHA256 is the ImageSum of its content, of which zeros are no part
 	Chunks  []Chunk  // the content in order; nil for an empty object or when Extents is used
-	Extents []Extent // instead of Chunks for more than MaxEntryChunks of them, and always for images
+	Extents []Extent // instead of Chunks for more than MaxEntryChunks of them, and always for images; at most MaxExtents
 
 	Missing string   // why the content could not be read; then SHA256, Chunks and Extents are unset and the point is incomplete
 	Unread  []Unread // images: what of the content could not be read; zeros stand for it, and the point is incomplete
@@ -68,6 +68,13 @@ type Entry struct {
 	// Unsettled: a file that others wrote to while it was read. Its content is as long as the file was at one moment, and may be
 	// of several. It is looked at again, whatever the listing says.
 	Unsettled bool
+
+	Ext Ext
+
+	// Unusable says why an entry that was read can be named and nothing else: its kind is unknown (ErrUnknownKind), or its key is
+	// no path although its kind needs one (ErrMalformed). Only Kind, Key, Version, Size and Missing are set beside it.
+	Unusable error
+	line     string // of an unknown kind: as it was read
 }
 
 // Unread is a stretch of an image, whole blocks, that could not be read: its bytes are not known. Entries list them in
@@ -76,6 +83,7 @@ type Unread struct {
 	From   int64
 	Size   int64
 	Reason string // short, for people
+	Ext    Ext
 }
 
 // Lost says in one line what of the entry could not be read; "" if nothing was left out.
@@ -106,6 +114,7 @@ type File struct {
 	Rdev    uint64            // device files
 	Target  string            // symlinks
 	Xattrs  map[string][]byte // user.*, security.*, system.posix_acl_*; base64 in JSON
+	Ext     Ext
 }
 
 // Frame is one zstd frame inside a stored object's payload (what remains after age for packs and meta objects, the
@@ -129,10 +138,11 @@ type Chunk struct {
 	Size  int64
 	Sum   Hash
 	Hole  bool
+	Ext   Ext
 }
 
 // Extent refers to an extent page: chunk references (one a line) that cover Size bytes of the entry's content from From.
-// A very large image's page of Level 1 holds extents of level 0 instead. A hole refers to nothing. In JSON:
+// Where there are more than MaxExtents of them they stand on pages of Level 1. A hole refers to nothing. In JSON:
 // {"level":N,"from":N,"size":N,"object":NAME,"frame":[o,l,p],"sha256":HEX,"content":HEX,"digest":HEX}; level, content and
 // digest are left out when zero. A hole is {"from":N,"size":N,"hole":true,"digest":HEX}.
 type Extent struct {
@@ -145,6 +155,7 @@ type Extent struct {
 	Sum     Hash   // SHA-256 of the plain page
 	Content Hash   // images, level 0: the RangeSum of what it covers
 	Digest  string // images, level 0: of what the source's listing said of the range, 32 hex digits; empty: look again
+	Ext     Ext
 }
 
 // PageRef is one line of an inner page, and the root in a commit object: where a page is and what is below it.
@@ -163,6 +174,7 @@ type PageRef struct {
 	Digest   string // of what the source's listing said of these keys: 32 hex digits; empty: look again
 	TagsRead int64  // the oldest Entry.TagsRead below; 0 with no tags policy
 	Missing  int64  // entries below whose content could not be read
+	Ext      Ext
 }
 
 // Need is one line of a needs list: a stored object the point depends on. Lines are sorted by Name.
@@ -172,6 +184,7 @@ type Need struct {
 	Name   string `json:"name"`
 	Size   int64  `json:"size"`
 	Living int64  `json:"living"`
+	Ext    Ext    `json:"ext,omitzero"`
 }
 
 // Placement is where one stored object is in one vault. Retention is what was read back.
@@ -183,11 +196,12 @@ type Placement struct {
 	Until   Time   `json:"until,omitzero"` // retain-until as read back
 	// Index are the frames of a meta object that are index segments, so that a fresh cache finds them without listing meta/.
 	Index []Frame `json:"index,omitempty"`
+	Ext   Ext     `json:"ext,omitzero"`
 }
 
 // Equal reports whether two say the same.
 func (p Placement) Equal(q Placement) bool {
-	return p.Name == q.Name && p.Version == q.Version && p.Size == q.Size && p.Mode == q.Mode && p.Until.Equal(q.Until.Time) && slices.Equal(p.Index, q.Index)
+	return p.Name == q.Name && p.Version == q.Version && p.Size == q.Size && p.Mode == q.Mode && p.Until.Equal(q.Until.Time) && slices.Equal(p.Index, q.Index) && p.Ext == q.Ext
 }
 
 // IndexLine is one line of an index segment: where the chunk with this ID is.
@@ -197,6 +211,7 @@ type IndexLine struct {
 	Frame Frame `json:"frame"`
 	At    int64 `json:"at,omitempty"`
 	Size  int64 `json:"size"`
+	Ext   Ext   `json:"ext,omitzero"`
 }
 
 // Share is how many payload bytes of the frame a chunk accounts for: its part of Length, rounded up. It is exact in

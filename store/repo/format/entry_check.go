@@ -1,10 +1,10 @@
 package format
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"math"
-	"strings"
 )
 
 // maxPairs bounds metadata, tags, checksums and extended attributes: a map takes many times the memory of its line.
@@ -12,11 +12,8 @@ const maxPairs = 1 << 14
 
 // check holds an entry to the rules of docs/format.md, the same for those who write and those who read.
 func (e *Entry) check() error {
-	if e.Key == "" {
-		return fmt.Errorf("no key: %w", ErrMalformed)
-	}
-	if len(e.Key) > MaxKey {
-		return fmt.Errorf("key of %d bytes: %w", len(e.Key), ErrBounds)
+	if err := e.checkKey(); err != nil {
+		return err
 	}
 	if e.Size < 0 || e.MissingMeta < 0 || e.TagsRead < 0 {
 		return fmt.Errorf("negative number: %w", ErrBounds)
@@ -24,7 +21,7 @@ func (e *Entry) check() error {
 	if len(e.Metadata) > maxPairs || len(e.Tags) > maxPairs || len(e.Checksums) > maxPairs {
 		return fmt.Errorf("more than %d pairs: %w", maxPairs, ErrBounds)
 	}
-	if err := checkTime(e.Modified); err != nil {
+	if err := cmp.Or(checkTime(e.Modified), e.Ext.orNone()); err != nil {
 		return err
 	}
 	if err := e.checkKind(); err != nil {
@@ -33,7 +30,18 @@ func (e *Entry) check() error {
 	return e.checkContent()
 }
 
-// checkKind holds key, File and kind together.
+// checkKey is what every kind has to keep to.
+func (e *Entry) checkKey() error {
+	if e.Key == "" {
+		return fmt.Errorf("no key: %w", ErrMalformed)
+	}
+	if len(e.Key) > MaxKey {
+		return fmt.Errorf("key of %d bytes: %w", len(e.Key), ErrBounds)
+	}
+	return nil
+}
+
+// checkKind holds File and kind together.
 func (e *Entry) checkKind() error {
 	f := e.File
 	switch e.Kind {
@@ -53,8 +61,6 @@ func (e *Entry) checkKind() error {
 		return fmt.Errorf("%d extended attributes: %w", len(f.Xattrs), ErrBounds)
 	case f.Mode > 0o7777:
 		return fmt.Errorf("mode %o: %w", f.Mode, ErrBounds)
-	case strings.HasSuffix(e.Key, "/") != (e.Kind == KindDir):
-		return fmt.Errorf("keys of directories, and only those, end in a slash: %w", ErrMalformed)
 	case f.Target != "" && e.Kind != KindSymlink, f.Target == "" && e.Kind == KindSymlink && e.Missing == "":
 		return fmt.Errorf("symlinks, and only those, have a target: %w", ErrMalformed)
 	}
@@ -67,7 +73,7 @@ func (e *Entry) checkKind() error {
 	} else if f.Type != "" {
 		return fmt.Errorf("a %s with a type: %w", e.Kind, ErrMalformed)
 	}
-	return checkTime(f.Changed)
+	return cmp.Or(checkTime(f.Changed), f.Ext.orNone())
 }
 
 // checkContent holds size, hash and references together.
@@ -96,7 +102,7 @@ func (e *Entry) checkContent() error {
 		return fmt.Errorf("no sha256: %w", ErrMalformed)
 	case e.Kind == KindImage && (len(e.Chunks) > 0 || e.Size == 0):
 		return fmt.Errorf("an image without extents: %w", ErrMalformed)
-	case e.Kind == KindImage && e.Size > MaxExtents*ImageRange:
+	case e.Kind == KindImage && e.Size > MaxImage:
 		return fmt.Errorf("an image of %d bytes: %w", e.Size, ErrBounds)
 	case e.Size == 0 && e.SHA256 != sha256.Sum256(nil):
 		return fmt.Errorf("sha256 of an empty entry: %w", ErrMalformed)
@@ -137,6 +143,9 @@ func (e *Entry) checkUnread() error {
 		if u.From%ImageBlock != 0 || at%ImageBlock != 0 && at != e.Size {
 			return fmt.Errorf("%d bytes from %d that were not read are no whole blocks: %w", u.Size, u.From, ErrMalformed)
 		}
+		if err := u.Ext.orNone(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -162,7 +171,7 @@ func (e *Entry) checkReferences() (int64, error) {
 	}
 	for i := range e.Extents {
 		x := &e.Extents[i]
-		if err := x.checkIn(e); err != nil {
+		if err := cmp.Or(x.check(), x.In(e.Kind)); err != nil {
 			return 0, fmt.Errorf("extent %d: %w", i, err)
 		}
 		if x.From != sum {
@@ -181,12 +190,12 @@ func (c *Chunk) check() error {
 		if c.Size < 1 || c.Pack != (Hash{}) || c.Frame != (Frame{}) || c.At != 0 || c.Sum != (Hash{}) {
 			return fmt.Errorf("hole: %w", ErrMalformed)
 		}
-		return nil
+		return c.Ext.orNone()
 	}
 	if c.Pack.IsZero() {
 		return fmt.Errorf("no pack: %w", ErrMalformed)
 	}
-	return checkWithin(c.Frame, c.At, c.Size)
+	return cmp.Or(checkWithin(c.Frame, c.At, c.Size), c.Ext.orNone())
 }
 
 // checkWithin holds a piece to the frame it lies in.
@@ -200,16 +209,17 @@ func checkWithin(f Frame, at, size int64) error {
 	return nil
 }
 
-// checkIn holds an extent to the entry that it stands in.
-func (x *Extent) checkIn(e *Entry) error {
-	if err := x.check(); err != nil {
-		return err
-	}
-	if e.Kind != KindImage && (x.Hole || x.Level != 0 || !x.Content.IsZero() || x.Digest != "") {
+// In holds an extent to the kind of entry that it belongs to.
+func (x *Extent) In(k Kind) error {
+	switch {
+	case k != KindImage && (!x.Content.IsZero() || x.Digest != ""):
 		return fmt.Errorf("only images have such: %w", ErrMalformed)
-	}
-	if e.Kind == KindImage && (x.From%ImageRange != 0 || x.Level == 0 && (x.Size > ImageRange || !x.Hole && x.Content.IsZero())) {
+	case k != KindImage:
+		return nil
+	case x.Level == 0 && (x.From%ImageRange != 0 || x.Size > ImageRange || !x.Hole && x.Content.IsZero()):
 		return fmt.Errorf("%d bytes from %d are no range of an image: %w", x.Size, x.From, ErrMalformed)
+	case x.Level == 1 && (x.From%(MaxInner*ImageRange) != 0 || x.Size > MaxInner*ImageRange):
+		return fmt.Errorf("%d bytes from %d are no ranges of an image: %w", x.Size, x.From, ErrMalformed)
 	}
 	return nil
 }
@@ -223,6 +233,9 @@ func (x *Extent) check() error {
 	}
 	if x.Digest != "" && !isDigest(x.Digest) {
 		return fmt.Errorf("digest: %w", ErrMalformed)
+	}
+	if err := x.Ext.orNone(); err != nil {
+		return err
 	}
 	if x.Hole {
 		if x.Object != "" || x.Frame != (Frame{}) || !x.Sum.IsZero() || !x.Content.IsZero() {

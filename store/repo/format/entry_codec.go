@@ -2,6 +2,7 @@ package format
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math"
 	"strconv"
@@ -10,7 +11,10 @@ import (
 // AppendLine appends e as one JSON line with its newline. It refuses what ParseEntry would refuse; a refused entry leaves
 // b as it was.
 func (e *Entry) AppendLine(b []byte) ([]byte, error) {
-	if err := e.check(); err != nil {
+	if e.line != "" {
+		return append(append(b, e.line...), '\n'), nil
+	}
+	if err := cmp.Or(e.Unusable, e.check(), e.checkPath()); err != nil {
 		return b, fmt.Errorf("encode entry %q: %w", clip([]byte(e.Key)), err)
 	}
 	start := len(b)
@@ -71,12 +75,13 @@ func (e *Entry) AppendLine(b []byte) ([]byte, error) {
 			b = append(b, '{')
 			b = appendInt(b, "from", u.From)
 			b = appendInt(b, "size", u.Size)
-			b = append(appendText(b, "reason", u.Reason), '}')
+			b = append(optExt(appendText(b, "reason", u.Reason), u.Ext), '}')
 		}
 		b = append(b, ']')
 	}
 	b = optTrue(b, "recheck", e.Recheck)
 	b = optTrue(b, "unsettled", e.Unsettled)
+	b = optExt(b, e.Ext)
 	b = append(b, '}', '\n')
 	if len(b)-start > MaxLine {
 		return b[:start], fmt.Errorf("encode entry %q: %w", clip([]byte(e.Key)), fmt.Errorf("line of %d bytes: %w", len(b)-start, ErrBounds))
@@ -101,29 +106,43 @@ func (f *File) appendMembers(b []byte) []byte {
 	b = optUint(b, "links", f.Links)
 	b = optUint(b, "rdev", f.Rdev)
 	b = optText(b, "target", f.Target)
-	return optXattrs(b, f.Xattrs)
+	return optExt(optXattrs(b, f.Xattrs), f.Ext)
 }
 
-// ParseEntry parses what AppendLine wrote, with or without the newline at its end, and nothing else.
+// ParseEntry parses what AppendLine wrote, with or without the newline at its end, and nothing else. An entry that may cost
+// itself alone, and not the page it stands on, is given with Unusable set.
 func ParseEntry(line []byte) (*Entry, error) {
 	s, err := scanLine(line)
 	if err != nil {
 		return nil, fmt.Errorf("entry: %w", err)
 	}
-	e := new(Entry)
-	e.scan(&s)
+	e := &Entry{Kind: Kind(s.optText("kind"))}
+	check := e.check
+	if e.Kind.known() {
+		e.scan(&s)
+	} else {
+		e.scanForeign(&s)
+		check = func() error { return cmp.Or(e.checkKey(), e.Ext.orNone()) }
+	}
 	s.want('}')
 	if err := s.end(); err != nil {
 		return nil, fmt.Errorf("entry: %w", err)
 	}
-	if err := e.check(); err != nil {
+	if err := check(); err != nil {
 		return nil, fmt.Errorf("entry %q: %w", clip([]byte(e.Key)), err)
+	}
+	if e.Unusable != nil {
+		e.line = string(s.b)
+		return e, nil
+	}
+	if err := e.checkPath(); err != nil {
+		return e.unusable(err), nil
 	}
 	return e, nil
 }
 
+// scan reads what follows the kind.
 func (e *Entry) scan(s *scanner) {
-	e.Kind = Kind(s.optText("kind"))
 	e.Key = s.text("key")
 	e.Version = s.optText("version_id")
 	s.must("size")
@@ -177,12 +196,14 @@ func (e *Entry) scan(s *scanner) {
 			s.must("size")
 			u.Size = s.int()
 			u.Reason = s.text("reason")
+			u.Ext = s.ext()
 			s.want('}')
 			e.Unread = append(e.Unread, u)
 		})
 	}
 	e.Recheck = s.optTrue("recheck")
 	e.Unsettled = s.optTrue("unsettled")
+	e.Ext = s.ext()
 }
 
 // ownSum gives the only chunk of an entry the entry's hash, which is spelled once.
@@ -214,6 +235,7 @@ func (f *File) scan(s *scanner) {
 	f.Rdev = s.optUint("rdev", math.MaxUint64)
 	f.Target = s.optText("target")
 	f.Xattrs = s.optXattrs()
+	f.Ext = s.ext()
 }
 
 func parseMode(s *scanner, raw []byte) uint32 {

@@ -34,6 +34,35 @@ func (e *Ext) UnmarshalJSON(b []byte) error {
 	return e.check()
 }
 
+// orNone is check for an object that may have none.
+func (e Ext) orNone() error {
+	if e == "" {
+		return nil
+	}
+	return e.check()
+}
+
+// optExt appends the member, which is an object's last.
+func optExt(b []byte, e Ext) []byte {
+	if e == "" {
+		return b
+	}
+	return append(appendName(b, "ext", ""), e...)
+}
+
+// ext reads the member as it is spelt; orNone checks the rest.
+func (s *scanner) ext() Ext {
+	if !s.member("ext", "") {
+		return ""
+	}
+	from := s.pos
+	s.value(0)
+	if s.err != nil {
+		return ""
+	}
+	return Ext(s.b[from:s.pos])
+}
+
 // check refuses all but one spelling: no white space, names sorted by their bytes and each once, integers, strings, true,
 // false, arrays and objects.
 func (e Ext) check() error {
@@ -41,8 +70,8 @@ func (e Ext) check() error {
 		return fmt.Errorf("ext of %d bytes: %w", len(e), ErrBounds)
 	}
 	s := scanner{b: []byte(e)}
-	if len(s.b) == 0 || s.b[0] != '{' {
-		return fmt.Errorf("ext is no object: %w", ErrMalformed)
+	if len(s.b) <= len("{}") || s.b[0] != '{' {
+		return fmt.Errorf("ext is no object with members: %w", ErrMalformed)
 	}
 	s.value(0)
 	if err := s.end(); err != nil {

@@ -25,7 +25,9 @@ const (
 	MaxPageLines   = 4096      // lines of one page
 	MaxKey         = 64 << 10  // bytes of one key
 	MaxEntryChunks = 256       // chunk references that stand in the entry itself; more go to extent pages
-	MaxExtents     = 1 << 17   // 1 GiB ranges of one entry: 128 TiB
+	MaxExtents     = 256       // extents that stand in the entry itself; more go to pages of level 1
+	MaxInner       = 1024      // extents on a page of level 1
+	MaxImage       = 128 << 40 // bytes of a disk image
 	MaxUnread      = 1 << 10   // ranges of an image that could not be read
 	MaxReason      = 1 << 10   // bytes of the reason of each
 	MaxDescriptor  = 256 << 10 // bytes of a descriptor

@@ -99,4 +99,5 @@ type SegmentHeader struct {
 	Vault      string `json:"vault,omitempty"` // placements: the vault's name when written
 	Written    Time   `json:"written"`
 	Lines      int    `json:"lines"` // between header and signature
+	Ext        Ext    `json:"ext,omitzero"`
 }

@@ -2,6 +2,7 @@ package format
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"iter"
 	"unicode/utf8"
@@ -89,7 +90,7 @@ func (r PageRef) append(b []byte) ([]byte, error) {
 	b = appendHash(b, "sha256", r.Sum)
 	b = optText(b, "digest", r.Digest)
 	b = optInt(b, "tags_read", r.TagsRead)
-	b = optInt(b, "missing", r.Missing)
+	b = optExt(optInt(b, "missing", r.Missing), r.Ext)
 	return append(b, '}'), nil
 }
 
@@ -123,6 +124,7 @@ func (r *PageRef) scan(s *scanner) {
 	r.Digest = s.optText("digest")
 	r.TagsRead = s.optInt("tags_read")
 	r.Missing = s.optInt("missing")
+	r.Ext = s.ext()
 }
 
 func (r *PageRef) check() error {
@@ -147,7 +149,7 @@ func (r *PageRef) check() error {
 	if r.Object != "" && nameUnder(r.Object, PrefixMeta) != nil && nameUnder(r.Object, PrefixNeeds) != nil {
 		return badName(r.Object)
 	}
-	return checkFrame(r.Frame)
+	return cmp.Or(checkFrame(r.Frame), r.Ext.orNone())
 }
 
 func isDigest(s string) bool {
@@ -170,7 +172,7 @@ func (n Need) AppendLine(b []byte) ([]byte, error) {
 	b = append(b, '{')
 	b = appendText(b, "name", n.Name)
 	b = appendInt(b, "size", n.Size)
-	b = appendInt(b, "living", n.Living)
+	b = optExt(appendInt(b, "living", n.Living), n.Ext)
 	return append(b, '}', '\n'), nil
 }
 
@@ -184,6 +186,7 @@ func ParseNeed(line []byte) (Need, error) {
 		n.Size = s.int()
 		s.must("living")
 		n.Living = s.int()
+		n.Ext = s.ext()
 	}
 	if err := parseLine("need", line, scan, func() error { return n.check() }); err != nil {
 		return Need{}, err
@@ -196,5 +199,5 @@ func (n *Need) check() error {
 		return fmt.Errorf("%d bytes, %d living: %w", n.Size, n.Living, ErrBounds)
 	}
 	_, err := ParseName(n.Name)
-	return err
+	return cmp.Or(err, n.Ext.orNone())
 }

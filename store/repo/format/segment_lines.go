@@ -1,6 +1,9 @@
 package format
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // AppendLine appends p as one line of a placements object.
 func (p Placement) AppendLine(b []byte) ([]byte, error) {
@@ -13,7 +16,7 @@ func (p Placement) AppendLine(b []byte) ([]byte, error) {
 	b = appendInt(b, "size", p.Size)
 	b = optText(b, "mode", p.Mode)
 	b = optTime(b, "until", p.Until)
-	b = optFrames(b, "index", p.Index)
+	b = optExt(optFrames(b, "index", p.Index), p.Ext)
 	return append(b, '}', '\n'), nil
 }
 
@@ -29,6 +32,7 @@ func ParsePlacement(line []byte) (Placement, error) {
 		p.Mode = s.optText("mode")
 		p.Until = s.optTime("until")
 		p.Index = s.optFrames("index")
+		p.Ext = s.ext()
 	}
 	if err := parseLine("placement", line, scan, func() error { return p.check() }); err != nil {
 		return Placement{}, err
@@ -52,7 +56,7 @@ func (p *Placement) check() error {
 	if err := checkTime(p.Until); err != nil {
 		return err
 	}
-	return storedName(p.Name)
+	return cmp.Or(storedName(p.Name), p.Ext.orNone())
 }
 
 // checkIndex holds the frames of index segments against the object: they are of a meta object, in order, and in it.
@@ -89,7 +93,7 @@ func (l IndexLine) AppendLine(b []byte) ([]byte, error) {
 	b = appendHash(b, "pack", l.Pack)
 	b = appendFrame(b, l.Frame)
 	b = optInt(b, "at", l.At)
-	b = appendInt(b, "size", l.Size)
+	b = optExt(appendInt(b, "size", l.Size), l.Ext)
 	return append(b, '}', '\n'), nil
 }
 
@@ -105,6 +109,7 @@ func ParseIndexLine(line []byte) (IndexLine, error) {
 		l.At = s.optInt("at")
 		s.must("size")
 		l.Size = s.int()
+		l.Ext = s.ext()
 	}
 	if err := parseLine("index line", line, scan, func() error { return l.check() }); err != nil {
 		return IndexLine{}, err
@@ -116,5 +121,5 @@ func (l *IndexLine) check() error {
 	if l.ID.IsZero() || l.Pack.IsZero() {
 		return fmt.Errorf("no ID or no pack: %w", ErrMalformed)
 	}
-	return checkWithin(l.Frame, l.At, l.Size)
+	return cmp.Or(checkWithin(l.Frame, l.At, l.Size), l.Ext.orNone())
 }

@@ -9,7 +9,7 @@ import (
 const (
 	MaxSegment      = MaxFrame // plain bytes, header and signature included
 	MaxSegmentLines = 1 << 16
-	maxHeader       = 4 << 10
+	maxHeader       = 4<<10 + MaxExt
 	maxIndexFrames  = 64 // index segments in one meta object
 )
 

@@ -80,6 +80,12 @@ func codecs() map[string]func(body []byte) (value any, again []byte, err error) 
 			if err != nil {
 				return nil, nil, err
 			}
+			if e.Unusable != nil && !errors.Is(e.Unusable, ErrUnknownKind) {
+				if _, err := e.AppendLine(nil); err == nil {
+					return e, nil, errors.New("written although it must not be used")
+				}
+				return nil, nil, e.Unusable
+			}
 			again, err := e.AppendLine(nil)
 			return e, again, err
 		},
@@ -222,6 +228,7 @@ func allVectors(t *testing.T) []vector {
 	out = append(out, referenceVectors(t)...)
 	out = append(out, signedVectors(t)...)
 	out = append(out, recordVectors(t)...)
+	out = append(out, extVectors(t)...)
 	return append(out, tableVectors(t)...)
 }
 
@@ -351,6 +358,14 @@ func entryVectors(t *testing.T) []vector {
 	add("symlink", "a symbolic link", &Entry{Kind: KindSymlink, Key: "srv/current", File: &File{Mode: 0o777, Target: "../releases/42"}})
 	add("symlink-not-utf8", "a symbolic link to bytes", &Entry{Kind: KindSymlink, Key: "srv/odd", File: &File{Mode: 0o777, Target: "\xe4"}})
 	add("special", "a block device", &Entry{Kind: KindSpecial, Key: "dev/sda", File: &File{Mode: 0o660, Type: "block", Rdev: 2048}})
+	add("object-any-key", "objects may have keys that no path has", &Entry{Key: "/a//../\x00./", SHA256: hashOf("")})
+	add("file-dots", "dots that are no segments of their own", &Entry{Kind: KindFile, Key: "...a/..b/c../.d", File: &File{Mode: 0o644}, SHA256: hashOf("")})
+	for name, c := range map[string]struct{ comment, line string }{
+		"kind-unknown":      {"of a kind that this version does not know: key, version and size are, and the rest is in the one spelling", `{"kind":"volume","key":"v","version_id":"7","size":5,"colour":"red","list":[{"b":1,"a":[true,false,18446744073709551615]}],"ext":{"a":1}}`},
+		"kind-unknown-bare": {"of a kind that this version does not know, with nothing but a key that is not UTF-8", `{"kind":"document","key_b64":"/2FjbA=="}`},
+	} {
+		out = append(out, vector{path: "entry/" + name, comment: c.comment, body: []byte(c.line + "\n")})
+	}
 	return out
 }
 
@@ -363,6 +378,13 @@ func refusedEntries() []vector {
 	disk := `,"sha256":"` + h + `","extents":[{"from":0,"size":2097152,"hole":true}]`
 	unread := func(rest, ranges string) string {
 		return `{"kind":"image","key":"k","size":2097152` + rest + `,"unread":[` + ranges + "]}\n"
+	}
+	path := func(kind, key string) string {
+		rest := ""
+		if kind == "file" {
+			rest = `,"sha256":"` + hashOf("").String() + `"`
+		}
+		return `{"kind":"` + kind + `","key":"` + key + `","size":0,"file":{"mode":"0755"}` + rest + "}\n"
 	}
 	type refused struct {
 		name, comment, line string
@@ -412,7 +434,15 @@ func refusedEntries() []vector {
 		{"map-order", "names out of order", swap(`"size":5,"sha`, `"size":5,"metadata":{"b":"1","a":"2"},"sha`), ErrMalformed},
 		{"map-twice", "a name twice", swap(`"size":5,"sha`, `"size":5,"metadata":{"a":"1","a":"2"},"sha`), ErrMalformed},
 		{"map-twice-b64", "a name twice, once in base64", swap(`"size":5,"sha`, `"size":5,"metadata":{"a":"1"},"metadata_b64":{"YQ==":"/w=="},"sha`), ErrMalformed},
-		{"kind-unknown", "a kind this version does not know", swap(`{"key"`, `{"kind":"volume","key"`), ErrMalformed},
+		{"kind-name", "a kind that is no name", swap(`{"key"`, `{"kind":"Volume","key"`), ErrMalformed},
+		{"kind-behind", "a kind that is not known, and does not stand first", swap(`"size":5,"sha`, `"size":5,"kind":"volume","sha`), ErrMalformed},
+		{"kind-space", "a kind that is not known, with white space in its line", `{"kind":"volume","key":"k","size":5,"colour": "red"}` + "\n", ErrMalformed},
+		{"kind-null", "a kind that is not known, with a value that this format has not", `{"kind":"volume","key":"k","size":5,"colour":null}` + "\n", ErrMalformed},
+		{"kind-twice", "a kind that is not known, with a member twice", `{"kind":"volume","key":"k","size":5,"colour":1,"colour":2}` + "\n", ErrMalformed},
+		{"kind-key-twice", "a kind that is not known, with its key twice", `{"kind":"volume","key":"k","key":"k"}` + "\n", ErrMalformed},
+		{"kind-no-key", "a kind that is not known, without a key", `{"kind":"volume","size":5}` + "\n", ErrMalformed},
+		{"kind-ext", "a kind that is not known, with an ext in another spelling", `{"kind":"volume","key":"k","size":5,"ext":{"b":1,"a":1}}` + "\n", ErrMalformed},
+		{"kind-deep", "a kind that is not known, with 17 levels", `{"kind":"volume","key":"k","size":5,"a":` + strings.Repeat("[", 16) + strings.Repeat("]", 16) + "}\n", ErrBounds},
 		{"object-with-file", "an object with file attributes", swap(`"size":5,"sha`, `"size":5,"file":{"mode":"0644"},"sha`), ErrMalformed},
 		{"missing-with-content", "content of what could not be read", swap("}]}\n", `}],"missing":"access denied"}`+"\n"), ErrMalformed},
 		{"unread-object", "only images have ranges that could not be read", swap("}]}\n", `}],"unread":[{"from":0,"size":5,"reason":"x"}]}`+"\n"), ErrMalformed},
@@ -432,6 +462,23 @@ func refusedEntries() []vector {
 		{"unsettled-order", "unsettled before recheck", `{"kind":"file","key":"f","size":0,"file":{"mode":"0644"},"sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","unsettled":true,"recheck":true}` + "\n", ErrMalformed},
 		{"dir-without-slash", "a directory whose key does not end in a slash", `{"kind":"dir","key":"d","size":0,"file":{"mode":"0755"}}` + "\n", ErrMalformed},
 		{"dir-with-size", "a directory with a size", `{"kind":"dir","key":"d/","size":4096,"file":{"mode":"0755"}}` + "\n", ErrMalformed},
+		{"path-parent", "a path that leads out", path("file", "a/../b"), ErrMalformed},
+		{"path-parent-first", "a path that leads out at once", path("file", "../b"), ErrMalformed},
+		{"path-parent-last", "a directory that is the one above", path("dir", "a/../"), ErrMalformed},
+		{"path-dot", "a segment that is a dot", path("file", "a/./b"), ErrMalformed},
+		{"path-dot-first", "a path that begins with a dot", path("file", "./a"), ErrMalformed},
+		{"path-root-file", "the root, and no directory", path("file", "."), ErrMalformed},
+		{"path-root-twice", "the root in another spelling", path("dir", "././"), ErrMalformed},
+		{"path-empty", "an empty segment", path("file", "a//b"), ErrMalformed},
+		{"path-empty-last", "a directory with two slashes at the end", path("dir", "a//"), ErrMalformed},
+		{"path-absolute", "a path from the root", path("file", "/etc/passwd"), ErrMalformed},
+		{"path-slash", "a directory of no name", path("dir", "/"), ErrMalformed},
+		{"path-zero", "a zero byte in a path", path("file", `a\u0000b`), ErrMalformed},
+		{"path-zero-b64", "a zero byte in a path that is not UTF-8", strings.Replace(path("file", "x"), `"key":"x"`, `"key_b64":"/wBh"`, 1), ErrMalformed},
+		{"path-special", "a device outside", `{"kind":"special","key":"../sda","size":0,"file":{"mode":"0644","type":"block"}}` + "\n", ErrMalformed},
+		{"path-symlink", "a link outside", `{"kind":"symlink","key":"../l","size":0,"file":{"mode":"0644","target":"t"}}` + "\n", ErrMalformed},
+		{"path-missing", "a path that leads out, of what could not be read", strings.Replace(path("file", "../b"), `,"sha256":"`+hashOf("").String()+`"`, `,"missing":"access denied"`, 1), ErrMalformed},
+		{"file-with-slash", "a file whose key ends in a slash", path("file", "a/"), ErrMalformed},
 		{"mode-digits", "a mode of three digits", `{"kind":"dir","key":"d/","size":0,"file":{"mode":"755"}}` + "\n", ErrMalformed},
 	} {
 		out = append(out, vector{path: "entry/refuse-" + r.name, comment: r.comment, body: []byte(r.line), err: r.err})

@@ -170,7 +170,7 @@ func TestManyVersions(t *testing.T) {
 	}
 }
 
-// TestExtentBombs: pages of extents of an image that stand for more than a disk has, too.
+// TestExtentBombs: pages of level 1 that stand for more than a disk has, or for more than a page may, too.
 func TestExtentBombs(t *testing.T) {
 	page := func(size int64, n int) (b []byte) {
 		for i := range int64(n) {
@@ -182,10 +182,11 @@ func TestExtentBombs(t *testing.T) {
 		}
 		return b
 	}
+	kind := format.KindImage
 	walk := func(b []byte, size int64) (n int, last error) {
 		x := format.Extent{Level: 1, Size: size, Object: anObject, Frame: format.Frame{Length: 1, Plain: int64(len(b))}, Sum: format.Hash{1}}
 		read := func(context.Context, format.Extent) ([]byte, error) { return b, nil }
-		for _, err := range Extents(t.Context(), read, &format.Entry{Extents: []format.Extent{x}}, 0, nil) {
+		for _, err := range Extents(t.Context(), read, &format.Entry{Kind: kind, Extents: []format.Extent{x}}, 0, nil) {
 			n, last = n+1, err
 		}
 		return n, last
@@ -196,6 +197,24 @@ func TestExtentBombs(t *testing.T) {
 	for what, size := range map[string]int64{"a byte each": 1, "a block each": format.ImageBlock, "two ranges each": 2 * format.ImageRange} {
 		if n, err := walk(page(size, 4096), 4096*size); !errors.Is(err, format.ErrMalformed) || n > 2 {
 			t.Errorf("%s: %d, %v", what, n, err)
+		}
+	}
+	kind = format.KindObject
+	if n, err := walk(page(1<<20, 1024), 1024<<20); err != nil || n != 1024 {
+		t.Errorf("an object's ranges, of any size: %d, %v", n, err)
+	}
+	if n, err := walk(page(1<<20, 1025), 1025<<20); !errors.Is(err, format.ErrBounds) || n != 1025 {
+		t.Errorf("more of them than stand on a page: %d, %v", n, err)
+	}
+	for what, line := range map[string]string{
+		"a gap":           `{"from":1,"size":5,"hole":true}`,
+		"beyond the page": `{"from":0,"size":11,"hole":true}`,
+		"level 1 again":   `{"level":1,"from":0,"size":10,"object":"` + anObject + `","frame":[0,1,1],"sha256":"` + format.Hash{1}.String() + `"}`,
+		"a range sum":     `{"from":0,"size":10,"object":"` + anObject + `","frame":[0,1,1],"sha256":"` + format.Hash{1}.String() + `","content":"` + format.Hash{1}.String() + `"}`,
+		"too little":      `{"from":0,"size":9,"hole":true}`,
+	} {
+		if _, err := walk([]byte(line+"\n"), 10); !errors.Is(err, format.ErrMalformed) {
+			t.Errorf("%s: %v", what, err)
 		}
 	}
 	e := &format.Entry{Kind: format.KindImage, Key: "vol", Size: math.MaxInt64, SHA256: format.Hash{1}, Extents: []format.Extent{{Level: 1, Size: math.MaxInt64, Object: anObject, Frame: format.Frame{Length: 1, Plain: 1}, Sum: format.Hash{1}}}}

@@ -88,7 +88,7 @@ func NewBuilder(sink Sink, cut Cut, known Known, emit func(format.PageRef)) *Bui
 func (b *Builder) Leaf(ctx context.Context, ref format.PageRef, plain []byte) error {
 	ref.Level, ref.Sum = 0, sha256.Sum256(plain)
 	if old, ok := b.lookup(ref); ok && old.Sum == ref.Sum {
-		ref.Object, ref.Frame = old.Object, old.Frame
+		ref.Object, ref.Frame, ref.Ext = old.Object, old.Frame, old.Ext
 		return b.push(ctx, 1, child{ref: ref})
 	}
 	slot, err := b.sink.Page(ctx, plain)
@@ -258,7 +258,9 @@ func (b *Builder) closePage(ctx context.Context, n int) error {
 			return err
 		}
 		c.ref.Sum, c.ref.Object, c.ref.Frame = sha256.Sum256(plain), old.Object, old.Frame
-		reuse = ok && c.ref.Sum == old.Sum
+		if reuse = ok && c.ref.Sum == old.Sum; reuse {
+			c.ref.Ext = old.Ext
+		}
 	}
 	if !reuse {
 		var err error

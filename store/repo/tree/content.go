@@ -54,7 +54,7 @@ func Extents(ctx context.Context, read ReadExtent, e *format.Entry, from int64, 
 			if visit != nil {
 				visit(x)
 			}
-			for inner, err := range innerExtents(ctx, read, x) {
+			for inner, err := range innerExtents(ctx, read, e.Kind, x) {
 				if err != nil {
 					yield(x, err)
 					return
@@ -68,21 +68,27 @@ func Extents(ctx context.Context, read ReadExtent, e *format.Entry, from int64, 
 }
 
 // innerExtents gives the lines of a page of level 1.
-func innerExtents(ctx context.Context, read ReadExtent, x format.Extent) iter.Seq2[format.Extent, error] {
+func innerExtents(ctx context.Context, read ReadExtent, kind format.Kind, x format.Extent) iter.Seq2[format.Extent, error] {
 	return func(yield func(format.Extent, error) bool) {
 		page, err := read(ctx, x)
 		if err != nil {
 			yield(x, fmt.Errorf("extents from byte %d: %w", x.From, err))
 			return
 		}
-		at := x.From
+		at, n := x.From, 0
 		for line, err := range format.PageLines(page) {
 			var inner format.Extent
 			if err == nil {
 				inner, err = format.ParseExtent(line)
 			}
-			if err == nil && (inner.Level != 0 || inner.From != at || inner.Size > x.From+x.Size-at || !wholeRange(inner, x)) {
+			if err == nil && (inner.Level != 0 || inner.From != at || inner.Size > x.From+x.Size-at || kind == format.KindImage && !wholeRange(inner, x)) {
 				err = fmt.Errorf("extent of %d bytes from %d does not fit: %w", inner.Size, inner.From, format.ErrMalformed)
+			}
+			if err == nil {
+				err = inner.In(kind)
+			}
+			if n++; err == nil && n > format.MaxInner {
+				err = fmt.Errorf("more than %d extents on a page: %w", format.MaxInner, format.ErrBounds)
 			}
 			if err != nil {
 				yield(x, fmt.Errorf("extents from byte %d: %w", x.From, err))
@@ -99,8 +105,7 @@ func innerExtents(ctx context.Context, read ReadExtent, x format.Extent) iter.Se
 	}
 }
 
-// wholeRange reports whether an extent on a page of level 1 is a whole range of an image, or the last of the page: with
-// smaller ones a page that is referred to many times would stand for more extents than any disk has.
+// wholeRange reports whether an extent on a page of level 1 is a whole range of an image, or the last of the page.
 func wholeRange(inner, x format.Extent) bool {
 	return inner.From%format.ImageRange == 0 && (inner.Size == format.ImageRange || inner.Size < format.ImageRange && inner.From+inner.Size == x.From+x.Size)
 }
