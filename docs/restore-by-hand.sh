@@ -88,8 +88,8 @@ choose() {
 		stamp=${name%%-*}
 		rest=${name#*-}
 		id=${rest%%-*}
-		signature=${rest#*-}
-		[ ${#stamp} -eq 16 ] && [ ${#id} -eq 64 ] && [ ${#signature} -eq 128 ] || continue
+		signature=${rest##*-}
+		[ ${#stamp} -eq 16 ] && [ ${#id} -eq 64 ] && [ ${#signature} -eq 128 ] && [ ${#rest} -eq 202 ] || continue # ID-HINT-SIGNATURE
 		case $point in
 		newest) ;;
 		*@latest)

@@ -73,14 +73,17 @@ func makeWorld(ts *testscript.TestScript, neg bool, args []string) {
 	for name, text := range map[string]string{
 		"data/one.txt": "some text\n", "data/sub/two.txt": "other text\n", "data/sub/empty": "",
 		"holdfast.yaml": "vaults:\n  - {name: disk, url: \"file://" + ts.MkAbs("vault") + "\"}\n" +
-			"keys: {recipients: [RECIPIENT], host: host.key}\n" +
+			"keys: {recipients: [RECIPIENT], owners: [OWNER], host: host.key}\n" +
 			"sources:\n  - {name: site, url: \"file://" + ts.MkAbs("data") + "\"}\n",
 	} {
 		writeFile(ts, name, text)
 	}
 	run := func(args ...string) { ts.Check(ts.Exec("holdfast", args...)) }
 	run("keygen", "--classic", "--out", "restore.key")
-	writeFile(ts, "holdfast.yaml", strings.Replace(ts.ReadFile("holdfast.yaml"), "RECIPIENT", strings.TrimSpace(ts.ReadFile("stdout")), 1))
+	ids, err := keys.ReadIdentityFile(ts.MkAbs("restore.key"))
+	ts.Check(err)
+	named := strings.NewReplacer("RECIPIENT", strings.TrimSpace(ts.ReadFile("stdout")), "OWNER", keys.OwnerOf(ids[0]).String())
+	writeFile(ts, "holdfast.yaml", named.Replace(ts.ReadFile("holdfast.yaml")))
 	run("init")
 	run("run")
 	writeFile(ts, "data/later.txt", "later text\n")
@@ -482,8 +485,7 @@ func collide(ts *testscript.TestScript, neg bool, args []string) {
 		body, err := format.EncodeCommit(c)
 		ts.Check(err)
 		sum := format.Hash(sha256.Sum256(body))
-		sig := attest.Sign(h.Signing, attest.Point, format.PointMessage(c.Repository, c.Source, c.SignedAt, sum))
-		writeFile(ts, "vault/"+format.PointName(c.Source, c.SignedAt.Time, sum, sig), string(body))
+		writeFile(ts, "vault/"+signedPoint(h, c, sum), string(body))
 	}
 	seen := map[string]int64{}
 	for n := int64(1); ; n++ {
@@ -499,6 +501,13 @@ func collide(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		seen[four] = n
 	}
+}
+
+// signedPoint signs for a point.
+func signedPoint(h *keys.HostKey, c *format.Commit, id format.Hash) string {
+	p := format.PointID{Source: c.Source, SignedAt: c.SignedAt, ID: id, Hint: format.KeyHint(h.Public())}
+	p.Signature = attest.Sign(h.Signing, attest.Point, p.Message(c.Repository))
+	return p.Name()
 }
 
 // later version|feature adds a point that a pretended later version of the program wrote on this machine: the newest one's
@@ -527,8 +536,7 @@ func later(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	body := append(head, "{\"colours\":[\"red\"],\"manifest\":\"elsewhere\"}\n"...)
 	sum := format.Hash(sha256.Sum256(body))
-	sig := attest.Sign(h.Signing, attest.Point, format.PointMessage(c.Repository, c.Source, c.SignedAt, sum))
-	name := format.PointName(c.Source, c.SignedAt.Time, sum, sig)
+	name := signedPoint(h, c, sum)
 	writeFile(ts, "vault/"+name, string(body))
 	ts.Check(os.Chtimes(ts.MkAbs("vault/"+name), time.Time{}, c.SignedAt.Add(time.Second)))
 	ts.Setenv("LATER", sum.String())

@@ -192,7 +192,7 @@ func checked(f doctor.Finding) checkedJSON {
 
 // doctorMachine says where keys lie, and where people leave restore keys.
 func (j *job) doctorMachine() doctor.Machine {
-	m := doctor.Machine{Recipients: j.config.Keys.Recipients, Config: j.config.Path}
+	m := doctor.Machine{Recipients: j.config.Keys.Recipients, Owners: len(j.config.Keys.Owners), Config: j.config.Path}
 	m.HostKey, m.HostKeyErr = j.config.HostKeyPath(j.env)
 	m.SearchDirs = []string{filepath.Dir(j.config.Path)}
 	if m.HostKey != "" && filepath.Dir(m.HostKey) != m.SearchDirs[0] {

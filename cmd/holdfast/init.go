@@ -79,7 +79,7 @@ func (a *app) init(ctx context.Context, pin string) (err error) {
 		return err
 	}
 	results, err := repo.Init(ctx, repo.InitOptions{
-		Pin: known.Pin, Vaults: j.repoVaults(nil), HostKey: host, Recipients: j.config.Keys.Recipients,
+		Pin: known.Pin, Vaults: j.repoVaults(nil), HostKey: host, Recipients: j.config.Keys.Recipients, Owners: j.config.Keys.Owners,
 		Need: longestKeep(j.config, a.now()), Report: j.findings.add, Now: a.now,
 	})
 	created := false
@@ -98,6 +98,9 @@ func (a *app) init(ctx context.Context, pin string) (err error) {
 	}
 	if err == nil || created {
 		err = errors.Join(err, j.keepPin(j.config, path, host))
+	}
+	if created && len(j.config.Keys.Owners) == 0 {
+		a.ui.warn("keys.owners names no owner keys: whoever steals this machine can change the repository's keys; `holdfast keygen` prints one beside each recipient")
 	}
 	if fresh && (err == nil || created) {
 		a.ui.remark("Made the host key %s. A copy of it, sealed to the restore keys, lies in the vault.", path)

@@ -20,9 +20,16 @@ import (
 
 const rotateHelp = `Make a new host key and put it in force in every vault of the configuration.
 
-The old host key signs the change once more: the file that keys.host names or, where that
-is lost, the copy in the vault that a restore key opens. The new one takes its place; the
-old file is kept beside it with .old behind its name. Deduplication goes on.
+In a repository with owners the owner key of the restore key given signs the change. Do it
+where that is kept: with --out FILE the change is written to FILE, and nothing is stored. The
+machine needs this configuration and may read a vault. Take FILE to the job's machine and run
+'holdfast key store FILE' there. FILE holds the new host key: delete it afterwards.
+
+In a repository without owners the old host key signs: the file that keys.host names or,
+where that is lost, the copy in the vault that a restore key opens.
+
+The new host key takes the place of the old one, which is kept beside it with .old behind
+its name. Deduplication goes on. keys.owners of the configuration are the owners from then on.
 
 After a theft give --distrust-after with the last moment you are sure of: what the old key
 signed counts from then on only if the vault had it by that time. Points that came later
@@ -34,14 +41,30 @@ Broken off, it is run again, and finishes what it began. A vault that cannot be 
 brought up to date by the next run; this command would rotate once more. It waits for no run:
 while one of this machine is under way it refuses.`
 
+const outHelp = `
+In a repository with owners the owner key of the restore key given signs the change. With
+--out FILE the change is written to FILE, on the machine where the restore key is kept, and
+the job's machine stores it with 'holdfast key store FILE'.
+`
+
 const addRecipientHelp = `Seal what is stored from now on to more restore keys.
 
 Add the new recipient to keys.recipients in the configuration, then run this: it writes
-what the configuration says into every vault. A restore key cannot be taken away.
-
+what the configuration says into every vault.
+` + outHelp + `
 A new restore key cannot open what is stored already: content that is deduplicated onto
 old packs stays closed to it. With --fresh-start deduplication begins anew, and the next
 run reads and stores everything again, sealed to all restore keys.`
+
+const dropRecipientHelp = `Seal what is stored from now on to fewer restore keys.
+
+Take the recipient out of keys.recipients in the configuration, then run this with one of
+the others. Only a repository with owners can drop a restore key.
+
+A dropped restore key still opens what was sealed to it, and what is deduplicated onto that.
+With --fresh-start deduplication begins anew. If it was stolen, take it out of keys.owners as
+well, and drop it with the other owner's restore key.
+` + outHelp
 
 // changedKeys is one vault after a change of keys, for scripts.
 type changedKeys struct {
@@ -59,6 +82,7 @@ type changedKeys struct {
 type keyFlags struct {
 	identities            []string
 	fingerprint, distrust string
+	out                   string
 	fresh, yes            bool
 }
 
@@ -66,6 +90,7 @@ func (f *keyFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVarP(&f.identities, "identity", "i", nil, "`FILE` with a restore key, - for standard input (repeatable)")
 	addFingerprint(cmd, &f.fingerprint)
 	addYes(cmd, &f.yes)
+	cmd.Flags().StringVarP(&f.out, "out", "o", "", "write the change to `FILE`, for 'holdfast key store FILE' on the job's machine, and store nothing")
 	cmd.Flags().BoolVar(&f.fresh, "fresh-start", false, "begin deduplication anew: the next run stores everything again")
 }
 
@@ -77,9 +102,9 @@ func addYes(cmd *cobra.Command, to *bool) {
 func (a *app) keyRotateCommand() *cobra.Command {
 	var f keyFlags
 	cmd := &cobra.Command{
-		Use: "rotate --identity FILE [--distrust-after TIME]", Short: "Replace the host key", Long: rotateHelp,
+		Use: "rotate --identity FILE [--distrust-after TIME] [--out FILE]", Short: "Replace the host key", Long: rotateHelp,
 		Args: takes(0, 0), ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: a.action(func(ctx context.Context, _ []string) error { return a.changeKeys(ctx, &f, true) }),
+		RunE: a.action(func(ctx context.Context, _ []string) error { return a.changeKeys(ctx, &f, rotateKeys) }),
 	}
 	f.add(cmd)
 	cmd.Flags().StringVar(&f.distrust, "distrust-after", "", "distrust what the old host key signed and a vault got after `TIME` (RFC 3339, or a date: its end in UTC)")
@@ -91,14 +116,34 @@ func (a *app) keyAddRecipientCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "add-recipient --identity FILE", Short: "Seal to more restore keys from now on", Long: addRecipientHelp,
 		Args: takes(0, 0), ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: a.action(func(ctx context.Context, _ []string) error { return a.changeKeys(ctx, &f, false) }),
+		RunE: a.action(func(ctx context.Context, _ []string) error { return a.changeKeys(ctx, &f, addKeys) }),
 	}
 	f.add(cmd)
 	return cmd
 }
 
-// changeKeys rotates the host key, or adds restore keys under the one there is.
-func (a *app) changeKeys(ctx context.Context, f *keyFlags, rotate bool) (err error) {
+func (a *app) keyDropRecipientCommand() *cobra.Command {
+	var f keyFlags
+	cmd := &cobra.Command{
+		Use: "drop-recipient --identity FILE", Short: "Seal to fewer restore keys from now on", Long: dropRecipientHelp,
+		Args: takes(0, 0), ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: a.action(func(ctx context.Context, _ []string) error { return a.changeKeys(ctx, &f, dropKeys) }),
+	}
+	f.add(cmd)
+	return cmd
+}
+
+// keyAction is what is to be done about keys.
+type keyAction int
+
+const (
+	rotateKeys keyAction = iota
+	addKeys
+	dropKeys
+)
+
+// changeKeys rotates the host key, or changes the restore keys under the one there is.
+func (a *app) changeKeys(ctx context.Context, f *keyFlags, action keyAction) (err error) {
 	if len(f.identities) == 0 {
 		return usage(errors.New("give a restore key with --identity FILE: only who can restore may change keys"))
 	}
@@ -142,22 +187,60 @@ func (a *app) changeKeys(ctx context.Context, f *keyFlags, rotate bool) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, held.Close()) }()
-	c := keyChange{job: j, path: path, next: path + ".next", was: was, to: was.key}
-	if err := c.begin(rotate, f.fresh, distrust); err != nil {
+	c := keyChange{job: j, path: path, next: path + ".next", was: was, to: was.key, options: repo.ChangeOptions{
+		Vaults: j.repoVaults(nil), Old: was.key, Owner: ownerAmong(was.repo, was.ids), Owners: j.config.Keys.Owners, Recipients: j.config.Keys.Recipients, Pin: known.Pin,
+		DistrustAfter: distrust, FreshStart: f.fresh, Accept: strange, Need: longestKeep(j.config, a.now()), Report: j.findings.add, Now: a.now,
+	}}
+	if err := checkAction(action, was.repo.Now().Recipients, j.config.Keys.Recipients); err != nil {
 		return err
 	}
-	done, err := repo.Change(ctx, repo.ChangeOptions{
-		Vaults: j.repoVaults(nil), Old: was.key, New: c.to, Recipients: j.config.Keys.Recipients, Pin: known.Pin, DistrustAfter: distrust, FreshStart: f.fresh,
-		Note: c.note, Accept: strange,
-		Need: longestKeep(j.config, a.now()), Report: j.findings.add, Now: a.now,
-	})
+	switch {
+	case f.out != "":
+		err = c.prepareFile(ctx, f.out, action == rotateKeys || f.fresh)
+	case was.repo.Now().Owned():
+		err = c.changeAsOwner(ctx, action == rotateKeys || f.fresh)
+	default:
+		if err := c.begin(action == rotateKeys, f.fresh, distrust); err != nil {
+			return err
+		}
+		err = c.change(ctx, nil)
+	}
+	return together{err, j.alarm()}.orNil()
+}
+
+// change stores the change in every vault, one that is prepared already or one that is made here, and puts the host key that
+// holds from then on into its place.
+func (c *keyChange) change(ctx context.Context, p *repo.Prepared) error {
+	o := c.options
+	o.New, o.Prepared, o.Note = c.to, p, c.note
+	done, err := repo.Change(ctx, o)
 	if err != nil {
-		return together{err, j.alarm()}.orNil() // the prepared key stays: the vault may have it
+		return err // the prepared key stays: a vault may have it
 	}
 	if err := c.install(); err != nil {
 		return err
 	}
-	return together{c.tell(done, distrust, f.fresh), j.alarm()}.orNil()
+	return c.tell(done)
+}
+
+// checkAction refuses to drop a restore key where some are to be added, and the other way round.
+func checkAction(action keyAction, have []string, want []keys.Recipient) error {
+	var texts []string
+	for _, r := range want {
+		texts = append(texts, r.String())
+	}
+	lacks := func(list, of []string) bool {
+		return slices.ContainsFunc(of, func(s string) bool { return !slices.Contains(list, s) })
+	}
+	switch {
+	case action == dropKeys && lacks(have, texts):
+		return usage(errors.New("keys.recipients names a restore key that the repository does not have: add it with `holdfast key add-recipient` first"))
+	case action == dropKeys && !lacks(texts, have):
+		return usage(errors.New("keys.recipients names every restore key of the repository: take the one out of it that is to be dropped"))
+	case action != dropKeys && lacks(texts, have):
+		return fmt.Errorf("%w. To drop it in a repository with owners: `holdfast key drop-recipient`", repo.ErrRecipientsLost)
+	}
+	return nil
 }
 
 // confirmDistrust shows the points of each vault that are going to be distrusted, and asks.
@@ -206,6 +289,7 @@ type hostKeyInForce struct {
 	key  *keys.HostKey
 	repo *repo.Repository
 	file string // empty: none
+	ids  []keys.Identity
 }
 
 // hostKeyBefore gives the host key that holds now: the configured one or, where that is gone or another's, the copy in a vault.
@@ -230,23 +314,35 @@ func (j *job) hostKeyBefore(ctx context.Context, identities []string, known repo
 		if !slices.ContainsFunc(ids, func(id keys.Identity) bool { return slices.Contains(r.Now().Recipients, id.Recipient().String()) }) {
 			return none, &marked{errNoRestoreKey, fmt.Errorf("none of the keys given is a restore key of this repository (fingerprint %.16s)", r.Fingerprint)}
 		}
-		for _, file := range []string{path, path + ".next"} {
-			h, err := j.readHostKeyFile(file)
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return none, err
-			}
-			if err == nil && repo.CheckHostKey(r, h) == nil {
-				r.PinTo(h)
-				return hostKeyInForce{h, r, file}, nil
-			}
+		h, file, err := j.hostKeyFor(r, path)
+		if err != nil {
+			return none, err
 		}
-		h, err := repo.RecoverHostKey(ctx, r, v.Read, ids, j.findings.add)
+		if h == nil {
+			h, err = repo.RecoverHostKey(ctx, r, v.Read, ids, j.findings.add)
+		}
 		if err == nil {
-			return hostKeyInForce{h, r, ""}, nil
+			return hostKeyInForce{h, r, file, ids}, nil
 		}
 		failed = errors.Join(failed, prefixed(err, "vault "+v.Name))
 	}
 	return none, failed
+}
+
+// hostKeyFor gives the host key that a repository's newest descriptor names: the configured one, or one that a change that was
+// broken off has left beside it; nil where it is neither.
+func (j *job) hostKeyFor(r *repo.Repository, path string) (*keys.HostKey, string, error) {
+	for _, file := range []string{path, path + ".next"} {
+		h, err := j.readHostKeyFile(file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, "", err
+		}
+		if err == nil && repo.CheckHostKey(r, h) == nil {
+			r.PinTo(h)
+			return h, file, nil
+		}
+	}
+	return nil, "", nil
 }
 
 // acceptChain asks where a change would build on descriptors that this machine did not make, or on a host key that only the
@@ -267,6 +363,8 @@ type keyChange struct {
 	path, next string
 	was        hostKeyInForce
 	to         *keys.HostKey
+	fresh      bool // to comes with the change, and is not on the disk yet
+	options    repo.ChangeOptions
 }
 
 // begin decides about the host key that is to hold. A change that was broken off once a vault had taken it is finished; it
@@ -311,8 +409,13 @@ func (c *keyChange) make(fresh bool) (err error) {
 
 // note pins the new descriptor in the file of the host key that signs under it, before any vault hears of it.
 func (c *keyChange) note() error {
+	if c.fresh {
+		if err := c.writeNext(); err != nil {
+			return err
+		}
+	}
 	file := c.path
-	if _, err := os.Lstat(c.next); err == nil {
+	if left, err := c.readHostKeyFile(c.next); err == nil && left.Equal(c.to) {
 		file = c.next
 	}
 	return c.keepPin(c.config, file, c.to)
@@ -320,8 +423,15 @@ func (c *keyChange) note() error {
 
 // install puts the new host key into its place.
 func (c *keyChange) install() error {
-	if _, err := os.Lstat(c.next); errors.Is(err, fs.ErrNotExist) {
+	left, err := c.readHostKeyFile(c.next)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil // the host key is the same
+	case err != nil:
+		return err
+	case !left.Equal(c.to):
+		c.ui.warn("%s is left from another change of keys, and not the host key in force: it stays where it is", c.next)
+		return nil
 	}
 	for n := 0; ; n++ {
 		kept := c.path + ".old"
@@ -343,10 +453,12 @@ func (c *keyChange) install() error {
 	return nil
 }
 
-func (c *keyChange) tell(done []repo.Changed, distrust time.Time, fresh bool) error {
+func (c *keyChange) tell(done []repo.Changed) error {
 	var all together
+	distrust, fresh := c.options.DistrustAfter, c.options.FreshStart
+	had, have := len(c.was.repo.Now().Recipients), len(c.options.Recipients)
 	for _, d := range done {
-		line := changedKeys{Vault: d.Vault, Fingerprint: c.was.repo.Fingerprint.String(), Descriptor: d.Number, HostKey: c.path, Recipients: len(c.config.Keys.Recipients), FreshStart: fresh}
+		line := changedKeys{Vault: d.Vault, Fingerprint: c.was.repo.Fingerprint.String(), Descriptor: d.Number, HostKey: c.path, Recipients: have, FreshStart: fresh}
 		if !distrust.IsZero() {
 			line.DistrustAfter = distrust.UTC().Format(time.RFC3339)
 		}
@@ -374,7 +486,9 @@ func (c *keyChange) tell(done []repo.Changed, distrust time.Time, fresh bool) er
 	switch {
 	case fresh:
 		c.ui.remark("The next run of every source reads and stores everything again, sealed to all restore keys.")
-	case c.to == c.was.key && len(c.was.repo.Now().Recipients) == len(c.config.Keys.Recipients):
+	case c.to == c.was.key && had > have:
+		c.ui.remark("A dropped restore key still opens what was sealed to it, and new points refer to that: --fresh-start stores everything again.")
+	case c.to == c.was.key && had == have:
 		c.ui.remark("There was nothing to change: the restore keys of the configuration are in force.")
 	case c.to == c.was.key:
 		c.ui.remark("A new restore key opens what is stored from now on. What is stored already stays closed to it, and new points refer to that: --fresh-start stores everything again.")

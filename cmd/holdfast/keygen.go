@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -14,23 +15,26 @@ const keygenHelp = `Make a restore key: the one thing that opens what Holdfast s
 
 The secret goes to FILE, readable by its owner only, or to standard output; a file that
 exists is never overwritten. The public recipient is printed and belongs into the
-configuration, under keys.recipients. Keep the secret away from the machine that runs
+configuration, under keys.recipients. Beside it stands the owner key (hfowner1..), which
+belongs under keys.owners: with it only who holds the restore key can change the keys of
+the repository, and a stolen machine cannot. Keep the secret away from the machine that runs
 the job, on paper or on a medium that is not plugged in. Two keys in two places are
 better than one: whoever loses every key loses every copy.`
 
 // made is what keygen did, for scripts.
 type made struct {
 	Recipient string `json:"recipient"`
+	Owner     string `json:"owner"`
 	Class     string `json:"class"`
 	File      string `json:"file,omitempty"`
 	Identity  string `json:"identity,omitempty"` // the secret, where no file was named
 }
 
 func (a *app) keygenCommand() *cobra.Command {
-	var file string
+	var file, public string
 	var classic bool
 	cmd := &cobra.Command{
-		Use:   "keygen [--out FILE] [--classic]",
+		Use:   "keygen [--out FILE] [--classic] | --public FILE",
 		Short: "Make a restore key",
 		Long:  keygenHelp,
 		Args:  takes(0, 0),
@@ -39,11 +43,18 @@ func (a *app) keygenCommand() *cobra.Command {
 			if classic {
 				class = keys.X25519
 			}
+			if public != "" {
+				if file != "" || classic {
+					return usage(errors.New("--public FILE shows the public halves of keys that are there: it takes no other flag"))
+				}
+				return a.publicHalves(public)
+			}
 			return a.keygen(file, class)
 		}),
 		DisableFlagsInUseLine: true,
 	}
 	cmd.Flags().StringVarP(&file, "out", "o", "", "write the secret to `FILE`, which must not exist")
+	cmd.Flags().StringVar(&public, "public", "", "make no key: print recipient and owner key of the restore keys in `FILE`, - for standard input")
 	cmd.Flags().BoolVar(&classic, "classic", false, "an X25519 key (age1..), which older age programs open, instead of a post-quantum one (age1pq1..)")
 	return cmd
 }
@@ -53,7 +64,7 @@ func (a *app) keygen(file string, class keys.Class) error {
 	if err != nil {
 		return err
 	}
-	result := made{Recipient: id.Recipient().String(), Class: string(class)}
+	result := made{Recipient: id.Recipient().String(), Owner: keys.OwnerOf(id).String(), Class: string(class)}
 	if file == "" {
 		return a.printKey(id, result)
 	}
@@ -65,7 +76,35 @@ func (a *app) keygen(file string, class keys.Class) error {
 		return a.ui.object(result)
 	}
 	fmt.Fprintln(a.ui.out, result.Recipient)
-	a.ui.remark("The secret key is in %s. Keep it off this machine; the line above is its public half and goes into keys.recipients.", file)
+	a.ui.remark("Public key written to standard output; it goes into keys.recipients.")
+	a.ui.remark("Owner key: %s", result.Owner)
+	a.ui.remark("It goes into keys.owners; whoever holds the secret key signs changes of keys with it.")
+	a.ui.remark("The secret key is in %s. Keep it off this machine.", file)
+	return nil
+}
+
+// publicHalves shows what of keys that are there goes into a configuration.
+func (a *app) publicHalves(file string) error {
+	text, err := a.readSecret(file)
+	if err != nil {
+		return err
+	}
+	ids, err := keys.ParseIdentities(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	for _, id := range ids {
+		line := made{Recipient: id.Recipient().String(), Owner: keys.OwnerOf(id).String(), Class: string(id.Class())}
+		if a.ui.json {
+			err = a.ui.object(line)
+		} else {
+			_, err = fmt.Fprintln(a.ui.out, line.Recipient)
+			a.ui.remark("Owner key: %s", line.Owner)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -84,5 +123,6 @@ func (a *app) printKey(id keys.Identity, result made) error {
 		return err
 	}
 	a.ui.remark("Public key: %s", result.Recipient)
+	a.ui.remark("Owner key: %s", result.Owner)
 	return nil
 }

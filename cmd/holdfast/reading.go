@@ -425,7 +425,7 @@ func (r *reading) names() (*repo.Reader, error) {
 	}
 	var opens []string
 	for _, l := range r.repo.Chain {
-		opens = append(append(opens, l.Recipients...), l.Metadata)
+		opens = append(append(opens, l.Recipients...), l.Metadata...)
 	}
 	switch {
 	case r.have(opens):
@@ -446,7 +446,7 @@ func (r *reading) content() (*repo.Reader, error) {
 	host := false
 	for _, l := range r.repo.Chain {
 		opens = append(opens, l.Recipients...)
-		host = host || r.have([]string{l.Metadata})
+		host = host || r.have(l.Metadata)
 	}
 	switch {
 	case r.have(opens):

@@ -257,7 +257,7 @@ func (j *job) session(ctx context.Context, vaults []string) (*repo.Session, erro
 		return nil, err
 	}
 	s, err := repo.OpenSession(ctx, repo.SessionOptions{
-		Vaults: j.repoVaults(vaults), HostKey: h, Recipients: j.config.Keys.Recipients, Known: known, Cache: j.openCache, Report: j.findings.add, Now: j.now, Stall: j.config.Stall,
+		Vaults: j.repoVaults(vaults), HostKey: h, Recipients: j.config.Keys.Recipients, Owners: j.config.Keys.Owners, Known: known, Cache: j.openCache, Report: j.findings.add, Now: j.now, Stall: j.config.Stall,
 	})
 	if path, perr := j.config.HostKeyPath(j.env); errors.Is(err, repo.ErrHostKey) && perr == nil {
 		if _, lerr := os.Lstat(path + ".next"); lerr == nil {

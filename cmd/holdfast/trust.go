@@ -147,7 +147,7 @@ func chainLines(r *repo.Repository, n repo.Known) []string {
 	strange := len(r.Chain) - len(n.Strangers(r))
 	for i, l := range r.Chain {
 		line := fmt.Sprintf("descriptor %d: made %s, in the vault since %s, host key %x, restore keys %s", l.Number,
-			l.Created.UTC().Format(time.RFC3339), l.Arrived.UTC().Format(time.RFC3339), l.SigningKey[:min(8, len(l.SigningKey))], strings.Join(l.Recipients, " "))
+			l.Created.UTC().Format(time.RFC3339), l.Arrived.UTC().Format(time.RFC3339), firstJob(l), strings.Join(l.Recipients, " "))
 		if !l.DistrustAfter.IsZero() {
 			line += ", distrusts what came after " + l.DistrustAfter.UTC().Format(time.RFC3339)
 		}
@@ -157,6 +157,14 @@ func chainLines(r *repo.Repository, n repo.Known) []string {
 		lines = append(lines, line)
 	}
 	return lines
+}
+
+// firstJob is the beginning of the public key that stands for a descriptor's host key.
+func firstJob(l repo.Link) []byte {
+	for _, k := range l.KeysFor(format.UseJob) {
+		return k[:8]
+	}
+	return nil
 }
 
 // interactive reports whether a person can be asked.

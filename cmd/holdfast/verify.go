@@ -57,6 +57,7 @@ type verifiedJSON struct {
 	Damaged      int64    `json:"damaged"`
 	Unlocked     int64    `json:"unlocked"`
 	Tampered     int64    `json:"tampered"`
+	Owners       int      `json:"owners"` // keys that sign changes of keys; 0: the host key does
 	Seconds      float64  `json:"seconds"`
 	Alarms       []string `json:"alarms,omitempty"`
 	NextRun      []string `json:"next_run,omitempty"` // what the next run does about what was found
@@ -149,6 +150,10 @@ func (r *reading) configuredName() string {
 	return "none"
 }
 
+// weakerWithoutOwners says what a repository without owner keys lacks.
+const weakerWithoutOwners = "This repository has no owner keys: whoever steals the job's machine can change its keys. Name hfowner1.. keys under keys.owners " +
+	"(holdfast keygen --public FILE prints them), then run holdfast key rotate."
+
 // maxAlarms bounds the alarms that a summary repeats; each was a line of its own before.
 const maxAlarms = 100
 
@@ -204,7 +209,7 @@ func (r *reading) printVerified(s verify.Summary, alarms, nextRun []string) erro
 		Status: string(s.Status), Level: string(s.Level), Vault: r.vault.name, Fingerprint: r.repo.Fingerprint.String(),
 		Points: s.Points, Objects: s.Objects, Bytes: s.Bytes, ObjectsRead: s.ObjectsRead, Entries: s.Entries, EntriesRead: s.EntriesRead,
 		Sample: s.Sample, LocksChecked: s.LocksChecked, Governance: s.Governance,
-		UnknownKind: s.UnknownKind, Missing: s.Missing, Damaged: s.Damaged, Unlocked: s.Unlocked, Tampered: s.Tampered, Seconds: roundSeconds(s.Seconds), Alarms: alarms, NextRun: nextRun,
+		UnknownKind: s.UnknownKind, Missing: s.Missing, Damaged: s.Damaged, Unlocked: s.Unlocked, Tampered: s.Tampered, Owners: len(r.repo.Owners()), Seconds: roundSeconds(s.Seconds), Alarms: alarms, NextRun: nextRun,
 	}
 	if s.Points == 0 {
 		r.ui.warn("there was nothing to verify: vault %s has no recovery points", r.vault.name)
@@ -214,6 +219,9 @@ func (r *reading) printVerified(s verify.Summary, alarms, nextRun []string) erro
 	}
 	if r.config != nil && len(r.config.Vaults) > 1 && r.flags.vault == "" {
 		r.ui.warn("this was vault %s only; check each of the others with --vault NAME", r.vault.name)
+	}
+	if line.Owners == 0 {
+		r.ui.remark("%s", weakerWithoutOwners)
 	}
 	if r.ui.json {
 		return r.ui.object(line)

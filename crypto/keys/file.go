@@ -91,6 +91,10 @@ func shellQuote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
+// WriteSecretFile creates path with mode 0600 and the given content, synced to the disk. It never overwrites, and leaves nothing
+// where it fails.
+func WriteSecretFile(path string, content []byte) error { return writeSecretFile(path, content) }
+
 // writeSecretFile creates path with mode 0600 and the given content. It never overwrites.
 func writeSecretFile(path string, content []byte) error {
 	return createSecretFile(path, func(f *os.File) error {

@@ -29,6 +29,7 @@ import (
 type flooded struct {
 	store.Reader
 	n              int
+	hint           string        // of the key that is said to have signed
 	page           time.Duration // how long the listing waits after every thousand names, as one over a network does
 	listed, opened atomic.Int64
 }
@@ -57,7 +58,7 @@ func (f *flooded) Versions(ctx context.Context, prefix string) iter.Seq2[store.I
 			if i%1000 == 999 {
 				time.Sleep(f.page)
 			}
-			name := format.PointName("aaa", at, sum, sig)
+			name := format.PointID{Source: "aaa", SignedAt: format.At(at), ID: sum, Hint: f.hint, Signature: sig}.Name()
 			if !yield(store.Info{Ref: store.Ref{Name: name, Version: "1"}, Size: 5, Modified: at.Add(time.Hour), Latest: true}, nil) {
 				return
 			}
@@ -84,7 +85,7 @@ func TestFloodOfPoints(t *testing.T) {
 	if !*full {
 		n = 20_000
 	}
-	in := &flooded{Reader: s, n: n, page: 1000 * time.Second / pace}
+	in := &flooded{Reader: s, n: n, hint: format.KeyHint(host.Public()), page: 1000 * time.Second / pace}
 	r := must(repo.Find(t.Context(), in, "", nil))
 	start := time.Now()
 	for range in.Versions(t.Context(), format.PrefixPoints) {
@@ -232,12 +233,13 @@ func (a *arena) flood(t *testing.T, n int) {
 			failed <- first
 		}()
 	}
+	hint := hintOf(a.known)
 	for i := range n {
 		sum := format.Hash(noise(uint64(i), 32))
 		at := time.Now().Add(-time.Minute)
-		names := []string{format.PointName("site", at, sum, noise(uint64(i), 64))}
+		names := []string{format.PointID{Source: "site", SignedAt: format.At(at), ID: sum, Hint: hint, Signature: noise(uint64(i), 64)}.Name()}
 		if i%5 == 0 {
-			names = append(names, format.DescriptorName(i%2, sum, noise(uint64(i), 64)), format.PlacementsID{Vault: "offsite", Written: format.At(at), Sum: sum, Hint: format.KeyHint(noise(uint64(i), 32)), Signature: noise(uint64(i), 64)}.Name(), format.PackName(sum), fmt.Sprintf("points/site/%d", i))
+			names = append(names, format.DescriptorID{Number: i % 2, Sum: sum, Hint: hint, Signature: noise(uint64(i), 64)}.Name(), format.PlacementsID{Vault: "offsite", Written: format.At(at), Sum: sum, Hint: hint, Signature: noise(uint64(i), 64)}.Name(), format.PackName(sum), fmt.Sprintf("points/site/%d", i))
 		}
 		for _, name := range names {
 			work <- name

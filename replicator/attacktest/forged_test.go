@@ -50,7 +50,7 @@ func (a *arena) junk() ([]byte, format.Hash) {
 
 func (a *arena) placementsName(later time.Duration, sum format.Hash) (string, time.Time) {
 	at := time.Now().Add(later).UTC().Truncate(time.Second)
-	id := format.PlacementsID{Vault: "offsite", Written: format.At(at), Sum: sum, Hint: format.KeyHint(a.found().Now().SigningKey), Signature: noise(uint64(a.serial), 64)}
+	id := format.PlacementsID{Vault: "offsite", Written: format.At(at), Sum: sum, Hint: hintOf(a.found()), Signature: noise(uint64(a.serial), 64)}
 	return id.Name(), at
 }
 
@@ -60,8 +60,8 @@ func junkEverywhere(ctx context.Context, a *arena) (out []try) {
 		placements, _ := a.placementsName(time.Minute, sum)
 		for name, seen := range map[string]bool{
 			format.PackName(sum): false, format.MetaName(sum): false, format.NeedsName(sum): false, format.HostKeyName(sum): false,
-			placements: true, format.DescriptorName(1, sum, noise(9, 64)): true,
-			format.PointName("uploads", time.Now(), sum, noise(8, 64)): true, "points/uploads/latest": true, "points/" + sum.String(): true,
+			placements: true, format.DescriptorID{Number: 1, Sum: sum, Hint: hintOf(a.found()), Signature: noise(9, 64)}.Name(): true,
+			format.PointID{Source: "uploads", SignedAt: format.At(time.Now()), ID: sum, Hint: hintOf(a.found()), Signature: noise(8, 64)}.Name(): true, "points/uploads/latest": true, "points/" + sum.String(): true,
 			"reports/" + sum.String(): false, "canary/" + sum.String(): false, "packs/x": false, "placements/newest": true, "descriptors/current": true,
 		} {
 			t := try{err: a.steal(ctx, name, b)}
@@ -102,9 +102,24 @@ func (a *arena) forge(source string, signer ed25519.PrivateKey, at time.Time, ed
 	}
 	body = must(format.EncodeCommit(&c))
 	id = sha256.Sum256(body)
-	sig := attest.Sign(signer, attest.Point, format.PointMessage(a.found().ID, source, c.SignedAt, id))
-	return format.PointName(source, c.SignedAt.Time, id, sig), body, id
+	return pointName(signer, a.found().ID, format.PointID{Source: source, SignedAt: c.SignedAt, ID: id}), body, id
 }
+
+// pointName signs for a point.
+func pointName(k ed25519.PrivateKey, repository format.Hash, id format.PointID) string {
+	id.Hint, id.Signature = format.KeyHint(k.Public().(ed25519.PublicKey)), attest.Sign(k, attest.Point, id.Message(repository))
+	return id.Name()
+}
+
+// descriptorName signs for a descriptor.
+func descriptorName(k ed25519.PrivateKey, repository format.Hash, number int, body []byte) string {
+	id := format.DescriptorID{Number: number, Sum: sha256.Sum256(body), Hint: format.KeyHint(k.Public().(ed25519.PublicKey))}
+	id.Signature = attest.Sign(k, attest.DescriptorName, id.Message(repository))
+	return id.Name()
+}
+
+// hintOf is what stands in names that the repository's own job signed.
+func hintOf(r *repo.Repository) string { return format.KeyHint(r.Now().KeysFor(format.UseJob)[0]) }
 
 func forgedPoint(later time.Duration) func(context.Context, *arena) []try {
 	return func(ctx context.Context, a *arena) (out []try) {
@@ -124,19 +139,21 @@ func (a *arena) realPoint(ctx context.Context) (format.PointID, []byte) {
 
 func replayedSource(ctx context.Context, a *arena) []try {
 	id, b := a.realPoint(ctx)
-	name := format.PointName("site", id.SignedAt.Time, id.ID, id.Signature)
+	id.Source = "site"
+	name := id.Name()
 	return []try{{name, a.steal(ctx, name, b)}}
 }
 
 func replayedTime(ctx context.Context, a *arena) []try {
 	id, b := a.realPoint(ctx)
-	name := format.PointName("uploads", time.Now().Add(time.Hour), id.ID, id.Signature)
+	id.SignedAt = format.At(time.Now().Add(time.Hour))
+	name := id.Name()
 	return []try{{name, a.steal(ctx, name, b)}}
 }
 
 func replayedDeeper(ctx context.Context, a *arena) []try {
 	id, b := a.realPoint(ctx)
-	name := strings.Replace(format.PointName("uploads", id.SignedAt.Time, id.ID, id.Signature), "uploads/", "uploads/deeper/", 1)
+	name := strings.Replace(id.Name(), "uploads/", "uploads/deeper/", 1)
 	return []try{{name, a.steal(ctx, name, b)}}
 }
 
@@ -144,7 +161,7 @@ func replayedDeeper(ctx context.Context, a *arena) []try {
 func (a *arena) descriptor(number int, signer ed25519.PrivateKey, edit func(*format.Descriptor)) (name string, body []byte) {
 	first := a.found().Chain[0]
 	d := *first.Descriptor
-	d.Number, d.SigningKey, d.Created = number, his().Public().(ed25519.PublicKey), format.At(time.Now().UTC().Truncate(time.Second))
+	d.Number, d.Keys, d.Created = number, []format.Key{format.JobKey(his().Public().(ed25519.PublicKey))}, format.At(time.Now().UTC().Truncate(time.Second))
 	if number > 0 {
 		d.Previous = first.Sum
 	}
@@ -152,8 +169,7 @@ func (a *arena) descriptor(number int, signer ed25519.PrivateKey, edit func(*for
 		edit(&d)
 	}
 	body = must(format.EncodeDescriptor(&d, func(b []byte) []byte { return attest.Sign(signer, attest.Descriptor, b) }))
-	sum := format.Hash(sha256.Sum256(body))
-	return format.DescriptorName(number, sum, attest.Sign(signer, attest.DescriptorName, format.DescriptorMessage(d.Repository, number, sum))), body
+	return descriptorName(signer, d.Repository, number, body), body
 }
 
 func secondRepository(ctx context.Context, a *arena) []try {
@@ -170,7 +186,7 @@ func forkedDescriptor(ctx context.Context, a *arena) []try {
 func floodDescriptors(ctx context.Context, a *arena) (out []try) {
 	for i := range many(1000) {
 		b, sum := a.junk()
-		name := format.DescriptorName(i%3, sum, noise(uint64(i), 64))
+		name := format.DescriptorID{Number: i % 3, Sum: sum, Hint: hintOf(a.found()), Signature: noise(uint64(i), 64)}.Name()
 		out = append(out, try{name, a.steal(ctx, name, b)})
 	}
 	return out

@@ -86,11 +86,11 @@ func (s *scene) chain(t *testing.T, length int, owners bool, id format.Hash) {
 		d := *s.known.Now()
 		d.Number, d.Previous, d.Repository = n, previous, id
 		if !owners || n < length-1 {
-			d.SigningKey = his().Public().(ed25519.PublicKey)
+			d.Keys = []format.Key{format.JobKey(his().Public().(ed25519.PublicKey))}
 		}
 		body := must(format.EncodeDescriptor(&d, func(b []byte) []byte { return attest.Sign(his(), attest.Descriptor, b) }))
 		previous = sha256.Sum256(body)
-		s.plant(t, format.DescriptorName(n, previous, attest.Sign(his(), attest.DescriptorName, format.DescriptorMessage(id, n, previous))), body)
+		s.plant(t, descriptorName(his(), id, n, body), body)
 	}
 }
 
@@ -269,7 +269,8 @@ func junkInOne(t *testing.T, s *scene) {
 	for i := range 1000 {
 		b, sum := s.junk()
 		name := []string{
-			format.PointName("site", time.Now().Add(-time.Minute), sum, noise(uint64(i), 64)), format.DescriptorName(i%3, sum, noise(uint64(i), 64)),
+			format.PointID{Source: "site", SignedAt: format.At(time.Now().Add(-time.Minute)), ID: sum, Hint: hintOf(s.known), Signature: noise(uint64(i), 64)}.Name(),
+			format.DescriptorID{Number: i % 3, Sum: sum, Hint: hintOf(s.known), Signature: noise(uint64(i), 64)}.Name(),
 			format.PackName(sum), format.MetaName(sum), "points/site/" + sum.String(),
 		}[i%5]
 		s.plant(t, name, b)

@@ -144,8 +144,7 @@ func forksInOne(t *testing.T, s *scene) {
 		d := *s.known.Now()
 		d.Number, d.Previous, d.Created = 1, s.known.Chain[0].Sum, format.At(time.Now().UTC().Truncate(time.Second).Add(time.Duration(i)*time.Hour))
 		body := must(format.EncodeDescriptor(&d, func(m []byte) []byte { return attest.Sign(s.host.Signing, attest.Descriptor, m) }))
-		sum := format.Hash(sha256.Sum256(body))
-		s.plant(t, format.DescriptorName(1, sum, attest.Sign(s.host.Signing, attest.DescriptorName, format.DescriptorMessage(s.known.ID, 1, sum))), body)
+		s.plant(t, descriptorName(s.host.Signing, s.known.ID, 1, body), body)
 	}
 	s.date(0)
 	s.apart(t, repo.ErrForked)
@@ -341,7 +340,7 @@ func oddAmongPoints(t *testing.T, s *scene) {
 	}
 	for i := range 1000 {
 		b, sum := s.junk()
-		if err := s.steal(t.Context(), format.PointName("site", time.Now().Add(-time.Minute), sum, noise(uint64(i), 64)), b); err != nil {
+		if err := s.steal(t.Context(), format.PointID{Source: "site", SignedAt: format.At(time.Now().Add(-time.Minute)), ID: sum, Hint: hintOf(s.known), Signature: noise(uint64(i), 64)}.Name(), b); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -64,6 +64,7 @@ type Source struct {
 // Machine is where the job runs.
 type Machine struct {
 	Recipients []keys.Recipient
+	Owners     int      // owner keys, which sign changes of keys
 	Config     string   // the configuration file
 	HostKey    string   // the host key's path; empty: HostKeyErr says why
 	HostKeyErr error    // why there is no path

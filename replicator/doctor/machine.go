@@ -30,6 +30,12 @@ func (d *doctor) machine(m Machine) {
 	default:
 		d.add(subject, "recipients", probe.OK, "", "there are several restore keys")
 	}
+	if m.Owners == 0 {
+		d.add(subject, "owners", probe.Info, "name the owner keys under keys.owners (`holdfast keygen --public FILE` prints them), then run `holdfast key rotate --identity FILE`",
+			"no owner keys: whoever steals this machine can change the keys of the repository")
+	} else {
+		d.add(subject, "owners", probe.OK, "", "changes of keys are signed by owner keys, which are not on this machine")
+	}
 	d.hostKey(subject, m)
 	d.configFile(subject, m.Config)
 	d.restoreKeys(subject, m)

@@ -2,13 +2,11 @@ package prune
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 
-	"github.com/holdfast-backup/holdfast/crypto/attest"
 	"github.com/holdfast-backup/holdfast/replicator/needed"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
@@ -137,7 +135,7 @@ func (r *run) doubtful(ctx context.Context) ([]needed.Point, error) {
 			continue
 		}
 		id, err := format.ParsePointName(info.Name)
-		if err != nil || !r.signed(id) {
+		if err != nil || !r.o.Repository.Signed(id) {
 			continue
 		}
 		seen = info.Name
@@ -160,14 +158,6 @@ func (r *run) doubtful(ctx context.Context) ([]needed.Point, error) {
 // headAlone reports whether a point needs a newer program to be read, and its head says all that pruning goes by: until
 // when it lives, and where its needs list is.
 func headAlone(c *format.Commit, err error) bool { return c != nil && errors.Is(err, format.ErrNewer) }
-
-// signed reports whether any key the repository ever had signed a point.
-func (r *run) signed(id format.PointID) bool {
-	msg := format.PointMessage(r.o.Repository.ID, id.Source, id.SignedAt, id.ID)
-	return slices.ContainsFunc(r.o.Repository.SigningKeys(), func(k ed25519.PublicKey) bool {
-		return attest.Verify(k, attest.Point, msg, id.Signature)
-	})
-}
 
 // broken decides about a point whose needs list cannot be read: nothing is deleted then, unless readers pass over the point or
 // it is distrusted.

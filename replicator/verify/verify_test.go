@@ -143,7 +143,7 @@ func put(t *testing.T, r *rig, name string, body []byte) string {
 
 func TestAttacks(t *testing.T) {
 	junkPoint := func(t *testing.T, r *rig) string {
-		return put(t, r, format.PointName("uploads", r.clock, format.Hash{1}, make([]byte, 64)), []byte("junk"))
+		return put(t, r, format.PointID{Source: "uploads", SignedAt: format.At(r.clock), ID: format.Hash{1}, Hint: format.KeyHint(r.host.Public()), Signature: make([]byte, 64)}.Name(), []byte("junk"))
 	}
 	for _, c := range []struct {
 		name    string
@@ -190,7 +190,7 @@ func TestAttacks(t *testing.T) {
 			return put(t, r, info.Name, must(io.ReadAll(body))(t))
 		}, repo.Tampered, repo.Tampered, repo.Tampered},
 		{"a forged second descriptor", func(t *testing.T, r *rig) string {
-			return put(t, r, format.DescriptorName(1, format.Hash{9}, make([]byte, 64)), []byte("forged"))
+			return put(t, r, format.DescriptorID{Number: 1, Sum: format.Hash{9}, Hint: format.KeyHint(r.host.Public()), Signature: make([]byte, 64)}.Name(), []byte("forged"))
 		}, repo.Tampered, repo.Tampered, repo.Tampered},
 		{"overwritten and unlocked below", both(unlock("packs/"), overwrite("packs/")), repo.Unlocked, repo.Unlocked, repo.Unlocked},
 		{"overwritten and damaged below", both(damage("packs/"), overwrite("packs/")), repo.Damaged, repo.Damaged, repo.Damaged},

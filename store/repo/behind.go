@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/holdfast-backup/holdfast/crypto/attest"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -236,10 +235,10 @@ func (s *Session) commitLate(ctx context.Context, c *format.Commit) (format.Hash
 		return format.Hash{}, err
 	}
 	id := format.Hash(sha256.Sum256(body))
-	sig := s.signer(attest.Point)(format.PointMessage(s.repo.ID, c.Source, c.SignedAt, id))
+	name := s.pointName(c, id)
 	early := false
 	err = s.each(ctx, func(ctx context.Context, k *keeper) error {
-		p, arrived, err := k.deliver(ctx, format.PointName(c.Source, c.SignedAt.Time, id, sig), body, id, c.RetainUntil.Time)
+		p, arrived, err := k.deliver(ctx, name, body, id, c.RetainUntil.Time)
 		early = c.SignedAt.After(arrived)
 		k.mu.Lock()
 		k.committed = p.Until.Time

@@ -3,6 +3,7 @@ package repo_test
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -27,6 +28,19 @@ func (b *bench) change(t *testing.T, next *keys.HostKey, edit func(*repo.ChangeO
 		edit(&o)
 	}
 	return repo.Change(t.Context(), o)
+}
+
+// pointName signs for a point.
+func pointName(h *keys.HostKey, repository format.Hash, id format.PointID) string {
+	id.Hint, id.Signature = format.KeyHint(h.Public()), attest.Sign(h.Signing, attest.Point, id.Message(repository))
+	return id.Name()
+}
+
+// descriptorName signs for a descriptor.
+func descriptorName(k ed25519.PrivateKey, repository format.Hash, number int, body []byte) string {
+	id := format.DescriptorID{Number: number, Sum: sha256.Sum256(body), Hint: format.KeyHint(k.Public().(ed25519.PublicKey))}
+	id.Signature = attest.Sign(k, attest.DescriptorName, id.Message(repository))
+	return id.Name()
 }
 
 func rotated(t *testing.T, h *keys.HostKey) *keys.HostKey {
@@ -87,8 +101,7 @@ func TestDistrust(t *testing.T) {
 	body := []byte("back-dated")
 	id := format.Hash(sha256.Sum256(body))
 	at := format.At(theft.Add(-90 * time.Minute))
-	backdated := format.PointName("uploads", at.Time, id, attest.Sign(b.host.Signing, attest.Point, format.PointMessage(r.ID, "uploads", at, id)))
-	b.plant(backdated, body)
+	b.plant(pointName(b.host, r.ID, format.PointID{Source: "uploads", SignedAt: at, ID: id}), body)
 	b.clock = b.clock.Add(time.Hour)
 	next := rotated(t, b.host)
 	if _, err := b.change(t, next, func(o *repo.ChangeOptions) { o.DistrustAfter = theft }); err != nil {
@@ -223,7 +236,7 @@ func TestFloodOfDescriptors(t *testing.T) {
 	b.clock = b.clock.Add(time.Hour)
 	for i := range 6000 { // some of them before the real second one
 		sum := format.Hash(sha256.Sum256(fmt.Append(nil, i)))
-		b.plant(format.DescriptorName(i%3, sum, bytes.Repeat([]byte{byte(i)}, 64)), []byte("junk"))
+		b.plant(format.DescriptorID{Number: i % 3, Sum: sum, Hint: format.KeyHint(b.host.Public()), Signature: bytes.Repeat([]byte{byte(i)}, 64)}.Name(), []byte("junk"))
 		if i == 3000 {
 			b.clock = b.clock.Add(time.Minute)
 			if _, err := b.change(t, rotated(t, b.host), nil); err != nil {

@@ -22,6 +22,14 @@ type Repository struct {
 	ID          format.Hash
 	Fingerprint format.Hash // SHA-256 of the first descriptor
 	Chain       []Link      // descriptors by number; the last one holds now
+	End         *End        // why there are no more of them though one more is signed; nil where there is none
+
+	keys []signer // of the chain
+}
+
+// chainOf is a repository with these descriptors.
+func chainOf(chain []Link) *Repository {
+	return &Repository{ID: chain[0].Repository, Fingerprint: chain[0].Sum, Chain: chain, keys: signersOf(chain)}
 }
 
 // Link is one descriptor of the chain.
@@ -35,30 +43,6 @@ type Link struct {
 
 // Now is the newest descriptor.
 func (r *Repository) Now() *format.Descriptor { return r.Chain[len(r.Chain)-1].Descriptor }
-
-// SigningKeys gives every key that ever signed for the repository, newest first.
-func (r *Repository) SigningKeys() []ed25519.PublicKey {
-	var out []ed25519.PublicKey
-	for _, l := range slices.Backward(r.Chain) {
-		out = append(out, ed25519.PublicKey(l.SigningKey))
-	}
-	return out
-}
-
-// signed reports whether any of the repository's keys made sig over msg, and whether the vault has had it, since arrived, only
-// after that key was distrusted.
-func (r *Repository) signed(domain attest.Domain, msg, sig []byte, arrived time.Time) (ok, distrusted bool) {
-	until := time.Time{} // what the keys before the descriptor at hand signed counts if it came no later; zero: whenever
-	for _, l := range slices.Backward(r.Chain) {
-		if attest.Verify(ed25519.PublicKey(l.SigningKey), domain, msg, sig) {
-			return true, !until.IsZero() && arrived.After(until)
-		}
-		if t := l.DistrustAfter.Time; !t.IsZero() && (until.IsZero() || t.Before(until)) {
-			until = t
-		}
-	}
-	return false, false
-}
 
 // Fresh is the number of the newest descriptor with which deduplication started anew: points that were made under one
 // before are not built upon. It is 0 if there never was one.
@@ -93,16 +77,14 @@ func (r *Repository) Recipients() ([]keys.Recipient, error) {
 	return keys.ParseRecipients(r.Now().Recipients)
 }
 
-// MetaRecipients are those of manifests and index: the restore keys and the host's metadata key.
+// MetaRecipients are those of manifests and index: the restore keys and the host's metadata keys.
 func (r *Repository) MetaRecipients() ([]keys.Recipient, error) {
-	return keys.ParseRecipients(append(slices.Clone(r.Now().Recipients), r.Now().Metadata))
+	return keys.ParseRecipients(append(slices.Clone(r.Now().Recipients), r.Now().Metadata...))
 }
 
 // candidate is one descriptor object in a vault's listing.
 type candidate struct {
-	number  int
-	sum     format.Hash
-	sig     []byte // in the name of all but the first
+	format.DescriptorID
 	name    string
 	version string // the oldest
 	size    int64
@@ -119,8 +101,8 @@ func Find(ctx context.Context, r store.Reader, pin string, report Report) (*Repo
 		if err != nil {
 			return nil, err
 		}
-		any, later = true, later || c.number > 0
-		if c.number == 0 && (pin == "" || strings.HasPrefix(c.sum.String(), pin)) {
+		any, later = true, later || c.Number > 0
+		if c.Number == 0 && (pin == "" || strings.HasPrefix(c.Sum.String(), pin)) {
 			firsts.add(c)
 		}
 	}
@@ -128,17 +110,21 @@ func Find(ctx context.Context, r store.Reader, pin string, report Report) (*Repo
 	if err != nil {
 		return nil, err
 	}
-	repo := &Repository{ID: first.Repository, Fingerprint: first.Sum, Chain: []Link{first}}
+	repo := chainOf([]Link{first})
 	for n := 1; later; n++ {
-		next, ok, err := pickNext(ctx, r, repo, n, report)
+		next, end, err := pickNext(ctx, r, repo, n, report)
 		if err != nil {
 			return nil, err
 		}
-		if !ok {
+		if end != nil {
+			report.send(Tampered, format.PrefixDescriptors, "%v", end.err())
+		}
+		if repo.End = end; next == nil {
 			break
 		}
-		repo.Chain = append(repo.Chain, next)
+		repo.Chain = append(repo.Chain, *next)
 	}
+	repo.keys = signersOf(repo.Chain)
 	return repo, nil
 }
 
@@ -152,7 +138,7 @@ func descriptors(ctx context.Context, r store.Reader, prefix string, report Repo
 				yield(candidate{}, fmt.Errorf("list descriptors: %w", err))
 				return
 			}
-			n, sum, sig, err := format.ParseDescriptorName(info.Name)
+			id, err := format.ParseDescriptorName(info.Name)
 			if err != nil {
 				report.send(Tampered, info.Name, "not the name of a descriptor")
 				continue
@@ -165,7 +151,7 @@ func descriptors(ctx context.Context, r store.Reader, prefix string, report Repo
 				if at.name != "" && !yield(at, nil) {
 					return
 				}
-				at = candidate{n, sum, sig, info.Name, info.Version, info.Size, info.Modified}
+				at = candidate{id, info.Name, info.Version, info.Size, info.Modified}
 			}
 			if info.Modified.Before(at.arrived) {
 				at.arrived, at.version, at.size = info.Modified, info.Version, info.Size
@@ -203,7 +189,7 @@ func pickFirst(ctx context.Context, r store.Reader, cands []candidate, any bool,
 		if len(found) > 0 && c.arrived.After(found[0].Arrived) {
 			break
 		}
-		l, err := readDescriptor(ctx, r, c, ed25519.PublicKey(nil), report)
+		l, err := readDescriptor(ctx, r, c, nil, report)
 		if err != nil {
 			if notOurs(err) {
 				junk = append(junk, Finding{Tampered, c.name, err.Error()})
@@ -247,70 +233,27 @@ func nothing(ctx context.Context, r store.Reader) error {
 	return ErrNoRepository
 }
 
-// pickNext finds descriptor n: signed by the key before, naming the one before, the earliest to arrive. A name that the key
-// before did not sign is rejected unread.
-func pickNext(ctx context.Context, r store.Reader, repo *Repository, n int, report Report) (Link, bool, error) {
-	prev := repo.Chain[n-1]
-	signer := ed25519.PublicKey(prev.SigningKey)
-	var cands shortList
-	for c, err := range descriptors(ctx, r, fmt.Sprintf("%s%06d-", format.PrefixDescriptors, n), nil) {
-		if err != nil {
-			return Link{}, false, err
-		}
-		if !attest.Verify(signer, attest.DescriptorName, format.DescriptorMessage(repo.ID, n, c.sum), c.sig) {
-			report.send(Tampered, c.name, "the key before did not sign it")
-			continue
-		}
-		cands.add(c)
-	}
-	var found *Link
-	for _, c := range cands.oldestFirst() {
-		l, err := readDescriptor(ctx, r, c, signer, report)
-		if err == nil && (l.Previous != prev.Sum || l.Repository != repo.ID || l.Number != n) {
-			err = fmt.Errorf("does not follow from descriptor %d: %w", n-1, format.ErrMalformed)
-		}
-		if err == nil && found != nil && !l.Arrived.After(found.Arrived) {
-			// Whoever holds the host key made one of them, and nothing here says who.
-			return Link{}, false, fmt.Errorf("%s and %s came at the same moment and both follow descriptor %d: %w; compare both with the papers "+
-				"of your changes of keys, and read another vault with --vault NAME", found.Name, l.Name, n-1, ErrForked)
-		}
-		if err == nil && found != nil {
-			err = fmt.Errorf("a second descriptor %d, which came after %s: %w", n, found.Name, format.ErrMalformed)
-		}
-		switch {
-		case err == nil:
-			found = &l
-		case notOurs(err):
-			report.send(Tampered, c.name, "%v", err)
-		default:
-			return Link{}, false, err
-		}
-	}
-	if found == nil {
-		return Link{}, false, nil
-	}
-	return *found, true, nil
-}
-
-// readDescriptor reads and checks one; signer nil means it signs for itself.
-func readDescriptor(ctx context.Context, r store.Reader, c candidate, signer ed25519.PublicKey, report Report) (Link, error) {
+// readDescriptor reads and checks one. One of signers signed it; without any, its own first job key did.
+func readDescriptor(ctx context.Context, r store.Reader, c candidate, signers [][]byte, report Report) (Link, error) {
 	if c.size > format.MaxDescriptor && c.version != "" {
 		// Nothing of that size was ever ours; a smaller version may lie on top.
 		c.version = ""
 	}
-	b, _, err := whole(ctx, r, store.Ref{Name: c.name, Version: c.version}, c.sum, format.MaxDescriptor, report)
+	b, _, err := whole(ctx, r, store.Ref{Name: c.name, Version: c.version}, c.Sum, format.MaxDescriptor, report)
 	if err != nil {
 		return Link{}, fmt.Errorf("read descriptor: %w", err)
 	}
 	d, body, sig, err := format.DecodeDescriptor(b)
+	l := Link{Descriptor: d, Name: c.name, Sum: c.Sum, Size: int64(len(b)), Arrived: c.arrived}
 	if err != nil {
-		return Link{}, fmt.Errorf("%s: %w", c.name, err)
+		return l, fmt.Errorf("%s: %w", c.name, err)
 	}
-	if signer == nil {
-		signer = ed25519.PublicKey(d.SigningKey)
+	if signers == nil {
+		signers = d.KeysFor(format.UseJob)[:1]
 	}
-	if d.Number != c.number || !attest.Verify(signer, attest.Descriptor, body, sig) {
+	signed := func(k []byte) bool { return attest.Verify(ed25519.PublicKey(k), attest.Descriptor, body, sig) }
+	if d.Number != c.Number || !slices.ContainsFunc(signers, signed) {
 		return Link{}, fmt.Errorf("%s: signature or number is wrong: %w", c.name, format.ErrMalformed)
 	}
-	return Link{Descriptor: d, Name: c.name, Sum: c.sum, Size: int64(len(b)), Arrived: c.arrived}, nil
+	return l, nil
 }

@@ -24,6 +24,7 @@ type InitOptions struct {
 	HostKey    *keys.HostKey     // Init pins the repository in it; the caller keeps it
 	Pin        string            // the fingerprint, or its beginning, where it is known from elsewhere than the host key
 	Recipients []keys.Recipient  // restore keys' public halves; one class with the host key
+	Owners     []keys.Owner      // that sign changes of keys; none: whoever has the host key does
 	Need       time.Duration     // how long the first objects are locked for: the longest retention
 	Parameters format.Parameters // zero: format.DefaultParameters
 	Report     Report
@@ -96,13 +97,13 @@ func Init(ctx context.Context, o InitOptions) ([]InitResult, error) {
 // pin notes the repository that was founded, or found.
 func pin(h *keys.HostKey, pieces []piece) {
 	for _, p := range slices.Backward(pieces) { // the first descriptor is the last piece
-		n, sum, _, err := format.ParseDescriptorName(p.name)
+		id, err := format.ParseDescriptorName(p.name)
 		switch {
 		case err != nil: // a sealed host key
-		case n == 0:
-			h.Pin(sum, sum)
+		case id.Number == 0:
+			h.Pin(id.Sum, id.Sum)
 		default:
-			h.Pin(h.Repository, sum)
+			h.Pin(h.Repository, id.Sum)
 		}
 	}
 }
@@ -165,6 +166,9 @@ func (n Known) judgeAll(o InitOptions, found []*Repository) (*Repository, error)
 	if !sameRecipients(o.Recipients, one.Now().Recipients) {
 		return nil, otherRecipients(one)
 	}
+	if err := one.CheckOwners(o.Owners); err != nil {
+		return nil, err
+	}
 	return one, nil
 }
 
@@ -185,12 +189,16 @@ func founding(ctx context.Context, o InitOptions, found []*Repository, existing 
 		return nil, err
 	}
 	d := describe(o.HostKey, keyCopy, o.Recipients, o.Now())
+	for _, w := range slices.Backward(o.Owners) {
+		d.Keys = slices.Insert(d.Keys, 0, format.OwnerKey(w.Public()))
+	}
 	d.Parameters = o.Parameters
+	d.Parameters.Longest = max(d.Parameters.Longest, longest(o.Need))
 	if _, err := rand.Read(d.Repository[:]); err != nil {
 		return nil, err
 	}
 	b, err := format.EncodeDescriptor(d, func(body []byte) []byte { return attest.Sign(o.HostKey.Signing, attest.Descriptor, body) })
-	return []piece{{d.HostKey, keyCopy}, {format.DescriptorName(0, sha256.Sum256(b), nil), b}}, err
+	return []piece{{d.HostKey, keyCopy}, {format.DescriptorID{Sum: sha256.Sum256(b)}.Name(), b}}, err
 }
 
 // sealHostKey seals a host key to restore keys.
@@ -217,8 +225,8 @@ func sealHostKey(h *keys.HostKey, to []keys.Recipient) ([]byte, error) {
 func describe(h *keys.HostKey, keyCopy []byte, to []keys.Recipient, now time.Time) *format.Descriptor {
 	d := &format.Descriptor{
 		Format: format.Version, Kind: "descriptor", Created: format.At(now.Truncate(time.Second)),
-		Class: string(h.Metadata.Class()), Metadata: h.Metadata.Recipient().String(),
-		SigningKey: h.Public(), HostKey: format.HostKeyName(sha256.Sum256(keyCopy)), HostKeyLen: int64(len(keyCopy)),
+		Class: string(h.Metadata.Class()), Metadata: []string{h.Metadata.Recipient().String()},
+		Keys: []format.Key{format.JobKey(h.Public())}, HostKey: format.HostKeyName(sha256.Sum256(keyCopy)), HostKeyLen: int64(len(keyCopy)),
 	}
 	for _, r := range to {
 		d.Recipients = append(d.Recipients, r.String())

@@ -19,6 +19,7 @@ import (
 type keeper struct {
 	vault  *Vault
 	cache  *cache.Cache
+	chain  *Repository // as this vault shows it: when descriptors came, and where they end
 	reader *Reader
 	offset time.Duration // vault's clock minus ours
 	ahead  time.Time     // until when what is needed now will soon be needed: see Session.Foresee

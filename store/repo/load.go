@@ -27,7 +27,7 @@ import (
 // itself goes before what it is told; of several that tell, the one that the vault has had longest is believed; a lock
 // counts only once it was read back here; and a version on top of another is not believed to be ours before it was read.
 func (s *Session) load(ctx context.Context, k *keeper) error {
-	if err := k.loadPlacements(ctx, s.repo); err != nil {
+	if err := k.loadPlacements(ctx, k.chain); err != nil {
 		return err
 	}
 	if err := k.compare(ctx); err != nil {
@@ -134,9 +134,11 @@ func (r *Repository) placements(ctx context.Context, in store.Reader, g segment,
 	if err != nil {
 		return nil, store.Info{}, err
 	}
-	w := &witness{repo: r, domain: attest.Placements, arrived: g.arrived}
-	if !w.verify(id.Message(r.ID), id.Signature) {
-		return nil, store.Info{}, w.word(format.ErrSignature)
+	switch ok, distrusted := r.signed(placementsSignature(r, id), g.arrived); {
+	case distrusted:
+		return nil, store.Info{}, errDistrusted
+	case !ok:
+		return nil, store.Info{}, format.ErrSignature
 	}
 	body, got, err := whole(ctx, in, g.info.Ref, id.Sum, format.MaxPack, report)
 	if err != nil {
@@ -173,11 +175,7 @@ func (r *Repository) VouchPlacements(name string) error {
 	if err != nil {
 		return fmt.Errorf("not the name of a placements object: %w", err)
 	}
-	signer := func(l Link) bool { return format.KeyHint(l.SigningKey) == id.Hint } // told without any arithmetic
-	if !slices.ContainsFunc(r.Chain, signer) {
-		return fmt.Errorf("no key of this repository signed it: %w", format.ErrSignature)
-	}
-	if ok, _ := r.signed(attest.Placements, id.Message(r.ID), id.Signature, time.Time{}); !ok {
+	if ok, _ := r.signed(placementsSignature(r, id), time.Time{}); !ok {
 		return fmt.Errorf("no key of this repository signed it: %w", format.ErrSignature)
 	}
 	return nil
@@ -369,7 +367,7 @@ func (s *Session) loadIndex(ctx context.Context, k *keeper, seg indexed) error {
 	if junk, err := k.junk(seg.info); err != nil || junk {
 		return err
 	}
-	w := &witness{repo: s.repo, domain: attest.Index, arrived: seg.arrived}
+	w := &witness{repo: k.chain, arrived: seg.arrived}
 	err := k.reader.Frames(ctx, name, seg.frames, func(_ int, plain []byte) error {
 		h, lines, err := format.DecodeIndex(plain, w.verify)
 		if err == nil && h.Repository != s.repo.ID {
@@ -422,16 +420,15 @@ func (s *Session) held(name string) (bool, error) {
 // errDistrusted: it came after the key that signed it was distrusted. That is known and no news.
 var errDistrusted = errors.New("its key is distrusted since before it came")
 
-// witness checks signatures of what arrived at a time, and remembers whether one is of a distrusted key.
+// witness checks signatures of index segments that arrived at a time, and remembers whether one is of a distrusted key.
 type witness struct {
 	repo       *Repository
-	domain     attest.Domain
 	arrived    time.Time
 	distrusted bool
 }
 
 func (w *witness) verify(msg, sig []byte) bool {
-	ok, distrusted := w.repo.signed(w.domain, msg, sig, w.arrived)
+	ok, distrusted := w.repo.signed(signature{domain: attest.Index, msg: msg, sig: sig}, w.arrived)
 	w.distrusted = w.distrusted || distrusted
 	return ok && !distrusted
 }

@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/holdfast-backup/holdfast/crypto/attest"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
@@ -64,10 +63,7 @@ func (r *Repository) Points(ctx context.Context, in store.Reader, source string,
 	for i := range out {
 		p := &out[i]
 		p.Late = p.Arrived.Sub(p.SignedAt.Time) > LateAfter
-		if len(r.Chain) == 1 {
-			continue
-		}
-		_, p.Distrusted = r.signed(attest.Point, format.PointMessage(r.ID, p.Source, p.SignedAt, p.ID), p.Signature, p.Arrived)
+		_, p.Distrusted = r.signed(pointSignature(r, p.PointID), p.Arrived)
 	}
 	return out, nil
 }
@@ -134,7 +130,7 @@ func (r *Repository) listed(ctx context.Context, in store.Reader, prefix string,
 
 // vouch reports whether a key of the repository signed a name.
 func (r *Repository) vouch(p Point, report Report) bool {
-	ok, _ := r.signed(attest.Point, format.PointMessage(r.ID, p.Source, p.SignedAt, p.ID), p.Signature, p.Arrived)
+	ok := r.Signed(p.PointID)
 	if !ok {
 		report.send(Tampered, p.Name, "not a point of this repository: no key of this repository signed it")
 	}
@@ -239,7 +235,7 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 	found := map[format.Hash]Head{}
 	newest := map[format.Hash]bool{}
 	err := s.each(ctx, func(ctx context.Context, k *keeper) error {
-		points, err := s.repo.Points(ctx, k.vault.Read, source, k.report)
+		points, err := k.chain.Points(ctx, k.vault.Read, source, k.report)
 		if err != nil {
 			return err
 		}
@@ -261,6 +257,10 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 				}
 				if errors.Is(err, format.ErrNewer) {
 					k.report.send(Tampered, p.Name, "passed over: %v", err)
+					return nil
+				}
+				if err == nil && c.RetainUntil.Sub(c.SignedAt.Time) > s.repo.longest() {
+					k.report.send(Tampered, p.Name, "passed over: it says that it is kept until %s, longer than any point of this repository", c.RetainUntil.UTC().Format(time.RFC3339))
 					return nil
 				}
 				heads[i] = Head{Point: p, Commit: c}

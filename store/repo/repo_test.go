@@ -32,6 +32,7 @@ type bench struct {
 	vault    *repo.Vault
 	restore  keys.Identity
 	host     *keys.HostKey
+	owned    bool // the restore key's owner key signs changes of keys
 
 	mu    sync.Mutex
 	found []repo.Finding
@@ -61,9 +62,14 @@ func (b *bench) count(kind repo.FindingKind, prefix string) int {
 	return n
 }
 
-func newBench(t *testing.T) *bench {
+func newBench(t *testing.T) *bench { return benchOf(t, false) }
+
+// newOwnedBench is newBench with a repository that has an owner.
+func newOwnedBench(t *testing.T) *bench { return benchOf(t, true) }
+
+func benchOf(t *testing.T, owned bool) *bench {
 	t.Helper()
-	b := &bench{t: t, clock: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
+	b := &bench{t: t, owned: owned, clock: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
 	var err error
 	if b.restore, err = keys.GenerateIdentity(keys.X25519); err != nil {
 		t.Fatal(err)
@@ -87,7 +93,12 @@ func vaultOf(s *memstore.Store) *repo.Vault {
 }
 
 func (b *bench) initOptions() repo.InitOptions {
+	var owners []keys.Owner
+	if b.owned {
+		owners = append(owners, keys.OwnerOf(b.restore))
+	}
 	return repo.InitOptions{
+		Owners: owners,
 		Vaults: []*repo.Vault{b.vault}, HostKey: b.host, Recipients: []keys.Recipient{b.restore.Recipient()},
 		Need: 35 * dayLong, Now: b.now, Report: b.report,
 	}
@@ -285,14 +296,14 @@ func TestTheOldestDescriptorIsTheRepositorys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.SigningKey = stranger.Public()
+	d.Keys = []format.Key{format.JobKey(stranger.Public())}
 	forged, err := format.EncodeDescriptor(&d, func(m []byte) []byte { return attest.Sign(stranger.Signing, attest.Descriptor, m) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	forgedName := format.DescriptorName(0, sha256.Sum256(forged), nil)
+	forgedName := format.DescriptorID{Sum: sha256.Sum256(forged)}.Name()
 	b.plant(forgedName, forged)
-	name := format.DescriptorName(0, was.Fingerprint, nil)
+	name := format.DescriptorID{Sum: was.Fingerprint}.Name()
 	b.store.Attacker().Overwrite(name, []byte("gone"))
 	b.store.Attacker().Hide(name)
 	b.plant(format.PrefixDescriptors+"junk", []byte("x"))
@@ -376,8 +387,7 @@ func TestPointsOfAnotherTime(t *testing.T) {
 	}
 	forge := func(at time.Time) {
 		id := format.Hash(sha256.Sum256([]byte(at.String())))
-		sig := attest.Sign(b.host.Signing, attest.Point, format.PointMessage(r.ID, "uploads", format.At(at), id))
-		b.plant(format.PointName("uploads", at, id, sig), []byte("x"))
+		b.plant(pointName(b.host, r.ID, format.PointID{Source: "uploads", SignedAt: format.At(at), ID: id}), []byte("x"))
 	}
 	forge(b.clock.Add(time.Second))
 	if n := len(b.points()); n != 1 {

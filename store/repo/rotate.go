@@ -1,7 +1,9 @@
 package repo
 
 import (
+	"bytes"
 	"context"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -16,10 +18,15 @@ import (
 // ChangeOptions change a repository's keys: the host key, the restore keys, or both.
 type ChangeOptions struct {
 	Vaults     []*Vault
-	Old        *keys.HostKey    // signs the change: that of the newest descriptor
-	New        *keys.HostKey    // holds from now on; the same as Old where only recipients are added
-	Recipients []keys.Recipient // restore keys from now on: all of those before, and perhaps more
+	Old        *keys.HostKey      // that of the newest descriptor; signs the change in a repository without owners
+	Owner      ed25519.PrivateKey // signs it in one with owners
+	New        *keys.HostKey      // holds from now on; the same as Old where only recipients change
+	Recipients []keys.Recipient   // restore keys from now on; in a repository without owners all of those before, and perhaps more
+	Owners     []keys.Owner       // from now on; none: those there are
 	Pin        string
+
+	// Prepared is stored instead of a change that is made here.
+	Prepared *Prepared
 
 	// Note is told of the new descriptor before any vault is, so that a change that is broken off is known for one's own;
 	// New is pinned to it by then. May be nil.
@@ -42,16 +49,66 @@ type Changed struct {
 	Err    error
 }
 
-// ErrRecipientsLost: a restore key cannot be taken away from what is stored, and pretending so would be a lie.
-var ErrRecipientsLost = errors.New("a restore key of the repository is missing from the new ones, and none can be dropped. If it is yours, put it into " +
-	"keys.recipients. If it is not, somebody else's key stands in the repository for good: all that is stored from now on would open to it; begin a new " +
-	"repository under another prefix, with new keys. The points from before stay readable")
+// Errors of changes of keys.
+var (
+	// ErrRecipientsLost: in a repository without owners a restore key cannot be taken away, or a thief could take away the owner's.
+	ErrRecipientsLost = errors.New("a restore key of the repository is missing from the new ones, and in a repository without owners none can be dropped. If it is " +
+		"yours, put it into keys.recipients. If it is not, somebody else's key stands in the repository for good: all that is stored from now on would open to it; " +
+		"begin a new repository under another prefix, with new keys. The points from before stay readable")
+	// ErrNotOwner: none of the keys at hand may sign the change.
+	ErrNotOwner = errors.New("this repository has owners, and one of them signs each change of keys: give the owner's restore key with --identity FILE, on the machine " +
+		"where it is kept, and take the change to the job's machine with --out FILE and `holdfast key store FILE`")
+	// ErrOutdated: a prepared change that does not follow from what the vaults hold.
+	ErrOutdated = errors.New("this change of keys does not follow from the newest one; make it again")
+)
+
+// changing is a change of keys that is under way.
+type changing struct {
+	o       ChangeOptions
+	known   Known
+	out     []Changed
+	keepers []*keeper
+	longest *Repository // the chain to go on from
+}
+
+// Prepare makes a change of keys and stores nothing. It needs to read the vaults, and no more.
+func Prepare(ctx context.Context, o ChangeOptions) (*Prepared, error) {
+	c, err := lookForChange(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	p, err := c.make()
+	if err != nil {
+		return nil, c.known.withheld(c.longest, err)
+	}
+	return p, nil
+}
 
 // Change adds a descriptor with new keys to the repository in every vault. It can be repeated: a change that reached some
 // vaults only, or was broken off, is brought to the others, as long as it is asked for with the same keys. A vault that
 // cannot be reached is in its Changed.Err; the next Change, Init or run brings it up to date. An error comes back where
 // nothing was changed anywhere.
 func Change(ctx context.Context, o ChangeOptions) ([]Changed, error) {
+	c, err := lookForChange(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if c.o.Prepared != nil {
+		err = c.checkPrepared()
+	} else {
+		c.o.Prepared, err = c.make()
+	}
+	if err != nil {
+		return nil, c.known.withheld(c.longest, err)
+	}
+	if err := c.note(); err != nil {
+		return nil, err
+	}
+	return c.store(ctx)
+}
+
+// lookForChange finds the repository in every vault, and the chain that is known.
+func lookForChange(ctx context.Context, o ChangeOptions) (*changing, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -62,63 +119,33 @@ func Change(ctx context.Context, o ChangeOptions) ([]Changed, error) {
 	if o.Accept {
 		known.Descriptors = nil
 	}
-	out := make([]Changed, len(o.Vaults))
-	keepers := make([]*keeper, len(o.Vaults))
+	c := &changing{o: o, known: known, out: make([]Changed, len(o.Vaults)), keepers: make([]*keeper, len(o.Vaults))}
 	repos := make([]*Repository, len(o.Vaults))
 	for i, v := range o.Vaults {
-		out[i].Vault = v.Name
-		keepers[i] = &keeper{vault: v, now: o.Now, report: o.Report.in(v.Name)}
-		var err error
-		if err = keepers[i].meet(ctx); err == nil {
-			repos[i], err = known.recognise(ctx, v, o.Old, keepers[i].report)
+		c.out[i].Vault = v.Name
+		c.keepers[i] = &keeper{vault: v, now: o.Now, report: o.Report.in(v.Name)}
+		err := c.keepers[i].meet(ctx)
+		if err == nil {
+			repos[i], err = known.recognise(ctx, v, o.Old, c.keepers[i].report)
 		}
 		if err != nil {
-			out[i].Err = fmt.Errorf("vault %s: %w", v.Name, err)
+			c.out[i].Err = fmt.Errorf("vault %s: %w", v.Name, err)
 		}
 	}
-	longest, wrong := known.judge(repos, o.Old)
+	var wrong []error
+	c.longest, wrong = known.judge(repos, o.Old)
 	for i, err := range wrong {
 		if err == nil && repos[i] != nil && len(known.Strangers(repos[i])) > 0 {
 			err = fmt.Errorf("%s: %w", known.Strangers(repos[i])[0].describe(), errStrangers{})
 		}
 		if err != nil {
-			out[i].Err = fmt.Errorf("vault %s: %w", o.Vaults[i].Name, err)
+			c.out[i].Err = fmt.Errorf("vault %s: %w", o.Vaults[i].Name, err)
 		}
 	}
-	if longest == nil || !slices.ContainsFunc(out, func(c Changed) bool { return c.Err == nil }) {
-		return nil, first(out)
+	if c.longest == nil || !slices.ContainsFunc(c.out, func(c Changed) bool { return c.Err == nil }) {
+		return nil, first(c.out)
 	}
-	pieces, err := change(ctx, o, longest)
-	if err != nil {
-		return nil, known.withheld(longest, err)
-	}
-	if err := note(o, longest, pieces); err != nil {
-		return nil, err
-	}
-	number := len(longest.Chain)
-	if len(pieces) == 0 { // it was made before
-		number--
-	}
-	var sound []*Vault // nothing is copied out of another
-	for i, v := range o.Vaults {
-		if out[i].Err == nil {
-			sound = append(sound, v)
-		}
-	}
-	done := 0
-	for i, k := range keepers {
-		if out[i].Err == nil {
-			out[i].Err = bringUp(ctx, o, k, sound, longest, pieces)
-		}
-		if out[i].Err == nil {
-			out[i].Number = number
-			done++
-		}
-	}
-	if done == 0 {
-		return nil, first(out)
-	}
-	return out, nil
+	return c, nil
 }
 
 func first(out []Changed) error {
@@ -131,30 +158,57 @@ func first(out []Changed) error {
 }
 
 // note pins the new host key to the repository and to the descriptor that is about to be stored.
-func note(o ChangeOptions, r *Repository, pieces []piece) error {
-	r.PinTo(o.New)
-	for _, p := range pieces {
-		if _, sum, _, err := format.ParseDescriptorName(p.name); err == nil {
-			o.New.Pin(r.Fingerprint, sum)
-		}
+func (c *changing) note() error {
+	c.longest.PinTo(c.o.New)
+	if c.o.Prepared != nil {
+		c.o.New.Pin(c.longest.Fingerprint, c.o.Prepared.Sum)
 	}
-	if o.Note == nil {
+	if c.o.Note == nil {
 		return nil
 	}
-	return o.Note()
+	return c.o.Note()
 }
 
-// change makes the new descriptor and the sealed copy of the new host key; none where the newest descriptor says it all.
-func change(ctx context.Context, o ChangeOptions, r *Repository) ([]piece, error) {
-	for _, have := range r.Now().Recipients {
-		if !slices.ContainsFunc(o.Recipients, func(k keys.Recipient) bool { return k.String() == have }) {
-			return nil, fmt.Errorf("restore key %.30s..: %w", have, ErrRecipientsLost)
+// checkPrepared holds a change that was made elsewhere against the chain: it may be in it already, or follows from it.
+func (c *changing) checkPrepared() error {
+	p, r := c.o.Prepared, c.longest
+	if p.Fingerprint != r.Fingerprint {
+		return fmt.Errorf("it is for the repository %s, and this is %s: %w", p.Fingerprint, r.Fingerprint, ErrFingerprint)
+	}
+	if p.Descriptor.Number < len(r.Chain) && r.Chain[p.Descriptor.Number].Sum == p.Sum {
+		c.o.Prepared = nil // it was stored before
+		return nil
+	}
+	if why := r.follows(Link{Descriptor: p.Descriptor, Sum: p.Sum}); why != nil {
+		return fmt.Errorf("descriptor %d: %w: %w", p.Descriptor.Number, ErrOutdated, why)
+	}
+	id, err := format.ParseDescriptorName(p.pieces[len(p.pieces)-1].name)
+	if err != nil {
+		return err
+	}
+	if !signedBy(r.Now().Signers(), r.ID, id) {
+		return fmt.Errorf("descriptor %d: %w", id.Number, ErrNotOwner)
+	}
+	return nil
+}
+
+// make makes the new descriptor and the sealed copy of the new host key; nil where the newest descriptor says it all.
+func (c *changing) make() (*Prepared, error) {
+	o, r := c.o, c.longest
+	last := r.Chain[len(r.Chain)-1]
+	if !last.Owned() {
+		for _, have := range last.Recipients {
+			if !slices.ContainsFunc(o.Recipients, func(k keys.Recipient) bool { return k.String() == have }) {
+				return nil, fmt.Errorf("restore key %.30s..: %w", have, ErrRecipientsLost)
+			}
 		}
 	}
-	if CheckHostKey(r, o.New) == nil && sameRecipients(o.Recipients, r.Now().Recipients) {
+	signing := nextKeys(last.Descriptor, o)
+	if CheckHostKey(r, o.New) == nil && sameRecipients(o.Recipients, last.Recipients) && sameKeys(signing, last.Keys) {
 		return nil, nil
 	}
-	if err := CheckHostKey(r, o.Old); err != nil {
+	signer, err := c.signer()
+	if err != nil {
 		return nil, err
 	}
 	if o.DistrustAfter.After(o.Now()) {
@@ -164,49 +218,138 @@ func change(ctx context.Context, o ChangeOptions, r *Repository) ([]piece, error
 	if err != nil {
 		return nil, err
 	}
-	last := r.Chain[len(r.Chain)-1]
 	d := describe(o.New, keyCopy, o.Recipients, o.Now())
-	d.Parameters, d.Repository, d.Number, d.Previous = last.Parameters, r.ID, last.Number+1, last.Sum
+	d.Parameters, d.Repository, d.Number, d.Previous, d.Keys = last.Parameters, r.ID, last.Number+1, last.Sum, signing
+	d.Parameters.Longest = max(d.Parameters.Longest, longest(o.Need))
 	d.FreshStart = o.FreshStart
 	if !o.DistrustAfter.IsZero() {
 		d.DistrustAfter = format.At(o.DistrustAfter.UTC().Truncate(time.Second))
 	}
-	b, err := format.EncodeDescriptor(d, func(body []byte) []byte { return attest.Sign(o.Old.Signing, attest.Descriptor, body) })
+	return c.sign(d, signer, piece{d.HostKey, keyCopy})
+}
+
+// longest is a time that points are kept, in seconds, rounded up.
+func longest(need time.Duration) int64 { return int64((need + time.Second - 1) / time.Second) }
+
+// signer is the key that signs the change: an owner's, or where there are none the host key in force.
+func (c *changing) signer() (ed25519.PrivateKey, error) {
+	if !c.longest.Now().Owned() {
+		return c.o.Old.Signing, CheckHostKey(c.longest, c.o.Old)
+	}
+	if len(c.o.Owner) != ed25519.PrivateKeySize || !c.longest.Now().Lists(format.UseOwner, c.o.Owner[ed25519.SeedSize:]) {
+		return nil, ErrNotOwner
+	}
+	return c.o.Owner, nil
+}
+
+// sign makes what is stored of a descriptor.
+func (c *changing) sign(d *format.Descriptor, signer ed25519.PrivateKey, before ...piece) (*Prepared, error) {
+	b, err := format.EncodeDescriptor(d, func(body []byte) []byte { return attest.Sign(signer, attest.Descriptor, body) })
 	if err != nil {
 		return nil, err
 	}
-	sum := format.Hash(sha256.Sum256(b))
-	sig := attest.Sign(o.Old.Signing, attest.DescriptorName, format.DescriptorMessage(r.ID, d.Number, sum))
-	return []piece{{d.HostKey, keyCopy}, {format.DescriptorName(d.Number, sum, sig), b}}, nil
+	id := format.DescriptorID{Number: d.Number, Sum: sha256.Sum256(b), Hint: format.KeyHint(signer[ed25519.SeedSize:])}
+	id.Signature = attest.Sign(signer, attest.DescriptorName, id.Message(d.Repository))
+	if err := c.longest.follows(Link{Descriptor: d, Sum: id.Sum}); err != nil { // what readers refuse is not written
+		return nil, fmt.Errorf("the change cannot be made: %w", err)
+	}
+	p := &Prepared{Fingerprint: c.longest.Fingerprint, Descriptor: d, Sum: id.Sum, pieces: append(before, piece{id.Name(), b})}
+	if !c.o.New.Equal(c.o.Old) {
+		p.HostKey = c.o.New
+	}
+	return p, nil
+}
+
+// nextKeys are the keys that sign from now on: the owners, the new host key's in place of the old one's, and all others.
+func nextKeys(last *format.Descriptor, o ChangeOptions) []format.Key {
+	var out []format.Key
+	for _, w := range o.Owners {
+		out = append(out, format.OwnerKey(w.Public()))
+	}
+	for _, k := range last.Keys {
+		switch {
+		case k.Use == format.UseOwner && len(o.Owners) > 0: // these are named anew
+			if i := slices.IndexFunc(out, func(have format.Key) bool { return bytes.Equal(have.Key, k.Key) }); i >= 0 {
+				out[i] = k
+			}
+			continue
+		case bytes.Equal(k.Key, o.Old.Public()):
+			k.Key = o.New.Public()
+		}
+		out = append(out, k)
+	}
+	return out
+}
+
+func sameKeys(a, b []format.Key) bool {
+	in := func(list []format.Key) func(format.Key) bool {
+		return func(k format.Key) bool {
+			return !slices.ContainsFunc(list, func(o format.Key) bool { return bytes.Equal(o.Key, k.Key) && o.Use == k.Use })
+		}
+	}
+	return !slices.ContainsFunc(a, in(b)) && !slices.ContainsFunc(b, in(a))
+}
+
+// store brings the change to every vault that is as it should be.
+func (c *changing) store(ctx context.Context) ([]Changed, error) {
+	number := len(c.longest.Chain)
+	if c.o.Prepared == nil { // it was made before
+		number--
+	}
+	var sound []*Vault // nothing is copied out of another
+	for i, v := range c.o.Vaults {
+		if c.out[i].Err == nil {
+			sound = append(sound, v)
+		}
+	}
+	done := 0
+	for i, k := range c.keepers {
+		if c.out[i].Err == nil {
+			c.out[i].Err = c.bringUp(ctx, k, sound)
+		}
+		if c.out[i].Err == nil {
+			c.out[i].Number = number
+			done++
+		}
+	}
+	if done == 0 {
+		return nil, first(c.out)
+	}
+	return c.out, nil
 }
 
 // bringUp gives one vault what it lacks of the chain, and the new descriptor last.
-func bringUp(ctx context.Context, o ChangeOptions, k *keeper, sound []*Vault, longest *Repository, pieces []piece) error {
-	pin := longest.Fingerprint.String()
+func (c *changing) bringUp(ctx context.Context, k *keeper, sound []*Vault) error {
+	pin := c.longest.Fingerprint.String()
 	mine, err := Find(ctx, k.vault.Read, pin, nil)
 	if err != nil {
 		return fmt.Errorf("vault %s: %w", k.vault.Name, err)
 	}
 	var lacking []piece
-	for _, l := range longest.Chain[min(len(mine.Chain), len(longest.Chain)):] {
+	for _, l := range c.longest.Chain[min(len(mine.Chain), len(c.longest.Chain)):] {
 		for _, name := range []string{l.HostKey, l.Name} {
-			p, err := copyPiece(ctx, sound, name, o.Report)
+			p, err := copyPiece(ctx, sound, name, c.o.Report)
 			if err != nil {
 				return err
 			}
 			lacking = append(lacking, p)
 		}
 	}
-	for _, p := range append(lacking, pieces...) {
-		if _, err := k.store(ctx, p.name, p.body, sha256.Sum256(p.body), k.clock().Add(o.Need)); err != nil {
+	if c.o.Prepared != nil {
+		lacking = append(lacking, c.o.Prepared.pieces...)
+	}
+	for _, p := range lacking {
+		if _, err := k.store(ctx, p.name, p.body, sha256.Sum256(p.body), k.clock().Add(c.o.Need)); err != nil {
 			return fmt.Errorf("vault %s: %w", k.vault.Name, err)
 		}
 	}
-	now, err := Find(ctx, k.vault.Read, pin, o.Report)
+	now, err := Find(ctx, k.vault.Read, pin, c.o.Report)
 	switch {
 	case err != nil:
 		return fmt.Errorf("vault %s: %w", k.vault.Name, err)
-	case CheckHostKey(now, o.New) != nil:
+	case now.End != nil:
+		return fmt.Errorf("vault %s: %w", k.vault.Name, now.End.err())
+	case CheckHostKey(now, c.o.New) != nil:
 		return fmt.Errorf("vault %s: %w: another descriptor %d was there before, and this machine did not make it: whoever holds the old host key did. "+
 			"Points from before stay readable; for new ones begin a new repository under another prefix", k.vault.Name, ErrAmbiguous, now.Now().Number)
 	}

@@ -3,7 +3,6 @@ package repo
 import (
 	"cmp"
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"slices"
@@ -27,6 +26,7 @@ type SessionOptions struct {
 	Vaults     []*Vault
 	HostKey    *keys.HostKey
 	Recipients []keys.Recipient // as configured: must be the repository's
+	Owners     []keys.Owner     // as configured: must be the repository's; none: whatever it has
 	Known      Known            // beside what the host key's own file pins; may be empty
 	Cache      func(repository format.Hash) (*cache.Cache, error)
 	Report     Report
@@ -139,7 +139,7 @@ func (s *Session) find(ctx context.Context, o SessionOptions) (err error) {
 	if o.Recipients != nil && !sameRecipients(o.Recipients, s.repo.Now().Recipients) {
 		return otherRecipients(s.repo)
 	}
-	return nil
+	return s.repo.CheckOwners(o.Owners)
 }
 
 func (s *Session) recogniseAll(ctx context.Context) error {
@@ -189,6 +189,7 @@ func (s *Session) recognise(ctx context.Context, k *keeper) (*Repository, error)
 // accept takes a vault whose chain was judged to be the known one.
 func (s *Session) accept(k *keeper, r *Repository) (err error) {
 	s.known.ReportStrangers(r, k.report)
+	k.chain = s.repo.shownBy(r)
 	k.reader, err = NewReader(s.repo, k.vault.Read, s.host.Identities(), s.placer(k), k.report)
 	return err
 }
@@ -242,7 +243,7 @@ func CheckClock(vault, local time.Time) error {
 
 // CheckHostKey reports whether the host key is the one the newest descriptor names.
 func CheckHostKey(r *Repository, h *keys.HostKey) error {
-	if !slices.Equal(ed25519.PublicKey(r.Now().SigningKey), h.Public()) || h.Metadata.Recipient().String() != r.Now().Metadata {
+	if !r.Now().Lists(format.UseJob, h.Public()) || !slices.Contains(r.Now().Metadata, h.Metadata.Recipient().String()) {
 		return fmt.Errorf("%w: use the host key made by `holdfast init`, or get it back with `holdfast key recover --identity FILE`", ErrHostKey)
 	}
 	return nil
@@ -382,6 +383,10 @@ func (s *Session) Mode() store.Mode {
 // Begin says until when what is stored from now on is needed. It leaves out a vault whose ceiling forbids such a lock,
 // before anything is written.
 func (s *Session) Begin(need time.Time) error {
+	if most := s.repo.longest(); need.Sub(s.Now()) > most {
+		return fmt.Errorf("%w: points of this repository are kept for at most %d days, and this one would be kept until %s: shorten the retention, or run `holdfast key rotate --identity FILE`, "+
+			"which takes the bound from the configuration", ErrCeiling, most/(24*time.Hour), need.UTC().Format(time.RFC3339))
+	}
 	s.mu.Lock()
 	s.need = need
 	s.mu.Unlock()

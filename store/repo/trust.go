@@ -1,7 +1,6 @@
 package repo
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +36,7 @@ var (
 
 // Untrusted reports whether a vault was left out because its repository is not the one that is known, or not in the state that is.
 func Untrusted(err error) bool {
-	for _, kind := range []error{ErrFingerprint, ErrUnpinned, ErrStrangers, ErrForked, ErrWithheld, ErrAmbiguous, ErrHostKey} {
+	for _, kind := range []error{ErrFingerprint, ErrUnpinned, ErrStrangers, ErrForked, ErrWithheld, ErrAmbiguous, ErrHostKey, ErrEnd} {
 		if errors.Is(err, kind) {
 			return true
 		}
@@ -72,7 +71,7 @@ func (n Known) recognise(ctx context.Context, v *Vault, host *keys.HostKey, repo
 	if err != nil {
 		return nil, err
 	}
-	if n.Pin == "" && !bytes.Equal(r.Chain[0].SigningKey, host.Public()) {
+	if n.Pin == "" && !r.Chain[0].Lists(format.UseJob, host.Public()) {
 		if len(r.Chain) == 1 { // it is not this host key's in any case
 			return nil, CheckHostKey(r, host)
 		}
@@ -82,16 +81,21 @@ func (n Known) recognise(ctx context.Context, v *Vault, host *keys.HostKey, repo
 }
 
 // upTo is how many descriptors of a chain are known: those up to the last that is, and the first in any case, which is pinned.
+// What an owner signed after it is known by that signature.
 func (n Known) upTo(r *Repository) int {
+	up := 1
 	if len(n.Descriptors) == 0 {
-		return len(r.Chain)
+		up = len(r.Chain)
 	}
 	for i, l := range slices.Backward(r.Chain) {
 		if slices.Contains(n.Descriptors, l.Sum) {
-			return i + 1
+			up = max(up, i+1)
 		}
 	}
-	return 1
+	for up < len(r.Chain) && r.Chain[up-1].Owned() {
+		up++
+	}
+	return up
 }
 
 // Strangers gives the descriptors of a chain that this machine does not know.
@@ -106,7 +110,7 @@ func (n Known) judge(repos []*Repository, host *keys.HostKey) (*Repository, []er
 			continue
 		}
 		if up := n.upTo(r); chosen == nil || up > len(chosen.Chain) {
-			chosen = &Repository{ID: r.ID, Fingerprint: r.Fingerprint, Chain: r.Chain[:up:up]}
+			chosen = chainOf(r.Chain[:up:up])
 		}
 	}
 	errs := make([]error, len(repos))
@@ -140,6 +144,8 @@ func (r *Repository) against(other *Repository, host *keys.HostKey) error {
 		same++
 	}
 	switch {
+	case other.End != nil && other.End.stops(r.Chain):
+		return other.End.err()
 	case same == len(other.Chain):
 		return nil // what it lacks is brought to it
 	case same < len(r.Chain):
@@ -148,6 +154,21 @@ func (r *Repository) against(other *Repository, host *keys.HostKey) error {
 		return fmt.Errorf("%s puts another host key in force: %w", other.Chain[same].describe(), errStrangers{})
 	}
 	return nil
+}
+
+// shownBy is the known chain with what one vault says of it: when each descriptor came, zero for one that did not yet.
+func (r *Repository) shownBy(vault *Repository) *Repository {
+	chain := slices.Clone(r.Chain)
+	for i := range chain {
+		if chain[i].Arrived = (time.Time{}); i < len(vault.Chain) && vault.Chain[i].Sum == chain[i].Sum {
+			chain[i].Arrived = vault.Chain[i].Arrived
+		}
+	}
+	out := chainOf(chain)
+	if vault.End != nil && vault.End.stops(r.Chain) {
+		out.End = vault.End
+	}
+	return out
 }
 
 // errStrangers is ErrStrangers, and ErrHostKey as well: with this host key one cannot go on there.

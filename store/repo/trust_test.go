@@ -60,7 +60,7 @@ func (h *hostile) forgedChain(t *testing.T, r *repo.Repository, length int) (fir
 		d := *r.Now()
 		d.Number, d.Previous = n, previous
 		if n < length-1 {
-			d.SigningKey = h.his.Public().(ed25519.PublicKey)
+			d.Keys = []format.Key{format.JobKey(h.his.Public().(ed25519.PublicKey))}
 		}
 		body, err := format.EncodeDescriptor(&d, func(b []byte) []byte { return attest.Sign(h.his, attest.Descriptor, b) })
 		if err != nil {
@@ -70,8 +70,7 @@ func (h *hostile) forgedChain(t *testing.T, r *repo.Repository, length int) (fir
 		if n == 0 {
 			first = previous
 		}
-		sig := attest.Sign(h.his, attest.DescriptorName, format.DescriptorMessage(r.ID, n, previous))
-		h.plant(t, format.DescriptorName(n, previous, sig), body)
+		h.plant(t, descriptorName(h.his, r.ID, n, body), body)
 	}
 	return first
 }
@@ -293,8 +292,7 @@ func TestForksOfOneAge(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sum := format.Hash(sha256.Sum256(body))
-		name := format.DescriptorName(1, sum, attest.Sign(b.host.Signing, attest.DescriptorName, format.DescriptorMessage(r.ID, 1, sum)))
+		name := descriptorName(b.host.Signing, r.ID, 1, body)
 		b.plant(name, body)
 		both = append(both, name)
 		if i == 0 {

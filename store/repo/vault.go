@@ -44,6 +44,7 @@ var (
 	ErrAmbiguous    = errors.New("two repositories claim this vault; pin the right one with --fingerprint")
 	ErrHostKey      = errors.New("the host key is not this repository's")
 	ErrRecipients   = errors.New("the configured recipients are not the repository's")
+	ErrOwners       = errors.New("the configured owners are not the repository's")
 	ErrMissing      = errors.New("missing from the vault")
 	ErrDamaged      = errors.New("no version in the vault has the right bytes")
 	ErrCeiling      = errors.New("lock would reach beyond the ceiling")

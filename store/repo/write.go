@@ -218,6 +218,13 @@ func (s *Session) signedAt(taken time.Time, try int) time.Time {
 	return t
 }
 
+// pointName signs for a point.
+func (s *Session) pointName(c *format.Commit, id format.Hash) string {
+	p := format.PointID{Source: c.Source, SignedAt: c.SignedAt, ID: id, Hint: format.KeyHint(s.host.Public())}
+	p.Signature = s.signer(attest.Point)(p.Message(s.repo.ID))
+	return p.Name()
+}
+
 // commit signs a point that is filled in and stores it.
 func (s *Session) commit(ctx context.Context, c *format.Commit) (format.Hash, error) {
 	body, err := format.EncodeCommit(c)
@@ -225,8 +232,7 @@ func (s *Session) commit(ctx context.Context, c *format.Commit) (format.Hash, er
 		return format.Hash{}, err
 	}
 	id := format.Hash(sha256.Sum256(body))
-	sig := s.signer(attest.Point)(format.PointMessage(s.repo.ID, c.Source, c.SignedAt, id))
-	name := format.PointName(c.Source, c.SignedAt.Time, id, sig)
+	name := s.pointName(c, id)
 	if err := s.cache.MarkLoaded("", ownMark(id)); err != nil {
 		return format.Hash{}, err
 	}

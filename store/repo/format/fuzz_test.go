@@ -93,12 +93,12 @@ func fuzzSegment(t *testing.T, b []byte, err error, encode func() ([]byte, error
 // FuzzName: a name is taken only if it is exactly what the functions that make names would make.
 func FuzzName(f *testing.F) {
 	h := hashOf("x")
-	for _, n := range []string{PackName(h), MetaName(h), NeedsName(h), HostKeyName(h), DescriptorName(0, h, nil), DescriptorName(7, h, make([]byte, 64)), signedPlacements(moment("2026-11-23T08:05:00Z").Time, h).Name(), PointName("web-1", moment("2026-11-23T08:05:00Z").Time, h, make([]byte, 64)), signedRecord(testRecord(), nil).Name(), ""} {
+	for _, n := range []string{PackName(h), MetaName(h), NeedsName(h), HostKeyName(h), DescriptorID{Sum: h}.Name(), DescriptorID{7, h, "01234567", make([]byte, 64)}.Name(), signedPlacements(moment("2026-11-23T08:05:00Z").Time, h).Name(), PointID{"web-1", moment("2026-11-23T08:05:00Z"), h, "89abcdef", make([]byte, 64)}.Name(), signedRecord(testRecord(), nil).Name(), ""} {
 		f.Add(n)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
 		if p, err := ParsePointName(name); err == nil {
-			if again := PointName(p.Source, p.SignedAt.Time, p.ID, p.Signature); again != name {
+			if again := p.Name(); again != name {
 				t.Fatalf("%q is also %q", name, again)
 			}
 		}
@@ -115,8 +115,8 @@ func FuzzName(f *testing.F) {
 			return
 		}
 		all := []string{PackName(h), MetaName(h), NeedsName(h), HostKeyName(h)}
-		if n, _, sig, err := ParseDescriptorName(name); err == nil {
-			all = append(all, DescriptorName(n, h, sig))
+		if d, err := ParseDescriptorName(name); err == nil {
+			all = append(all, d.Name())
 		}
 		if p, err := ParsePlacementsName(name); err == nil {
 			all = append(all, p.Name())

@@ -46,49 +46,66 @@ func fanned(prefix string, h Hash, ext string) string {
 // HostKeyName names a sealed copy of the host key.
 func HostKeyName(h Hash) string { return PrefixKeys + h.String() + ".age" }
 
-// DescriptorName names descriptor number n. All but the first carry the signature of the key before over DescriptorMessage,
-// so that junk is rejected from its name alone; the first has none.
-func DescriptorName(n int, h Hash, sig []byte) string {
-	if n == 0 {
-		return fmt.Sprintf("%s%06d-%s.json", PrefixDescriptors, n, h)
-	}
-	return fmt.Sprintf("%s%06d-%s-%s.json", PrefixDescriptors, n, h, hex.EncodeToString(sig))
+// DescriptorID is what the name of a descriptor says. Only the signature makes it true; the first has none.
+type DescriptorID struct {
+	Number    int
+	Sum       Hash   // SHA-256 of the stored bytes; of the first it is the fingerprint
+	Hint      string // which key signed: KeyHint of its public half
+	Signature []byte
 }
 
-// ParseDescriptorName gives number and hash of a descriptor's name, and the signature where it has one.
-func ParseDescriptorName(name string) (n int, h Hash, sig []byte, err error) {
+// Name gives the name itself.
+func (d DescriptorID) Name() string {
+	if d.Number == 0 {
+		return fmt.Sprintf("%s%06d-%s.json", PrefixDescriptors, d.Number, d.Sum)
+	}
+	return fmt.Sprintf("%s%06d-%s-%s-%s.json", PrefixDescriptors, d.Number, d.Sum, d.Hint, hex.EncodeToString(d.Signature))
+}
+
+// Message is what the signature in the name of a descriptor but the first signs: three lines of text.
+func (d DescriptorID) Message(repository Hash) []byte {
+	return fmt.Appendf(nil, "%s\n%06d\n%s\n", repository, d.Number, d.Sum)
+}
+
+// ParseDescriptorName takes a descriptor's name apart. It checks the form only: the caller verifies the signature over
+// Message.
+func ParseDescriptorName(name string) (d DescriptorID, err error) {
 	rest, ok := strings.CutPrefix(name, PrefixDescriptors)
 	if !ok || len(rest) < 7 || rest[6] != '-' {
-		return 0, Hash{}, nil, badName(name)
+		return DescriptorID{}, badName(name)
 	}
 	for _, c := range []byte(rest[:6]) {
 		if c < '0' || c > '9' {
-			return 0, Hash{}, nil, badName(name)
+			return DescriptorID{}, badName(name)
 		}
-		n = n*10 + int(c-'0')
+		d.Number = d.Number*10 + int(c-'0')
 	}
 	rest = rest[7:]
-	if n == 0 {
-		h, err = hashBefore(name, rest, ".json")
-		return n, h, nil, err
+	if d.Number == 0 {
+		d.Sum, err = hashBefore(name, rest, ".json")
+		return d, err
 	}
-	rest, ok = strings.CutSuffix(rest, ".json")
-	if !ok || len(rest) != hashText+1+signatureText || rest[hashText] != '-' {
-		return 0, Hash{}, nil, badName(name)
+	if rest, ok = strings.CutSuffix(rest, ".json"); !ok {
+		return DescriptorID{}, badName(name)
 	}
-	if h, err = ParseHash(rest[:hashText]); err != nil {
-		return 0, Hash{}, nil, badName(name)
-	}
-	sig, err = hex.DecodeString(rest[hashText+1:])
-	if err != nil || hex.EncodeToString(sig) != rest[hashText+1:] {
-		return 0, Hash{}, nil, badName(name)
-	}
-	return n, h, sig, nil
+	d.Sum, d.Hint, d.Signature, err = signedBefore(name, rest)
+	return d, err
 }
 
-// DescriptorMessage is what the signature in the name of a descriptor but the first signs: three lines of text.
-func DescriptorMessage(repository Hash, n int, h Hash) []byte {
-	return []byte(fmt.Sprintf("%s\n%06d\n%s\n", repository, n, h))
+// signedBefore takes "HASH-HINT-SIGNATURE" apart.
+func signedBefore(name, rest string) (h Hash, hint string, sig []byte, err error) {
+	const second = hashText + 1 + hintText
+	if len(rest) != second+1+signatureText || rest[hashText] != '-' || rest[second] != '-' || !isHint(rest[hashText+1:second]) {
+		return Hash{}, "", nil, badName(name)
+	}
+	if h, err = ParseHash(rest[:hashText]); err != nil {
+		return Hash{}, "", nil, badName(name)
+	}
+	digits := rest[second+1:]
+	if sig, err = hex.DecodeString(digits); err != nil || hex.EncodeToString(sig) != digits {
+		return Hash{}, "", nil, badName(name)
+	}
+	return h, rest[hashText+1 : second], sig, nil
 }
 
 // PlacementsID is what the name of a placements object says. Only the signature makes it true.
@@ -126,17 +143,12 @@ func ParsePlacementsName(name string) (PlacementsID, error) {
 	if err != nil {
 		return PlacementsID{}, err
 	}
-	rest, ok = strings.CutSuffix(rest, ".zst")
-	if !ok || len(rest) != hashText+1+hintText+1+signatureText || rest[hashText] != '-' || rest[hashText+1+hintText] != '-' {
+	if rest, ok = strings.CutSuffix(rest, ".zst"); !ok {
 		return PlacementsID{}, badName(name)
 	}
-	p := PlacementsID{Vault: vault, Written: t, Hint: rest[hashText+1 : hashText+1+hintText]}
-	if p.Sum, err = ParseHash(rest[:hashText]); err != nil {
-		return PlacementsID{}, badName(name)
-	}
-	p.Signature, err = hex.DecodeString(rest[hashText+1+hintText+1:])
-	if err != nil || p.Name() != name || !isHint(p.Hint) {
-		return PlacementsID{}, badName(name)
+	p := PlacementsID{Vault: vault, Written: t}
+	if p.Sum, p.Hint, p.Signature, err = signedBefore(name, rest); err != nil {
+		return PlacementsID{}, err
 	}
 	return p, nil
 }
@@ -170,8 +182,8 @@ func ParseName(name string) (Hash, error) {
 	case PrefixKeys:
 		return hashBefore(name, rest, ".age")
 	case PrefixDescriptors:
-		_, h, _, err := ParseDescriptorName(name)
-		return h, err
+		d, err := ParseDescriptorName(name)
+		return d.Sum, err
 	case PrefixPlacements:
 		p, err := ParsePlacementsName(name)
 		return p.Sum, err
@@ -215,17 +227,24 @@ func stampBefore(name, rest string) (Time, string, error) {
 type PointID struct {
 	Source    string
 	SignedAt  Time
-	ID        Hash // SHA-256 of the commit object
+	ID        Hash   // SHA-256 of the commit object
+	Hint      string // which key signed: KeyHint of its public half
 	Signature []byte
 }
 
-// PointName names a commit object. signedAt counts in whole seconds.
-func PointName(source string, signedAt time.Time, id Hash, sig []byte) string {
-	return PrefixPoints + source + "/" + signedAt.UTC().Format(stampLayout) + "-" + id.String() + "-" + hex.EncodeToString(sig)
+// Name gives the name itself. SignedAt counts in whole seconds.
+func (p PointID) Name() string {
+	return PrefixPoints + p.Source + "/" + p.SignedAt.UTC().Format(stampLayout) + "-" + p.ID.String() + "-" + p.Hint + "-" + hex.EncodeToString(p.Signature)
+}
+
+// Message is what the signature in a point's name signs: four lines of text. It can be checked before the commit object is
+// fetched.
+func (p PointID) Message(repository Hash) []byte {
+	return []byte(repository.String() + "\n" + p.Source + "\n" + p.SignedAt.UTC().Format(stampLayout) + "\n" + p.ID.String() + "\n")
 }
 
 // ParsePointName takes a commit object's name apart. It checks the form only: the caller verifies the signature over
-// PointMessage.
+// Message.
 func ParsePointName(name string) (PointID, error) {
 	rest, ok := strings.CutPrefix(name, PrefixPoints)
 	if !ok {
@@ -239,24 +258,11 @@ func ParsePointName(name string) (PointID, error) {
 	if err != nil {
 		return PointID{}, err
 	}
-	if len(rest) != hashText+1+signatureText || rest[hashText] != '-' {
-		return PointID{}, badName(name)
+	p := PointID{Source: source, SignedAt: t}
+	if p.ID, p.Hint, p.Signature, err = signedBefore(name, rest); err != nil {
+		return PointID{}, err
 	}
-	id, err := ParseHash(rest[:hashText])
-	if err != nil {
-		return PointID{}, badName(name)
-	}
-	sig, err := hex.DecodeString(rest[hashText+1:])
-	if err != nil || hex.EncodeToString(sig) != rest[hashText+1:] {
-		return PointID{}, badName(name)
-	}
-	return PointID{Source: source, SignedAt: t, ID: id, Signature: sig}, nil
-}
-
-// PointMessage is what the signature in a point's name signs: four lines of text. It can be checked before the commit
-// object is fetched.
-func PointMessage(repository Hash, source string, signedAt Time, id Hash) []byte {
-	return []byte(repository.String() + "\n" + source + "\n" + signedAt.UTC().Format(stampLayout) + "\n" + id.String() + "\n")
+	return p, nil
 }
 
 // ValidName reports whether s can name a source or a vault: 1 to 40 lower-case letters, digits, "-" and "_".

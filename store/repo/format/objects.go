@@ -1,28 +1,99 @@
 package format
 
-// Descriptor says what a repository is. It is plain and signed: a line of JSON, then a line {"signature":BASE64} over
-// the first line including its newline (attest.Descriptor). The first is signed by its own SigningKey, a later one by
-// the key before; the one with Number 0 that the vault has had longest is the repository's, and the SHA-256 of its bytes
-// is the fingerprint that `init` prints.
+import (
+	"bytes"
+	"slices"
+)
+
+// Descriptor says what a repository is: which keys sign for it, which open it, how it is written. It is plain and signed:
+// three lines, the head, the body, and {"signature":BASE64} over the first two, newlines included (attest.Descriptor). The
+// first is signed by its own first job key, a later one by a key of the one before (see Signers); the one with Number 0 that
+// the vault has had longest is the repository's, and the SHA-256 of its bytes is the fingerprint that `init` prints.
+//
+// The head is the same in every version of the format. Of a descriptor that a later version wrote, or that requires a feature
+// which this version does not know, only the head is filled in; see DecodeDescriptor.
 type Descriptor struct {
-	Format     string     `json:"format"`
-	Kind       string     `json:"kind"` // "descriptor"
-	Repository Hash       `json:"repository"`
-	Number     int        `json:"number"`
-	Previous   Hash       `json:"previous,omitzero"` // SHA-256 of the descriptor before; absent in the first
-	Created    Time       `json:"created"`
-	Class      string     `json:"class"`        // "hybrid" or "x25519"
-	Recipients []string   `json:"recipients"`   // restore keys' public halves
-	Metadata   string     `json:"metadata"`     // the host key's metadata recipient
-	SigningKey []byte     `json:"signing_key"`  // Ed25519 public key, 32 bytes
-	HostKey    string     `json:"host_key"`     // name of the sealed copy, keys/..
-	HostKeyLen int64      `json:"host_key_len"` // its size
-	Parameters Parameters `json:"parameters"`
+	// The head.
+	Format     string
+	Kind       string   // "descriptor"
+	Requires   []string // features without which nothing behind the head can be understood, sorted
+	Repository Hash
+	Number     int
+	Previous   Hash // SHA-256 of the descriptor before; zero in the first
+	Created    Time
+	Keys       []Key // that sign from now on
+	Ext        Ext
+
+	// The body.
+	Class      string   // "hybrid" or "x25519"
+	Recipients []string // restore keys' public halves
+	Metadata   []string // what manifests and index are sealed to besides: the host key's metadata recipient
+	HostKey    string   // name of the sealed copy, keys/..
+	HostKeyLen int64    // its size
+	Parameters Parameters
 
 	// Not in the first. DistrustAfter: what the keys of the descriptors before signed counts only if the vault has had it
 	// since then, or longer. FreshStart: points made from now on refer to nothing that was stored before this descriptor.
-	DistrustAfter Time `json:"distrust_after,omitzero"`
-	FreshStart    bool `json:"fresh_start,omitempty"`
+	DistrustAfter Time
+	FreshStart    bool
+	BodyExt       Ext
+}
+
+// What a Key may sign.
+const (
+	UseOwner    = "owner"    // descriptors
+	UseJob      = "job"      // points, placements, index segments
+	UseReporter = "reporter" // records
+)
+
+// AlgEd25519 is the one algorithm of signatures that this version knows. A key of another signs nothing for it, nor does a key
+// of a use that it does not know.
+const AlgEd25519 = "ed25519"
+
+// Key is a key that signs for a repository.
+type Key struct {
+	Use     string   `json:"use"`
+	Alg     string   `json:"alg"`
+	Key     []byte   `json:"key"`               // the public half
+	Name    string   `json:"name,omitempty"`    // of a reporter
+	Role    string   `json:"role,omitempty"`    // of a reporter
+	Sources []string `json:"sources,omitempty"` // of a job: the sources whose points it signs, sorted; none: all
+	Ext     Ext      `json:"ext,omitzero"`
+}
+
+// JobKey describes the key with which a job signs for all sources.
+func JobKey(public []byte) Key { return Key{Use: UseJob, Alg: AlgEd25519, Key: public} }
+
+// OwnerKey describes a key of the repository's owner.
+func OwnerKey(public []byte) Key { return Key{Use: UseOwner, Alg: AlgEd25519, Key: public} }
+
+// KeysFor gives the public keys that sign for a use, as far as this version knows their algorithms.
+func (d *Descriptor) KeysFor(use string) [][]byte {
+	var out [][]byte
+	for _, k := range d.Keys {
+		if k.Use == use && k.Alg == AlgEd25519 {
+			out = append(out, k.Key)
+		}
+	}
+	return out
+}
+
+// Owned reports whether the descriptor after this one is signed by an owner.
+func (d *Descriptor) Owned() bool {
+	return slices.ContainsFunc(d.Keys, func(k Key) bool { return k.Use == UseOwner })
+}
+
+// Signers gives the keys of which one signs the next descriptor: an owner's, or in a repository without owners a job's.
+func (d *Descriptor) Signers() [][]byte {
+	if d.Owned() {
+		return d.KeysFor(UseOwner)
+	}
+	return d.KeysFor(UseJob)
+}
+
+// Lists reports whether a public key may sign for a use.
+func (d *Descriptor) Lists(use string, public []byte) bool {
+	return slices.ContainsFunc(d.KeysFor(use), func(k []byte) bool { return bytes.Equal(k, public) })
 }
 
 // Parameters fix what the writer may not change without losing deduplication.
@@ -33,13 +104,18 @@ type Parameters struct {
 	MaxChunk int    `json:"max_chunk"`
 	LeafKeys int    `json:"leaf_keys"` // average entries of a leaf page; the hard cap is four times that
 	Fanout   int    `json:"fanout"`    // average lines of an inner page; the hard cap is four times that
+	Longest  int64  `json:"longest"`   // seconds that the end of a point may lie behind its signed time
+	Ext      Ext    `json:"ext,omitzero"`
 }
+
+// defaultLongest is ten years and three days: the longest that laws on keeping books ask for.
+const defaultLongest = (3653 + 3) * 24 * 60 * 60
 
 // DefaultParameters are what `init` writes.
 func DefaultParameters() Parameters {
 	return Parameters{
 		Chunker: "fastcdc-v1.0.0", MinChunk: 256 << 10, AvgChunk: 1 << 20, MaxChunk: 4 << 20,
-		LeafKeys: 16, Fanout: 128,
+		LeafKeys: 16, Fanout: 128, Longest: defaultLongest,
 	}
 }
 
@@ -50,7 +126,7 @@ const (
 )
 
 // Commit is a recovery point's commit object: two lines of JSON, the head and the body. Its SHA-256 is the point's ID. It is
-// stored under PointName, whose signature (attest.Point over PointMessage) vouches for it, so junk under points/ is
+// stored under PointID.Name, whose signature (attest.Point over PointID.Message) vouches for it, so junk under points/ is
 // rejected from its name alone. It is the same in every vault. It is plain: Manifest has neither First nor Digest, which
 // would tell a key and let a guess at the listing be confirmed.
 //

@@ -2,6 +2,7 @@ package format
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"fmt"
 	"strings"
@@ -20,8 +21,9 @@ func headOf(c *Commit) *Commit {
 
 // signedName is the name of a descriptor but the first.
 func signedName(d *Descriptor, body []byte) string {
-	sum := Hash(sha256.Sum256(body))
-	return DescriptorName(d.Number, sum, attest.Sign(seed(), attest.DescriptorName, DescriptorMessage(d.Repository, d.Number, sum)))
+	id := DescriptorID{Number: d.Number, Sum: sha256.Sum256(body), Hint: KeyHint(seed().Public().(ed25519.PublicKey))}
+	id.Signature = attest.Sign(seed(), attest.DescriptorName, id.Message(d.Repository))
+	return id.Name()
 }
 
 func signedVectors(t *testing.T) []vector {
@@ -34,9 +36,9 @@ func signedVectors(t *testing.T) []vector {
 		out = append(out, vector{path: name, comment: comment, headers: keyHeaders(), body: bytes.Replace(body, []byte(old), []byte(new), 1), err: err})
 	}
 	d := bytesOf(EncodeDescriptor(testDescriptor(), signer(attest.Descriptor)))
-	out = append(out, vector{path: "descriptor/first", comment: "a first descriptor, signed by its own key", headers: keyHeaders("name: " + DescriptorName(0, sha256.Sum256(d), nil)), body: d, value: testDescriptor()})
+	out = append(out, vector{path: "descriptor/first", comment: "a first descriptor, signed by its own key", headers: keyHeaders("name: " + DescriptorID{Sum: sha256.Sum256(d)}.Name()), body: d, value: testDescriptor()})
 	second := testDescriptor()
-	second.Number, second.Previous, second.Recipients = 1, sha256.Sum256(d), append(second.Recipients, second.Metadata)
+	second.Number, second.Previous, second.Recipients = 1, sha256.Sum256(d), append(second.Recipients, second.Metadata...)
 	d2 := bytesOf(EncodeDescriptor(second, signer(attest.Descriptor)))
 	out = append(out, vector{path: "descriptor/second", comment: "a recipient added; signed by the key of the first", headers: keyHeaders("name: " + signedName(second, d2)), body: d2, value: second})
 	third := testDescriptor()
@@ -45,7 +47,7 @@ func signedVectors(t *testing.T) []vector {
 	out = append(out, vector{path: "descriptor/distrust", comment: "what was signed before counts up to a time; deduplication starts anew", headers: keyHeaders("name: " + signedName(third, d3)), body: d3, value: third})
 	refuse("descriptor/refuse-distrust", "the first distrusts those before it", d, `}`+"}\n"+`{"signature"`, `},"distrust_after":"2026-11-22T07:00:00Z"}`+"\n"+`{"signature"`, ErrMalformed)
 	refuse("descriptor/refuse-fresh-false", "a member that says nothing", d3, `"fresh_start":true`, `"fresh_start":false`, ErrMalformed)
-	refuse("descriptor/refuse-newer", "of another format version", d, `"1-draft"`, `"2"`, ErrNewer)
+	out = append(out, keyVectors(t, d, refuse)...)
 	refuse("descriptor/refuse-kind", "of another kind", d, `"descriptor"`, `"point"`, ErrMalformed)
 	refuse("descriptor/refuse-signature", "changed after it was signed", d, `"number":0`, `"number":1,"previous":"`+hashOf("x").String()+`"`, ErrSignature)
 	refuse("descriptor/refuse-member", "a member this version does not know", d, `"number":0`, `"number":0,"colour":"red"`, ErrMalformed)
@@ -56,10 +58,12 @@ func signedVectors(t *testing.T) []vector {
 
 	c := bytesOf(EncodeCommit(testCommit()))
 	id, at := Hash(sha256.Sum256(c)), testCommit().SignedAt
-	msg := PointMessage(testCommit().Repository, "uploads", at, id)
+	point := PointID{Source: "uploads", SignedAt: at, ID: id, Hint: KeyHint(seed().Public().(ed25519.PublicKey))}
+	msg := point.Message(testCommit().Repository)
+	point.Signature = attest.Sign(seed(), attest.Point, msg)
 	out = append(out, vector{
 		path: "commit/point", comment: "a recovery point and its signed name", body: c, value: testCommit(),
-		headers: keyHeaders("message: "+fmt.Sprintf("%q", msg), "name: "+PointName("uploads", at.Time, id, attest.Sign(seed(), attest.Point, msg))),
+		headers: keyHeaders("message: "+fmt.Sprintf("%q", msg), "name: "+point.Name()),
 	})
 	least := testCommit()
 	least.Mode, least.Slots, least.Missing, least.Predecessors, least.Status = "", nil, 0, nil, StatusComplete
@@ -132,6 +136,58 @@ func signedVectors(t *testing.T) []vector {
 		out = append(out, vector{path: "index/refuse-lines-" + says, comment: comment, headers: keyHeaders(), body: lied, err: ErrMalformed})
 	}
 	return out
+}
+
+// keyVectors are descriptors with many keys, and what a reader makes of keys and heads that it does not know.
+func keyVectors(t *testing.T, first []byte, refuse func(name, comment string, body []byte, old, new string, err error)) (out []vector) {
+	bytesOf := must[[]byte](t)
+	own := bytes.Repeat([]byte{7}, ed25519.PublicKeySize)
+	many := testDescriptor()
+	job := many.Keys[0]
+	job.Sources = []string{"site", "uploads"}
+	many.Keys = []Key{
+		OwnerKey(own), {Use: UseOwner, Alg: "ml-dsa-65", Key: []byte("of a later version")}, job,
+		{Use: UseReporter, Alg: AlgEd25519, Key: bytes.Repeat([]byte{8}, ed25519.PublicKeySize), Name: "drill-1", Role: "drill", Ext: `{"colour":"red"}`},
+		{Use: "courier", Alg: AlgEd25519, Key: bytes.Repeat([]byte{9}, ed25519.PublicKeySize)},
+	}
+	many.Metadata = append(many.Metadata, many.Recipients...)
+	many.Ext, many.BodyExt, many.Parameters.Ext = `{"depth":12}`, `{"nested":{"list":[1]}}`, `{"shape":"round"}`
+	m := bytesOf(EncodeDescriptor(many, signer(attest.Descriptor)))
+	out = append(out, vector{path: "descriptor/keys", comment: "owners, one of an algorithm that is not known, a job for two sources, a reporter, a use that is not known", headers: keyHeaders(), body: m, value: many})
+
+	line := first[:bytes.IndexByte(first, '\n')+1]
+	newer := testDescriptor()
+	newer.Format = "2"
+	out = append(out, vector{
+		path: "descriptor/newer", comment: "of a later format version: the head alone is used", err: ErrNewer, value: headOfDescriptor(newer),
+		body: append(bytes.Replace(line, []byte(Version), []byte("2"), 1), "{\"colour\":\"red\"}\nanything\n"...),
+	})
+	needy := testDescriptor()
+	needy.Requires = []string{"colour"}
+	out = append(out, vector{
+		path: "descriptor/requires", comment: "a feature that this version does not know: the head alone is used", err: ErrNewer, value: headOfDescriptor(needy),
+		body: bytes.Replace(first, []byte(`"kind":"descriptor"`), []byte(`"kind":"descriptor","requires":["colour"]`), 1),
+	})
+	refuse("descriptor/refuse-newer-head", "of a later version, with a member in its head that no version has", bytes.Replace(first, []byte(Version), []byte("2"), 1), `,"created"`, `,"colour":"red","created"`, ErrMalformed)
+	refuse("descriptor/refuse-no-job", "no key signs points", first, `"use":"job"`, `"use":"owner"`, ErrMalformed)
+	refuse("descriptor/refuse-key-twice", "one key for two uses", m, `"alg":"ml-dsa-65","key":"b2YgYSBsYXRlciB2ZXJzaW9u"`, `"alg":"ed25519","key":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="`, ErrMalformed)
+	refuse("descriptor/refuse-key-short", "an Ed25519 key of another length", m, `"alg":"ml-dsa-65"`, `"alg":"ed25519"`, ErrBounds)
+	refuse("descriptor/refuse-use", "a use that is no name", m, `"courier"`, `"Courier"`, ErrMalformed)
+	refuse("descriptor/refuse-reporter", "a reporter without a name", m, `"name":"drill-1",`, ``, ErrMalformed)
+	refuse("descriptor/refuse-sources", "sources out of order", m, `["site","uploads"]`, `["uploads","site"]`, ErrMalformed)
+	refuse("descriptor/refuse-keys-none", "no keys at all", first, string(line[bytes.Index(line, []byte(`"keys":`)):bytes.IndexByte(line, '\n')]), `"keys":[]}`, ErrMalformed)
+	refuse("descriptor/refuse-metadata-none", "nothing that metadata is sealed to besides", first, `"metadata":["age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg"]`, `"metadata":[]`, ErrBounds)
+	refuse("descriptor/refuse-longest", "points that are kept for ever", first, fmt.Sprintf(`"longest":%d`, defaultLongest), `"longest":9223372036854775807`, ErrBounds)
+	refuse("descriptor/refuse-one-line", "a head alone, signed", bytesOf(appendSignature(bytes.Clone(line), signer(attest.Descriptor))), `{"format"`, `{"format"`, ErrMalformed)
+	refuse("descriptor/refuse-four-lines", "a line between body and signature", first, "}\n{\"signature\"", "}\n{}\n{\"signature\"", ErrMalformed)
+	return out
+}
+
+// headOfDescriptor leaves what stands in the head.
+func headOfDescriptor(d *Descriptor) *Descriptor {
+	return &Descriptor{
+		Format: d.Format, Kind: d.Kind, Requires: d.Requires, Repository: d.Repository, Number: d.Number, Previous: d.Previous, Created: d.Created, Keys: d.Keys, Ext: d.Ext,
+	}
 }
 
 // manyMarks are 17 marks, in order.

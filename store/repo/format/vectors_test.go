@@ -116,9 +116,9 @@ func codecs() map[string]func(body []byte) (value any, again []byte, err error) 
 		"descriptor": func(b []byte) (any, []byte, error) {
 			d, body, sig, err := DecodeDescriptor(b)
 			if err != nil {
-				return nil, nil, err
+				return d, nil, err
 			}
-			if !attest.Verify(d.SigningKey, attest.Descriptor, body, sig) {
+			if !attest.Verify(d.KeysFor(UseJob)[0], attest.Descriptor, body, sig) {
 				return nil, nil, ErrSignature
 			}
 			again, err := EncodeDescriptor(d, func([]byte) []byte { return sig })
@@ -556,8 +556,8 @@ func referenceVectors(t *testing.T) []vector {
 func testDescriptor() *Descriptor {
 	return &Descriptor{
 		Format: Version, Kind: KindDescriptor, Repository: hashOf("repository"), Created: moment("2026-11-23T08:00:00Z"), Class: "x25519",
-		Recipients: []string{"age1cy0su9fwf3gf9mw868g5yut09p6nytfmmnktexz2ya5uqg9vl9sss4euqm"}, Metadata: "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg",
-		SigningKey: seed().Public().(ed25519.PublicKey), HostKey: HostKeyName(hashOf("host key")), HostKeyLen: 500, Parameters: DefaultParameters(),
+		Recipients: []string{"age1cy0su9fwf3gf9mw868g5yut09p6nytfmmnktexz2ya5uqg9vl9sss4euqm"}, Metadata: []string{"age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg"},
+		Keys: []Key{JobKey(seed().Public().(ed25519.PublicKey))}, HostKey: HostKeyName(hashOf("host key")), HostKeyLen: 500, Parameters: DefaultParameters(),
 	}
 }
 
@@ -590,25 +590,26 @@ func tableVectors(t *testing.T) []vector {
 	at := time.Date(2026, 11, 23, 8, 5, 0, 999, time.UTC)
 	pub := seed().Public().(ed25519.PublicKey)
 	var names bytes.Buffer
-	placements := signedPlacements(at, h).Name()
-	for _, n := range []string{PackName(h), MetaName(h), NeedsName(h), HostKeyName(h), DescriptorName(0, h, nil), DescriptorName(12, h, bytes.Repeat([]byte{0xab}, 64)), placements} {
+	placements, junk := signedPlacements(at, h).Name(), bytes.Repeat([]byte{0xab}, 64)
+	descriptor := DescriptorID{Number: 12, Sum: h, Hint: KeyHint(pub), Signature: junk}.Name()
+	for _, n := range []string{PackName(h), MetaName(h), NeedsName(h), HostKeyName(h), DescriptorID{Sum: h}.Name(), descriptor, placements} {
 		got, err := ParseName(n)
 		if err != nil || got != h {
 			t.Fatalf("%s: %v", n, err)
 		}
 		fmt.Fprintf(&names, "ok\t%s\n", n)
 	}
-	point := PointName("web-1", at, h, bytes.Repeat([]byte{0xab}, 64))
-	if id, err := ParsePointName(point); err != nil || PointName(id.Source, id.SignedAt.Time, id.ID, id.Signature) != point {
+	point := PointID{Source: "web-1", SignedAt: At(at), ID: h, Hint: KeyHint(pub), Signature: junk}.Name()
+	if id, err := ParsePointName(point); err != nil || id.Name() != point {
 		t.Fatalf("%s: %v", point, err)
 	}
 	fmt.Fprintf(&names, "ok\t%s\n", point)
 	s := h.String()
 	for _, n := range []string{
 		"packs/" + s + ".age", "packs/00/" + s + ".age", PackName(h) + "/", "/" + PackName(h), strings.ToUpper(PackName(h)), strings.Replace(PackName(h), ".age", ".zst", 1),
-		"keys/" + s[:2] + "/" + s + ".age", "descriptors/0-" + s + ".json", "descriptors/+00001-" + s + ".json", "descriptors/000001-" + s + ".json", "descriptors/000000-" + s + "-" + strings.Repeat("ab", 64) + ".json", "placements/20261123T080500Z-" + s + ".zst",
+		"keys/" + s[:2] + "/" + s + ".age", "descriptors/0-" + s + ".json", "descriptors/+00001-" + s + ".json", "descriptors/000001-" + s + ".json", "descriptors/000000-" + s + "-" + strings.Repeat("ab", 64) + ".json", "descriptors/000001-" + s + "-" + strings.Repeat("ab", 64) + ".json", strings.Replace(descriptor, "000012", "000000", 1), "placements/20261123T080500Z-" + s + ".zst",
 		strings.Replace(placements, "20261123", "20261323", 1), strings.Replace(placements, "0500Z", "0500.5Z", 1), strings.Replace(placements, "offsite/", "", 1), strings.Replace(placements, "offsite", "Off", 1),
-		strings.Replace(placements, ".zst", "", 1), strings.Replace(placements, KeyHint(pub), strings.ToUpper(KeyHint(pub)), 1), strings.Replace(placements, "-"+KeyHint(pub), "", 1), strings.Replace(point, "web-1", "Web", 1), strings.Replace(point, "web-1", "..", 1), point[:len(point)-2], strings.ToUpper(point), "reports/x", "packs", "meta", "keys", "points",
+		strings.Replace(placements, ".zst", "", 1), strings.Replace(placements, KeyHint(pub), strings.ToUpper(KeyHint(pub)), 1), strings.Replace(placements, "-"+KeyHint(pub), "", 1), strings.Replace(point, "-"+KeyHint(pub), "", 1), strings.Replace(point, KeyHint(pub), strings.ToUpper(KeyHint(pub)), 1), strings.Replace(descriptor, KeyHint(pub), "0000000g", 1), strings.Replace(point, "web-1", "Web", 1), strings.Replace(point, "web-1", "..", 1), point[:len(point)-2], strings.ToUpper(point), "reports/x", "packs", "meta", "keys", "points",
 	} {
 		if storedName(n) == nil {
 			t.Fatalf("%s is taken for a name", n)

@@ -64,8 +64,9 @@ func DefaultLock() Lock { return Lock{Slack: days(10), Ceiling: days(400)} }
 // Keys are the repository's public restore keys, and where the host key lies.
 type Keys struct {
 	Recipients []keys.Recipient
-	Host       string // an absolute path, or systemd:NAME
-	Reporter   string // the same of the key that signs records; empty: none, and no records
+	Owners     []keys.Owner // that sign changes of keys; none: the host key does
+	Host       string       // an absolute path, or systemd:NAME
+	Reporter   string       // the same of the key that signs records; empty: none, and no records
 }
 
 // Source is what is protected.

@@ -162,6 +162,7 @@ func (r *reader) keys(n ast.Node) {
 				good, texts = good && ok, append(texts, s)
 			})
 		}},
+		field{"owners", func(n ast.Node) { r.config.Keys.Owners = r.owners(n) }},
 		field{"host", func(n ast.Node) { r.config.Keys.Host = r.keyFile(n, "keys.host", "host key") }},
 		field{"reporter", func(n ast.Node) { r.config.Keys.Reporter = r.keyFile(n, "keys.reporter", "reporter's key") }},
 	)
@@ -182,6 +183,28 @@ func (r *reader) keys(n ast.Node) {
 		r.problem(list, "keys.recipients: %v", err)
 	}
 	r.config.Keys.Recipients = recipients
+}
+
+// owners reads the list of owner keys.
+func (r *reader) owners(list ast.Node) []keys.Owner {
+	var texts []string
+	good := true
+	r.list(list, "keys.owners", func(i int, n ast.Node) {
+		s, ok := r.str(n, fmt.Sprintf("keys.owners[%d]", i))
+		if _, err := keys.ParseOwner(s); ok && err != nil {
+			r.problem(n, "keys.owners[%d]: %v", i, err)
+			ok = false
+		}
+		good, texts = good && ok, append(texts, s)
+	})
+	if !good {
+		return nil
+	}
+	owners, err := keys.ParseOwners(texts)
+	if err != nil {
+		r.problem(list, "keys.owners: %v", err)
+	}
+	return owners
 }
 
 // keyFile reads where a secret key lies.

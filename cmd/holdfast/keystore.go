@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/store/repo"
+)
+
+const storeHelp = `Store a change of keys that the owner made on another machine.
+
+FILE comes from 'holdfast key rotate', 'add-recipient' or 'drop-recipient' with --out. The
+change is checked against the repository and its owners, put into every vault of the
+configuration, and pinned. A new host key in FILE takes its place in keys.host; the old one
+is kept beside it with .old behind its name. If keys.recipients change with it, change the
+configuration of this machine too, or the next run refuses. Delete FILE afterwards.
+
+If interrupted, run it again; it continues. A vault that cannot be reached is brought up to
+date by the next run.`
+
+// preparedChange is a change of keys that was written to a file, for scripts.
+type preparedChange struct {
+	File        string `json:"file"`
+	Fingerprint string `json:"fingerprint"`
+	Descriptor  int    `json:"descriptor"`
+	Recipients  int    `json:"recipients"`
+	NewHostKey  bool   `json:"new_host_key"`
+}
+
+func (a *app) keyStoreCommand() *cobra.Command {
+	var fingerprint string
+	cmd := &cobra.Command{
+		Use: "store FILE", Short: "Store a change of keys that the owner signed", Long: storeHelp,
+		Args: takes(1, 1),
+		RunE: a.action(func(ctx context.Context, args []string) error { return a.storeKeys(ctx, args[0], fingerprint) }),
+	}
+	addFingerprint(cmd, &fingerprint)
+	return cmd
+}
+
+// ownerAmong is the owner key of the repository that belongs to one of these restore keys; nil where none does.
+func ownerAmong(r *repo.Repository, ids []keys.Identity) ed25519.PrivateKey {
+	for _, id := range ids {
+		if slices.Contains(r.Owners(), keys.OwnerOf(id)) {
+			return keys.OwnerKey(id)
+		}
+	}
+	return nil
+}
+
+// prepareFile signs a change and writes it to a file. Nothing is stored.
+func (c *keyChange) prepareFile(ctx context.Context, out string, rotate bool) error {
+	p, err := c.prepared(ctx, rotate)
+	if err != nil || p == nil {
+		return err
+	}
+	text, err := p.Marshal()
+	if err != nil {
+		return err
+	}
+	if err := keys.WriteSecretFile(out, text); err != nil {
+		return fmt.Errorf("writing the change of keys: %w", err)
+	}
+	line := preparedChange{out, p.Fingerprint.String(), p.Descriptor.Number, len(p.Descriptor.Recipients), p.HostKey != nil}
+	if c.ui.json {
+		return c.ui.object(line)
+	}
+	_, err = fmt.Fprintf(c.ui.out, "%s: descriptor %d signed, not stored yet\n", out, line.Descriptor)
+	c.ui.remark("Take it to the job's machine and run: holdfast key store %s", out)
+	if p.HostKey != nil {
+		c.ui.remark("It holds the new host key. Delete it once it is stored.")
+	}
+	return err
+}
+
+// prepared signs a change; nil where there is nothing to change, which is said.
+func (c *keyChange) prepared(ctx context.Context, rotate bool) (p *repo.Prepared, err error) {
+	o := c.options
+	if o.New = c.was.key; rotate {
+		if o.New, err = c.was.key.Rotated(o.FreshStart); err != nil {
+			return nil, err
+		}
+	}
+	if p, err = repo.Prepare(ctx, o); err == nil && p == nil {
+		c.ui.remark("There was nothing to change: the restore keys of the configuration are in force.")
+	}
+	return p, err
+}
+
+// changeAsOwner signs a change with the owner key at hand and stores it. It is on the disk before any vault hears of it: a second one
+// of the same number, made because the first was broken off, would be a fork.
+func (c *keyChange) changeAsOwner(ctx context.Context, rotate bool) error {
+	file := c.path + ".change"
+	p, err := readPrepared(file)
+	switch {
+	case err == nil && (p.Descriptor.Number < len(c.was.repo.Chain) || p.Descriptor.Previous == c.was.repo.Chain[len(c.was.repo.Chain)-1].Sum):
+		c.ui.remark("Going on with %s, which a change that was broken off has left.", file)
+	case err == nil:
+		return fmt.Errorf("%s is a change of keys that was broken off and does not fit the repository any more: delete it", file)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	default:
+		if p, err = c.prepared(ctx, rotate); err != nil || p == nil {
+			return err
+		}
+		text, err := p.Marshal()
+		if err != nil {
+			return err
+		}
+		if err := keys.WriteSecretFile(file, text); err != nil {
+			return fmt.Errorf("writing the change of keys: %w", err)
+		}
+	}
+	if err := c.storePrepared(ctx, p); err != nil {
+		return err
+	}
+	return os.Remove(file)
+}
+
+// storePrepared stores a change that is signed.
+func (c *keyChange) storePrepared(ctx context.Context, p *repo.Prepared) error {
+	if p.HostKey != nil && c.was.file != c.path || p.HostKey != nil && !p.HostKey.Equal(c.was.key) {
+		c.to, c.fresh = p.HostKey, true
+	}
+	var err error
+	if c.options.Recipients, err = keys.ParseRecipients(p.Descriptor.Recipients); err != nil {
+		return err
+	}
+	c.options.DistrustAfter, c.options.FreshStart = p.Descriptor.DistrustAfter.Time, p.Descriptor.FreshStart
+	return c.change(ctx, p)
+}
+
+// writeNext puts the host key that is to hold on the disk, once the change is known to be right and before any vault hears of it.
+func (c *keyChange) writeNext() error {
+	switch left, err := c.readHostKeyFile(c.next); {
+	case errors.Is(err, fs.ErrNotExist):
+		return keys.WriteHostKeyFile(c.next, c.to)
+	case err != nil:
+		return err
+	case !left.Equal(c.to):
+		return fmt.Errorf("%s is there from another change of keys: finish that, or move it away", c.next)
+	}
+	return nil
+}
+
+func readPrepared(file string) (*repo.Prepared, error) {
+	text, err := keys.ReadSecretFile(file, repo.MaxPrepared)
+	if err != nil {
+		return nil, fmt.Errorf("reading the change of keys: %w", err)
+	}
+	p, err := repo.ParsePrepared(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return p, nil
+}
+
+// storeKeys stores a change of keys from a file.
+func (a *app) storeKeys(ctx context.Context, file, fingerprint string) (err error) {
+	pin, err := a.pinOf(fingerprint)
+	if err != nil {
+		return err
+	}
+	p, err := readPrepared(file)
+	if err != nil {
+		return usage(err)
+	}
+	j, err := a.openJob()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, j.close()) }()
+	path, err := j.config.HostKeyPath(j.env)
+	if err != nil {
+		return err
+	}
+	if strings.HasPrefix(j.config.Keys.Host, "systemd:") && p.HostKey != nil {
+		return usage(fmt.Errorf("keys.host is %s, which only systemd can fill: name a file in keys.host for this command, then hand that to systemd-creds", j.config.Keys.Host))
+	}
+	known, err := j.knownRepository(j.config, pin)
+	if err != nil {
+		return err
+	}
+	if known.Pin == "" {
+		known.Pin = p.Fingerprint.String()
+	}
+	was, err := j.hostKeyHere(ctx, p, known, path)
+	if err != nil {
+		return together{err, j.alarm()}.orNil()
+	}
+	held, err := j.openCache(was.repo.CacheID()) // two changes at once, or a run meanwhile, would part the vaults' ways
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, held.Close()) }()
+	c := keyChange{job: j, path: path, next: path + ".next", was: was, to: was.key, options: repo.ChangeOptions{
+		Vaults: j.repoVaults(nil), Old: was.key, Pin: known.Pin, Need: longestKeep(j.config, a.now()), Report: j.findings.add, Now: a.now,
+	}}
+	err = c.storePrepared(ctx, p)
+	if err == nil && checkSame(c.options.Recipients, j.config.Keys.Recipients) != nil {
+		a.ui.warn("keys.recipients of %s are not the repository's any more: put these there before the next run: %s", j.config.Path, strings.Join(p.Descriptor.Recipients, ", "))
+	}
+	return together{err, j.alarm()}.orNil()
+}
+
+var errOtherRecipients = errors.New("other recipients")
+
+func checkSame(a, b []keys.Recipient) error {
+	if len(a) != len(b) || slices.ContainsFunc(a, func(r keys.Recipient) bool { return !slices.ContainsFunc(b, r.Equal) }) {
+		return errOtherRecipients
+	}
+	return nil
+}
+
+// hostKeyHere gives the host key in force on the job's machine, without any restore key. A machine that has none takes the one that
+// comes with the change.
+func (j *job) hostKeyHere(ctx context.Context, p *repo.Prepared, known repo.Known, path string) (hostKeyInForce, error) {
+	var failed error
+	for _, v := range j.repoVaults(nil) {
+		r, err := repo.Find(ctx, v.Read, known.Pin, nil)
+		if err != nil {
+			failed = errors.Join(failed, prefixed(err, "vault "+v.Name))
+			continue
+		}
+		h, file, err := j.hostKeyFor(r, path)
+		if err != nil {
+			return hostKeyInForce{}, err
+		}
+		if h == nil {
+			h = p.HostKey
+		}
+		if h != nil {
+			return hostKeyInForce{key: h, repo: r, file: file}, nil
+		}
+		failed = errors.Join(failed, prefixed(fmt.Errorf("%s: %w", path, repo.ErrHostKey), "vault "+v.Name))
+	}
+	return hostKeyInForce{}, failed
+}

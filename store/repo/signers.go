@@ -1,0 +1,128 @@
+package repo
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/crypto/attest"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// signature is one that a job's key is to have made.
+type signature struct {
+	domain   attest.Domain
+	msg, sig []byte
+	hint     string // from a name; empty: it may be any key's
+	source   string // of a point
+}
+
+func pointSignature(r *Repository, id format.PointID) signature {
+	return signature{attest.Point, id.Message(r.ID), id.Signature, id.Hint, id.Source}
+}
+
+func placementsSignature(r *Repository, id format.PlacementsID) signature {
+	return signature{attest.Placements, id.Message(r.ID), id.Signature, id.Hint, ""}
+}
+
+// signer is a job's key of the chain.
+type signer struct {
+	format.Key
+	hint string
+	last int // number of the last descriptor that lists it
+}
+
+// signersOf gives every job's key of a chain whose algorithm is known, the newest first, each once.
+func signersOf(chain []Link) (out []signer) {
+	for _, l := range slices.Backward(chain) {
+		for _, k := range l.Keys {
+			known := func(s signer) bool { return bytes.Equal(s.Key.Key, k.Key) }
+			if k.Use == format.UseJob && k.Alg == format.AlgEd25519 && !slices.ContainsFunc(out, known) {
+				out = append(out, signer{k, format.KeyHint(k.Key), l.Number})
+			}
+		}
+	}
+	return out
+}
+
+// made reports whether this key made a signature. Most that are not its own are told by their hint, without any arithmetic.
+func (s signer) made(of signature) bool {
+	switch {
+	case of.hint != "" && of.hint != s.hint:
+		return false
+	case of.source != "" && len(s.Sources) > 0 && !slices.Contains(s.Sources, of.source):
+		return false
+	}
+	return attest.Verify(ed25519.PublicKey(s.Key.Key), of.domain, of.msg, of.sig)
+}
+
+// Signed reports whether any key that the repository ever had for a point's source signed the point's name.
+func (r *Repository) Signed(id format.PointID) bool {
+	of := pointSignature(r, id)
+	return slices.ContainsFunc(r.keys, func(s signer) bool { return s.made(of) })
+}
+
+// signed reports whether any of the repository's keys made a signature, and whether it counts for nothing all the same, since
+// the vault has had it only from arrived on: after its key was distrusted, or after a change of keys that cannot be read.
+func (r *Repository) signed(of signature, arrived time.Time) (ok, distrusted bool) {
+	for _, s := range r.keys {
+		if s.made(of) {
+			return true, r.distrusts(s, arrived)
+		}
+	}
+	return false, false
+}
+
+func (r *Repository) distrusts(s signer, arrived time.Time) bool {
+	if r.End != nil && !arrived.Before(r.End.Arrived) {
+		return true
+	}
+	for _, l := range r.Chain[min(s.last+1, len(r.Chain)):] {
+		if t := l.DistrustAfter.Time; !t.IsZero() && arrived.After(t) {
+			return true
+		}
+	}
+	return false
+}
+
+// longest is how far the end of a point may lie behind its signed time: as the descriptor says that allows most, since points of any
+// of them are there.
+func (r *Repository) longest() time.Duration {
+	var most int64
+	for _, l := range r.Chain {
+		most = max(most, l.Parameters.Longest)
+	}
+	return time.Duration(most) * time.Second
+}
+
+// End is why a chain of descriptors ends before the last one that is signed: what comes next cannot be read, or is there
+// twice. What came before keeps its trust, what arrived later has none, and nothing is stored where it is so.
+type End struct {
+	Number  int           // of the descriptor that cannot be used
+	Sums    []format.Hash // of those that claim to be it
+	Arrived time.Time     // of the first of them
+	Err     error
+}
+
+// ErrEnd: a change of keys is signed as it must be and cannot be used.
+var ErrEnd = errors.New("a change of keys is signed and cannot be used: what arrived before it is as good as before, what arrived later is not trusted, and nothing is stored here")
+
+func (e *End) err() error {
+	what := "read it from another vault with --vault NAME"
+	switch {
+	case errors.Is(e.Err, format.ErrNewer):
+		what = "use a newer holdfast"
+	case errors.Is(e.Err, ErrForked):
+		what = "compare both with the papers of your changes of keys"
+	}
+	return fmt.Errorf("descriptor %d: %w; %s: %w", e.Number, ErrEnd, what, e.Err)
+}
+
+// stops reports whether the end of a vault's chain is one for a machine that knows more of the chain: not if it knows what
+// stands behind it.
+func (e *End) stops(known []Link) bool {
+	return !(len(e.Sums) == 1 && e.Number < len(known) && known[e.Number].Sum == e.Sums[0])
+}
