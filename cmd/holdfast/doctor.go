@@ -117,7 +117,12 @@ func (a *app) doctor(ctx context.Context, all bool) (err error) {
 	stop := a.watch(ctx, "doctor", false, func() (int64, int64) { return 0, 0 })
 	sum, err := doctor.Run(ctx, o)
 	stop()
-	return together{err, a.printDiagnosis(found, sum, all, a.now().Sub(start)), judged(sum)}.orNil()
+	j.deed = newDeed(start)
+	err = together{err, j.printDiagnosis(found, sum, all, a.now().Sub(start)), judged(sum)}.orNil()
+	if ctx.Err() != nil {
+		return err
+	}
+	return together{err, j.record(ctx, "doctor", nil)}.orNil()
 }
 
 // judged is what the findings come to.
@@ -133,7 +138,7 @@ func judged(sum doctor.Summary) error {
 	return nil
 }
 
-func (a *app) printDiagnosis(found []doctor.Finding, sum doctor.Summary, all bool, took time.Duration) error {
+func (j *job) printDiagnosis(found []doctor.Finding, sum doctor.Summary, all bool, took time.Duration) error {
 	n := sum.Counts
 	line := diagnosisJSON{
 		Status: "ok", OK: n[probe.OK], Info: n[probe.Info], NotTested: n[probe.NotTested], Warning: n[probe.Warning], Critical: n[probe.Critical],
@@ -147,13 +152,20 @@ func (a *app) printDiagnosis(found []doctor.Finding, sum doctor.Summary, all boo
 	case w == probe.Warning:
 		line.Status = string(w)
 	}
-	if a.ui.json {
+	for _, f := range found {
+		if brief := checked(f); f.Severity != probe.OK {
+			brief.Evidence = nil
+			j.deed.did(brief)
+		}
+	}
+	j.deed.did(line)
+	if j.ui.json {
 		for _, f := range found {
-			if err := a.ui.object(checked(f)); err != nil {
+			if err := j.ui.object(checked(f)); err != nil {
 				return err
 			}
 		}
-		return a.ui.object(line)
+		return j.ui.object(line)
 	}
 	var b strings.Builder
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -172,7 +184,7 @@ func (a *app) printDiagnosis(found []doctor.Finding, sum doctor.Summary, all boo
 	}
 	_, _ = fmt.Fprintf(&b, "%s: %d in order, %d to know, %d not tested, %s, %d critical; %.1f s", line.Status, line.OK, line.Info, line.NotTested,
 		plural(line.Warning, "warning", "warnings"), line.Critical, line.Seconds)
-	return a.ui.text(b.String())
+	return j.ui.text(b.String())
 }
 
 func checked(f doctor.Finding) checkedJSON {

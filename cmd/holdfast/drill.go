@@ -89,6 +89,7 @@ func (a *app) drill(ctx context.Context, names []string, out string) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, j.close()) }()
+	j.deed = newDeed(a.now())
 	var all together
 	drilled := 0
 	for _, v := range j.vaults {
@@ -105,7 +106,10 @@ func (a *app) drill(ctx context.Context, names []string, out string) (err error)
 		}
 	}
 	if drilled == 0 {
-		all = append(all, usage(errors.New("none of the vaults keeps locks, so nothing was drilled")))
+		return append(all, usage(errors.New("none of the vaults keeps locks, so nothing was drilled"))).orNil()
+	}
+	if ctx.Err() == nil {
+		all = append(all, j.record(ctx, "drill", nil))
 	}
 	return all.orNil()
 }
@@ -173,6 +177,9 @@ func (j *job) drillOptions(v *vault) (drill.Options, func() error, error) {
 }
 
 func (j *job) printDrill(l drilledJSON) error {
+	brief := l
+	brief.Findings = nil // they are in the report, which the line names
+	j.deed.did(brief)
 	if j.ui.json {
 		return j.ui.object(l)
 	}

@@ -52,6 +52,7 @@ var (
 	errAlarm      = errors.New("finished, with an alarm")
 	errDamage     = errors.New("damaged or not protected")
 	errEmptied    = errors.New("a source that became empty")
+	errRecord     = errors.New("done, and no record could be made of it")
 
 	errUnprotected = errors.New("not protected")                       // doctor's critical findings
 	errWarned      = errors.New("protected, and something is to mend") // doctor's warnings
@@ -207,6 +208,7 @@ func outcomes() []outcome {
 		{fs.ErrNotExist, exitFailed, "no_such_file"},
 		{restore.ErrStop, exitFailed, "stopped"},
 		{errEmptied, exitAlarm, "emptied"},
+		{errRecord, exitAlarm, "record"},
 		{errWarned, exitAlarm, "warnings"},
 		{errIncomplete, exitIncomplete, "incomplete"},
 	}

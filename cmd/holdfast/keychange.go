@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
 const rotateHelp = `Make a new host key and put it in force in every vault of the configuration.
@@ -84,6 +85,8 @@ type keyFlags struct {
 	fingerprint, distrust string
 	out                   string
 	fresh, yes            bool
+
+	key, name, role string // of a reporter that is added: its file, its name, what it is
 }
 
 func (f *keyFlags) add(cmd *cobra.Command) {
@@ -140,6 +143,7 @@ const (
 	rotateKeys keyAction = iota
 	addKeys
 	dropKeys
+	addReporter
 )
 
 // changeKeys rotates the host key, or changes the restore keys under the one there is.
@@ -193,6 +197,13 @@ func (a *app) changeKeys(ctx context.Context, f *keyFlags, action keyAction) (er
 	}}
 	if err := checkAction(action, was.repo.Now().Recipients, j.config.Keys.Recipients); err != nil {
 		return err
+	}
+	if action == addReporter {
+		k, err := f.reporterKey()
+		if err != nil {
+			return err
+		}
+		c.options.Reporters = []format.Key{format.ReporterKey(k.Public(), k.Name, k.Role)}
 	}
 	switch {
 	case f.out != "":

@@ -101,16 +101,19 @@ func (a *app) backup(ctx context.Context, names []string, f runFlags) (err error
 			return usage(fmt.Errorf("--allow-empty %s: this run has no source of that name", name))
 		}
 	}
+	if !f.dry {
+		j.deed = newDeed(a.now())
+	}
 	var all together
 	for _, s := range sources {
 		if err := j.runSource(ctx, s, f); err != nil {
 			all = append(all, prefixed(err, "source "+s.Name))
 		}
 		if ctx.Err() != nil {
-			break
+			return all.orNil()
 		}
 	}
-	return all.orNil()
+	return append(all, j.record(ctx, "run", j.found)).orNil()
 }
 
 func (j *job) pickSources(names []string) ([]config.Source, error) {
@@ -169,6 +172,7 @@ func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags) (_ *ba
 	if err := j.twins(ctx, session.Repository()); err != nil {
 		return nil, err
 	}
+	j.found = session.Repository()
 	j.tellSession(s.Name, session)
 	progress := &backup.Progress{}
 	stop := j.watch(ctx, s.Name, true, func() (int64, int64) { return progress.BytesRead.Load(), progress.Pending.Load() })
@@ -226,6 +230,9 @@ func tagsAge(t config.Tags, now time.Time) time.Duration {
 func (j *job) report(s config.Source, r *backup.Result, began time.Time, dry bool) error {
 	var all together
 	alarms, alarm := j.alarms()
+	if j.deed != nil && !r.Point.IsZero() {
+		j.deed.made(s.Name, r)
+	}
 	j.tellReread(s, r)
 	emptied := j.tellEmpty(s, r)
 	if emptied != nil {
@@ -282,6 +289,7 @@ func seconds(since time.Time) float64 { return roundSeconds(time.Since(since).Se
 func roundSeconds(s float64) float64 { return math.Round(s*1000) / 1000 }
 
 func (j *job) printRun(l ran) error {
+	j.deed.did(l)
 	if j.ui.json {
 		return j.ui.object(l)
 	}

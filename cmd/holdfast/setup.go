@@ -32,7 +32,9 @@ type job struct {
 	vaults   []*vault
 	pin      string // --fingerprint, checked
 	findings findings
-	down     map[string]bool // vaults that an earlier source of this command found down
+	deed     *deed            // what the command did, for its record; nil: it leaves none
+	found    *repo.Repository // as the last session saw it
+	down     map[string]bool  // vaults that an earlier source of this command found down
 }
 
 // openJob reads the configuration and opens the vaults that are named, all of them for none. Nothing is sent yet.

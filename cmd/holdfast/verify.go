@@ -53,6 +53,7 @@ type verifiedJSON struct {
 	LocksChecked bool     `json:"locks_checked"`
 	Governance   int64    `json:"governance"`
 	UnknownKind  int64    `json:"unknown_kind,omitempty"` // entries of which this version does not know the kind: passed by
+	Records      int64    `json:"records"`                // of what reporters did: read, and in their order but for what is named
 	Missing      int64    `json:"missing"`
 	Damaged      int64    `json:"damaged"`
 	Unlocked     int64    `json:"unlocked"`
@@ -209,7 +210,7 @@ func (r *reading) printVerified(s verify.Summary, alarms, nextRun []string) erro
 		Status: string(s.Status), Level: string(s.Level), Vault: r.vault.name, Fingerprint: r.repo.Fingerprint.String(),
 		Points: s.Points, Objects: s.Objects, Bytes: s.Bytes, ObjectsRead: s.ObjectsRead, Entries: s.Entries, EntriesRead: s.EntriesRead,
 		Sample: s.Sample, LocksChecked: s.LocksChecked, Governance: s.Governance,
-		UnknownKind: s.UnknownKind, Missing: s.Missing, Damaged: s.Damaged, Unlocked: s.Unlocked, Tampered: s.Tampered, Owners: len(r.repo.Owners()), Seconds: roundSeconds(s.Seconds), Alarms: alarms, NextRun: nextRun,
+		UnknownKind: s.UnknownKind, Records: s.Records, Missing: s.Missing, Damaged: s.Damaged, Unlocked: s.Unlocked, Tampered: s.Tampered, Owners: len(r.repo.Owners()), Seconds: roundSeconds(s.Seconds), Alarms: alarms, NextRun: nextRun,
 	}
 	if s.Points == 0 {
 		r.ui.warn("there was nothing to verify: vault %s has no recovery points", r.vault.name)
@@ -240,6 +241,9 @@ func (r *reading) printVerified(s verify.Summary, alarms, nextRun []string) erro
 		if s.UnknownKind > 0 {
 			text += fmt.Sprintf(", %d passed by, of a kind that this version does not know", s.UnknownKind)
 		}
+	}
+	if s.Records > 0 {
+		text += fmt.Sprintf("; %s read", plural(s.Records, "record", "records"))
 	}
 	if s.Sample < 100 {
 		text += fmt.Sprintf("; a sample of %g%%", s.Sample)

@@ -78,6 +78,7 @@ func (p *Progress) reset() {
 // Result is what a run made of one source.
 type Result struct {
 	Point       format.Hash // zero for a dry run, or where no vault took it
+	SignedAt    time.Time   // of the point; zero as it is
 	Status      string      // format.StatusComplete or StatusIncomplete
 	Entries     int64
 	Bytes       int64
@@ -373,7 +374,9 @@ func (e *engine) finish(ctx context.Context) (*Result, error) {
 	}
 	// The point stands. Vaults that would have delayed it are brought to it now.
 	e.s.CatchUp(ctx, c, func(ctx context.Context) iter.Seq2[format.Need, error] { return e.needsOf(ctx, c) })
-	return e.result(id, c.Status), e.toldAnew()
+	res := e.result(id, c.Status)
+	res.SignedAt = c.SignedAt.Time
+	return res, e.toldAnew()
 }
 
 // endManifest closes the manifest's tree. What a run that changed little has of pages and of index goes into one object.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/evidence"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -25,6 +26,26 @@ func (r *run) reports(ctx context.Context) error {
 	at := &listing{ctx: ctx, in: r.o.In, passed: func(name string, g group) error { return r.report(ctx, name, g) }}
 	defer at.close()
 	return at.drain(reportsPrefix)
+}
+
+// records follows the count of each reporter: a record that was taken away, doubled or changed is found.
+func (r *run) records(ctx context.Context) error {
+	return evidence.Read(ctx, evidence.Options{
+		Vault: r.o.In, Repository: r.o.Repository.ID, Key: r.o.Repository.Reporter,
+		Report: func(f evidence.Finding) {
+			kind := repo.Tampered
+			if f.Kind == evidence.Missing {
+				kind = repo.Missing
+			}
+			r.find(kind, f.Name, format.Hash{}, "%s", f.Detail)
+		},
+		Each: func(evidence.Found) error {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.sum.Records++
+			return nil
+		},
+	})
 }
 
 func (r *run) report(ctx context.Context, name string, g group) error {

@@ -90,6 +90,7 @@ type Summary struct {
 	Entries      int64   // manifest entries walked: those of leaf pages shared by consecutive points once
 	EntriesRead  int64   // of them decoded and compared
 	UnknownKind  int64   // entries passed by: this version does not know their kind, and checks nothing of them
+	Records      int64   // evidence of what was done: signed, and read
 	Sample       float64 // percent; 100: all
 	LocksChecked bool    // false: the vault keeps no locks
 	Governance   int64   // objects held by a governance lock only, which an administrator can take away
@@ -212,6 +213,9 @@ func (r *run) all(ctx context.Context) error {
 		return err
 	}
 	if err := r.reports(ctx); err != nil {
+		return err
+	}
+	if err := r.records(ctx); err != nil {
 		return err
 	}
 	if err := r.readSpare(ctx); err != nil {

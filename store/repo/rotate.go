@@ -23,6 +23,7 @@ type ChangeOptions struct {
 	New        *keys.HostKey      // holds from now on; the same as Old where only recipients change
 	Recipients []keys.Recipient   // restore keys from now on; in a repository without owners all of those before, and perhaps more
 	Owners     []keys.Owner       // from now on; none: those there are
+	Reporters  []format.Key       // that join, each in place of the one of its name
 	Pin        string
 
 	// Prepared is stored instead of a change that is made here.
@@ -275,10 +276,12 @@ func nextKeys(last *format.Descriptor, o ChangeOptions) []format.Key {
 			continue
 		case bytes.Equal(k.Key, o.Old.Public()):
 			k.Key = o.New.Public()
+		case slices.ContainsFunc(o.Reporters, func(n format.Key) bool { return k.Use == n.Use && k.Name == n.Name }):
+			continue
 		}
 		out = append(out, k)
 	}
-	return out
+	return append(out, o.Reporters...)
 }
 
 func sameKeys(a, b []format.Key) bool {

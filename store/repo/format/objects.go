@@ -67,6 +67,11 @@ func JobKey(public []byte) Key { return Key{Use: UseJob, Alg: AlgEd25519, Key: p
 // OwnerKey describes a key of the repository's owner.
 func OwnerKey(public []byte) Key { return Key{Use: UseOwner, Alg: AlgEd25519, Key: public} }
 
+// ReporterKey describes the key with which a reporter signs records.
+func ReporterKey(public []byte, name, role string) Key {
+	return Key{Use: UseReporter, Alg: AlgEd25519, Key: public, Name: name, Role: role}
+}
+
 // KeysFor gives the public keys that sign for a use, as far as this version knows their algorithms.
 func (d *Descriptor) KeysFor(use string) [][]byte {
 	var out [][]byte

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/replicator/backup"
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/evidence"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// recordBody is what a record of this program says: who did it, and the lines that the command prints with --json.
+type recordBody struct {
+	Command string            `json:"command"`
+	Program string            `json:"program"`
+	Machine string            `json:"machine,omitempty"`
+	Began   string            `json:"began"`
+	Ended   string            `json:"ended"`
+	Lines   []json.RawMessage `json:"lines"`
+	Omitted int               `json:"omitted,omitempty"` // lines that did not fit
+}
+
+// deed is what a command did, for its record.
+type deed struct {
+	began  time.Time
+	lines  []json.RawMessage
+	newest map[string]format.NewestPoint
+	until  time.Time // the end of the longest point that was made
+}
+
+func newDeed(now time.Time) *deed { return &deed{began: now, newest: map[string]format.NewestPoint{}} }
+
+// did takes a line as it is printed for scripts.
+func (d *deed) did(line any) {
+	if d == nil {
+		return
+	}
+	if b, err := json.Marshal(line); err == nil { // a line that is printed, too: it can be
+		d.lines = append(d.lines, b)
+	}
+}
+
+// made takes a point that was made.
+func (d *deed) made(source string, r *backup.Result) {
+	d.newest[source] = format.NewestPoint{Source: source, Point: format.PointKey(format.At(r.SignedAt), r.Point)}
+	if r.RetainUntil.After(d.until) {
+		d.until = r.RetainUntil
+	}
+}
+
+// body puts as many lines into a record as fit.
+func (d *deed) body(command string, ended time.Time) ([]byte, error) {
+	machine, _ := os.Hostname() // a machine without a name has none
+	b := recordBody{
+		Command: command, Program: userAgent(), Machine: machine, Began: d.began.UTC().Format(time.RFC3339), Ended: ended.UTC().Format(time.RFC3339), Lines: d.lines,
+	}
+	const room = format.MaxRecord - 180<<10 // what the head takes at most
+	size := 0
+	for i, l := range d.lines {
+		if size += len(l) + 1; size > room {
+			b.Lines, b.Omitted = d.lines[:i], len(d.lines)-i
+			break
+		}
+	}
+	return json.Marshal(b)
+}
+
+// record makes a record of what the command did and puts it into the vaults; r may be nil. Where there is no reporter's key there is none: the log says
+// so where it was asked for more. What becomes of a record never changes what the command itself came to, but for its being
+// said: a vault that is away gets it with the next one.
+func (j *job) record(ctx context.Context, kind string, r *repo.Repository) error {
+	d := j.deed
+	if d == nil {
+		return nil
+	}
+	key, err := j.reporterKey()
+	if err != nil || key == nil {
+		if err == nil {
+			j.ui.detail("no record of this is made: keys.reporter names no key")
+		}
+		return err
+	}
+	fail := func(err error) error { return &marked{errRecord, fmt.Errorf("no record of this is made: %w", err)} }
+	if r == nil {
+		if r, err = j.anyRepository(ctx); err != nil {
+			return fail(err)
+		}
+	}
+	if _, ok := r.Reporter(key.Name, format.KeyHint(key.Public()), j.now()); !ok {
+		return fail(fmt.Errorf("the repository does not know the key of the reporter %s; the holder of a restore key adds it with `holdfast key add-reporter`", key.Name))
+	}
+	dir, err := j.cacheDir(j.config, r.CacheID())
+	if err != nil {
+		return fail(unusableCache(err))
+	}
+	wait, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	book, lock, err := evidence.OpenBook(wait, filepath.Join(filepath.Dir(dir), "records", key.Name))
+	if err != nil {
+		return fail(err)
+	}
+	defer lock.Close()
+	now, vaults := j.evidenceVaults(ctx)
+	if now.IsZero() {
+		return fail(errors.New("no vault answers"))
+	}
+	body, err := d.body(kind, now)
+	if err != nil {
+		return fail(err)
+	}
+	by := evidence.Reporter{Key: key, Repository: r.ID, Book: book, Vaults: vaults}
+	delivered, err := by.Add(ctx, evidence.Statement{Time: now, Type: kind, Newest: d.points(), Until: d.until, Body: body})
+	if err != nil {
+		return fail(err)
+	}
+	for _, v := range delivered {
+		until := ""
+		if !v.Until.IsZero() {
+			until = ", locked until " + v.Until.Format(time.DateOnly)
+		}
+		if v.Err != nil {
+			j.ui.warn("%v; %s for it, and will be stored with the next", v.Err, plural(v.Waiting, "record waits", "records wait"))
+		} else {
+			j.ui.detail("vault %s: %s stored%s", v.Vault, plural(v.Stored, "record", "records"), until)
+		}
+	}
+	return nil
+}
+
+// points gives the newest points by source.
+func (d *deed) points() (out []format.NewestPoint) {
+	for _, name := range slices.Sorted(maps.Keys(d.newest)) {
+		if out = append(out, d.newest[name]); len(out) == format.MaxNewest {
+			break
+		}
+	}
+	return out
+}
+
+// reporterKey reads the key that is configured; nil where none is.
+func (j *job) reporterKey() (*keys.ReporterKey, error) {
+	path, err := j.config.ReporterKeyPath(j.env)
+	if err != nil || path == "" {
+		return nil, err
+	}
+	if err := j.me().File(path); err != nil {
+		return nil, fmt.Errorf("reporter's key: %w; who could have replaced it signs records in your place", err)
+	}
+	return keys.ReadReporterKeyFile(path)
+}
+
+// evidenceVaults gives the vaults, and the earliest of their clocks; zero where none answers.
+func (j *job) evidenceVaults(ctx context.Context) (now time.Time, out []evidence.Vault) {
+	keep := j.config.Reports.Keep
+	for _, v := range j.vaults {
+		err := v.failed
+		var facts store.Facts
+		if err == nil {
+			facts, err = v.once.Inspect(ctx)
+		}
+		if err != nil {
+			out = append(out, evidence.Vault{Name: v.name, Err: err})
+			continue
+		}
+		if now.IsZero() || facts.Clock.Before(now) {
+			now = facts.Clock
+		}
+		to := evidence.Vault{Name: v.name, Read: v.Reader, Write: v.Writer, Keep: keep.AddTo(facts.Clock).Sub(facts.Clock)}
+		for _, c := range j.config.Vaults {
+			if c.Name == v.name {
+				to.Mode, to.Ceiling = c.Lock.Mode, c.Lock.Ceiling.AddTo(facts.Clock).Sub(facts.Clock)
+			}
+		}
+		out = append(out, to)
+	}
+	return now.UTC().Truncate(time.Second), out
+}
+
+// anyRepository finds the repository in the first vault that shows the known one.
+func (j *job) anyRepository(ctx context.Context) (*repo.Repository, error) {
+	known, err := j.knownRepository(j.config, j.pin)
+	if err != nil {
+		return nil, err
+	}
+	var all together
+	for _, v := range j.vaults {
+		if v.failed != nil {
+			continue
+		}
+		r, err := repo.Find(ctx, v.Reader, known.Pin, nil)
+		if err == nil {
+			return r, nil
+		}
+		all = append(all, prefixed(err, "vault "+v.name))
+	}
+	return nil, all.orNil()
+}
