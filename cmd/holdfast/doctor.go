@@ -117,7 +117,7 @@ func (a *app) doctor(ctx context.Context, all bool) (err error) {
 	stop := a.watch(ctx, "doctor", false, func() (int64, int64) { return 0, 0 })
 	sum, err := doctor.Run(ctx, o)
 	stop()
-	j.deed = newDeed(start)
+	j.activity = newActivity(start)
 	err = together{err, j.printDiagnosis(found, sum, all, a.now().Sub(start)), judged(sum)}.orNil()
 	if ctx.Err() != nil {
 		return err
@@ -153,12 +153,11 @@ func (j *job) printDiagnosis(found []doctor.Finding, sum doctor.Summary, all boo
 		line.Status = string(w)
 	}
 	for _, f := range found {
-		if brief := checked(f); f.Severity != probe.OK {
-			brief.Evidence = nil
-			j.deed.did(brief)
+		if f.Severity != probe.OK { // what was seen may name files of this machine
+			j.activity.line(checkedJSON{Subject: f.Subject, Check: f.Check, Severity: string(f.Severity)})
 		}
 	}
-	j.deed.did(line)
+	j.activity.line(line)
 	if j.ui.json {
 		for _, f := range found {
 			if err := j.ui.object(checked(f)); err != nil {

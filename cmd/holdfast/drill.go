@@ -89,7 +89,7 @@ func (a *app) drill(ctx context.Context, names []string, out string) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, j.close()) }()
-	j.deed = newDeed(a.now())
+	j.activity = newActivity(a.now())
 	var all together
 	drilled := 0
 	for _, v := range j.vaults {
@@ -178,8 +178,8 @@ func (j *job) drillOptions(v *vault) (drill.Options, func() error, error) {
 
 func (j *job) printDrill(l drilledJSON) error {
 	brief := l
-	brief.Findings = nil // they are in the report, which the line names
-	j.deed.did(brief)
+	brief.Findings, brief.Error = nil, "" // they are in the report, which the line names; status says failed
+	j.activity.line(brief)
 	if j.ui.json {
 		return j.ui.object(l)
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -19,29 +18,43 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
-// recordBody is what a record of this program says: who did it, and the lines that the command prints with --json.
+// recordBody is what a record of this program says: which program did what, and the lines that the command prints with
+// --json. It lies in the vault as plain text. So no line may hold a path, a key of the source, or an error's text.
 type recordBody struct {
 	Command string            `json:"command"`
 	Program string            `json:"program"`
-	Machine string            `json:"machine,omitempty"`
 	Began   string            `json:"began"`
 	Ended   string            `json:"ended"`
 	Lines   []json.RawMessage `json:"lines"`
 	Omitted int               `json:"omitted,omitempty"` // lines that did not fit
 }
 
-// deed is what a command did, for its record.
-type deed struct {
+// activity is what a command did, for its record.
+type activity struct {
 	began  time.Time
 	lines  []json.RawMessage
 	newest map[string]format.NewestPoint
 	until  time.Time // the end of the longest point that was made
 }
 
-func newDeed(now time.Time) *deed { return &deed{began: now, newest: map[string]format.NewestPoint{}} }
+func newActivity(now time.Time) *activity {
+	return &activity{began: now, newest: map[string]format.NewestPoint{}}
+}
 
-// did takes a line as it is printed for scripts.
-func (d *deed) did(line any) {
+// recordedRun is a line of a run without the texts that could name what the source holds.
+type recordedRun struct {
+	ran
+	AlarmCount int `json:"alarm_count,omitempty"`
+}
+
+func recorded(l ran) recordedRun {
+	r := recordedRun{l, len(l.Alarms)}
+	r.Error, r.Alarms = "", nil // status says failed
+	return r
+}
+
+// line takes a line as it is printed for scripts.
+func (d *activity) line(line any) {
 	if d == nil {
 		return
 	}
@@ -50,8 +63,8 @@ func (d *deed) did(line any) {
 	}
 }
 
-// made takes a point that was made.
-func (d *deed) made(source string, r *backup.Result) {
+// point takes a point that was made.
+func (d *activity) point(source string, r *backup.Result) {
 	d.newest[source] = format.NewestPoint{Source: source, Point: format.PointKey(format.At(r.SignedAt), r.Point)}
 	if r.RetainUntil.After(d.until) {
 		d.until = r.RetainUntil
@@ -59,10 +72,9 @@ func (d *deed) made(source string, r *backup.Result) {
 }
 
 // body puts as many lines into a record as fit.
-func (d *deed) body(command string, ended time.Time) ([]byte, error) {
-	machine, _ := os.Hostname() // a machine without a name has none
+func (d *activity) body(command string, ended time.Time) ([]byte, error) {
 	b := recordBody{
-		Command: command, Program: userAgent(), Machine: machine, Began: d.began.UTC().Format(time.RFC3339), Ended: ended.UTC().Format(time.RFC3339), Lines: d.lines,
+		Command: command, Program: userAgent(), Began: d.began.UTC().Format(time.RFC3339), Ended: ended.UTC().Format(time.RFC3339), Lines: d.lines,
 	}
 	const room = format.MaxRecord - 180<<10 // what the head takes at most
 	size := 0
@@ -79,7 +91,7 @@ func (d *deed) body(command string, ended time.Time) ([]byte, error) {
 // so where it was asked for more. What becomes of a record never changes what the command itself came to, but for its being
 // said: a vault that is away gets it with the next one.
 func (j *job) record(ctx context.Context, kind string, r *repo.Repository) error {
-	d := j.deed
+	d := j.activity
 	if d == nil {
 		return nil
 	}
@@ -138,7 +150,7 @@ func (j *job) record(ctx context.Context, kind string, r *repo.Repository) error
 }
 
 // points gives the newest points by source.
-func (d *deed) points() (out []format.NewestPoint) {
+func (d *activity) points() (out []format.NewestPoint) {
 	for _, name := range slices.Sorted(maps.Keys(d.newest)) {
 		if out = append(out, d.newest[name]); len(out) == format.MaxNewest {
 			break

@@ -102,7 +102,7 @@ func (a *app) backup(ctx context.Context, names []string, f runFlags) (err error
 		}
 	}
 	if !f.dry {
-		j.deed = newDeed(a.now())
+		j.activity = newActivity(a.now())
 	}
 	var all together
 	for _, s := range sources {
@@ -230,8 +230,8 @@ func tagsAge(t config.Tags, now time.Time) time.Duration {
 func (j *job) report(s config.Source, r *backup.Result, began time.Time, dry bool) error {
 	var all together
 	alarms, alarm := j.alarms()
-	if j.deed != nil && !r.Point.IsZero() {
-		j.deed.made(s.Name, r)
+	if j.activity != nil && !r.Point.IsZero() {
+		j.activity.point(s.Name, r)
 	}
 	j.tellReread(s, r)
 	emptied := j.tellEmpty(s, r)
@@ -289,7 +289,7 @@ func seconds(since time.Time) float64 { return roundSeconds(time.Since(since).Se
 func roundSeconds(s float64) float64 { return math.Round(s*1000) / 1000 }
 
 func (j *job) printRun(l ran) error {
-	j.deed.did(l)
+	j.activity.line(recorded(l))
 	if j.ui.json {
 		return j.ui.object(l)
 	}

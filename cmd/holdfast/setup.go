@@ -32,7 +32,7 @@ type job struct {
 	vaults   []*vault
 	pin      string // --fingerprint, checked
 	findings findings
-	deed     *deed            // what the command did, for its record; nil: it leaves none
+	activity *activity        // what the command did, for its record; nil: it leaves none
 	found    *repo.Repository // as the last session saw it
 	down     map[string]bool  // vaults that an earlier source of this command found down
 }
