@@ -143,6 +143,7 @@ open_object() {
 	*) die "bad name $1" ;;
 	esac
 	file=$vault/$1
+	[ -f "$file" ] || file=$vault/${1%%/*}/${1##*/} # where the vault refused the folder, it lies beside it
 	[ -f "$file" ] || die "$1 is missing from the vault"
 	hash=${1##*/}
 	[ "$(sum "$file")" = "${hash%.age}" ] || die "$1 is damaged; look for another version of it in the vault"

@@ -23,6 +23,7 @@ var (
 	ErrClock       = errors.New("clock differs too much")           // local and vault clocks are over 5 minutes apart
 	ErrStalled     = errors.New("no progress")                      // it gives or takes nothing, or next to nothing, for too long
 	ErrTooLarge    = errors.New("answer too large")                 // more than an answer of its kind can have
+	ErrInTheWay    = errors.New("another object is in the way")     // where a folder of the name would have to be
 )
 
 // Error wraps what a driver met: which operation, on which vault and object, and the kind. Kind is one of the sentinels

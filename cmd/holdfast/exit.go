@@ -185,6 +185,7 @@ func outcomes() []outcome {
 		{store.ErrDenied, exitFailed, "denied"},
 		{store.ErrNoLock, exitFailed, "no_lock"},
 		{store.ErrExists, exitFailed, "exists"},
+		{store.ErrInTheWay, exitFailed, "in_the_way"},
 		{store.ErrLocked, exitFailed, "locked"},
 		{store.ErrClock, exitFailed, "clock"},
 		{store.ErrNoSpace, exitFailed, "no_space"},

@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/prune"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
+	"github.com/holdfast-backup/holdfast/store/repo/flat"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -216,7 +217,8 @@ func (r *reading) runPrune(ctx context.Context, remover store.Remover, retired [
 }
 
 func (r *reading) printPruned(item prune.Item, deleted bool) error {
-	line := prunedJSON{Name: item.Name, Version: item.Version, Size: item.Size, Reason: string(item.Reason), Deleted: deleted}
+	at := flat.Place(item.Ref)
+	line := prunedJSON{Name: at.Name, Version: at.Version, Size: item.Size, Reason: string(item.Reason), Deleted: deleted}
 	why := line.Reason
 	if !item.LockOver.IsZero() {
 		line.LockEnded = item.LockOver.UTC().Format(time.RFC3339)
@@ -233,10 +235,10 @@ func (r *reading) printPruned(item prune.Item, deleted bool) error {
 		verb = "deleted"
 	}
 	version := ""
-	if item.Version != "" {
-		version = " (version " + safe(item.Version) + ")"
+	if at.Version != "" {
+		version = " (version " + safe(at.Version) + ")"
 	}
-	return r.ui.text(fmt.Sprintf("%s %s%s, %s: %s", verb, safe(item.Name), version, size(item.Size), why))
+	return r.ui.text(fmt.Sprintf("%s %s%s, %s: %s", verb, safe(at.Name), version, size(item.Size), why))
 }
 
 func (r *reading) printPrune(s prune.Summary, alarms []string) error {

@@ -117,6 +117,11 @@ func bare(e *testscript.Env) error {
 	e.Setenv("XDG_CONFIG_HOME", e.WorkDir+"/xdg")
 	e.Setenv("XDG_CACHE_HOME", e.WorkDir+"/cache")
 	e.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	docs, err := filepath.Abs("../../docs")
+	if err != nil {
+		return err
+	}
+	e.Setenv("DOCS", docs)
 	withTranscript(e)
 	return os.MkdirAll(e.WorkDir+"/home", 0o700)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
+	"github.com/holdfast-backup/holdfast/store/repo/flat"
 )
 
 // Spare is how long after a lock's end, or after its arrival, a version is left alone. A run takes content for stored only
@@ -107,6 +108,11 @@ func Run(ctx context.Context, o Options) (_ Summary, err error) {
 	}
 	if o.Progress == nil {
 		o.Progress = &Progress{}
+	}
+	vault := *o.Vault
+	vault.Read, o.Vault = flat.NewReader(vault.Read), &vault
+	if o.Remover != nil {
+		o.Remover = flat.Remover{Remover: o.Remover}
 	}
 	r := &run{o: o, sum: Summary{DryRun: o.Remover == nil}, points: map[string]bool{}, odd: map[string]bool{}}
 	defer func() {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/flat"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -39,7 +40,7 @@ func (r *run) choose(ctx context.Context, o *object, g group) error {
 			}
 		}
 		if !ok {
-			odd = fmt.Sprintf("version %s has other bytes", info.Version)
+			odd = fmt.Sprintf("%s has other bytes", flat.Describe(info.Ref))
 			continue
 		}
 		right = append(right, info)
@@ -66,7 +67,7 @@ func (r *run) choose(ctx context.Context, o *object, g group) error {
 	r.count(right[0].Size)
 	r.countRead()
 	if odd != "" {
-		r.find(repo.Tampered, o.name, o.point, "%s; the right bytes are in version %s", odd, right[0].Version)
+		r.find(repo.Tampered, o.name, o.point, "%s; the right bytes are in %s", odd, flat.Describe(right[0].Ref))
 	}
 	if !r.o.NoLocks {
 		r.judgeLock(o, best)

@@ -168,6 +168,11 @@ func (r *run) check(ctx context.Context, t task) error {
 	}
 	r.o.Progress.Objects.Add(1)
 	o := t.object
+	if t.group.versions == 0 && t.group.markers == 0 {
+		if err := r.unlisted(ctx, &t); err != nil {
+			return err
+		}
+	}
 	switch {
 	case t.group.versions == 0 && t.group.markers == 0:
 		r.count(0)
@@ -194,6 +199,28 @@ func (r *run) check(ctx context.Context, t task) error {
 		return r.checkVersion(ctx, o, only)
 	}
 	return r.choose(ctx, o, t.group)
+}
+
+// maxAbsent is how many objects are asked for by name and are not there, before the listing is taken at its word.
+const maxAbsent = 1000
+
+// unlisted asks for an object that the listing leaves out: MinIO lists nothing below an object of a folder's name, which anybody
+// with the writer's key can put there.
+func (r *run) unlisted(ctx context.Context, t *task) error {
+	if r.absent.Load() >= maxAbsent {
+		return nil
+	}
+	info, _, err := r.o.In.Stat(ctx, store.Ref{Name: t.object.name})
+	switch {
+	case err == nil:
+		t.group = group{versions: 1, kept: []store.Info{info}}
+		r.find(repo.Tampered, t.object.name, t.object.point, "it is there, and the vault's listing leaves it out: an object of the name of its folder may hide it")
+	case errors.Is(err, store.ErrNotFound):
+		r.absent.Add(1)
+	default:
+		return r.passOver(ctx, err)
+	}
+	return nil
 }
 
 func (r *run) count(size int64) {

@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
+	"github.com/holdfast-backup/holdfast/store/repo/flat"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -129,7 +130,8 @@ type run struct {
 	o      Options
 	reader *repo.Reader
 	sample sampler
-	opened atomic.Bool // an entry's content was chosen to be read
+	opened atomic.Bool  // an entry's content was chosen to be read
+	absent atomic.Int64 // objects that were asked for by name and are not there
 	unread unread
 
 	mu       sync.Mutex // guards what follows
@@ -164,6 +166,7 @@ func newRun(_ context.Context, o Options) (*run, error) {
 	if o.Progress == nil {
 		o.Progress = new(Progress)
 	}
+	o.In = flat.NewReader(o.In)
 	r := &run{o: o, reported: map[string]bool{}}
 	r.sum = Summary{Level: o.Level, Sample: o.Sample, LocksChecked: !o.NoLocks}
 	var err error

@@ -190,8 +190,16 @@ func TestObjectBesideItsOwnFolder(t *testing.T) {
 	if err := put(s, "x", []byte("x"), store.Retention{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := put(s, "x/y", []byte("y"), store.Retention{}); !errors.Is(err, store.ErrUnsupported) {
-		t.Errorf("%v; want unsupported", err)
+	if err := put(s, "x/y", []byte("y"), store.Retention{}); !errors.Is(err, store.ErrInTheWay) || errors.Is(err, store.ErrNotFound) {
+		t.Errorf("%v; want in the way", err)
+	}
+	for _, prefix := range []string{"x/", "x/y", "x/y/z"} {
+		for info, err := range s.Versions(t.Context(), prefix) {
+			t.Errorf("%s: %v, %v", prefix, info, err)
+		}
+		if _, _, err := s.Stat(t.Context(), store.Ref{Name: "x/y"}); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("stat: %v", err)
+		}
 	}
 	if err := put(s, "d/e", []byte("y"), store.Retention{}); err != nil {
 		t.Fatal(err)

@@ -217,7 +217,7 @@ func (s *Store) makeParents(name string) error {
 		if errors.Is(err, fs.ErrExist) {
 			err := s.realDir(at)
 			if errors.Is(err, syscall.ENOTDIR) {
-				return fmt.Errorf("%w: in a directory an object and others below it cannot be beside each other: %w", store.ErrUnsupported, err)
+				return fmt.Errorf("%w: in a directory an object and others below it cannot be beside each other: %w", store.ErrInTheWay, err)
 			}
 			if err != nil {
 				return err
@@ -320,7 +320,7 @@ func (s *Store) fail(op string, ref store.Ref, err error) error {
 }
 
 func kindOf(err error) error {
-	for _, kind := range []error{store.ErrExists, store.ErrChecksum, store.ErrLocked, store.ErrNotFound, store.ErrDenied, store.ErrName, store.ErrUnsupported} {
+	for _, kind := range []error{store.ErrExists, store.ErrChecksum, store.ErrLocked, store.ErrNotFound, store.ErrDenied, store.ErrName, store.ErrUnsupported, store.ErrInTheWay} {
 		if errors.Is(err, kind) {
 			return nil // the cause says it already
 		}

@@ -12,6 +12,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/holdfast-backup/holdfast/store"
 )
@@ -137,8 +138,8 @@ func (w *walker) walk(dir string) error {
 		return err
 	}
 	entries, err := w.s.list(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // nothing under the prefix, or gone since its parent was read
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil // nothing under the prefix, as below another object; or gone since its parent was read
 	}
 	if err != nil {
 		return err

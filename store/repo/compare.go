@@ -17,7 +17,7 @@ const compareParallel = 8
 
 const (
 	manyPlacements = 20_000 // more under one prefix than this are listed in sixteen parts
-	maxConfirmed   = 1_000  // missing objects that are asked for by name before the listing is taken at its word
+	maxConfirmed   = 1_000  // objects that were asked for by name and are gone, before the listing is taken at its word
 	maxToldLost    = 20     // of one vault, each by name
 )
 
@@ -139,16 +139,21 @@ func (c *comparison) prove(ctx context.Context, p format.Placement) error {
 	return c.k.cache.MarkLoaded(c.k.vault.Name, mark)
 }
 
-// confirm asks for what a listing left out, since listings may lag behind; not for ever, for a vault that lost everything.
+// confirm asks for what a listing left out, since listings may lag behind, and MinIO lists nothing below an object of a folder's name; not for ever, for a vault that lost everything.
 func (c *comparison) confirm(ctx context.Context, p format.Placement) (there bool, err error) {
 	c.mu.Lock()
 	ask := c.confirmed < maxConfirmed
-	c.confirmed++
 	c.mu.Unlock()
 	if !ask {
 		return false, nil
 	}
-	return c.k.there(ctx, p)
+	there, err = c.k.there(ctx, p)
+	if !there {
+		c.mu.Lock()
+		c.confirmed++
+		c.mu.Unlock()
+	}
+	return there, err
 }
 
 func (c *comparison) count(p format.Placement, there bool, why Finding) {

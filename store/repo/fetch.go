@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/flat"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -108,6 +109,9 @@ func locate(ctx context.Context, r store.Reader, name string, sum format.Hash, m
 		oldest = append(oldest, placed{info, l.seen - 1})
 		return true, nil
 	})
+	if err == nil && l.seen == 0 {
+		err = l.unlisted()
+	}
 	if err != nil || l.found != nil {
 		return l.result(err, nil)
 	}
@@ -155,6 +159,19 @@ type look struct {
 	why   error // the first version's that could not be read
 }
 
+// unlisted asks for a name that the listing leaves out: MinIO lists nothing below an object of a folder's name.
+func (l *look) unlisted() error {
+	info, _, err := l.r.Stat(l.ctx, store.Ref{Name: l.name})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		l.seen = 1
+		_, err = l.right(info)
+	}
+	return err
+}
+
 // each gives the versions of the name, the newest first, as long as visit wants more.
 func (l *look) each(visit func(store.Info) (bool, error)) error {
 	for info, err := range l.r.Versions(l.ctx, l.name) {
@@ -192,7 +209,7 @@ func (l *look) result(err error, report Report) (store.Info, error) {
 	case err != nil:
 		return store.Info{}, err
 	case l.found != nil:
-		report.send(Tampered, l.name, "newer versions or delete markers (%d) lie on top of the right bytes, in version %s", l.above, l.found.Version)
+		report.send(Tampered, l.name, "newer versions or delete markers (%d) lie on top of the right bytes, in %s", l.above, flat.Describe(l.found.Ref))
 		return *l.found, nil
 	case l.seen == 0:
 		return store.Info{}, fmt.Errorf("%s: %w", l.name, ErrMissing)

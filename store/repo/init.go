@@ -280,7 +280,7 @@ func copyPiece(ctx context.Context, vaults []*Vault, name string, report Report)
 // found1 writes the founding objects into one vault, the first descriptor last, and recognises the result.
 func found1(ctx context.Context, o InitOptions, v *Vault, pieces []piece) (*Repository, error) {
 	var first format.Hash
-	k := &keeper{vault: v, now: o.Now}
+	k := &keeper{vault: v.eitherName(), now: o.Now}
 	if err := k.meet(ctx); err != nil {
 		return nil, err
 	}

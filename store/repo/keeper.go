@@ -48,7 +48,7 @@ type keeper struct {
 func newKeeper(v *Vault, now func() time.Time, report Report) *keeper {
 	k := &keeper{now: now, report: report.in(v.Name), flushed: now()}
 	k.life, k.end = context.WithCancel(context.Background())
-	k.vault = k.guarded(v)
+	k.vault = k.guarded(v).eitherName()
 	return k
 }
 

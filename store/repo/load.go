@@ -15,6 +15,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/crypto/attest"
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/flat"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/pack"
 )
@@ -159,7 +160,7 @@ func (r *Repository) placements(ctx context.Context, in store.Reader, g segment,
 		case len(lines)+len(some) > maxPlacementLines:
 			return fmt.Errorf("over %d placements in one object: %w", maxPlacementLines, format.ErrBounds)
 		}
-		lines = append(lines, some...)
+		lines = append(lines, placedAt(some, flat.Named)...)
 		return nil
 	})
 	if err != nil {

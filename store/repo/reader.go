@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/crypto/seal"
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/flat"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/pack"
 )
@@ -59,7 +60,7 @@ func NewReader(r *Repository, in store.Reader, ids []keys.Identity, place func(s
 		return nil, err
 	}
 	return &Reader{
-		repo: r, in: in, ids: ids, dec: dec, place: place, report: report,
+		repo: r, in: flat.NewReader(in), ids: ids, dec: dec, place: place, report: report,
 		objects: newLRU[string, *object](maxOpenObjects), blocks: newLRU[blockKey, []byte](maxBlocks),
 	}, nil
 }

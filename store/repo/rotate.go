@@ -124,7 +124,7 @@ func lookForChange(ctx context.Context, o ChangeOptions) (*changing, error) {
 	repos := make([]*Repository, len(o.Vaults))
 	for i, v := range o.Vaults {
 		c.out[i].Vault = v.Name
-		c.keepers[i] = &keeper{vault: v, now: o.Now, report: o.Report.in(v.Name)}
+		c.keepers[i] = &keeper{vault: v.eitherName(), now: o.Now, report: o.Report.in(v.Name)}
 		err := c.keepers[i].meet(ctx)
 		if err == nil {
 			repos[i], err = known.recognise(ctx, v, o.Old, c.keepers[i].report)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/flat"
 )
 
 // Vault is one vault as its credential lets us use it. Write and Lock are nil for a reader's.
@@ -32,6 +33,20 @@ type Locking struct {
 	Mode    store.Mode    // ModeNone for a directory
 	Slack   time.Duration // how much longer than the point needs an object is locked, so that renewals are rare
 	Ceiling time.Duration // no lock is ever set further ahead than this
+}
+
+// eitherName gives the vault with every object under the name that references use, also what lies without its folder.
+func (v Vault) eitherName() *Vault {
+	if v.Write != nil {
+		v.Write = flat.NewWriter(v.Write, v.Read)
+	}
+	if v.Read != nil {
+		v.Read = flat.NewReader(v.Read)
+	}
+	if v.Lock != nil {
+		v.Lock = flat.Locker{Locker: v.Lock}
+	}
+	return &v
 }
 
 // MaxClockOffset is how far the local clock and a vault's may be apart.

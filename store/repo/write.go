@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-backup/holdfast/crypto/attest"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
+	"github.com/holdfast-backup/holdfast/store/repo/flat"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/pack"
 )
@@ -129,7 +130,7 @@ func (s *Session) flushPlacements(ctx context.Context, k *keeper) error {
 func (s *Session) putPlacements(ctx context.Context, k *keeper, lines []format.Placement) error {
 	at := k.clock()
 	h := format.SegmentHeader{Format: format.Version, Kind: "placements", Repository: s.repo.ID, Vault: k.vault.Name, Written: format.At(at), Lines: len(lines)}
-	plain, err := format.EncodePlacements(h, lines)
+	plain, err := format.EncodePlacements(h, placedAt(lines, flat.Place))
 	if err != nil {
 		return err
 	}
@@ -149,6 +150,18 @@ func (s *Session) putPlacements(ctx context.Context, k *keeper, lines []format.P
 		return err
 	}
 	return s.cache.MarkLoaded(k.vault.Name, name)
+}
+
+// placedAt gives placements with other names and versions: in memory an object goes by the name that references use, in the
+// vault it is placed where it lies.
+func placedAt(lines []format.Placement, by func(store.Ref) store.Ref) []format.Placement {
+	out := slices.Clone(lines)
+	for i := range out {
+		p := &out[i]
+		at := by(store.Ref{Name: p.Name, Version: p.Version})
+		p.Name, p.Version = at.Name, at.Version
+	}
+	return out
 }
 
 // sealOne makes a plain object of a single frame.

@@ -38,6 +38,8 @@ func kindOfCode(code string) error {
 		return store.ErrTransient
 	case "QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "InsufficientCapacity", "InsufficientStorage":
 		return store.ErrNoSpace
+	case "ObjectParentIsFile", "XMinioParentIsObject":
+		return store.ErrInTheWay // servers that keep objects as files: versitygw, and MinIO's former gateways
 	case "MethodNotAllowed", "NotImplemented", "XNotImplemented":
 		return store.ErrUnsupported
 	case "InvalidRange":

@@ -43,6 +43,32 @@ func fanned(prefix string, h Hash, ext string) string {
 	return prefix + s[:2] + "/" + s + ext
 }
 
+// WithoutFolder gives the other name of a pack, a meta or a needs object: that without the folder of two digits, under which it
+// lies where a vault refuses the folder. References never use it. ok is false for any other name.
+func WithoutFolder(name string) (flat string, ok bool) {
+	dir, rest, _ := strings.Cut(name, "/")
+	if _, err := ParseName(name); err != nil || !fansOut(dir+"/") {
+		return "", false
+	}
+	return dir + "/" + rest[3:], true
+}
+
+// WithFolder gives the name that references use for an object that lies under WithoutFolder's.
+func WithFolder(flat string) (name string, ok bool) {
+	dir, rest, found := strings.Cut(flat, "/")
+	if !found || !fansOut(dir+"/") || len(rest) < 2 {
+		return "", false
+	}
+	name = dir + "/" + rest[:2] + "/" + rest
+	_, err := ParseName(name)
+	return name, err == nil
+}
+
+// fansOut reports whether objects under a prefix lie in folders of two digits.
+func fansOut(prefix string) bool {
+	return prefix == PrefixPacks || prefix == PrefixMeta || prefix == PrefixNeeds
+}
+
 // HostKeyName names a sealed copy of the host key.
 func HostKeyName(h Hash) string { return PrefixKeys + h.String() + ".age" }
 

@@ -3,6 +3,7 @@ package format
 import (
 	"cmp"
 	"fmt"
+	"strings"
 )
 
 // AppendLine appends p as one line of a placements object.
@@ -56,7 +57,11 @@ func (p *Placement) check() error {
 	if err := checkTime(p.Until); err != nil {
 		return err
 	}
-	return cmp.Or(storedName(p.Name), p.Ext.orNone())
+	name := storedName(p.Name)
+	if _, ok := WithFolder(p.Name); ok {
+		name = nil
+	}
+	return cmp.Or(name, p.Ext.orNone())
 }
 
 // checkIndex holds the frames of index segments against the object: they are of a meta object, in order, and in it.
@@ -64,8 +69,8 @@ func (p *Placement) checkIndex() error {
 	if len(p.Index) == 0 {
 		return nil
 	}
-	if err := nameUnder(p.Name, PrefixMeta); err != nil {
-		return fmt.Errorf("index: %w", err)
+	if !strings.HasPrefix(p.Name, PrefixMeta) {
+		return fmt.Errorf("index: %w", badName(p.Name))
 	}
 	if len(p.Index) > maxIndexFrames {
 		return fmt.Errorf("%d index segments: %w", len(p.Index), ErrBounds)
