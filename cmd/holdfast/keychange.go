@@ -38,6 +38,10 @@ are marked, left out of SOURCE@latest and SOURCE@TIME, and not built upon; their
 take them. What they held is read from the source again. Change the vault writer's
 credentials as well, since a new host key does not take those away from a thief.
 
+Points that stay are listed in the change, so that a copied vault keeps them. A later change
+gives trust back: with a later --distrust-after, which counts instead of the one before, or
+with --trust and the ID of a point.
+
 Broken off, it is run again, and finishes what it began. A vault that cannot be reached is
 brought up to date by the next run; this command would rotate once more. It waits for no run:
 while one of this machine is under way it refuses.`
@@ -84,6 +88,7 @@ type keyFlags struct {
 	identities            []string
 	fingerprint, distrust string
 	out                   string
+	trust                 []string
 	fresh, yes            bool
 
 	key, name, role string // of a reporter that is added: its file, its name, what it is
@@ -105,11 +110,12 @@ func addYes(cmd *cobra.Command, to *bool) {
 func (a *app) keyRotateCommand() *cobra.Command {
 	var f keyFlags
 	cmd := &cobra.Command{
-		Use: "rotate --identity FILE [--distrust-after TIME] [--out FILE]", Short: "Replace the host key", Long: rotateHelp,
+		Use: "rotate --identity FILE [--distrust-after TIME] [--trust ID]... [--out FILE]", Short: "Replace the host key", Long: rotateHelp,
 		Args: takes(0, 0), ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: a.action(func(ctx context.Context, _ []string) error { return a.changeKeys(ctx, &f, rotateKeys) }),
 	}
 	f.add(cmd)
+	cmd.Flags().StringArrayVar(&f.trust, "trust", nil, "vouch for the point with this `ID`, or beginning of one, whatever was thought of it before (repeatable)")
 	cmd.Flags().StringVar(&f.distrust, "distrust-after", "", "distrust what the old host key signed and a vault got after `TIME` (RFC 3339, or a date: its end in UTC)")
 	return cmd
 }
@@ -195,6 +201,9 @@ func (a *app) changeKeys(ctx context.Context, f *keyFlags, action keyAction) (er
 		Vaults: j.repoVaults(nil), Old: was.key, Owner: ownerAmong(was.repo, was.ids), Owners: j.config.Keys.Owners, Recipients: j.config.Keys.Recipients, Pin: known.Pin,
 		DistrustAfter: distrust, FreshStart: f.fresh, Accept: strange, Need: longestKeep(j.config, a.now()), Report: j.findings.add, Now: a.now,
 	}}
+	if c.options.Trust, err = j.pointsToTrust(ctx, was.repo, f.trust); err != nil {
+		return err
+	}
 	if err := checkAction(action, was.repo.Now().Recipients, j.config.Keys.Recipients); err != nil {
 		return err
 	}
@@ -261,6 +270,7 @@ func (j *job) confirmDistrust(ctx context.Context, r *repo.Repository, after tim
 	}
 	show := []string{"What was signed so far counts only as far as a vault had it by " + after.UTC().Format(time.RFC3339) + ". Distrusted from now on:"}
 	count := 0
+	var again []string
 	for _, v := range j.repoVaults(nil) {
 		listed, err := r.Points(ctx, v.Read, "", nil)
 		if err != nil {
@@ -268,7 +278,10 @@ func (j *job) confirmDistrust(ctx context.Context, r *repo.Repository, after tim
 			continue
 		}
 		for _, p := range listed {
-			if !p.Arrived.After(after) || p.Distrusted {
+			if p.Distrusted && r.Stays(p, after) {
+				again = append(again, fmt.Sprintf("point %.12s of %s in vault %s, signed %s, is trusted again", p.ID, p.Source, v.Name, p.SignedAt.UTC().Format(time.RFC3339)))
+			}
+			if p.Distrusted || r.Stays(p, after) {
 				continue
 			}
 			if count++; count <= maxListed {
@@ -277,6 +290,10 @@ func (j *job) confirmDistrust(ctx context.Context, r *repo.Repository, after tim
 		}
 	}
 	show = append(show, plural(count, "point", "points")+" in all.")
+	show = append(show, again[:min(len(again), maxListed)]...)
+	if len(again) > maxListed {
+		show = append(show, plural(len(again), "point is", "points are")+" trusted again in all.")
+	}
 	return j.confirm(show, "Distrust these?", yes, "--yes")
 }
 

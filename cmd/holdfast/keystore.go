@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
 const storeHelp = `Store a change of keys that the owner made on another machine.
@@ -55,6 +56,36 @@ func ownerAmong(r *repo.Repository, ids []keys.Identity) ed25519.PrivateKey {
 		}
 	}
 	return nil
+}
+
+// pointsToTrust gives the IDs of points that are named by IDs or beginnings of them, from any vault.
+func (j *job) pointsToTrust(ctx context.Context, r *repo.Repository, specs []string) (out []format.Hash, err error) {
+	if len(specs) == 0 {
+		return nil, nil
+	}
+	ids := map[format.Hash]bool{}
+	for _, v := range j.repoVaults(nil) {
+		listed, err := r.Points(ctx, v.Read, "", nil)
+		if err != nil {
+			return nil, prefixed(err, "vault "+v.Name)
+		}
+		for _, p := range listed {
+			ids[p.ID] = true
+		}
+	}
+	for _, spec := range specs {
+		var found []format.Hash
+		for id := range ids {
+			if len(spec) >= 4 && strings.HasPrefix(id.String(), spec) {
+				found = append(found, id)
+			}
+		}
+		if len(found) != 1 {
+			return nil, usage(fmt.Errorf("--trust %s: %s with that ID; give at least 4 digits of one, from `holdfast points`", safe(spec), plural(len(found), "point", "points")))
+		}
+		out = append(out, found[0])
+	}
+	return out, nil
 }
 
 // prepareFile signs a change and writes it to a file. Nothing is stored.

@@ -39,6 +39,9 @@ type Link struct {
 	Sum     format.Hash
 	Size    int64
 	Arrived time.Time // the vault's timestamp
+
+	vouched   map[string]string // points it lists, with their sources
+	vouchedIn []format.Need     // the objects that list is in
 }
 
 // Now is the newest descriptor.
@@ -125,7 +128,7 @@ func Find(ctx context.Context, r store.Reader, pin string, report Report) (*Repo
 		repo.Chain = append(repo.Chain, *next)
 	}
 	repo.keys = signersOf(repo.Chain)
-	return repo, nil
+	return repo, repo.readVouched(ctx, r, report)
 }
 
 // descriptors gives the descriptor objects under a prefix, each with its oldest version. Junk with a name that cannot be

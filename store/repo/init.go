@@ -245,7 +245,7 @@ func copyFounding(ctx context.Context, o InitOptions, found []*Repository, r *Re
 	}
 	var sealed, descriptors []piece
 	for _, l := range slices.Backward(r.Chain) {
-		for _, name := range []string{l.HostKey, l.Name} {
+		for _, name := range l.pieces() {
 			p, err := copyPiece(ctx, vaults, name, o.Report)
 			if err != nil {
 				return nil, fmt.Errorf("read what the repository was founded with, in any vault: %w", err)
@@ -260,7 +260,7 @@ func copyFounding(ctx context.Context, o InitOptions, found []*Repository, r *Re
 	return append(sealed, descriptors...), nil
 }
 
-// copyPiece reads a descriptor or a sealed host key from the first vault that has it.
+// copyPiece reads a descriptor, a sealed host key or a list of vouched points from the first vault that has it.
 func copyPiece(ctx context.Context, vaults []*Vault, name string, report Report) (p piece, err error) {
 	sum, err := format.ParseName(name)
 	if err != nil {
@@ -268,7 +268,7 @@ func copyPiece(ctx context.Context, vaults []*Vault, name string, report Report)
 	}
 	var why error
 	for _, v := range vaults {
-		b, _, err := whole(ctx, v.Read, store.Ref{Name: name}, sum, max(format.MaxDescriptor, format.MaxHostKeyCopy), report)
+		b, _, err := whole(ctx, v.Read, store.Ref{Name: name}, sum, format.MaxPack, report)
 		if err == nil {
 			return piece{name, b}, nil
 		}

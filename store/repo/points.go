@@ -62,8 +62,9 @@ func (r *Repository) Points(ctx context.Context, in store.Reader, source string,
 	}
 	for i := range out {
 		p := &out[i]
-		p.Late = p.Arrived.Sub(p.SignedAt.Time) > LateAfter
-		_, p.Distrusted = r.signed(pointSignature(r, p.PointID), p.Arrived)
+		var vouched bool
+		p.Distrusted, vouched = r.judge(*p)
+		p.Late = !vouched && p.Arrived.Sub(p.SignedAt.Time) > LateAfter
 	}
 	return out, nil
 }

@@ -35,8 +35,9 @@ type ChangeOptions struct {
 	// Accept goes on from descriptors that this machine did not make. Who sets it has shown them to the owner.
 	Accept bool
 
-	DistrustAfter time.Time // not zero: what Old and the keys before it signed counts only as far as the vaults had it by then
-	FreshStart    bool      // points from now on refer to nothing that is stored already
+	DistrustAfter time.Time     // not zero: what Old and the keys before it signed counts only as far as the vaults had it by then
+	Trust         []format.Hash // IDs of points to vouch for, whatever was thought of them
+	FreshStart    bool          // points from now on refer to nothing that is stored already
 
 	Need   time.Duration // how long the new objects are locked for: the longest retention
 	Report Report
@@ -69,7 +70,8 @@ type changing struct {
 	known   Known
 	out     []Changed
 	keepers []*keeper
-	longest *Repository // the chain to go on from
+	repos   []*Repository // as each vault shows it
+	longest *Repository   // the chain to go on from
 }
 
 // Prepare makes a change of keys and stores nothing. It needs to read the vaults, and no more.
@@ -78,7 +80,7 @@ func Prepare(ctx context.Context, o ChangeOptions) (*Prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := c.make()
+	p, err := c.make(ctx)
 	if err != nil {
 		return nil, c.known.withheld(c.longest, err)
 	}
@@ -97,7 +99,7 @@ func Change(ctx context.Context, o ChangeOptions) ([]Changed, error) {
 	if c.o.Prepared != nil {
 		err = c.checkPrepared()
 	} else {
-		c.o.Prepared, err = c.make()
+		c.o.Prepared, err = c.make(ctx)
 	}
 	if err != nil {
 		return nil, c.known.withheld(c.longest, err)
@@ -122,6 +124,7 @@ func lookForChange(ctx context.Context, o ChangeOptions) (*changing, error) {
 	}
 	c := &changing{o: o, known: known, out: make([]Changed, len(o.Vaults)), keepers: make([]*keeper, len(o.Vaults))}
 	repos := make([]*Repository, len(o.Vaults))
+	c.repos = repos
 	for i, v := range o.Vaults {
 		c.out[i].Vault = v.Name
 		c.keepers[i] = &keeper{vault: v.eitherName(), now: o.Now, report: o.Report.in(v.Name)}
@@ -194,7 +197,7 @@ func (c *changing) checkPrepared() error {
 }
 
 // make makes the new descriptor and the sealed copy of the new host key; nil where the newest descriptor says it all.
-func (c *changing) make() (*Prepared, error) {
+func (c *changing) make(ctx context.Context) (*Prepared, error) {
 	o, r := c.o, c.longest
 	last := r.Chain[len(r.Chain)-1]
 	if !last.Owned() {
@@ -226,7 +229,17 @@ func (c *changing) make() (*Prepared, error) {
 	if !o.DistrustAfter.IsZero() {
 		d.DistrustAfter = format.At(o.DistrustAfter.UTC().Truncate(time.Second))
 	}
-	return c.sign(d, signer, piece{d.HostKey, keyCopy})
+	var before []piece
+	if drops(last.Keys, signing) || len(o.Trust) > 0 {
+		stays, err := c.staying(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if d.Vouched, before, err = vouch(ctx, stays); err != nil {
+			return nil, fmt.Errorf("vouch for the points that stay: %w", err)
+		}
+	}
+	return c.sign(d, signer, append(before, piece{d.HostKey, keyCopy})...)
 }
 
 // longest is a time that points are kept, in seconds, rounded up.
@@ -284,6 +297,13 @@ func nextKeys(last *format.Descriptor, o ChangeOptions) []format.Key {
 	return append(out, o.Reporters...)
 }
 
+// drops reports whether a job's key is not listed any more.
+func drops(before, now []format.Key) bool {
+	return slices.ContainsFunc(before, func(k format.Key) bool {
+		return k.Use == format.UseJob && !slices.ContainsFunc(now, func(n format.Key) bool { return bytes.Equal(n.Key, k.Key) })
+	})
+}
+
 func sameKeys(a, b []format.Key) bool {
 	in := func(list []format.Key) func(format.Key) bool {
 		return func(k format.Key) bool {
@@ -330,7 +350,7 @@ func (c *changing) bringUp(ctx context.Context, k *keeper, sound []*Vault) error
 	}
 	var lacking []piece
 	for _, l := range c.longest.Chain[min(len(mine.Chain), len(c.longest.Chain)):] {
-		for _, name := range []string{l.HostKey, l.Name} {
+		for _, name := range l.pieces() {
 			p, err := copyPiece(ctx, sound, name, c.o.Report)
 			if err != nil {
 				return err

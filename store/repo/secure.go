@@ -265,7 +265,8 @@ func isSegment(p format.Placement) bool {
 	return len(p.Index) > 0 || strings.HasPrefix(p.Name, format.PrefixPlacements)
 }
 
-// Standing gives the objects every point needs besides content: the descriptors and the host key's sealed copies.
+// Standing gives the objects every point needs besides content: the descriptors, the points they vouch for, and the host key's
+// sealed copies.
 func (r *Repository) Standing() []format.Need {
 	seen := map[string]bool{}
 	var out []format.Need
@@ -278,6 +279,9 @@ func (r *Repository) Standing() []format.Need {
 	for _, l := range r.Chain {
 		add(l.Name, l.Size)
 		add(l.HostKey, l.HostKeyLen)
+		for _, n := range l.vouchedIn {
+			add(n.Name, n.Size)
+		}
 	}
 	return out
 }

@@ -76,16 +76,59 @@ func (r *Repository) signed(of signature, arrived time.Time) (ok, distrusted boo
 	return false, false
 }
 
+// distrusts decides about index segments and placements.
 func (r *Repository) distrusts(s signer, arrived time.Time) bool {
+	if r.retired(s, arrived) {
+		return true
+	}
+	return slices.ContainsFunc(r.after(s), func(l Link) bool { return !l.DistrustAfter.IsZero() && arrived.After(l.DistrustAfter.Time) })
+}
+
+// after gives the descriptors that do not list a key any more.
+func (r *Repository) after(s signer) []Link { return r.Chain[min(s.last+1, len(r.Chain)):] }
+
+// retired reports whether a vault got something only once its key did not count any more: since the first descriptor without it arrived
+// there, or since the chain ended.
+func (r *Repository) retired(s signer, arrived time.Time) bool {
 	if r.End != nil && !arrived.Before(r.End.Arrived) {
 		return true
 	}
-	for _, l := range r.Chain[min(s.last+1, len(r.Chain)):] {
-		if t := l.DistrustAfter.Time; !t.IsZero() && arrived.After(t) {
-			return true
+	later := r.after(s)
+	return len(later) > 0 && !later[0].Arrived.IsZero() && !arrived.Before(later[0].Arrived)
+}
+
+// judge says whether a point is distrusted, and whether a descriptor vouches for it, so that its arrival says nothing. A point of a key
+// that was dropped counts if a later descriptor lists it: of those that distrust, the newest one or one after it. Else it counts only if none of
+// them distrusts, it came before the key was dropped, and does not claim a later time than that.
+func (r *Repository) judge(p Point) (distrusted, vouched bool) {
+	for _, s := range r.keys {
+		if !s.made(pointSignature(r, p.PointID)) {
+			continue
+		}
+		later := r.after(s)
+		distrusting := false
+		for _, l := range slices.Backward(later) {
+			if l.vouches(p.PointID) {
+				return false, true
+			}
+			if distrusting = !l.DistrustAfter.IsZero(); distrusting {
+				break
+			}
+		}
+		return distrusting || r.retired(s, p.Arrived) || len(later) > 0 && p.SignedAt.After(later[0].Created.Time), false
+	}
+	return true, false
+}
+
+// tooLate reports whether a vault got a point only once its key did not count any more.
+func (r *Repository) tooLate(p Point) bool {
+	for _, s := range r.keys {
+		if s.made(pointSignature(r, p.PointID)) {
+			later := r.after(s)
+			return r.retired(s, p.Arrived) || len(later) > 0 && p.SignedAt.After(later[0].Created.Time)
 		}
 	}
-	return false
+	return true
 }
 
 // longest is how far the end of a point may lie behind its signed time: as the descriptor says that allows most, since points of any

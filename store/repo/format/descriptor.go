@@ -42,6 +42,7 @@ type descriptorBody struct {
 	HostKeyLen    int64      `json:"host_key_len"`
 	Parameters    Parameters `json:"parameters"`
 	DistrustAfter Time       `json:"distrust_after,omitzero"`
+	Vouched       *PageRef   `json:"vouched,omitempty"`
 	FreshStart    bool       `json:"fresh_start,omitempty"`
 	Ext           Ext        `json:"ext,omitzero"`
 }
@@ -62,7 +63,7 @@ func EncodeDescriptor(d *Descriptor, sign func(body []byte) []byte) ([]byte, err
 		return fail(err)
 	}
 	body, err := marshal(&descriptorBody{
-		d.Class, d.Recipients, d.Metadata, d.HostKey, d.HostKeyLen, d.Parameters, d.DistrustAfter, d.FreshStart, d.BodyExt,
+		d.Class, d.Recipients, d.Metadata, d.HostKey, d.HostKeyLen, d.Parameters, d.DistrustAfter, d.Vouched, d.FreshStart, d.BodyExt,
 	})
 	if err != nil {
 		return fail(err)
@@ -112,7 +113,7 @@ func DecodeDescriptor(b []byte) (d *Descriptor, signed, signature []byte, err er
 		return fail(err)
 	}
 	d.Class, d.Recipients, d.Metadata, d.HostKey, d.HostKeyLen = o.Class, o.Recipients, o.Metadata, o.HostKey, o.HostKeyLen
-	d.Parameters, d.DistrustAfter, d.FreshStart, d.BodyExt = o.Parameters, o.DistrustAfter, o.FreshStart, o.Ext
+	d.Parameters, d.DistrustAfter, d.Vouched, d.FreshStart, d.BodyExt = o.Parameters, o.DistrustAfter, o.Vouched, o.FreshStart, o.Ext
 	if err := d.checkBody(); err != nil {
 		return fail(err)
 	}
@@ -201,8 +202,13 @@ func (d *Descriptor) checkBody() error {
 	if err := nameUnder(d.HostKey, PrefixKeys); err != nil {
 		return err
 	}
-	if d.Number == 0 && (d.FreshStart || !d.DistrustAfter.IsZero()) {
+	if d.Number == 0 && (d.FreshStart || !d.DistrustAfter.IsZero() || d.Vouched != nil) {
 		return fmt.Errorf("the first descriptor has none before it: %w", ErrMalformed)
+	}
+	if d.Vouched != nil {
+		if err := cmp.Or(d.Vouched.check(), nameUnder(d.Vouched.Object, PrefixNeeds)); err != nil || d.Vouched.Entries == 0 {
+			return fmt.Errorf("vouched points: %w", cmp.Or(err, ErrMalformed))
+		}
 	}
 	if err := checkTime(d.DistrustAfter); err != nil {
 		return err

@@ -59,6 +59,7 @@ func FuzzExtent(f *testing.F)     { fuzzCodec(f, "extent", false) }
 func FuzzNeed(f *testing.F)       { fuzzCodec(f, "need", false) }
 func FuzzPlacement(f *testing.F)  { fuzzCodec(f, "placement", false) }
 func FuzzIndexLine(f *testing.F)  { fuzzCodec(f, "index-line", false) }
+func FuzzVouched(f *testing.F)    { fuzzCodec(f, "vouched", false) }
 func FuzzCommit(f *testing.F)     { fuzzCodec(f, "commit", true) }
 func FuzzRecord(f *testing.F)     { fuzzCodec(f, "record", true) }
 func FuzzDescriptor(f *testing.F) { fuzzCodec(f, "descriptor", true) }

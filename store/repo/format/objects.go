@@ -32,9 +32,10 @@ type Descriptor struct {
 	HostKeyLen int64    // its size
 	Parameters Parameters
 
-	// Not in the first. DistrustAfter: what the keys of the descriptors before signed counts only if the vault has had it
+	// Not in the first. Vouched: the root of the list of points that keep counting, though their keys were dropped. DistrustAfter: what the keys of the descriptors before signed counts only if the vault has had it
 	// since then, or longer. FreshStart: points made from now on refer to nothing that was stored before this descriptor.
 	DistrustAfter Time
+	Vouched       *PageRef
 	FreshStart    bool
 	BodyExt       Ext
 }

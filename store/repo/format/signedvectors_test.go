@@ -155,6 +155,22 @@ func keyVectors(t *testing.T, first []byte, refuse func(name, comment string, bo
 	m := bytesOf(EncodeDescriptor(many, signer(attest.Descriptor)))
 	out = append(out, vector{path: "descriptor/keys", comment: "owners, one of an algorithm that is not known, a job for two sources, a reporter, a use that is not known", headers: keyHeaders(), body: m, value: many})
 
+	stays := testDescriptor()
+	stays.Number, stays.Previous = 1, sha256.Sum256(first)
+	stays.Vouched = &PageRef{First: "20261122T080500Z-" + hashOf("point 1").String(), Entries: 2, Object: NeedsName(hashOf("needs 2")), Frame: Frame{0, 150, 300}, Sum: hashOf("vouched root")}
+	v := bytesOf(EncodeDescriptor(stays, signer(attest.Descriptor)))
+	out = append(out, vector{path: "descriptor/vouched", comment: "points that keep counting", headers: keyHeaders("name: " + signedName(stays, v)), body: v, value: stays})
+	refuse("descriptor/refuse-vouched-meta", "the list of points among sealed pages", v, `"object":"`+NeedsName(hashOf("needs 2")), `"object":"`+MetaName(hashOf("needs 2")), ErrMalformed)
+	refuse("descriptor/refuse-vouched-none", "an empty list", v, `{"first":"`+stays.Vouched.First+`","entries":2,`, `{"first":"","entries":0,`, ErrMalformed)
+	refuse("descriptor/refuse-vouched-first", "the first vouches for points of before", v, `"number":1,"previous":"`+Hash(sha256.Sum256(first)).String()+`"`, `"number":0`, ErrMalformed)
+	p := Vouched{Point: stays.Vouched.First, Source: "uploads", Ext: `{"colour":"red"}`}
+	l := bytesOf(p.AppendLine(nil))
+	out = append(out, vector{path: "vouched/point", comment: "a point that keeps counting", body: l, value: p})
+	refuse("vouched/refuse-stamp", "a time in another spelling", l, "20261122T080500Z", "20261122T080500z", ErrMalformed)
+	refuse("vouched/refuse-id", "an ID that is none", l, hashOf("point 1").String(), strings.Repeat("F", 64), ErrMalformed)
+	refuse("vouched/refuse-source", "a source's name that leaves its folder", l, `"uploads"`, `"../up"`, ErrMalformed)
+	refuse("vouched/refuse-member", "a member this version does not know", l, `,"ext"`, `,"colour":"red","ext"`, ErrMalformed)
+
 	line := first[:bytes.IndexByte(first, '\n')+1]
 	newer := testDescriptor()
 	newer.Format = "2"

@@ -96,6 +96,7 @@ func codecs() map[string]func(body []byte) (value any, again []byte, err error) 
 		"placement": func(b []byte) (any, []byte, error) {
 			return line(b, ParsePlacement, Placement.AppendLine)
 		},
+		"vouched":    func(b []byte) (any, []byte, error) { return line(b, ParseVouched, Vouched.AppendLine) },
 		"index-line": func(b []byte) (any, []byte, error) { return line(b, ParseIndexLine, IndexLine.AppendLine) },
 		"commit": func(b []byte) (any, []byte, error) {
 			c, err := DecodeCommit(b)
