@@ -107,7 +107,7 @@ func (a *app) recoverHostKey(ctx context.Context, f *readerFlags, out string, ye
 		return err
 	}
 	if there != nil {
-		err = keys.PinHostKeyFile(out, h.Repository, h.Descriptors...)
+		err = keys.PinHostKeyFile(out, h)
 	} else {
 		err = keys.WriteHostKeyFile(out, h)
 	}

@@ -305,6 +305,10 @@ func (r *reading) introduce(several bool) {
 	} else {
 		r.ui.remark("Repository %s, the pinned one.", r.repo.Fingerprint)
 	}
+	if r.trust.Short(r.repo) {
+		r.ui.warn("vault %s does not show the change of keys %d (%.16x..) that this machine knows: it was not reached yet, is set back, or withholds it; "+
+			"keys that were dropped count here", r.vault.name, r.trust.Newest.Number, r.trust.Newest.Sum)
+	}
 	if !r.flags.accepting {
 		r.trust.ReportStrangers(r.repo, r.findings.add)
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -72,6 +73,10 @@ func (a *app) noted(c *config.Config, h *keys.HostKey) *keys.HostKey {
 	lines := bufio.NewScanner(io.LimitReader(f, 64<<10))
 	for lines.Scan() {
 		what, digits, _ := strings.Cut(lines.Text(), " ")
+		number := ""
+		if what == "newest" {
+			number, digits, _ = strings.Cut(digits, " ")
+		}
 		sum, err := format.ParseHash(digits)
 		switch {
 		case err != nil:
@@ -79,6 +84,10 @@ func (a *app) noted(c *config.Config, h *keys.HostKey) *keys.HostKey {
 			n.Repository = sum
 		case what == "descriptor":
 			n.Descriptors = append(n.Descriptors, sum)
+		case what == "newest":
+			if i, err := strconv.Atoi(number); err == nil && i >= 0 {
+				n.Newest = keys.Newest{Number: i, Sum: sum}
+			}
 		}
 	}
 	return n
@@ -87,7 +96,7 @@ func (a *app) noted(c *config.Config, h *keys.HostKey) *keys.HostKey {
 // keepPin writes what a host key knows of its repository into its file and into the cache folder. It fails only where
 // neither can be written.
 func (a *app) keepPin(c *config.Config, path string, h *keys.HostKey) error {
-	err := keys.PinHostKeyFile(path, h.Repository, h.Descriptors...)
+	err := keys.PinHostKeyFile(path, h)
 	cerr := a.note(c, h)
 	if err != nil && cerr == nil {
 		a.ui.detail("the repository is pinned in the cache folder alone: %v", err)
@@ -107,12 +116,17 @@ func (a *app) note(c *config.Config, h *keys.HostKey) error {
 	all := keys.HostKey{}
 	if before := a.noted(c, h); before != nil && before.Repository == h.Repository {
 		all.Pin(h.Repository, before.Descriptors...)
+		all.Newest = before.Newest
 	}
 	all.Pin(h.Repository, h.Descriptors...)
+	all.PinNewest(h.Newest)
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "repository %x\n", all.Repository)
 	for _, d := range all.Descriptors {
 		fmt.Fprintf(&b, "descriptor %x\n", d)
+	}
+	if !all.Newest.IsZero() {
+		fmt.Fprintf(&b, "newest %d %x\n", all.Newest.Number, all.Newest.Sum)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err

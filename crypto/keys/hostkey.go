@@ -44,12 +44,24 @@ type HostKey struct {
 	// Descriptors are the SHA-256 of the descriptors that the machine made or that its owner accepted, in their order. Those
 	// of a change that was broken off may be among them. Only in the file, like Repository.
 	Descriptors [][32]byte
+	// Newest is the newest descriptor that a vault has shown, by number and SHA-256: a vault that shows less was set back, or was not
+	// reached by a change. Zero: not known. Only in the file, like Repository.
+	Newest Newest
 }
+
+// Newest is a descriptor by its number and its SHA-256.
+type Newest struct {
+	Number int
+	Sum    [32]byte
+}
+
+// IsZero reports whether no descriptor is known.
+func (n Newest) IsZero() bool { return n == Newest{} }
 
 // Secrets gives the host key without what is known of its repository: what is sealed to the restore keys.
 func (k *HostKey) Secrets() *HostKey {
 	s := *k
-	s.Repository, s.Descriptors = [32]byte{}, nil
+	s.Repository, s.Descriptors, s.Newest = [32]byte{}, nil, Newest{}
 	return &s
 }
 
@@ -63,6 +75,13 @@ func (k *HostKey) Pin(repository [32]byte, descriptors ...[32]byte) {
 	}
 	if n := len(k.Descriptors) - maxKnown; n > 0 {
 		k.Descriptors = slices.Clone(k.Descriptors[n:])
+	}
+}
+
+// PinNewest notes a descriptor that a vault has shown, if none with its number or a higher one is known.
+func (k *HostKey) PinNewest(n Newest) {
+	if k.Newest.IsZero() || n.Number > k.Newest.Number {
+		k.Newest = n
 	}
 }
 
@@ -88,7 +107,7 @@ func (k *HostKey) Rotated(fresh bool) (*HostKey, error) {
 	if !fresh {
 		n.ChunkKey = k.ChunkKey
 	}
-	n.Repository, n.Descriptors = k.Repository, slices.Clone(k.Descriptors)
+	n.Repository, n.Descriptors, n.Newest = k.Repository, slices.Clone(k.Descriptors), k.Newest
 	return n, nil
 }
 
@@ -144,7 +163,7 @@ func (k *HostKey) Equal(o *HostKey) bool {
 //
 // and a line "earlier AGE-SECRET-KEY-…" for every metadata identity before the last rotations, the newest first. Where the
 // repository is pinned a line "repository <SHA-256 of its first descriptor, in hexadecimal>" follows, and a line "descriptor
-// <the same of another>" for each that is known.
+// <the same of another>" for each that is known, and a line "newest <number> <the same>" for the newest that a vault has shown.
 //
 // It is what the host key file holds (with comments). Its [HostKey.Secrets] are sealed to the restore keys in the vault.
 func (k *HostKey) MarshalText() ([]byte, error) {
@@ -162,6 +181,9 @@ func (k *HostKey) MarshalText() ([]byte, error) {
 	}
 	for _, d := range k.Descriptors {
 		fmt.Fprintf(&b, "descriptor %x\n", d)
+	}
+	if !k.Newest.IsZero() {
+		fmt.Fprintf(&b, "newest %d %x\n", k.Newest.Number, k.Newest.Sum)
 	}
 	return b.Bytes(), nil
 }
@@ -184,7 +206,7 @@ func ParseHostKey(text []byte) (*HostKey, error) {
 		plain = append(plain, line...)
 		lines = append(lines, strings.TrimSuffix(string(line), "\n"))
 	}
-	if len(lines) < 4 || len(lines) > 4+maxEarlier+1+maxKnown {
+	if len(lines) < 4 || len(lines) > 4+maxEarlier+1+maxKnown+1 {
 		return nil, fmt.Errorf("host key: %w: it has %d lines where the version, metadata, chunk-id and signing are expected", ErrMalformed, len(lines))
 	}
 	k, err := parseHostKeyLines(lines[1:])
@@ -265,20 +287,34 @@ func (k *HostKey) parseMore(line string) error {
 		k.Earlier = append(k.Earlier, before)
 		return nil
 	case "repository", "descriptor":
-		var sum [32]byte
-		b, err := hex.DecodeString(v)
-		if err != nil || len(b) != len(sum) {
-			return fmt.Errorf("%s: %w: 64 hexadecimal digits are expected", name, ErrMalformed)
-		}
-		copy(sum[:], b)
+		sum, err := sumOf(name, v)
 		if name == "repository" {
 			k.Repository = sum
 		} else {
 			k.Descriptors = append(k.Descriptors, sum)
 		}
-		return nil
+		return err
+	case "newest":
+		number, digits, _ := strings.Cut(v, " ")
+		n, err := strconv.ParseUint(number, 10, 31)
+		if err != nil {
+			return fmt.Errorf("newest: %w: a number and 64 hexadecimal digits are expected", ErrMalformed)
+		}
+		k.Newest.Number = int(n)
+		k.Newest.Sum, err = sumOf(name, digits)
+		return err
 	}
-	return fmt.Errorf("%w: a line behind signing that is neither earlier, repository nor descriptor", ErrMalformed)
+	return fmt.Errorf("%w: a line behind signing that is neither earlier, repository, descriptor nor newest", ErrMalformed)
+}
+
+// sumOf reads the hexadecimal digits of a SHA-256.
+func sumOf(name, digits string) (sum [32]byte, err error) {
+	b, err := hex.DecodeString(digits)
+	if err != nil || len(b) != len(sum) {
+		return sum, fmt.Errorf("%s: %w: 64 hexadecimal digits are expected", name, ErrMalformed)
+	}
+	copy(sum[:], b)
+	return sum, nil
 }
 
 // secret32 decodes 32 bytes of base64. The decoder's own error would quote the input, so it is not passed on.
@@ -329,9 +365,9 @@ func (k *HostKey) file() ([]byte, error) {
 	return bytes.Join([][]byte{version, append([]byte(hostKeyComment), fields...)}, []byte("\n")), err
 }
 
-// PinHostKeyFile notes in a host key file what is known of its repository. The secrets in it stay as they are: the file is
+// PinHostKeyFile notes in a host key file what is known of its repository, as another host key has it. The secrets in it stay as they are: the file is
 // replaced, in one step, by one with the same key. Where nothing is new, nothing is written.
-func PinHostKeyFile(path string, repository [32]byte, descriptors ...[32]byte) error {
+func PinHostKeyFile(path string, known *HostKey) error {
 	k, err := ReadHostKeyFile(path)
 	if err != nil {
 		return err
@@ -340,7 +376,10 @@ func PinHostKeyFile(path string, repository [32]byte, descriptors ...[32]byte) e
 	if err != nil {
 		return err
 	}
-	k.Pin(repository, descriptors...)
+	k.Pin(known.Repository, known.Descriptors...)
+	if !known.Newest.IsZero() {
+		k.PinNewest(known.Newest)
+	}
 	if now, err := k.MarshalText(); err != nil || bytes.Equal(now, was) {
 		return err
 	}

@@ -102,8 +102,10 @@ func pin(h *keys.HostKey, pieces []piece) {
 		case err != nil: // a sealed host key
 		case id.Number == 0:
 			h.Pin(id.Sum, id.Sum)
+			h.PinNewest(keys.Newest{Sum: id.Sum})
 		default:
 			h.Pin(h.Repository, id.Sum)
+			h.PinNewest(keys.Newest{Number: id.Number, Sum: id.Sum})
 		}
 	}
 }

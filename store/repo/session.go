@@ -127,6 +127,7 @@ func (s *Session) find(ctx context.Context, o SessionOptions) (err error) {
 		return err
 	}
 	s.known.Descriptors = append(s.known.Descriptors, o.Known.Descriptors...)
+	s.known.know(o.Known.Newest)
 	err = s.recogniseAll(ctx)
 	if err != nil && ctx.Err() == nil && s.takeBack() {
 		s.alone = true
@@ -216,7 +217,7 @@ func (s *Session) open(ctx context.Context, k *keeper) error {
 // Pinned reports whether the repository and all its descriptors in force were known before this session. Where they were not,
 // PinTo notes them.
 func (s *Session) Pinned() bool {
-	return s.known.Pin == s.repo.Fingerprint.String() && !slices.ContainsFunc(s.repo.Chain[len(s.repo.Chain)-1:], func(l Link) bool {
+	return s.known.Pin == s.repo.Fingerprint.String() && s.known.Newest.Number == s.repo.Now().Number && !s.known.Newest.IsZero() && !slices.ContainsFunc(s.repo.Chain[len(s.repo.Chain)-1:], func(l Link) bool {
 		return !slices.Contains(s.known.Descriptors, l.Sum)
 	})
 }

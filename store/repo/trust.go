@@ -16,6 +16,7 @@ import (
 // times can make any chain of descriptors up, but for the hash of the first one.
 type Known struct {
 	Pin         string        // the fingerprint, or its beginning; empty: nothing is known yet
+	Newest      keys.Newest   // the newest descriptor that a vault has shown; zero: not known
 	Descriptors []format.Hash // that this machine made or its owner accepted, each with those before it; none: any that follow
 }
 
@@ -60,8 +61,26 @@ func NewKnown(pin string, hosts ...*keys.HostKey) (Known, error) {
 		for _, d := range h.Descriptors {
 			n.Descriptors = append(n.Descriptors, d)
 		}
+		n.know(h.Newest)
 	}
 	return n, nil
+}
+
+// know takes note of a descriptor that a vault has shown.
+func (n *Known) know(d keys.Newest) {
+	if !d.IsZero() && (n.Newest.IsZero() || d.Number > n.Newest.Number) {
+		n.Newest = d
+	}
+}
+
+// Short reports whether a chain ends before the newest descriptor that is known.
+func (n Known) Short(r *Repository) bool {
+	return !n.Newest.IsZero() && len(r.Chain) <= n.Newest.Number
+}
+
+// otherwise reports whether a chain has another descriptor where the newest one that is known belongs.
+func (n Known) otherwise(r *Repository) bool {
+	return !n.Newest.IsZero() && !n.Short(r) && r.Chain[n.Newest.Number].Sum != n.Newest.Sum
 }
 
 // recognise finds the repository in one vault. Where none is pinned yet, only the one that this host key itself began is
@@ -109,6 +128,10 @@ func (n Known) judge(repos []*Repository, host *keys.HostKey) (*Repository, []er
 		if r == nil {
 			continue
 		}
+		// Where nothing else is there it is gone by all the same, so that it can be said what is wrong.
+		if n.otherwise(r) && slices.ContainsFunc(repos, func(o *Repository) bool { return o != nil && !n.otherwise(o) }) {
+			continue
+		}
 		if up := n.upTo(r); chosen == nil || up > len(chosen.Chain) {
 			chosen = chainOf(r.Chain[:up:up])
 		}
@@ -119,7 +142,13 @@ func (n Known) judge(repos []*Repository, host *keys.HostKey) (*Repository, []er
 		if r == nil {
 			continue
 		}
-		errs[i] = chosen.against(r, host)
+		switch errs[i] = chosen.against(r, host); {
+		case errs[i] != nil:
+		case n.otherwise(r):
+			errs[i] = fmt.Errorf("%s stands where another is known: %w", r.Chain[n.Newest.Number].describe(), errStrangers{})
+		case n.Short(chosen):
+			errs[i] = fmt.Errorf("descriptor %d (%.16x..) is in no vault that can be read: %w", n.Newest.Number, n.Newest.Sum, ErrWithheld)
+		}
 		if n.Pin == "" && errors.Is(errs[i], ErrAmbiguous) {
 			doubtful = errs[i]
 		}
@@ -231,5 +260,8 @@ func (r *Repository) sums() [][32]byte {
 	return out
 }
 
-// PinTo notes in a host key that it is for this repository, and the descriptors that are known.
-func (r *Repository) PinTo(h *keys.HostKey) { h.Pin(r.Fingerprint, r.sums()...) }
+// PinTo notes in a host key that it is for this repository, the descriptors that are known, and the newest one, which a vault shows.
+func (r *Repository) PinTo(h *keys.HostKey) {
+	h.Pin(r.Fingerprint, r.sums()...)
+	h.PinNewest(keys.Newest{Number: r.Now().Number, Sum: r.Chain[len(r.Chain)-1].Sum})
+}
