@@ -174,11 +174,18 @@ page() {
 # walk goes through the manifest from its root and hands each leaf that can hold the key to leaf.
 walk() {
 	sed -n 2p "$commit" | jq -c .manifest >"$tmp/todo"
+	root=yes
 	while [ -s "$tmp/todo" ]; do
 		head -n 1 "$tmp/todo" >"$tmp/ref"
 		tail -n +2 "$tmp/todo" >"$tmp/rest"
 		level=$(jq '.level // 0' "$tmp/ref")
 		page
+		if [ -n "$root" ] && [ -s "$tmp/frame" ]; then # its first line is a salt
+			[ "$(head -n 1 "$tmp/frame" | jq 'has("salt")')" = true ] || die "the manifest's root has no salt"
+			tail -n +2 "$tmp/frame" >"$tmp/children"
+			cp "$tmp/children" "$tmp/frame"
+		fi
+		root=
 		if [ "$level" -eq 0 ]; then
 			leaf
 			mv "$tmp/rest" "$tmp/todo"

@@ -230,7 +230,7 @@ func (f *forger) manifest(ctx context.Context, e *format.Entry) (root format.Pag
 		return root, err
 	}
 	sink := f.s.MetaSink()
-	b := tree.NewBuilder(sink, tree.NewCut(f.s.ChunkKey(), f.s.Repository().Now().Parameters), nil, func(ref format.PageRef) { f.needs[ref.Object] += ref.Frame.Length })
+	b := tree.NewBuilder(sink, tree.NewCut(f.s.ChunkKey(), f.s.Repository().Now().Parameters), nil, func(ref format.PageRef) { f.needs[ref.Object] += ref.Frame.Length }).Salted("")
 	if err := b.Leaf(ctx, format.PageRef{First: e.Key, Entries: 1, Bytes: e.Size}, line); err != nil {
 		return root, err
 	}

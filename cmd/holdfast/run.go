@@ -184,7 +184,7 @@ func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags) (_ *ba
 	}
 	defer func() { j.tellUnused(s.Name, src, err) }()
 	return backup.Run(ctx, backup.Options{
-		Source: src, Name: s.Name, Session: session, Retention: s.Retention, Before: s.Before, Fate: j.tellFates(s.Name, f.dry), TagsMaxAge: tagsAge(s.Tags, j.now()),
+		Source: src, Name: s.Name, Place: s.URL.String(), Session: session, Retention: s.Retention, Before: s.Before, Fate: j.tellFates(s.Name, f.dry), TagsMaxAge: tagsAge(s.Tags, j.now()),
 		Memory: j.config.Limits.Memory, Fetchers: j.config.Limits.Connections, DryRun: f.dry,
 		AllowEmpty: slices.Contains(f.empty, s.Name), Progress: progress, Now: j.now,
 		Unsettled: whatIfUnsettled,

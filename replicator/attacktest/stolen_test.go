@@ -118,6 +118,10 @@ func (f *forger) copy(ref format.PageRef) format.PageRef {
 	var plain []byte
 	for line, err := range format.PageLines(page) {
 		line = must(line, err)
+		if _, err := format.ParseRootLine(line); err == nil {
+			plain = append(append(plain, line...), '\n')
+			continue
+		}
 		if ref.Level > 0 {
 			child := must(format.ParsePageRef(line))
 			sub := forger{a: f.a, ctx: f.ctx, evil: f.evil, length: f.length, b: must(pack.NewBuilder([]keys.Recipient{f.a.restore.Recipient(), f.a.host.Metadata.Recipient()}, nil))}

@@ -33,6 +33,7 @@ import (
 type Options struct {
 	Source     source.Source
 	Name       string // the source's name in the repository
+	Place      string // the source's URL as configured, without secrets: it stands in the manifest's root
 	Session    *repo.Session
 	Retention  retain.Policy
 	Before     retain.Policy // how the retention was read by earlier builds; zero: the same
@@ -268,7 +269,7 @@ func newEngine(ctx context.Context, o Options, gone []string) (_ *engine, err er
 	if e.needs, err = newTally(e.s.Cache(), "needs", e.mend == nil); err != nil {
 		return nil, err
 	}
-	e.tree = tree.NewBuilder(e.sink, e.cut, e.known.find, e.needs.usesPage)
+	e.tree = tree.NewBuilder(e.sink, e.cut, e.known.find, e.needs.usesPage).Salted(o.Place)
 	if e.view, err = o.Source.Freeze(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("source %s: %w", o.Name, err), e.needs.close())
 	}

@@ -112,6 +112,9 @@ func (e *engine) forecast(ctx context.Context) ([]int64, error) {
 		}
 		for n, err := range tree.Needs(ctx, e.s.Page, e.parent.Needs, nil) {
 			sum, perr := format.ParseName(n.Name)
+			if root := e.parent.Manifest; err == nil && n.Name == root.Object && n.Living <= root.Frame.Length {
+				continue // nothing but the root lives there, and each point has its own
+			}
 			if err == nil && perr == nil && (e.thin.leaves(n.Name) || e.thin.leavesPack(sum)) {
 				continue
 			}

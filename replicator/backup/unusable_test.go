@@ -165,6 +165,10 @@ func sortNeeds(ns []format.Need) {
 }
 
 // manifestOf makes a builder of a manifest, or of a plain tree.
-func manifestOf(sink tree.Sink, _ bool) *tree.Builder {
-	return tree.NewBuilder(sink, tree.Cut{Leaf: 64, Fanout: 64}, nil, nil)
+func manifestOf(sink tree.Sink, manifest bool) *tree.Builder {
+	b := tree.NewBuilder(sink, tree.Cut{Leaf: 64, Fanout: 64}, nil, nil)
+	if manifest {
+		return b.Salted("")
+	}
+	return b
 }

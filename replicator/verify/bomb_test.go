@@ -28,6 +28,9 @@ func (r *rig) bomb(sink *repo.Sink, first string, size int64, leaf []byte, level
 		}
 		line := must(ref.AppendLine(nil))(r.t)
 		page = []byte(strings.Repeat(string(line), 4096))
+		if level == levels-1 && !strings.HasPrefix(string(leaf), `{"name":`) { // the root of a manifest
+			page = append([]byte(`{"salt":"00112233445566778899aabbccddeeff"}`+"\n"), page...)
+		}
 		ref.Entries, ref.Bytes = ref.Entries*4096, ref.Bytes*4096
 	}
 }

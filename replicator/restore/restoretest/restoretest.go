@@ -153,7 +153,7 @@ func (r *Repo) Point(leaf int, entries ...*format.Entry) *format.Commit {
 	s := r.Session()
 	defer func() { r.check(s.Close()) }()
 	sink := s.MetaSink()
-	b := tree.NewBuilder(sink, tree.Cut{Leaf: 64, Fanout: 128}, nil, nil)
+	b := tree.NewBuilder(sink, tree.Cut{Leaf: 64, Fanout: 128}, nil, nil).Salted("")
 	for len(entries) > 0 {
 		n := min(leaf, len(entries))
 		var page []byte

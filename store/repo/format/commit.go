@@ -243,6 +243,9 @@ func (c *Commit) checkLinks() error {
 	if err := nameUnder(c.Manifest.Object, PrefixMeta); err != nil {
 		return fmt.Errorf("manifest: %w", err)
 	}
+	if c.Manifest.Level == 0 && c.Manifest.Entries > 0 {
+		return fmt.Errorf("manifest: its root is no page of references: %w", ErrMalformed)
+	}
 	if c.Manifest.First != "" || c.Manifest.Digest != "" {
 		return fmt.Errorf("manifest: a commit object is plain and names no key and no digest: %w", ErrMalformed)
 	}

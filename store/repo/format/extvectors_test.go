@@ -52,6 +52,8 @@ func extVectors(t *testing.T) []vector {
 
 	ref := PageRef{First: "a", Entries: 64, Bytes: 123456, Object: MetaName(hashOf("meta 1")), Frame: Frame{0, 5000, 40000}, Sum: hashOf("page"), Missing: 1, Ext: good}
 	add("page-ref", "an addition of a later version", bytesOf(ref.AppendLine(nil)), ref)
+	rl := RootLine{Salt: "00112233445566778899aabbccddeeff", Ext: good}
+	add("root-line", "an addition of a later version", bytesOf(rl.AppendLine(nil)), rl)
 	c := Chunk{Pack: hashOf("pack 1"), Frame: Frame{10, 20, 524288}, Size: 524288, Sum: hashOf("block"), Ext: good}
 	add("chunk", "an addition of a later version", bytesOf(c.AppendLine(nil)), c)
 	x := Extent{From: 1 << 30, Size: 1 << 30, Object: ref.Object, Frame: ref.Frame, Sum: hashOf("x1"), Content: hashOf("r1"), Ext: good}

@@ -54,6 +54,7 @@ func fuzzCodec(f *testing.F, kind string, newline bool) {
 
 func FuzzEntry(f *testing.F)      { fuzzCodec(f, "entry", false) }
 func FuzzPageRef(f *testing.F)    { fuzzCodec(f, "page-ref", false) }
+func FuzzRootLine(f *testing.F)   { fuzzCodec(f, "root-line", false) }
 func FuzzChunk(f *testing.F)      { fuzzCodec(f, "chunk", false) }
 func FuzzExtent(f *testing.F)     { fuzzCodec(f, "extent", false) }
 func FuzzNeed(f *testing.F)       { fuzzCodec(f, "need", false) }

@@ -111,6 +111,7 @@ func signedVectors(t *testing.T) []vector {
 	refuse("commit/refuse-fraction", "signed at a fraction of a second", c, `08:05:00Z","retain`, `08:05:00.5Z","retain`, ErrMalformed)
 	refuse("commit/refuse-beside", "a commit object is in no object beside its pages", c, `"object":"`+MetaName(hashOf("meta 1"))+`",`, "", ErrMalformed)
 	refuse("commit/refuse-root", "a manifest among the needs", c, `"object":"`+MetaName(hashOf("meta 1")), `"object":"`+NeedsName(hashOf("needs 1")), ErrMalformed)
+	refuse("commit/refuse-leaf", "a manifest whose root is a leaf, which has no salt", c, `"manifest":{"level":1,`, `"manifest":{`, ErrMalformed)
 	refuse("commit/refuse-order", "predecessors out of order", c, sorted(hashOf("point 1"), hashOf("point 2"))[0].String(), strings.Repeat("f", 64), ErrMalformed)
 	refuse("commit/refuse-source", "a source's name that leaves its folder", c, `"uploads"`, `"../up"`, ErrMalformed)
 

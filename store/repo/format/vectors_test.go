@@ -89,10 +89,11 @@ func codecs() map[string]func(body []byte) (value any, again []byte, err error) 
 			again, err := e.AppendLine(nil)
 			return e, again, err
 		},
-		"page-ref": func(b []byte) (any, []byte, error) { return line(b, ParsePageRef, PageRef.AppendLine) },
-		"extent":   func(b []byte) (any, []byte, error) { return line(b, ParseExtent, Extent.AppendLine) },
-		"chunk":    func(b []byte) (any, []byte, error) { return line(b, ParseChunk, Chunk.AppendLine) },
-		"need":     func(b []byte) (any, []byte, error) { return line(b, ParseNeed, Need.AppendLine) },
+		"page-ref":  func(b []byte) (any, []byte, error) { return line(b, ParsePageRef, PageRef.AppendLine) },
+		"root-line": func(b []byte) (any, []byte, error) { return line(b, ParseRootLine, RootLine.AppendLine) },
+		"extent":    func(b []byte) (any, []byte, error) { return line(b, ParseExtent, Extent.AppendLine) },
+		"chunk":     func(b []byte) (any, []byte, error) { return line(b, ParseChunk, Chunk.AppendLine) },
+		"need":      func(b []byte) (any, []byte, error) { return line(b, ParseNeed, Need.AppendLine) },
 		"placement": func(b []byte) (any, []byte, error) {
 			return line(b, ParsePlacement, Placement.AppendLine)
 		},
@@ -520,10 +521,37 @@ func referenceVectors(t *testing.T) []vector {
 	refuse("page-ref/refuse-missing", "more missing than there are", strings.Replace(s, `"}`+"\n", `","missing":65}`+"\n", 1), ErrBounds)
 	refuse("page-ref/refuse-digest", "a digest of another length", strings.Replace(s, `aabbccddeeff"`, `aabbccddee"`, 1), ErrMalformed)
 
+	rl := RootLine{Salt: "00112233445566778899aabbccddeeff"}
+	add("root-line/salt", "the first line of a manifest's root page", bytesOf(rl.AppendLine(nil)), rl)
+	rl.Source = "file:///srv/\xff"
+	add("root-line/source", "with a source whose URL is not UTF-8", bytesOf(rl.AppendLine(nil)), rl)
+	for _, r := range []struct {
+		name, comment, line string
+		err                 error
+	}{
+		{"upper", "a salt in upper case", `{"salt":"00112233445566778899AABBCCDDEEFF"}`, ErrMalformed},
+		{"short", "a salt of 31 digits", `{"salt":"00112233445566778899aabbccddeef"}`, ErrMalformed},
+		{"none", "no salt", `{"source":"file:///srv"}`, ErrMalformed},
+		{"empty-source", "a source that is left out when it is empty", `{"salt":"00112233445566778899aabbccddeeff","source":""}`, ErrMalformed},
+		{"member", "a member this version does not know", `{"salt":"00112233445566778899aabbccddeeff","colour":"red"}`, ErrMalformed},
+		{"reference", "a reference, as on other pages", strings.TrimSuffix(s, "\n"), ErrMalformed},
+		{"long", "a source of more than 4 KiB", `{"salt":"00112233445566778899aabbccddeeff","source":"` + strings.Repeat("x", maxPlace+1) + `"}`, ErrBounds},
+	} {
+		refuse("root-line/refuse-"+r.name, r.comment, r.line+"\n", r.err)
+	}
+
 	c := Chunk{Pack: hashOf("pack 1"), Frame: Frame{10, 20, 524288}, Size: 524288, Sum: hashOf("block")}
 	add("chunk/chunk", "a line of an extent page", bytesOf(c.AppendLine(nil)), c)
+	within := c
+	within.Frame.Plain, within.At = 1<<20, 4096
+	add("chunk/at", "within its frame", bytesOf(within.AppendLine(nil)), within)
 	x := Extent{From: 1 << 30, Size: 1 << 30, Object: MetaName(hashOf("meta 1")), Frame: Frame{0, 50000, 400000}, Sum: hashOf("x1"), Content: hashOf("r1")}
 	add("extent/extent", "a line of an extent page of level 1", bytesOf(x.AppendLine(nil)), x)
+	high := Extent{Level: 1, Size: 1 << 40, Object: x.Object, Frame: x.Frame, Sum: x.Sum}
+	add("extent/level-1", "a page of extents: only entries have such", bytesOf(high.AppendLine(nil)), high)
+	digest := x
+	digest.Digest = strings.Repeat("0a", 16)
+	add("extent/digest", "with what the source's listing said of the range", bytesOf(digest.AppendLine(nil)), digest)
 	add("extent/hole", "a range of zeros", bytesOf(Extent{Size: 1 << 30, Hole: true}.AppendLine(nil)), Extent{Size: 1 << 30, Hole: true})
 	refuse("extent/refuse-hole-with-page", "a hole has no page", strings.Replace(string(bytesOf(x.AppendLine(nil))), `"object"`, `"hole":true,"object"`, 1), ErrMalformed)
 	hole := Chunk{Hole: true, Size: 1 << 45}
@@ -542,6 +570,8 @@ func referenceVectors(t *testing.T) []vector {
 	add("placement/locked", "an object under lock", bytesOf(p.AppendLine(nil)), p)
 	dir := Placement{Name: meta.Name, Size: 1000, Index: []Frame{{0, 100, 300}, {400, 50, 60}}}
 	add("placement/plain", "an object with index segments in a vault without versions and locks", bytesOf(dir.AppendLine(nil)), dir)
+	all := Placement{Name: meta.Name, Version: "v1", Size: 1000, Mode: "governance", Until: p.Until, Index: []Frame{{0, 100, 200}}}
+	add("placement/all", "every member", bytesOf(all.AppendLine(nil)), all)
 	refuse("placement/refuse-mode", "a lock without a mode", `{"name":"`+n.Name+`","size":5,"until":"2027-01-01T00:00:00Z"}`+"\n", ErrMalformed)
 	refuse("placement/refuse-index", "no list of nothing", `{"name":"`+meta.Name+`","size":5,"index":[]}`+"\n", ErrMalformed)
 	refuse("placement/refuse-index-pack", "index segments are in meta objects", `{"name":"`+n.Name+`","size":50,"index":[[0,10,10]]}`+"\n", ErrMalformed)

@@ -83,7 +83,7 @@ func bombs(t testing.TB) map[string]func(c crib) format.PageRef {
 func TestBombs(t *testing.T) {
 	for name, make := range bombs(t) {
 		c := crib{}
-		root := make(c)
+		root := c.rooted(make(c))
 		for what, do := range map[string]func(load Load) error{
 			"leaves": func(load Load) (last error) {
 				for _, err := range Leaves(t.Context(), load, root, "", nil) {
@@ -157,7 +157,7 @@ func TestManyVersions(t *testing.T) {
 		e.Version = fmt.Sprintf("%06d", i)
 		leaves = append(leaves, c.put(format.PageRef{First: "k", Entries: 1, Bytes: 1}, lines(t, e)))
 	}
-	root := c.put(format.PageRef{Level: 1, First: "k", Entries: 500, Bytes: 500}, refs(t, leaves...))
+	root := c.rooted(c.put(format.PageRef{Level: 1, First: "k", Entries: 500, Bytes: 500}, refs(t, leaves...)))
 	n := 0
 	for _, err := range Entries(t.Context(), c.load, root, "", "") {
 		if err != nil {

@@ -50,15 +50,17 @@ type Builder struct {
 	known   Known                // may be nil
 	emit    func(format.PageRef) // may be nil
 	levels  []*level
-	unnamed []child // not yet told to emit
-	firsts  int     // bytes of their first keys
-	top     *child  // once every level is closed
+	unnamed []child          // not yet told to emit
+	firsts  int              // bytes of their first keys
+	top     *child           // once every level is closed
+	line    *format.RootLine // a manifest's
 	scratch []byte
 }
 
 // level collects the references that become the pages of one inner level. levels[0] collects references to leaves.
 type level struct {
 	pushed int64   // children ever given to this level
+	closed bool    // a page of it has ended
 	lines  []child // of the page being filled
 	size   int     // plain bytes of these at most
 	agg    format.PageRef
@@ -116,6 +118,9 @@ func (b *Builder) Finish(ctx context.Context) error {
 	}
 	for n := 1; n <= len(b.levels); n++ {
 		l := b.levels[n-1]
+		if b.isRoot(n) {
+			return b.closeRoot(ctx, n)
+		}
 		if l.pushed == 1 {
 			b.top = &l.lines[0]
 			return nil
@@ -273,7 +278,7 @@ func (b *Builder) closePage(ctx context.Context, n int) error {
 			return err
 		}
 	}
-	l.lines, l.size, l.agg = l.lines[:0], 0, format.PageRef{}
+	l.lines, l.size, l.agg, l.closed = l.lines[:0], 0, format.PageRef{}, true
 	return b.push(ctx, n+1, c)
 }
 

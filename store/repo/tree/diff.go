@@ -79,6 +79,7 @@ type differ struct {
 	ctx   context.Context
 	load  Load
 	ahead [2][][]format.PageRef
+	begun [2]bool // the root was opened
 	order [2]order
 }
 
@@ -106,7 +107,11 @@ func (d *differ) open(s Side, ref format.PageRef) error {
 	if err != nil {
 		return err
 	}
-	refs, err := parseInner(page, ref)
+	parse := parseInner
+	if !d.begun[s] {
+		parse, d.begun[s] = parseRoot, true
+	}
+	refs, err := parse(page, ref)
 	if err != nil {
 		return err
 	}

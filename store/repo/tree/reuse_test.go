@@ -10,7 +10,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
-// The same entries give the same root, page for page, and nothing is written; a few changed keys leave all other leaves
+// The same entries give the same pages, and nothing is written but the root, which is another each time; a few changed keys leave all other leaves
 // as they were, and inner pages away from the change are found again.
 func TestReuse(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -18,12 +18,21 @@ func TestReuse(t *testing.T) {
 		s := newShelf(rapid.IntRange(1, 9).Draw(t, "per"))
 		old := plant(t, s, cut, entries, nil)
 		before := s.put
-		if again := plant(t, s, cut, entries, old); again.root != old.root || s.put != before {
-			t.Fatalf("unchanged entries wrote %d pages, root %+v instead of %+v", s.put-before, again.root, old.root)
-		}
+		again := plant(t, s, cut, entries, old)
 		if len(entries) == 0 {
+			if again.root != old.root || s.put != before {
+				t.Fatalf("an empty tree wrote %d pages, root %+v instead of %+v", s.put-before, again.root, old.root)
+			}
 			return
 		}
+		// Where one key's versions fill several pages, these and what is above them are not told apart.
+		if wrote := s.put - before; wrote != 1 && !old.twins() {
+			t.Fatalf("unchanged entries wrote %d pages, root %+v instead of %+v", wrote, again.root, old.root)
+		}
+		if again.root.Sum == old.root.Sum || again.root.Entries != old.root.Entries || again.root.Level != old.root.Level {
+			t.Fatalf("unchanged entries: root %+v, before %+v", again.root, old.root)
+		}
+		before = s.put
 		changed := slices.Clone(entries)
 		touched := map[string]bool{}
 		for range rapid.IntRange(1, 3).Draw(t, "changes") {
@@ -50,6 +59,23 @@ func TestReuse(t *testing.T) {
 			t.Fatalf("%d pages written for %d new leaves in a tree of level %d", wrote, fresh, now.root.Level)
 		}
 	})
+}
+
+// twins reports whether two pages of a level have the same first key.
+func (b *built) twins() bool {
+	type place struct {
+		level int
+		first string
+	}
+	seen := map[place]bool{}
+	for _, r := range b.all {
+		p := place{r.Level, r.First}
+		if seen[p] {
+			return true
+		}
+		seen[p] = true
+	}
+	return false
 }
 
 // leavesWith counts the leaves that hold a touched key.

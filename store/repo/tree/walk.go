@@ -39,7 +39,7 @@ type Gap func(ref format.PageRef, err error) bool
 func leaves(ctx context.Context, load Load, root format.PageRef, from string, visit func(format.PageRef), gap Gap) iter.Seq2[format.PageRef, error] {
 	return func(yield func(format.PageRef, error) bool) {
 		w := walker{ctx: ctx, load: load, from: from, visit: visit, gap: gap, yield: yield}
-		w.page(root)
+		w.page(root, parseRoot)
 	}
 }
 
@@ -53,8 +53,8 @@ type walker struct {
 	order order
 }
 
-// page walks one page and reports whether to go on.
-func (w *walker) page(ref format.PageRef) bool {
+// page walks one page, which parse decodes if it is an inner one, and reports whether to go on.
+func (w *walker) page(ref format.PageRef, parse func(page []byte, ref format.PageRef) ([]format.PageRef, error)) bool {
 	if err := w.order.see(ref); err != nil {
 		w.yield(format.PageRef{}, err)
 		return false
@@ -73,7 +73,7 @@ func (w *walker) page(ref format.PageRef) bool {
 		w.yield(format.PageRef{}, err)
 		return false
 	}
-	refs, err := parseInner(page, ref)
+	refs, err := parse(page, ref)
 	if err != nil {
 		w.yield(format.PageRef{}, err)
 		return false
@@ -83,7 +83,7 @@ func (w *walker) page(ref format.PageRef) bool {
 		if i+1 < len(refs) && refs[i+1].First < w.from {
 			continue
 		}
-		if !w.page(r) {
+		if !w.page(r, parseInner) {
 			return false
 		}
 	}
@@ -137,24 +137,11 @@ func Rooted(ctx context.Context, load Load, root format.PageRef) (format.PageRef
 	if err != nil {
 		return root, err
 	}
-	if root.Level > 0 {
-		refs, err := parseInner(page, root)
-		if err == nil {
-			root.First = refs[0].First
-		}
-		return root, err
+	refs, err := parseRoot(page, root)
+	if err == nil {
+		root.First = refs[0].First
 	}
-	for line, err := range format.PageLines(page) {
-		if err != nil {
-			return root, err
-		}
-		e, err := format.ParseEntry(line)
-		if err == nil {
-			root.First = e.Key
-		}
-		return root, err
-	}
-	return root, nil
+	return root, err
 }
 
 // Entries gives the manifest entries with from <= key < to ("" : to the end), in order.
