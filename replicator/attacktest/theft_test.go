@@ -2,6 +2,7 @@ package attacktest
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -37,6 +38,9 @@ func theftRows() []row {
 		{"thief-rotates-in-one-vault", "the same in one vault of two", "that vault is left out; the other has its point, and no change of keys", rotatesInOne},
 		{"two-changes-of-one-age", "make two changes of keys of the same moment in one vault of two", "neither is chosen: that vault is left out, the other has its point", forksInOne},
 		{"own-rotation-broken-off", "nobody attacks: the owner's own change is broken off before any vault has it, and behind the first of two", "no alarm; made again, it holds", brokenOff},
+		{"old-key-after-a-rotation", "with a host key that was rotated away: sign points, of now and said to be from before", "they are marked and not built upon; the next points stand", oldKey},
+		{"thief-of-an-owned-repository", "the same host key, in a repository with an owner: change its keys, and put a change beside", "refused; what lies beside is an alarm and no more; the owner's change holds", ofAnOwned},
+		{"owner-signs-twice", "nobody attacks: two changes of one number that the owner signed lie in one vault of two", "neither counts: that vault is left out, the other has its point", ownerTwice},
 		{"point-until-9998", "sign a point that is kept until 9998 and whose needs are nowhere", "an alarm; once it is distrusted, prune prunes and renew lengthens nothing for it", until9998},
 		{"false-slots", "sign a point that claims the month's slot and lasts until 9998", "an alarm; the next point is kept for the month's span all the same", falseSlots(time.Date(9998, 1, 1, 0, 0, 0, 0, time.UTC), false)},
 		{"false-slots-without-a-cache", "sign one that claims the month's slot and lasts a day, for a machine that lost its cache", "the next point is kept for the month's span all the same", falseSlots(time.Now().Add(24*time.Hour).UTC().Truncate(time.Second), true)},
@@ -147,6 +151,90 @@ func forksInOne(t *testing.T, s *scene) {
 	}
 	s.date(0)
 	s.apart(t, repo.ErrForked)
+}
+
+func oldKey(t *testing.T, s *scene) {
+	stolen, next := s.thief(), must(s.host.Rotated(false))
+	if err := s.change(t, repo.ChangeOptions{Old: s.host, New: next}); err != nil {
+		t.Fatal(err)
+	}
+	s.host = next
+	names := map[string]bool{}
+	for i, back := range []time.Duration{0, 2 * time.Hour} {
+		body := fmt.Appendf(nil, "his point %d", i)
+		id := format.PointID{Source: "site", SignedAt: format.At(time.Now().Add(-back - time.Second).Truncate(time.Second)), ID: sha256.Sum256(body)}
+		name := pointName(stolen.Signing, s.known.ID, id)
+		if err := s.steal(t.Context(), name, body); err != nil {
+			t.Fatal(err)
+		}
+		names[name] = true
+	}
+	r := must(repo.Find(t.Context(), s.in, s.known.Fingerprint.String(), nil))
+	for _, p := range must(r.Points(t.Context(), s.in, "", nil)) {
+		if p.Distrusted != names[p.Name] {
+			t.Errorf("point %s: distrusted %v", p.Name, p.Distrusted)
+		}
+	}
+	s.all(t, s.point(t))
+	s.all(t, s.point(t))
+}
+
+// owned has the owner's key of the restore key named by the host key, as in a repository that was begun without.
+func (s *scene) owned(t *testing.T, vaults ...*repo.Vault) {
+	t.Helper()
+	o := repo.ChangeOptions{Old: s.host, New: s.host, Owners: []keys.Owner{keys.OwnerOf(s.restore)}, Vaults: vaults}
+	if err := s.change(t, o); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func ofAnOwned(t *testing.T, s *scene) {
+	s.owned(t)
+	stolen := s.thief()
+	if err := s.change(t, repo.ChangeOptions{Old: stolen, New: must(stolen.Rotated(false))}); !errors.Is(err, repo.ErrNotOwner) {
+		t.Errorf("his change: %v", err)
+	}
+	name, body := s.following(t, stolen.Signing, 0)
+	if err := s.steal(t.Context(), name, body); err != nil {
+		t.Fatal(err)
+	}
+	s.all(t, s.point(t))
+	if n := s.said(repo.Tampered, format.PrefixDescriptors); n == 0 {
+		t.Error("his descriptor is no alarm")
+	}
+	next := must(s.host.Rotated(false))
+	if err := s.change(t, repo.ChangeOptions{Old: s.host, New: next, Owner: keys.OwnerKey(s.restore)}); err != nil {
+		t.Fatal(err)
+	}
+	s.host = next
+	s.all(t, s.point(t))
+	if r := must(repo.Find(t.Context(), s.in, "", nil)); len(r.Chain) != 3 || r.End != nil {
+		t.Errorf("%d descriptors, %v", len(r.Chain), r.Ended())
+	}
+}
+
+// following makes a descriptor that follows from the newest one of the good vault.
+func (s *scene) following(t *testing.T, signer ed25519.PrivateKey, later time.Duration) (name string, body []byte) {
+	t.Helper()
+	last := must(repo.Find(t.Context(), s.in, s.known.Fingerprint.String(), nil))
+	d := *last.Now()
+	d.Number, d.Previous, d.Created = len(last.Chain), last.Chain[len(last.Chain)-1].Sum, format.At(time.Now().Add(later).UTC().Truncate(time.Second))
+	body = must(format.EncodeDescriptor(&d, func(m []byte) []byte { return attest.Sign(signer, attest.Descriptor, m) }))
+	return descriptorName(signer, last.ID, d.Number, body), body
+}
+
+func ownerTwice(t *testing.T, s *scene) {
+	s.joined(t)
+	s.owned(t, s.vault, s.evil)
+	for i := range 2 {
+		name, body := s.following(t, keys.OwnerKey(s.restore), time.Duration(i)*time.Hour)
+		s.plant(t, name, body)
+	}
+	came := s.point(t)
+	s.alone(t, came)
+	if !errors.Is(came[s.evil.Name], repo.ErrEnd) || !errors.Is(came[s.evil.Name], repo.ErrForked) {
+		t.Errorf("his vault: %v", came[s.evil.Name])
+	}
 }
 
 func brokenOff(t *testing.T, s *scene) {

@@ -3,12 +3,14 @@ package lifetest_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/holdfast-backup/holdfast/crypto/attest"
 	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/replicator/lifetest"
 	"github.com/holdfast-backup/holdfast/replicator/prune"
@@ -231,6 +233,33 @@ func TestPruneWithoutLocks(t *testing.T) {
 		t.Errorf("%+v, %v; before %+v", again, err, s)
 	}
 	decoded(t, w, true)
+}
+
+// TestPruneWhereTheChainEnds: a change of keys of a later version is signed and not understood. Where there are locks they decide; where there
+// are none nothing is deleted.
+func TestPruneWhereTheChainEnds(t *testing.T) {
+	for _, mode := range []store.Mode{store.ModeNone, store.Compliance} {
+		w := ran(t, short(), 12)
+		r, err := w.Repository(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := *r.Now()
+		d.Number, d.Previous = 1, r.Fingerprint
+		body, err := format.EncodeDescriptor(&d, func(m []byte) []byte { return attest.Sign(w.Host.Signing, attest.Descriptor, m) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		body = bytes.Replace(body, []byte(format.Version), []byte("2"), 1)
+		id := format.DescriptorID{Number: 1, Sum: sha256.Sum256(body), Hint: format.KeyHint(w.Host.Public())}
+		id.Signature = attest.Sign(w.Host.Signing, attest.DescriptorName, id.Message(r.ID))
+		overwrite(t, w, id.Name(), body, store.Retention{})
+		w.Vault.Locking.Mode = mode
+		s, err := w.Prune(t.Context(), w.Remover(), nil)
+		if refused := errors.Is(err, prune.ErrUnsure) && errors.Is(err, repo.ErrEnd) && s.Removed == 0; refused != (mode == store.ModeNone) || !refused && err != nil {
+			t.Errorf("%q: %+v, %v", mode, s, err)
+		}
+	}
 }
 
 // TestPruneAfterAnAttack: overwrites, delete markers and junk go once they are three days old; every right version stays,

@@ -138,6 +138,9 @@ func (r *run) all(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.plan.close()) }()
+	if err := r.o.Repository.Ended(); err != nil && r.o.Vault.Locking.Mode == store.ModeNone {
+		return fmt.Errorf("%w: without locks nothing is deleted while something signed is not understood: %w", ErrUnsure, err)
+	}
 	reader, err := repo.NewReader(r.o.Repository, r.o.Vault.Read, nil, nil, r.o.Report)
 	if err != nil {
 		return err

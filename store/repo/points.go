@@ -66,7 +66,25 @@ func (r *Repository) Points(ctx context.Context, in store.Reader, source string,
 		p.Distrusted, vouched = r.judge(*p)
 		p.Late = !vouched && p.Arrived.Sub(p.SignedAt.Time) > LateAfter
 	}
-	return out, nil
+	return eachOnce(out), nil
+}
+
+// eachOnce leaves one name of each ID: one ID is one point, however many keys signed names for it. Of several the one that counts is taken,
+// of these the one that the vault has had longest. points are in order of time.
+func eachOnce(points []Point) []Point {
+	at := make(map[format.Hash]int, len(points))
+	out := points[:0]
+	for _, p := range points {
+		i, ok := at[p.ID]
+		switch {
+		case !ok:
+			at[p.ID] = len(out)
+			out = append(out, p)
+		case out[i].Distrusted && !p.Distrusted, out[i].Distrusted == p.Distrusted && p.Arrived.Before(out[i].Arrived):
+			out[i] = p
+		}
+	}
+	return out
 }
 
 // inTime orders points by signed time; untie puts those of one second right.

@@ -164,6 +164,14 @@ func (e *End) err() error {
 	return fmt.Errorf("descriptor %d: %w; %s: %w", e.Number, ErrEnd, what, e.Err)
 }
 
+// Ended is why the chain ends before the last change of keys that is signed; nil where it does not.
+func (r *Repository) Ended() error {
+	if r.End == nil {
+		return nil
+	}
+	return r.End.err()
+}
+
 // stops reports whether the end of a vault's chain is one for a machine that knows more of the chain: not if it knows what
 // stands behind it.
 func (e *End) stops(known []Link) bool {

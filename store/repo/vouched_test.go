@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/memstore"
 	"github.com/holdfast-backup/holdfast/store/repo"
@@ -286,5 +287,30 @@ func TestAListOfManyVouchedPoints(t *testing.T) {
 	}
 	if doubted, _ := b.doubted(b.store); len(doubted) != 0 || !b.saw(repo.Damaged, list) {
 		t.Errorf("a damaged list: %d doubted", len(doubted))
+	}
+}
+
+// TestOneIDIsOnePoint: a point that two keys signed a name for is one, and counts if one of its names does, in any order.
+func TestOneIDIsOnePoint(t *testing.T) {
+	for _, first := range []string{"old", "new"} {
+		b := newBench(t)
+		b.clock = b.clock.Add(time.Hour)
+		old, next := b.host, rotated(t, b.host)
+		if _, err := b.change(t, next, nil); err != nil {
+			t.Fatal(err)
+		}
+		b.clock = b.clock.Add(time.Hour)
+		order := []*keys.HostKey{old, next}
+		if first == "new" {
+			slices.Reverse(order)
+		}
+		at := b.clock
+		for _, b.host = range order {
+			b.named(t, "uploads", at, "one point")
+			b.clock = b.clock.Add(time.Minute)
+		}
+		if points := b.points(); len(points) != 1 || points[0].Distrusted {
+			t.Errorf("%s first: %+v", first, points)
+		}
 	}
 }
