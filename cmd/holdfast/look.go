@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/glob"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/tree"
 )
 
 const namesHelp = `
@@ -95,7 +96,12 @@ func (r *reading) ls(ctx context.Context, in *repo.Reader, out *listing, spec, p
 		}
 		return out.line(showEntry(e), text)
 	}
+	var lost lostKeys
 	for e, err := range browse.List(ctx, in, p.Commit, prefix) {
+		if l, ok := errors.AsType[*tree.Lost](err); ok {
+			lost.add(r.ui, l)
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -116,10 +122,34 @@ func (r *reading) ls(ctx context.Context, in *repo.Reader, out *listing, spec, p
 	if !all {
 		err = show(last)
 	}
-	if out.n == 0 && prefix != "" {
+	if out.n == 0 && prefix != "" && lost.stretches == 0 {
 		r.ui.remark("Nothing in this point begins with %s.", safe(prefix))
 	}
-	return err
+	return together{err, lost.err()}.orNil()
+}
+
+// lostKeys counts what of a point's manifest cannot be read.
+type lostKeys struct {
+	entries   int64
+	stretches int
+}
+
+// maxLostTold is how many stretches are named one by one.
+const maxLostTold = 100
+
+func (k *lostKeys) add(u *ui, l *tree.Lost) {
+	k.entries += l.Entries
+	if k.stretches++; k.stretches <= maxLostTold {
+		u.warn("%v", l)
+	}
+}
+
+func (k *lostKeys) err() error {
+	if k.stretches == 0 {
+		return nil
+	}
+	return &marked{errIncomplete, fmt.Errorf("%d entries of this point are not listed, since pages of its manifest are lost in this vault; "+
+		"they may be whole in another vault (--vault NAME), and `holdfast verify` names what is damaged", k.entries)}
 }
 
 // hitJSON is one entry that find found.

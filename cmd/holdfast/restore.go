@@ -188,7 +188,7 @@ func (r *reading) runRestore(ctx context.Context, o restore.Options, p browse.Po
 		if listed++; listed <= maxListed && !r.ui.json {
 			where := safe(f.Key)
 			if f.Key == "" {
-				where = "all of the point"
+				where = "from the beginning of the point"
 			}
 			r.ui.warn("%s: %v", where, f.Err)
 		}

@@ -2,6 +2,8 @@ package browse
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"iter"
 	"strings"
 
@@ -12,9 +14,46 @@ import (
 )
 
 // List gives a point's entries whose keys begin with prefix, in order of key, of one key the oldest version first. The
-// reader has a key that opens metadata. Only the pages that can hold such keys are loaded.
+// reader has a key that opens metadata. Only the pages that can hold such keys are loaded. A stretch of the manifest that is lost comes as
+// a *tree.Lost; the list goes on behind it, if the caller does.
 func List(ctx context.Context, r *repo.Reader, c *format.Commit, prefix string) iter.Seq2[*format.Entry, error] {
-	return tree.Entries(ctx, r.Page, c.Manifest, prefix, after(prefix))
+	return func(yield func(*format.Entry, error) bool) {
+		end, last := after(prefix), ""
+		for leaf, err := range r.Leaves(ctx, c, prefix, end, nil) {
+			if errors.As(err, new(*tree.Lost)) && yield(nil, err) {
+				continue
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if end != "" && leaf.First >= end {
+				return
+			}
+			var n int64
+			for e, err := range tree.LeafEntries(ctx, r.Page, leaf) {
+				if err == nil && e.Key < last {
+					err = fmt.Errorf("key %.200q stands after %.200q: %w", e.Key, last, format.ErrMalformed)
+				}
+				if err != nil && ctx.Err() == nil && repo.GoneBytes(err) {
+					err = &tree.Lost{From: max(leaf.First, last), Entries: max(leaf.Entries-n, 1), Object: leaf.Object, Err: err, Leaf: true}
+					if yield(nil, err) {
+						break
+					}
+					return
+				}
+				if err != nil {
+					yield(nil, err)
+					return
+				}
+				n++
+				last = e.Key
+				if strings.HasPrefix(e.Key, prefix) && !yield(e, nil) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // after is the least string that is greater than all that begin with prefix; "" if there is none.
@@ -51,6 +90,10 @@ func Find(ctx context.Context, v View, r *repo.Reader, source string, pattern gl
 				continue
 			}
 			for e, err := range List(ctx, r, p.Commit, prefix) {
+				if lost, ok := errors.AsType[*tree.Lost](err); ok {
+					v.report(lost.Object, lost)
+					continue
+				}
 				if err != nil && spoiled(err) {
 					v.report(p.Commit.Manifest.Object, err)
 					break

@@ -2,6 +2,7 @@ package restore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -29,7 +30,13 @@ type walker struct {
 // walk ends when everything is started; what is in flight then is the caller's to wait for.
 func (w *walker) walk(ctx context.Context) error {
 	from, end := w.bounds()
-	for leaf, err := range tree.Leaves(ctx, w.o.Reader.Page, w.o.Commit.Manifest, from, nil) {
+	for leaf, err := range w.o.Reader.Leaves(ctx, w.o.Commit, from, end, nil) {
+		if lost, ok := errors.AsType[*tree.Lost](err); ok {
+			if err := w.lostPart(lost); err != nil {
+				return err
+			}
+			continue
+		}
 		if err != nil {
 			if err = w.lostRest(ctx, err); err != nil {
 				return err
@@ -103,6 +110,15 @@ func (w *walker) leaf(ctx context.Context, leaf format.PageRef) error {
 		}
 	}
 	return nil
+}
+
+// lostPart records a stretch of the manifest that is lost. How many of its entries would match is not known then.
+func (w *walker) lostPart(lost *tree.Lost) error {
+	entries := lost.Entries
+	if !w.include.Empty() {
+		entries = 1
+	}
+	return w.tally.fail(Failure{Key: lost.From, Entries: entries, Err: lost})
 }
 
 // lostRest records that the manifest cannot be read further.

@@ -93,7 +93,14 @@ func (w *walk) leaves(ctx context.Context, before *point) error {
 	old := newEarlier(ctx, w.reader.Page, before)
 	defer old.close()
 	visit := func(ref format.PageRef) { w.uses(ref.Object) }
-	for leaf, err := range tree.Leaves(ctx, w.reader.Page, w.p.commit.Manifest, "", visit) {
+	for leaf, err := range w.reader.Leaves(ctx, w.p.commit, "", "", visit) {
+		if lost, ok := errors.AsType[*tree.Lost](err); ok {
+			w.broken = true
+			if err := w.failed(ctx, lost.Object, "manifest", lost); err != nil {
+				return err
+			}
+			continue
+		}
 		if err != nil {
 			w.broken = true
 			return w.trouble(ctx, w.p.commit.Manifest.Object, w.p.ID, fmt.Errorf("manifest: %w", err))

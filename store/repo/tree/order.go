@@ -18,6 +18,12 @@ type order struct {
 // maxSameFirst bounds the memory of pages with one first key: about 64 versions each where leaves are smallest.
 const maxSameFirst = 1 << 18
 
+// met reports whether see would refuse a page.
+func (o *order) met(ref format.PageRef) bool {
+	_, again := o.seen[ref.Sum]
+	return ref.First < o.first || again && ref.First == o.first
+}
+
 // see takes note of a page before it is read.
 func (o *order) see(ref format.PageRef) error {
 	if ref.First == "" {

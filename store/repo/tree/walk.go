@@ -51,6 +51,8 @@ type walker struct {
 	gap   Gap // may be nil
 	yield func(format.PageRef, error) bool
 	order order
+
+	around *around // nil: an error ends the walk
 }
 
 // page walks one page, which parse decodes if it is an inner one, and reports whether to go on.
@@ -69,6 +71,9 @@ func (w *walker) page(ref format.PageRef, parse func(page []byte, ref format.Pag
 	if err != nil && w.gap != nil && w.gap(ref, err) {
 		return true
 	}
+	if err != nil && w.around != nil {
+		return w.mend(ref, err)
+	}
 	if err != nil {
 		w.yield(format.PageRef{}, err)
 		return false
@@ -80,14 +85,31 @@ func (w *walker) page(ref format.PageRef, parse func(page []byte, ref format.Pag
 	}
 	for i, r := range refs {
 		// A page may end with the first key of the next one where a cap cut through one key's versions.
-		if i+1 < len(refs) && refs[i+1].First < w.from {
+		next := ""
+		if i+1 < len(refs) {
+			next = refs[i+1].First
+		}
+		if next != "" && next < w.from {
 			continue
 		}
-		if !w.page(r, parseInner) {
+		if !w.child(r, next) {
 			return false
 		}
 	}
 	return true
+}
+
+// child walks a page below the one at hand; next is the first key of the one beside it, if there is any.
+func (w *walker) child(ref format.PageRef, next string) bool {
+	if w.around == nil {
+		return w.page(ref, parseInner)
+	}
+	if w.around.to != "" && ref.First >= w.around.to {
+		return false
+	}
+	w.around.below(next)
+	defer w.around.up()
+	return w.page(ref, parseInner)
 }
 
 // parseInner decodes an inner page and holds it against what its parent said of it.
