@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"testing"
@@ -214,4 +215,35 @@ func manyMarks() string {
 		out = append(out, fmt.Sprintf(`"m%02d"`, i))
 	}
 	return strings.Join(out, ",")
+}
+
+func testDescriptor() *Descriptor {
+	return &Descriptor{
+		Format: Version, Kind: KindDescriptor, Repository: hashOf("repository"), Created: moment("2026-11-23T08:00:00Z"), Class: "x25519",
+		Recipients: []string{"age1cy0su9fwf3gf9mw868g5yut09p6nytfmmnktexz2ya5uqg9vl9sss4euqm"}, Metadata: []string{"age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg"},
+		Keys: []Key{JobKey(seed().Public().(ed25519.PublicKey))}, HostKey: HostKeyName(hashOf("host key")), HostKeyLen: 500, Parameters: DefaultParameters(),
+	}
+}
+
+func testCommit() *Commit {
+	return &Commit{
+		Format: Version, Kind: KindPoint, Repository: hashOf("repository"), Descriptor: hashOf("descriptor"), Source: "uploads", SourceKind: "s3",
+		TakenAt: moment("2026-11-23T08:00:00.25Z"), SignedAt: moment("2026-11-23T08:05:00Z"), RetainUntil: moment("2026-12-28T08:05:00Z"), Mode: "compliance",
+		Slots: []string{"daily", "weekly"}, Status: StatusIncomplete, Entries: 100, Bytes: 123456, Missing: 1, Added: 10, Changed: 5, Deleted: 2,
+		Manifest:     PageRef{Level: 1, Entries: 100, Bytes: 123456, Object: MetaName(hashOf("meta 1")), Frame: Frame{0, 300, 500}, Sum: hashOf("root"), Missing: 1},
+		Needs:        PageRef{First: MetaName(hashOf("meta 1")), Entries: 4, Bytes: 1 << 25, Object: NeedsName(hashOf("needs 1")), Frame: Frame{0, 200, 400}, Sum: hashOf("needs root")},
+		Predecessors: sorted(hashOf("point 1"), hashOf("point 2")),
+	}
+}
+
+func sorted(a, b Hash) []Hash {
+	if bytes.Compare(a[:], b[:]) > 0 {
+		a, b = b, a
+	}
+	return []Hash{a, b}
+}
+
+func keyHeaders(extra ...string) []string {
+	pub := seed().Public().(ed25519.PublicKey)
+	return append([]string{"seed: " + hex.EncodeToString(seed().Seed()), "public: " + hex.EncodeToString(pub)}, extra...)
 }
