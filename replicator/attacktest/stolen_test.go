@@ -124,6 +124,9 @@ func (f *forger) copy(ref format.PageRef) format.PageRef {
 		}
 		if ref.Level > 0 {
 			child := must(format.ParsePageRef(line))
+			if child.Object == "" { // in the same one
+				child.Object = ref.Object
+			}
 			sub := forger{a: f.a, ctx: f.ctx, evil: f.evil, length: f.length, b: must(pack.NewBuilder([]keys.Recipient{f.a.restore.Recipient(), f.a.host.Metadata.Recipient()}, nil))}
 			forged := sub.copy(child)
 			sealed := must(sub.b.Close())
