@@ -22,7 +22,7 @@ func (j *job) tellEmpty(s config.Source, r *backup.Result) error {
 	before := "there was something before"
 	if last := r.Emptied.Last; last != nil {
 		before = fmt.Sprintf("the last point that is not empty is %.12s, signed %s, with %s, %s, and is kept on", last.ID,
-			last.SignedAt.UTC().Format(time.RFC3339), entries(last.Commit.Entries), size(last.Commit.Bytes))
+			last.SignedAt.UTC().Format(time.RFC3339), entries(last.Line.Entries), size(last.Line.Bytes))
 	}
 	return &marked{errEmptied, fmt.Errorf("source %s: it is empty now; %s; until `holdfast run --allow-empty %s` every run says so",
 		s.Name, before, s.Name)}

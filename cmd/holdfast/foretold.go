@@ -82,7 +82,7 @@ type nextPoint struct {
 }
 
 // nextPoints tells how long the next complete point of each source will be held in one vault, as far as the points say that it
-// holds. It costs a listing and their commit objects.
+// holds. It costs a listing, and where they are many the newest point's list, else their commit objects.
 func (j *job) nextPoints(ctx context.Context, vault string) ([]nextPoint, error) {
 	i := slices.IndexFunc(j.repoVaults(nil), func(v *repo.Vault) bool { return v.Name == vault })
 	v := j.repoVaults(nil)[i]
@@ -101,7 +101,7 @@ func (j *job) nextPoints(ctx context.Context, vault string) ([]nextPoint, error)
 		}
 		if p.Complete() && !p.Empty() && !p.Distrusted {
 			earlier[p.Source] = append(earlier[p.Source], retain.Earlier{
-				TakenAt: p.Commit.TakenAt.Time, RetainUntil: p.Commit.RetainUntil.Time, Complete: true, Slots: p.Commit.Slots,
+				TakenAt: p.Line.TakenAt.Time, RetainUntil: p.Line.RetainUntil.Time, Complete: true, Slots: p.Line.Slots,
 			})
 		}
 	}

@@ -85,6 +85,13 @@ func (a *app) points(ctx context.Context, f *readerFlags, source string, locks b
 		}
 		points = append(points, p)
 	}
+	if locks {
+		for i := range points {
+			if points[i], err = r.view().Read(ctx, points[i]); err != nil {
+				return err
+			}
+		}
+	}
 	held, err := r.protections(ctx, points, locks)
 	if err != nil {
 		return err
@@ -130,7 +137,7 @@ func (r *reading) printPoint(table *tabwriter.Writer, p browse.Point, held *rene
 		TakenAt: moment(p.SignedAt), Status: "damaged", Late: p.Late, Distrusted: p.Distrusted,
 	}
 	until, size1, protected := "-", "-", "-"
-	if c := p.Commit; c != nil {
+	if c := p.Line; c != nil {
 		line.TakenAt, line.RetainUntil, line.Status = moment(c.TakenAt), moment(c.RetainUntil), c.Status
 		line.Entries, line.Bytes, line.Missing = c.Entries, c.Bytes, c.Missing
 		line.Marks, line.Slots, line.Mode, line.SourceKind = c.Marks, c.Slots, c.Mode, c.SourceKind
@@ -176,10 +183,17 @@ func (r *reading) protections(ctx context.Context, points []browse.Point, all bo
 		return nil, nil
 	}
 	var most int64
+	untold := 0
 	for _, p := range points {
 		if c := p.Kept(); c != nil {
 			most = max(most, c.Needs.Entries)
+		} else if p.Line != nil {
+			untold++
 		}
+	}
+	if untold > 0 { // those of whom a list told
+		r.ui.remark("Locks were not read, as there are %d points: add --read-locks, or use `holdfast verify --level locks`.", len(points))
+		return nil, nil
 	}
 	if most == 0 {
 		return nil, nil

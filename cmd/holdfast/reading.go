@@ -338,7 +338,7 @@ func (r *reading) connections() int {
 func (r *reading) close() error { return r.vault.close() }
 
 func (r *reading) view() browse.View {
-	return browse.View{Repository: r.repo, In: r.vault.Reader, Report: r.findings.add, PassedOver: r.passedOver}
+	return browse.View{Repository: r.repo, In: r.vault.Reader, Vault: r.vault.name, Report: r.findings.add, PassedOver: r.passedOver}
 }
 
 // point resolves a POINT.

@@ -122,6 +122,7 @@ func (a *app) verify(ctx context.Context, f *readerFlags, specs []string, level,
 	o.NoLocks = r.vault.url.Kind == location.File
 	o.Concurrency = r.connections()
 	o.Made = r.made()
+	o.Vault = r.vault.name
 	return r.runVerify(ctx, o)
 }
 

@@ -202,8 +202,9 @@ type engine struct {
 	last         *repo.Head     // the last point that is not marked as empty; nil if there is none
 	empty        *Emptied       // see conclude
 	counting     []repo.Head    // the points that count for retention, oldest first
+	list         format.PageRef // the points list that told of those without a commit
 	reread       *Reread        // see readAnew
-	predecessors []format.Hash
+	predecessors []format.Predecessor
 	mend         *mending  // not nil: something the parent needs is lost
 	thin         *thinning // not nil: stored objects that are mostly dead are let go
 
@@ -297,14 +298,14 @@ func (e *engine) findParent(ctx context.Context) ([]retain.Earlier, error) {
 	var earlier []retain.Earlier
 	parent, counting := e.s.Followed(heads)
 	for _, h := range counting {
-		good := h.Commit.Status == format.StatusComplete && !h.Commit.Marked(format.MarkEmpty)
-		earlier = append(earlier, retain.Earlier{TakenAt: h.Commit.TakenAt.Time, RetainUntil: h.Commit.RetainUntil.Time, Complete: good, Slots: h.Commit.Slots})
+		good := h.Line.Status == format.StatusComplete && !h.Line.Marked(format.MarkEmpty)
+		earlier = append(earlier, retain.Earlier{TakenAt: h.Line.TakenAt.Time, RetainUntil: h.Line.RetainUntil.Time, Complete: good, Slots: h.Line.Slots})
 	}
 	if parent != nil {
 		e.parent = parent.Commit
 	}
 	e.last, e.counting = lastFilled(counting), counting
-	e.predecessors = heads.Newest
+	e.predecessors, e.list = heads.Newest, heads.List
 	return earlier, nil
 }
 
@@ -355,7 +356,7 @@ func (e *engine) finish(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	needsRoot, err := e.writeNeeds(ctx)
+	needsRoot, pointsRoot, err := e.writeLists(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -367,7 +368,7 @@ func (e *engine) finish(ctx context.Context) (*Result, error) {
 		TakenAt: format.At(e.takenAt), RetainUntil: format.At(e.decision.RetainUntil.Truncate(time.Second)),
 		Status: status, Marks: marks, Entries: e.stats.entries.Load(), Bytes: e.stats.bytes.Load(), Missing: e.stats.missing.Load(),
 		Added: e.stats.added.Load(), Changed: e.stats.changed.Load(), Deleted: e.stats.deleted.Load(),
-		Mode: string(e.s.Mode()), Manifest: root, Needs: needsRoot, Predecessors: e.predecessors, Slots: e.decision.Slots,
+		Mode: string(e.s.Mode()), Manifest: root, Needs: needsRoot, Points: pointsRoot, Predecessors: e.predecessors, Slots: e.decision.Slots,
 	}
 	id, err := e.s.Commit(ctx, c)
 	if err != nil {

@@ -41,7 +41,7 @@ func (e *engine) emptied() bool {
 	if _, ok := e.view.(source.Surroundings); ok {
 		return false // the bytes of the last point need not be of anything that counts
 	}
-	return e.stats.unlisted.Load() == 0 && e.last != nil && e.last.Commit.Bytes > 0
+	return e.stats.unlisted.Load() == 0 && e.last != nil && e.last.Line.Bytes > 0
 }
 
 // isFirst reports whether this source has nothing in it and never was backed up before.
@@ -54,8 +54,8 @@ func lastFilled(points []repo.Head) *repo.Head {
 	var last *repo.Head
 	for i := range points {
 		p := &points[i]
-		whole := p.Commit.Status == format.StatusComplete
-		if !p.Commit.Marked(format.MarkEmpty) && (whole || last == nil || last.Commit.Status != format.StatusComplete) {
+		whole := p.Line.Status == format.StatusComplete
+		if !p.Line.Marked(format.MarkEmpty) && (whole || last == nil || last.Line.Status != format.StatusComplete) {
 			last = p
 		}
 	}
@@ -87,6 +87,9 @@ func (e *engine) conclude(ctx context.Context) (status string, marks []string, e
 // holdLast holds everything that the last point with something in it needs until the time that the session stores for: as
 // long as a whole point would be kept that was made now. What is lost of it is told and does not keep the run from its end.
 func (e *engine) holdLast(ctx context.Context) error {
+	if err := e.s.Read(ctx, e.last); err != nil {
+		return fmt.Errorf("hold the last point that is not empty: %w", err)
+	}
 	pages := map[string]bool{e.last.Commit.Needs.Object: true} // objects that the needs list itself is in
 	visit := func(ref format.PageRef) { pages[ref.Object] = true }
 	err := e.s.Secure(ctx, tree.Needs(ctx, e.s.Page, e.last.Commit.Needs, visit))

@@ -3,10 +3,14 @@ package backup_test
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/holdfast-backup/holdfast/replicator/source/memsource"
 	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/tree"
 )
 
 // kinds counts the versions in a vault by the first part of their names.
@@ -53,4 +57,125 @@ func TestSmallRunsStoreFiveObjects(t *testing.T) {
 	if r.saw(repo.Missing, "") || r.saw(repo.Damaged, "") || r.saw(repo.Tampered, "") {
 		t.Error("something is wrong in the vault")
 	}
+}
+
+// TestPointsList: a run lists every earlier point of its source that counts, and reads none of their commit objects but that
+// of the newest. What one point lists, the next one keeps, page for page.
+func TestPointsList(t *testing.T) {
+	r := newRig(t, 1)
+	src, want := memsource.New(memsource.Options{Now: r.now}), map[string][]byte{}
+	r.source = src
+	change(r, src, want, "k", body(1, 100))
+	first := r.run()
+	const many = 2500
+	made := r.repeat(first.Point, many)
+	change(r, src, want, "k", body(2, 100))
+	full := r.run() // that of the points before says nothing
+	var reads, lists atomic.Int64
+	r.wrap(0, func(op, name string) bool {
+		if op == "open" && strings.HasPrefix(name, "points/") {
+			reads.Add(1)
+		}
+		if op == "open" && strings.HasPrefix(name, "needs/") {
+			lists.Add(1)
+		}
+		return false
+	})
+	for n := range 3 {
+		change(r, src, want, "k", body(uint64(3+n), 100))
+		next := r.run()
+		if got := r.listOf(next.Point); len(got) != many+2+n || !got[first.Point] || !got[full.Point] || !got[made[many/2]] {
+			t.Fatalf("%d points are listed instead of %d", len(got), many+2+n)
+		}
+		equal(t, r.contents(0, next.Point), want)
+	}
+	res := r.run() // with nothing changed
+	if got := r.listOf(res.Point); len(got) != many+5 {
+		t.Errorf("%d points are listed by a run that changed nothing", len(got))
+	}
+	equal(t, r.contents(0, res.Point), want)
+	t.Logf("%d reads of commit objects, %d of lists", reads.Load(), lists.Load())
+	if r.saw(repo.Missing, "") || r.saw(repo.Damaged, "") || r.saw(repo.Tampered, "") {
+		t.Error("something is wrong in the vault")
+	}
+	// One that goes now is missed by the next run, which has no memory of its own.
+	gone := r.names(0, "points/uploads/")[7]
+	r.lose(0, gone)
+	r.cache = t.TempDir()
+	r.run()
+	if !r.saw(repo.Missing, gone.Name[:len("points/uploads/20261123T120000Z-")+64]) {
+		t.Errorf("%s is withheld, and nobody said so", gone.Name)
+	}
+}
+
+// repeat commits a point again and again, an hour apart, without lists.
+func (r *rig) repeat(id format.Hash, n int) (out []format.Hash) {
+	r.t.Helper()
+	s, err := r.session(r.t.Context())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer s.Close()
+	c := r.commitOf(id)
+	if err := s.Begin(c.RetainUntil.Time); err != nil {
+		r.t.Fatal(err)
+	}
+	for range n {
+		r.clock = r.clock.Add(time.Minute)
+		c := *c
+		c.TakenAt, c.Slots, c.Points = format.At(r.clock), nil, format.PageRef{}
+		id, err := s.Commit(r.t.Context(), &c)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		out = append(out, id)
+	}
+	return out
+}
+
+func (r *rig) commitOf(id format.Hash) *format.Commit {
+	r.t.Helper()
+	rp, err := repo.Find(r.t.Context(), r.stores[0], "", nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	points, err := rp.Points(r.t.Context(), r.stores[0], "", nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, p := range points {
+		if p.ID == id {
+			c, err := rp.Commit(r.t.Context(), r.stores[0], p, nil)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			return c
+		}
+	}
+	r.t.Fatalf("no point %s", id)
+	return nil
+}
+
+// listOf gives the points that a point lists.
+func (r *rig) listOf(id format.Hash) map[format.Hash]bool {
+	r.t.Helper()
+	rp, err := repo.Find(r.t.Context(), r.stores[0], "", nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	reader, err := repo.NewReader(rp, r.stores[0], nil, nil, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	out := map[format.Hash]bool{}
+	for p, err := range tree.Points(r.t.Context(), reader.Page, r.commitOf(id).Points, nil) {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if len(p.Vaults) != 1 || p.Vaults[0] != "vault0" {
+			r.t.Fatalf("%s is said to be in %v", p.ID, p.Vaults)
+		}
+		out[p.ID] = true
+	}
+	return out
 }

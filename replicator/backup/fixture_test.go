@@ -293,13 +293,31 @@ func (r *rig) checkNeeds(reader *repo.Reader, c *format.Commit, in *memstore.Sto
 		want[n.Name] = n.Living
 	}
 	got := map[string]int64{}
-	held := map[string]bool{}
+	held, lists := map[string]bool{}, map[string]bool{}
+	for _, err := range tree.Points(ctx, reader.Page, c.Points, func(ref format.PageRef) { lists[ref.Object] = true }) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer func() {
+		for name := range lists {
+			if !held[name] {
+				t.Errorf("a page of the points list is in %s, which nothing holds", name)
+			}
+		}
+	}()
 	for n, err := range tree.Needs(ctx, reader.Page, c.Needs, func(ref format.PageRef) { held[ref.Object] = true }) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got[n.Name] = n.Living
 		held[n.Name] = true
+		if lists[n.Name] {
+			if n.Living != n.Size {
+				t.Errorf("%s is needed whole: %d of %d bytes", n.Name, n.Living, n.Size)
+			}
+		} else {
+			got[n.Name] = n.Living
+		}
 		if info, _, err := in.Stat(ctx, store.Ref{Name: n.Name}); err != nil || info.Size != n.Size {
 			t.Errorf("%s: %d bytes in the list, %d in the vault, %v", n.Name, n.Size, info.Size, err)
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
@@ -150,17 +151,29 @@ func (n *tally) all() iter.Seq2[cache.Item, error] {
 	}
 }
 
+// writeLists writes the points list and the needs list, into one object where they are small.
+func (e *engine) writeLists(ctx context.Context) (needs, points format.PageRef, err error) {
+	sink := e.s.NeedsSink()
+	list, err := e.writePoints(ctx, sink)
+	if err != nil {
+		return needs, points, fmt.Errorf("write the list of earlier points: %w", err)
+	}
+	if needs, err = e.writeNeeds(ctx, sink, list.held); err != nil {
+		return needs, points, err
+	}
+	return needs, list.root(needs.Object), nil
+}
+
 // writeNeeds merges the parent's needs list with the tally, writes the new list, and secures every object on it, the
-// list's own objects included, in every vault.
-func (e *engine) writeNeeds(ctx context.Context) (format.PageRef, error) {
+// list's own objects included, in every vault. lists are the objects of earlier runs that pages of the points list are in.
+func (e *engine) writeNeeds(ctx context.Context, sink *repo.Sink, lists []string) (format.PageRef, error) {
 	known := e.newKnownPages(ctx)
 	pages := map[string]bool{} // objects the list itself is in
-	sink := e.s.NeedsSink()
 	cut := tree.NewCut([32]byte{}, e.params)
 	b := tree.NewBuilder(sink, cut, known.find, func(ref format.PageRef) { pages[ref.Object] = true })
 	w := &needsWriter{b: b, cut: cut}
 	err := e.s.Secure(ctx, func(yield func(format.Need, error) bool) {
-		for n, err := range e.mergedNeeds(ctx, known) {
+		for n, err := range e.mergedNeeds(ctx, known, lists) {
 			if err == nil {
 				err = w.add(ctx, n)
 			}
@@ -175,11 +188,12 @@ func (e *engine) writeNeeds(ctx context.Context) (format.PageRef, error) {
 	if err := w.end(ctx); err != nil {
 		return format.PageRef{}, err
 	}
+	// The object that is being filled holds pages of the points list. As it cannot be on the needs list, it holds its root.
+	if err := b.Anew(ctx, e.s.Page); err != nil {
+		return format.PageRef{}, err
+	}
 	root, err := b.Root(ctx)
 	if err != nil {
-		return root, err
-	}
-	if err := sink.Seal(ctx); err != nil {
 		return root, err
 	}
 	pages[root.Object] = true
@@ -210,9 +224,9 @@ func (e *engine) needsOf(ctx context.Context, c *format.Commit) iter.Seq2[format
 }
 
 // mergedNeeds gives the new point's needs in order of name.
-func (e *engine) mergedNeeds(ctx context.Context, known *knownPages) iter.Seq2[format.Need, error] {
+func (e *engine) mergedNeeds(ctx context.Context, known *knownPages, lists []string) iter.Seq2[format.Need, error] {
 	return func(yield func(format.Need, error) bool) {
-		next, stop := iter.Pull2(e.changes())
+		next, stop := iter.Pull2(e.changes(lists))
 		defer stop()
 		item, err, more := next()
 		give := func(n format.Need) bool { return n.Living <= 0 || yield(n, nil) }
@@ -229,6 +243,9 @@ func (e *engine) mergedNeeds(ctx context.Context, known *knownPages) iter.Seq2[f
 			if oerr != nil {
 				yield(format.Need{}, oerr)
 				return
+			}
+			if strings.HasPrefix(old.Name, format.PrefixNeeds) {
+				continue // of the parent's points list
 			}
 			if !upTo(old.Name) {
 				return
@@ -259,10 +276,21 @@ func (e *engine) oldNeeds(ctx context.Context, known *knownPages) iter.Seq2[form
 	return tree.Needs(ctx, e.s.Page, e.parent.Needs, known.add)
 }
 
-// changes gives the tally and the objects every point needs, by name, with sizes.
-func (e *engine) changes() iter.Seq2[format.Need, error] {
+// changes gives the tally and the objects every point needs, by name, with sizes; lists are among these.
+func (e *engine) changes(lists []string) iter.Seq2[format.Need, error] {
 	return func(yield func(format.Need, error) bool) {
 		standing := e.s.Repository().Standing()
+		for _, name := range lists {
+			size, ok, err := e.s.Size(name)
+			if err == nil && !ok {
+				err = fmt.Errorf("%s: its size is not known here", name)
+			}
+			if err != nil {
+				yield(format.Need{}, err)
+				return
+			}
+			standing = append(standing, format.Need{Name: name, Size: size, Living: size})
+		}
 		slices.SortFunc(standing, func(a, b format.Need) int { return strings.Compare(a.Name, b.Name) })
 		for item, err := range e.needs.all() {
 			if err != nil {

@@ -35,16 +35,16 @@ func (e *engine) readAnew(earlier []retain.Earlier) (*Reread, error) {
 		if i < len(e.counting)-maxReread {
 			break
 		}
-		if h.Commit.Status != format.StatusComplete || h.Commit.Marked(format.MarkEmpty) {
+		if h.Line.Status != format.StatusComplete || h.Line.Marked(format.MarkEmpty) {
 			continue
 		}
-		at := h.Commit.TakenAt.Time
+		at := h.Line.TakenAt.Time
 		was := retain.Decide(o.Before, at, earlier[:i]).RetainUntil.Truncate(time.Second)
 		is := retain.Decide(o.Retention, at, earlier[:i]).RetainUntil.Truncate(time.Second)
 		if was.Equal(is) {
 			continue
 		}
-		if !h.Commit.RetainUntil.Equal(was) {
+		if !h.Line.RetainUntil.Equal(was) {
 			return nil, nil // made under the new one, or by another configuration
 		}
 		return &Reread{Last: at, Was: was, Is: is, Next: e.decision.RetainUntil, NextBefore: retain.Decide(o.Before, e.takenAt, earlier).RetainUntil}, nil

@@ -13,6 +13,7 @@ import (
 	"io"
 	"iter"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -26,18 +27,20 @@ import (
 type View struct {
 	Repository *repo.Repository
 	In         store.Reader
+	Vault      string      // its name, as runs call it; may be empty
 	Report     repo.Report // what was noticed on the way; may be nil
 
 	// PassedOver is told of points marked as empty that came after the one that was taken, how many and the newest; may be nil.
 	PassedOver func(n int, newest Point)
 }
 
-// Point is a recovery point with its commit object.
+// Point is a recovery point with what is known of it.
 type Point struct {
 	repo.Point
-	Commit *format.Commit // nil where Err is set
-	Err    error          // the commit object cannot be read
-	Head   *format.Commit // where a newer program is needed to read it: what its head says; then Err is format.ErrNewer
+	Line   *format.PointLine // what is listed of it; nil where Err is set
+	Commit *format.Commit    // nil where Err is set, and where a points list told of it: see Read
+	Err    error             // the commit object cannot be read
+	Head   *format.Commit    // where a newer program is needed to read it: what its head says; then Err is format.ErrNewer
 }
 
 // Kept is what is known of a point's keeping: its commit object, or the head of one that only a newer program can read; nil
@@ -50,10 +53,10 @@ func (p Point) Kept() *format.Commit {
 }
 
 // Complete reports whether the point is known to be complete.
-func (p Point) Complete() bool { return p.Commit != nil && p.Commit.Status == format.StatusComplete }
+func (p Point) Complete() bool { return p.Line != nil && p.Line.Status == format.StatusComplete }
 
 // Empty reports whether the point is marked: nothing was found where there had been something, and nobody said that this is right.
-func (p Point) Empty() bool { return p.Commit != nil && p.Commit.Marked(format.MarkEmpty) }
+func (p Point) Empty() bool { return p.Line != nil && p.Line.Marked(format.MarkEmpty) }
 
 // ahead is how many commit objects are fetched at once.
 const ahead = 16
@@ -68,8 +71,72 @@ func Points(ctx context.Context, v View, source string) iter.Seq2[Point, error] 
 			return
 		}
 		slices.SortStableFunc(listed, func(a, b repo.Point) int { return compare(a.Source, b.Source) })
-		give(ctx, v, listed, yield)
+		for len(listed) > 0 {
+			n := slices.IndexFunc(listed, func(p repo.Point) bool { return p.Source != listed[0].Source })
+			if n < 0 {
+				n = len(listed)
+			}
+			if !v.source(ctx, listed[:n], yield) {
+				return
+			}
+			listed = listed[n:]
+		}
 	}
+}
+
+// fewPoints of a source have their commit objects read, each; of more, those that the list of the newest tells of are not.
+const fewPoints = 64
+
+// source gives the points of one source, and reports those that are withheld.
+func (v View) source(ctx context.Context, listed []repo.Point, yield func(Point, error) bool) bool {
+	earlier, err := v.earlier(ctx, listed)
+	if err != nil {
+		return yield(Point{}, err)
+	}
+	if len(listed) <= fewPoints {
+		return give(ctx, v, listed, nil, yield)
+	}
+	return give(ctx, v, listed, earlier, yield)
+}
+
+// earlier reads the list of the newest point of a source that came in time and can be read, and reports the points that are in
+// it and withheld. listed are all of the source, in order of time. Without a list that can be read it gives none.
+func (v View) earlier(ctx context.Context, listed []repo.Point) (repo.Earlier, error) {
+	reader, err := repo.NewReader(v.Repository, v.In, nil, nil, v.Report)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range slices.Backward(listed) {
+		if p.Late || p.Distrusted {
+			continue
+		}
+		got, err := v.read(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		c := got.Kept()
+		if c == nil {
+			continue
+		}
+		earlier, err := repo.ReadEarlier(ctx, reader.Page, c.Points)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil {
+			return nil, nil // every commit object is read instead; that the list is lost is for verify to say
+		}
+		repo.CheckListed(earlier, listed, v.Vault, p.Source, time.Now(), v.Report)
+		return earlier, nil
+	}
+	return nil, nil
+}
+
+// Read reads the commit object of a point that a points list told of.
+func (v View) Read(ctx context.Context, p Point) (Point, error) {
+	if p.Commit != nil || p.Err != nil {
+		return p, nil
+	}
+	return v.read(ctx, p.Point)
 }
 
 // NewestFirst is Points in order of time over all sources, the newest first.
@@ -81,31 +148,35 @@ func NewestFirst(ctx context.Context, v View, source string) iter.Seq2[Point, er
 			return
 		}
 		slices.Reverse(listed)
-		give(ctx, v, listed, yield)
+		give(ctx, v, listed, nil, yield)
 	}
 }
 
-// give fetches commit objects some at a time and hands the points on in order.
-func give(ctx context.Context, v View, listed []repo.Point, yield func(Point, error) bool) {
+// give fetches the commit objects of points that no list tells of, some at a time, and hands the points on in order.
+func give(ctx context.Context, v View, listed []repo.Point, earlier repo.Earlier, yield func(Point, error) bool) bool {
 	for some := range slices.Chunk(listed, ahead) {
 		out := make([]Point, len(some))
 		g, gctx := errgroup.WithContext(ctx)
 		for i, p := range some {
+			if line, ok := earlier[p.ID]; ok && line.SignedAt.Equal(p.SignedAt.Time) {
+				out[i] = Point{Point: p, Line: &line}
+				continue
+			}
 			g.Go(func() (err error) {
 				out[i], err = v.read(gctx, p)
 				return err
 			})
 		}
 		if err := g.Wait(); err != nil {
-			yield(Point{}, err)
-			return
+			return yield(Point{}, err)
 		}
 		for _, p := range out {
 			if !yield(p, nil) {
-				return
+				return false
 			}
 		}
 	}
+	return true
 }
 
 // read fetches a commit object. The error is one that says nothing of the object itself.
@@ -117,7 +188,11 @@ func (v View) read(ctx context.Context, p repo.Point) (Point, error) {
 	if err != nil && !spoiled(err) {
 		return Point{}, err
 	}
-	return Point{Point: p, Commit: c, Err: err}, nil
+	if err != nil {
+		return Point{Point: p, Err: err}, nil
+	}
+	line := c.Line(p.ID)
+	return Point{Point: p, Line: &line, Commit: c}, nil
 }
 
 // spoiled reports whether err says that stored bytes are lost or damaged, rather than that they could not be asked for.

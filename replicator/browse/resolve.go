@@ -57,6 +57,10 @@ func Resolve(ctx context.Context, v View, spec string, allowIncomplete bool) (Po
 	if len(listed) == 0 {
 		return Point{}, fmt.Errorf("%s: %w: all points of %s were signed by a key that is distrusted and arrived after that; their IDs take them all the same", spec, ErrNotFound, source)
 	}
+	earlier, err := v.earlier(ctx, listed)
+	if err != nil {
+		return Point{}, err
+	}
 	oldest := listed[0]
 	if !until.IsZero() {
 		listed = slices.DeleteFunc(listed, func(p repo.Point) bool { return !p.SignedAt.Before(until) })
@@ -64,7 +68,7 @@ func Resolve(ctx context.Context, v View, spec string, allowIncomplete bool) (Po
 	if len(listed) == 0 {
 		return Point{}, fmt.Errorf("%s: %w: the oldest point of %s was signed at %s", spec, ErrNotFound, source, oldest.SignedAt.Format(time.RFC3339))
 	}
-	return v.newest(ctx, spec, listed, pick{incomplete: allowIncomplete, clean: when == "clean"})
+	return v.newest(ctx, spec, listed, earlier, pick{incomplete: allowIncomplete, clean: when == "clean"})
 }
 
 // pick says which points newest may take.
@@ -73,16 +77,23 @@ type pick struct {
 	clean      bool // none that has a mark
 }
 
-func (k pick) passes(c *format.Commit) bool {
+func (k pick) passes(c *format.PointLine) bool {
 	return c.Marked(format.MarkEmpty) || k.clean && len(c.Marks) > 0
 }
 
 // newest gives the newest complete one of points, which are in order of time, or the newest incomplete one. Marked ones are
 // passed over.
-func (v View) newest(ctx context.Context, spec string, points []repo.Point, k pick) (Point, error) {
+// Of what a points list says of them only those are read that may be taken, or named.
+func (v View) newest(ctx context.Context, spec string, points []repo.Point, earlier repo.Earlier, k pick) (Point, error) {
 	var incomplete, marked *Point
 	spoilt, passed := 0, 0
 	for _, p := range slices.Backward(points) {
+		if line, ok := earlier[p.ID]; ok && k.passes(&line) && marked != nil {
+			passed++
+			continue
+		} else if ok && !k.passes(&line) && line.Status != format.StatusComplete && incomplete != nil {
+			continue
+		}
 		got, err := v.read(ctx, p)
 		switch {
 		case err != nil:
@@ -90,7 +101,7 @@ func (v View) newest(ctx context.Context, spec string, points []repo.Point, k pi
 		case got.Err != nil:
 			v.report(p.Name, got.Err)
 			spoilt++
-		case k.passes(got.Commit):
+		case k.passes(got.Line):
 			if passed++; marked == nil {
 				marked = &got
 			}

@@ -72,7 +72,9 @@ func (r *run) points(ctx context.Context) ([]*point, error) {
 		return nil, fmt.Errorf("point %s: %w", id, ErrNoPoint)
 	}
 	if len(r.o.Points) == 0 {
-		r.withheld(listed, out)
+		if err := r.withheld(ctx, listed, out); err != nil {
+			return nil, err
+		}
 	}
 	// Listed by time; a stable sort keeps that within a source.
 	slices.SortStableFunc(out, func(a, b *point) int { return compare(a.Source, b.Source) })
@@ -80,7 +82,7 @@ func (r *run) points(ctx context.Context) ([]*point, error) {
 }
 
 // withheld reports points that should be there and are not listed.
-func (r *run) withheld(listed []repo.Point, read []*point) {
+func (r *run) withheld(ctx context.Context, listed []repo.Point, read []*point) error {
 	now := time.Now()
 	repo.CheckMade(listed, r.o.Made, "", now, r.noticed)
 	bySource := map[string][]repo.Head{}
@@ -89,9 +91,39 @@ func (r *run) withheld(listed []repo.Point, read []*point) {
 			bySource[p.Source] = append(bySource[p.Source], repo.Head{Point: p.Point, Commit: p.commit})
 		}
 	}
-	for _, heads := range bySource {
-		repo.CheckFollowed(heads, now, r.noticed)
+	there := map[string][]repo.Point{}
+	for _, p := range listed {
+		there[p.Source] = append(there[p.Source], p)
 	}
+	for source, heads := range bySource {
+		repo.CheckFollowed(heads, there[source], now, r.noticed)
+		if err := r.notListed(ctx, heads, there[source], now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// notListed holds what the vault lists of a source against the list of the newest point that came in time.
+func (r *run) notListed(ctx context.Context, heads []repo.Head, listed []repo.Point, now time.Time) error {
+	for _, h := range slices.Backward(heads) {
+		if h.Late {
+			continue
+		}
+		earlier, err := repo.ReadEarlier(ctx, r.reader.Page, h.Commit.Points)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, format.ErrMalformed) || errors.Is(err, format.ErrBounds):
+			r.find(repo.Damaged, h.Name, h.ID, "its list of earlier points: %v", err)
+			return nil
+		case err != nil:
+			return nil // the object that it is in is looked at with all that the point needs
+		}
+		repo.CheckListed(earlier, listed, r.o.Vault, h.Source, now, r.noticed)
+		return nil
+	}
+	return nil
 }
 
 // point reads one commit object; nil: it cannot be used, and that was reported.

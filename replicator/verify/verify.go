@@ -60,6 +60,7 @@ type Options struct {
 	In         store.Reader
 	Identities []keys.Identity // for Content: a restore key
 	Points     []format.Hash   // IDs; none: all points
+	Vault      string          // its name, as runs call it; may be empty
 	Made       []cache.Made    // points that this machine made there and that have to be there, as long as they are kept
 	Level      Level           // default Locks
 	// Sample is the share, in percent, of stored objects whose bytes are read and of entries whose content is decoded.

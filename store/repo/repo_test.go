@@ -173,10 +173,14 @@ func (b *bench) commit(source string, taken time.Time, follows ...format.Hash) (
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	var before []format.Predecessor
+	for _, id := range follows {
+		before = append(before, format.Predecessor{ID: id, SignedAt: format.At(taken.UTC().Truncate(time.Second)), RetainUntil: format.At(until)})
+	}
 	needs := root(s.NeedsSink(), format.PageRef{First: need.Name, Entries: 1, Bytes: size}, line)
 	return s.Commit(ctx, &format.Commit{
 		Source: source, SourceKind: "s3", TakenAt: format.At(taken), RetainUntil: format.At(until), Mode: "compliance",
-		Status: format.StatusComplete, Manifest: manifest, Needs: needs, Predecessors: follows,
+		Status: format.StatusComplete, Manifest: manifest, Needs: needs, Predecessors: before,
 	})
 }
 

@@ -37,10 +37,8 @@ func (k *Sink) Page(ctx context.Context, plain []byte) (*tree.Slot, error) {
 
 // Refs implements tree.Sink.
 func (k *Sink) Refs(ctx context.Context, encode func() ([]byte, error)) (*tree.Slot, error) {
-	if k.b != nil && k.b.Payload() >= sinkFull {
-		if err := k.Seal(ctx); err != nil {
-			return nil, err
-		}
+	if _, err := k.SealFull(ctx); err != nil {
+		return nil, err
 	}
 	plain, err := encode()
 	if err != nil {
@@ -87,6 +85,14 @@ func (k *Sink) Index(lines []format.IndexLine) error {
 	}
 	k.index = append(k.index, f)
 	return nil
+}
+
+// SealFull seals the object being filled if it takes no more pages, and tells whether it did.
+func (k *Sink) SealFull(ctx context.Context) (bool, error) {
+	if k.payload() < sinkFull {
+		return false, nil
+	}
+	return true, k.Seal(ctx)
 }
 
 // Seal implements tree.Sink: it stores the object being filled in every vault.

@@ -62,7 +62,7 @@ func (r *Repository) untieListed(ctx context.Context, in store.Reader, points []
 			c, err := r.Commit(ctx, in, p, nil)
 			switch {
 			case err == nil:
-				before[p.ID] = c.Predecessors
+				before[p.ID] = follows(c)
 			case !notOurs(err) && !errors.Is(err, format.ErrNewer):
 				return err
 			}

@@ -82,9 +82,14 @@ func TestFollowedPoints(t *testing.T) {
 	hash := func(n byte) format.Hash { return format.Hash{n} }
 	head := func(n byte, day, kept int, follows ...format.Hash) repo.Head {
 		at := day0.AddDate(0, 0, day)
+		var before []format.Predecessor
+		for _, id := range follows { // point n was made on day n-1 and is kept for 35 days
+			made := day0.AddDate(0, 0, int(id[0])-1)
+			before = append(before, format.Predecessor{ID: id, SignedAt: format.At(made), RetainUntil: format.At(made.AddDate(0, 0, 35))})
+		}
 		return repo.Head{
 			Point:  repo.Point{PointID: format.PointID{Source: "s", ID: hash(n), SignedAt: format.At(at)}, Arrived: at},
-			Commit: &format.Commit{RetainUntil: format.At(at.AddDate(0, 0, kept)), Predecessors: follows},
+			Commit: &format.Commit{RetainUntil: format.At(at.AddDate(0, 0, kept)), Predecessors: before},
 		}
 	}
 	late := head(9, 1, 35)
@@ -105,9 +110,39 @@ func TestFollowedPoints(t *testing.T) {
 		"none":                               {nil, 3, 0},
 	} {
 		n := 0
-		repo.CheckFollowed(c.heads, day0.AddDate(0, 0, c.now), func(f repo.Finding) { n++ })
+		var listed []repo.Point
+		for _, h := range c.heads {
+			listed = append(listed, h.Point)
+		}
+		repo.CheckFollowed(c.heads, listed, day0.AddDate(0, 0, c.now), func(f repo.Finding) { n++ })
 		if n != c.want {
 			t.Errorf("%s: %d findings instead of %d", what, n, c.want)
+		}
+	}
+	line := func(n byte, kept int, vaults ...string) format.PointLine {
+		at := day0.AddDate(0, 0, int(n)-1)
+		return format.PointLine{ID: hash(n), SignedAt: format.At(at), RetainUntil: format.At(at.AddDate(0, 0, kept)), Vaults: vaults}
+	}
+	said := repo.Earlier{hash(1): line(1, 35, "a", "b"), hash(2): line(2, 35, "a"), hash(3): line(3, 35, "b"), hash(4): line(4, 5, "a"), hash(5): line(5, 35)}
+	for what, c := range map[string]struct {
+		listed []repo.Point
+		vault  string
+		now    int
+		want   int
+	}{
+		"all there":                       {[]repo.Point{head(1, 0, 35).Point, head(2, 1, 35).Point, head(4, 3, 5).Point}, "a", 6, 0},
+		"nothing there":                   {nil, "a", 6, 3},
+		"one is over":                     {nil, "a", 20, 2},
+		"all are over":                    {nil, "a", 60, 0},
+		"another vault":                   {nil, "b", 6, 2},
+		"a vault that had none":           {nil, "c", 6, 0},
+		"a vault without a name":          {nil, "", 6, 0},
+		"one that was in no vault before": {[]repo.Point{head(1, 0, 35).Point, head(2, 1, 35).Point}, "a", 10, 0},
+	} {
+		n := 0
+		repo.CheckListed(said, c.listed, c.vault, "s", day0.AddDate(0, 0, c.now), func(f repo.Finding) { n++ })
+		if n != c.want {
+			t.Errorf("of the list, %s: %d findings instead of %d", what, n, c.want)
 		}
 	}
 	n := 0

@@ -40,29 +40,30 @@ type commitHead struct {
 	Mode        string   `json:"mode,omitempty"`
 	Status      string   `json:"status"`
 	Needs       PageRef  `json:"needs"`
+	Points      PageRef  `json:"points"`
 	Ext         Ext      `json:"ext,omitzero"`
 }
 
 // commitBody is the second line, this version's own.
 type commitBody struct {
-	Writer       string   `json:"writer,omitempty"`
-	SourceKind   string   `json:"source_kind"`
-	TakenAt      Time     `json:"taken_at"`
-	Slots        []string `json:"slots,omitempty"`
-	Marks        []string `json:"marks,omitempty"`
-	Entries      int64    `json:"entries"`
-	Bytes        int64    `json:"bytes"`
-	Missing      int64    `json:"missing,omitempty"`
-	Added        int64    `json:"added"`
-	Changed      int64    `json:"changed"`
-	Deleted      int64    `json:"deleted"`
-	Manifest     PageRef  `json:"manifest"`
-	Predecessors []Hash   `json:"predecessors,omitempty"`
-	Ext          Ext      `json:"ext,omitzero"`
+	Writer       string        `json:"writer,omitempty"`
+	SourceKind   string        `json:"source_kind"`
+	TakenAt      Time          `json:"taken_at"`
+	Slots        []string      `json:"slots,omitempty"`
+	Marks        []string      `json:"marks,omitempty"`
+	Entries      int64         `json:"entries"`
+	Bytes        int64         `json:"bytes"`
+	Missing      int64         `json:"missing,omitempty"`
+	Added        int64         `json:"added"`
+	Changed      int64         `json:"changed"`
+	Deleted      int64         `json:"deleted"`
+	Manifest     PageRef       `json:"manifest"`
+	Predecessors []Predecessor `json:"predecessors,omitempty"`
+	Ext          Ext           `json:"ext,omitzero"`
 }
 
 func (c *Commit) head() *commitHead {
-	return &commitHead{c.Format, c.Kind, c.Requires, c.Repository, c.Descriptor, c.Source, c.SignedAt, c.RetainUntil, c.Mode, c.Status, c.Needs, c.Ext}
+	return &commitHead{c.Format, c.Kind, c.Requires, c.Repository, c.Descriptor, c.Source, c.SignedAt, c.RetainUntil, c.Mode, c.Status, c.Needs, c.Points, c.Ext}
 }
 
 func (c *Commit) body() *commitBody {
@@ -71,11 +72,15 @@ func (c *Commit) body() *commitBody {
 	}
 }
 
-// EncodeCommit writes a commit object. Its SHA-256 is the point's ID. Format and Kind may be left empty.
+// EncodeCommit writes a commit object. Its SHA-256 is the point's ID. Format and Kind may be left empty, and Points where there
+// are no earlier points.
 func EncodeCommit(c *Commit) ([]byte, error) {
 	fail := func(err error) ([]byte, error) { return nil, fmt.Errorf("encode commit object: %w", err) }
 	filled := *c
 	filled.Format, filled.Kind = cmp.Or(c.Format, Version), cmp.Or(c.Kind, KindPoint)
+	if filled.Points == (PageRef{}) {
+		filled.Points = EmptyTree(c.Needs.Object)
+	}
 	if filled.Format != Version || len(filled.Requires) > 0 {
 		return fail(fmt.Errorf("format version %q, features %q: %w", filled.Format, filled.Requires, ErrNewer))
 	}
@@ -111,7 +116,7 @@ func DecodeCommit(b []byte) (*Commit, error) {
 	}
 	c := &Commit{
 		Format: h.Format, Kind: h.Kind, Requires: h.Requires, Repository: h.Repository, Descriptor: h.Descriptor, Source: h.Source,
-		SignedAt: h.SignedAt, RetainUntil: h.RetainUntil, Mode: h.Mode, Status: h.Status, Needs: h.Needs, Ext: h.Ext,
+		SignedAt: h.SignedAt, RetainUntil: h.RetainUntil, Mode: h.Mode, Status: h.Status, Needs: h.Needs, Points: h.Points, Ext: h.Ext,
 	}
 	if err := c.checkHead(); err != nil {
 		return fail(err)
@@ -173,6 +178,12 @@ func (c *Commit) checkHead() error {
 	}
 	if err := nameUnder(c.Needs.Object, PrefixNeeds); err != nil {
 		return fmt.Errorf("needs: %w", err)
+	}
+	if err := c.Points.check(); err != nil {
+		return fmt.Errorf("points: %w", err)
+	}
+	if err := nameUnder(c.Points.Object, PrefixNeeds); err != nil {
+		return fmt.Errorf("points: %w", err)
 	}
 	return nil
 }
@@ -249,13 +260,5 @@ func (c *Commit) checkLinks() error {
 	if c.Manifest.First != "" || c.Manifest.Digest != "" {
 		return fmt.Errorf("manifest: a commit object is plain and names no key and no digest: %w", ErrMalformed)
 	}
-	if len(c.Predecessors) > MaxPredecessor {
-		return fmt.Errorf("%d predecessors: %w", len(c.Predecessors), ErrBounds)
-	}
-	for i, p := range c.Predecessors {
-		if p.IsZero() || i > 0 && bytes.Compare(c.Predecessors[i-1][:], p[:]) >= 0 {
-			return fmt.Errorf("predecessors are not sorted: %w", ErrMalformed)
-		}
-	}
-	return nil
+	return checkPredecessors(c.Predecessors)
 }

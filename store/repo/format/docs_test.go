@@ -173,6 +173,7 @@ func TestMembersInTheDocument(t *testing.T) {
 		{"a root page's first line", ofLines(t, bodiesOf(t, "root-line")...)},
 		{"an entry", ofLines(t, bodiesOf(t, "entry")...)},
 		{"an extent", ofLines(t, bodiesOf(t, "extent")...)},
+		{"a line of a points list", ofLines(t, bodiesOf(t, "point-line")...)},
 		{"a commit's head", ofStruct(commitHead{})},
 		{"a commit's body", ofStruct(commitBody{})},
 		{"a descriptor's head", ofStruct(descriptorHead{})},
@@ -222,7 +223,7 @@ func inText(t *testing.T, doc string) {
 	code := map[string]bool{"signature": false, "hole": false, "from size reason": false, "format": false}
 	for _, c := range []shape{
 		ofLines(t, chunks...), ofLines(t, bodiesOf(t, "need")...), ofLines(t, bodiesOf(t, "index-line")...), ofLines(t, bodiesOf(t, "placement")...),
-		ofLines(t, bodiesOf(t, "vouched")...), ofStruct(Parameters{}), ofStruct(Key{}), ofStruct(SegmentHeader{}), ofStruct(NewestPoint{}),
+		ofLines(t, bodiesOf(t, "vouched")...), ofStruct(Parameters{}), ofStruct(Key{}), ofStruct(SegmentHeader{}), ofStruct(NewestPoint{}), ofStruct(Predecessor{}),
 	} {
 		longest := slices.MaxFunc(c.lines, func(a, b []string) int { return len(a) - len(b) })
 		if !c.within(longest) {
@@ -294,7 +295,8 @@ func TestBoundsInTheDocument(t *testing.T) {
 		"sealed host key": kib("MaxHostKeyCopy", MaxHostKeyCopy),
 		"index segment or placements, plain": n("MaxSegment", MaxSegment) + ", " + n("MaxSegmentLines", MaxSegmentLines) + " lines, header " + kib("maxHeader", maxHeader) + "; " +
 			n("maxIndexFrames", maxIndexFrames) + " index segments in one meta object",
-		"record": kib("MaxRecord", MaxRecord) + "; number " + n("maxRecordNumber", maxRecordNumber) + "; " + n("MaxNewest", MaxNewest) + " newest points",
+		"line of a points list": n("maxSlots", maxSlots) + " slots; " + n("maxMarks", maxMarks) + " marks; " + n("MaxPointVaults", MaxPointVaults) + " vaults",
+		"record":                kib("MaxRecord", MaxRecord) + "; number " + n("maxRecordNumber", maxRecordNumber) + "; " + n("MaxNewest", MaxNewest) + " newest points",
 	}
 	elsewhere := []string{"vouched points"} // held to its bound where it is read, in the package above
 	_, table, _ := strings.Cut(document(t), "| what | at most |\n| --- | --- |\n")

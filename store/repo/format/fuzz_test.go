@@ -58,6 +58,7 @@ func FuzzRootLine(f *testing.F)   { fuzzCodec(f, "root-line", false) }
 func FuzzChunk(f *testing.F)      { fuzzCodec(f, "chunk", false) }
 func FuzzExtent(f *testing.F)     { fuzzCodec(f, "extent", false) }
 func FuzzNeed(f *testing.F)       { fuzzCodec(f, "need", false) }
+func FuzzPointLine(f *testing.F)  { fuzzCodec(f, "point-line", false) }
 func FuzzPlacement(f *testing.F)  { fuzzCodec(f, "placement", false) }
 func FuzzIndexLine(f *testing.F)  { fuzzCodec(f, "index-line", false) }
 func FuzzVouched(f *testing.F)    { fuzzCodec(f, "vouched", false) }

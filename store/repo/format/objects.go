@@ -151,6 +151,7 @@ type Commit struct {
 	Mode        string // lock mode asked for
 	Status      string // StatusComplete or StatusIncomplete
 	Needs       PageRef
+	Points      PageRef // the source's earlier points that are not over
 	Ext         Ext
 
 	// The body.
@@ -166,7 +167,7 @@ type Commit struct {
 	Changed      int64
 	Deleted      int64
 	Manifest     PageRef
-	Predecessors []Hash // IDs of the points this one follows, sorted
+	Predecessors []Predecessor // the points this one follows, sorted by ID
 	BodyExt      Ext
 
 	Further string // lines behind head and body, which this version does not interpret

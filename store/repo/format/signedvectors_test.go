@@ -16,7 +16,7 @@ import (
 func headOf(c *Commit) *Commit {
 	return &Commit{
 		Format: c.Format, Kind: c.Kind, Requires: c.Requires, Repository: c.Repository, Descriptor: c.Descriptor, Source: c.Source,
-		SignedAt: c.SignedAt, RetainUntil: c.RetainUntil, Mode: c.Mode, Status: c.Status, Needs: c.Needs, Ext: c.Ext,
+		SignedAt: c.SignedAt, RetainUntil: c.RetainUntil, Mode: c.Mode, Status: c.Status, Needs: c.Needs, Points: c.Points, Ext: c.Ext,
 	}
 }
 
@@ -111,9 +111,10 @@ func signedVectors(t *testing.T) []vector {
 	refuse("commit/refuse-trailing", "a further line that does not end", extended, "of another kind\"}\n", "", ErrMalformed)
 	refuse("commit/refuse-fraction", "signed at a fraction of a second", c, `08:05:00Z","retain`, `08:05:00.5Z","retain`, ErrMalformed)
 	refuse("commit/refuse-beside", "a commit object is in no object beside its pages", c, `"object":"`+MetaName(hashOf("meta 1"))+`",`, "", ErrMalformed)
+	refuse("commit/refuse-points", "a points list in a meta object", c, `"object":"`+NeedsName(hashOf("needs 1"))+`","frame":[200`, `"object":"`+MetaName(hashOf("meta 1"))+`","frame":[200`, ErrMalformed)
 	refuse("commit/refuse-root", "a manifest among the needs", c, `"object":"`+MetaName(hashOf("meta 1")), `"object":"`+NeedsName(hashOf("needs 1")), ErrMalformed)
 	refuse("commit/refuse-leaf", "a manifest whose root is a leaf, which has no salt", c, `"manifest":{"level":1,`, `"manifest":{`, ErrMalformed)
-	refuse("commit/refuse-order", "predecessors out of order", c, sorted(hashOf("point 1"), hashOf("point 2"))[0].String(), strings.Repeat("f", 64), ErrMalformed)
+	refuse("commit/refuse-order", "predecessors out of order", c, `{"id":"`+sorted(hashOf("point 1"), hashOf("point 2"))[0].String(), `{"id":"`+strings.Repeat("f", 64), ErrMalformed)
 	refuse("commit/refuse-source", "a source's name that leaves its folder", c, `"uploads"`, `"../up"`, ErrMalformed)
 
 	h := SegmentHeader{Format: Version, Kind: KindPlacements, Repository: hashOf("repository"), Vault: "offsite", Written: moment("2026-11-23T08:05:00Z"), Lines: 2}
@@ -232,8 +233,16 @@ func testCommit() *Commit {
 		Slots: []string{"daily", "weekly"}, Status: StatusIncomplete, Entries: 100, Bytes: 123456, Missing: 1, Added: 10, Changed: 5, Deleted: 2,
 		Manifest:     PageRef{Level: 1, Entries: 100, Bytes: 123456, Object: MetaName(hashOf("meta 1")), Frame: Frame{0, 300, 500}, Sum: hashOf("root"), Missing: 1},
 		Needs:        PageRef{First: MetaName(hashOf("meta 1")), Entries: 4, Bytes: 1 << 25, Object: NeedsName(hashOf("needs 1")), Frame: Frame{0, 200, 400}, Sum: hashOf("needs root")},
-		Predecessors: sorted(hashOf("point 1"), hashOf("point 2")),
+		Points:       PageRef{First: "20261122T080500Z-" + hashOf("point 1").String(), Entries: 1, Bytes: 123, Object: NeedsName(hashOf("needs 1")), Frame: Frame{200, 150, 300}, Sum: hashOf("points root")},
+		Predecessors: predecessors(sorted(hashOf("point 1"), hashOf("point 2"))),
 	}
+}
+
+func predecessors(ids []Hash) (out []Predecessor) {
+	for _, id := range ids {
+		out = append(out, Predecessor{ID: id, SignedAt: moment("2026-11-22T08:05:00Z"), RetainUntil: moment("2026-12-27T08:05:00Z")})
+	}
+	return out
 }
 
 func sorted(a, b Hash) []Hash {

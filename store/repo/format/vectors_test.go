@@ -88,11 +88,12 @@ func codecs() map[string]func(body []byte) (value any, again []byte, err error) 
 			again, err := e.AppendLine(nil)
 			return e, again, err
 		},
-		"page-ref":  func(b []byte) (any, []byte, error) { return line(b, ParsePageRef, PageRef.AppendLine) },
-		"root-line": func(b []byte) (any, []byte, error) { return line(b, ParseRootLine, RootLine.AppendLine) },
-		"extent":    func(b []byte) (any, []byte, error) { return line(b, ParseExtent, Extent.AppendLine) },
-		"chunk":     func(b []byte) (any, []byte, error) { return line(b, ParseChunk, Chunk.AppendLine) },
-		"need":      func(b []byte) (any, []byte, error) { return line(b, ParseNeed, Need.AppendLine) },
+		"page-ref":   func(b []byte) (any, []byte, error) { return line(b, ParsePageRef, PageRef.AppendLine) },
+		"root-line":  func(b []byte) (any, []byte, error) { return line(b, ParseRootLine, RootLine.AppendLine) },
+		"extent":     func(b []byte) (any, []byte, error) { return line(b, ParseExtent, Extent.AppendLine) },
+		"chunk":      func(b []byte) (any, []byte, error) { return line(b, ParseChunk, Chunk.AppendLine) },
+		"need":       func(b []byte) (any, []byte, error) { return line(b, ParseNeed, Need.AppendLine) },
+		"point-line": func(b []byte) (any, []byte, error) { return line(b, ParsePointLine, PointLine.AppendLine) },
 		"placement": func(b []byte) (any, []byte, error) {
 			return line(b, ParsePlacement, Placement.AppendLine)
 		},
@@ -564,6 +565,21 @@ func referenceVectors(t *testing.T) []vector {
 	add("need/meta", "needed whole", bytesOf(meta.AppendLine(nil)), meta)
 	refuse("need/refuse-size", "larger than any stored object", `{"name":"`+n.Name+`","size":50331649,"living":1}`+"\n", ErrBounds)
 	refuse("need/refuse-name", "not the name of a stored object", `{"name":"packs/../`+n.Name+`","size":5,"living":1}`+"\n", ErrMalformed)
+
+	pt := PointLine{
+		SignedAt: moment("2026-11-23T08:05:00Z"), ID: hashOf("point 1"), TakenAt: moment("2026-11-23T08:00:00.25Z"), RetainUntil: moment("2026-12-28T08:05:00Z"), Mode: "compliance",
+		Status: StatusIncomplete, SourceKind: "s3", Slots: []string{"daily-2026-11-23", "weekly-2026-w48"}, Marks: []string{"empty"}, Entries: 100, Bytes: 123456, Missing: 1,
+		Vaults: []string{"offsite", "second"},
+	}
+	pl := string(bytesOf(pt.AppendLine(nil)))
+	add("point-line/full", "an earlier point with every member", []byte(pl), pt)
+	least := PointLine{SignedAt: pt.SignedAt, ID: pt.ID, TakenAt: pt.TakenAt, RetainUntil: pt.RetainUntil, Status: StatusComplete, SourceKind: "dir"}
+	add("point-line/least", "an earlier point with no member but those that are always there", bytesOf(least.AppendLine(nil)), least)
+	refuse("point-line/refuse-stamp", "a time that is none", strings.Replace(pl, "20261123T", "20261323T", 1), ErrMalformed)
+	refuse("point-line/refuse-id", "an ID in upper case", strings.Replace(pl, pt.ID.String(), strings.ToUpper(pt.ID.String()), 1), ErrMalformed)
+	refuse("point-line/refuse-vaults", "vaults out of order", strings.Replace(pl, `"offsite","second"`, `"second","offsite"`, 1), ErrMalformed)
+	refuse("point-line/refuse-missing", "more missing than there are", strings.Replace(pl, `"missing":1`, `"missing":101`, 1), ErrBounds)
+	refuse("point-line/refuse-unknown", "a member that is not known", strings.Replace(pl, `,"vaults"`, `,"value":1,"vaults"`, 1), ErrMalformed)
 
 	p := Placement{Name: n.Name, Version: "3HL4kqtJvjVBH40Nrjfkd", Size: n.Size, Mode: "compliance", Until: moment("2027-01-01T00:00:00Z")}
 	add("placement/locked", "an object under lock", bytesOf(p.AppendLine(nil)), p)

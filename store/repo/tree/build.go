@@ -132,6 +132,36 @@ func (b *Builder) Finish(ctx context.Context) error {
 	return fmt.Errorf("tree: higher than %d levels: %w", format.MaxLevel, format.ErrBounds)
 }
 
+// Anew finishes the tree and, where its root is a page of an earlier tree, writes that again into the object being filled.
+func (b *Builder) Anew(ctx context.Context, load Load) error {
+	if err := b.Finish(ctx); err != nil || b.top.slot != nil {
+		return err
+	}
+	plain, err := Page(ctx, load, b.top.ref)
+	if err != nil {
+		return err
+	}
+	top := child{ref: b.top.ref}
+	if top.ref.Level > 0 {
+		refs, err := parseInner(plain, top.ref)
+		if err != nil {
+			return err
+		}
+		plain = nil
+		for _, r := range refs { // each with the name of its object, which is another now
+			if plain, err = r.AppendLine(plain); err != nil {
+				return err
+			}
+		}
+	}
+	top.ref.Sum = sha256.Sum256(plain)
+	if top.slot, err = b.sink.Page(ctx, plain); err != nil {
+		return err
+	}
+	b.top = &top
+	return b.note(ctx, top)
+}
+
 // Root finishes the tree, if that was not done, seals the sink and gives the root.
 func (b *Builder) Root(ctx context.Context) (format.PageRef, error) {
 	if b.top == nil {
@@ -142,8 +172,13 @@ func (b *Builder) Root(ctx context.Context) (format.PageRef, error) {
 	if err := b.sink.Seal(ctx); err != nil {
 		return format.PageRef{}, err
 	}
+	return b.Top(), nil
+}
+
+// Top gives the root of a finished tree, once the sink was sealed.
+func (b *Builder) Top() format.PageRef {
 	b.tell()
-	return b.top.located(), nil
+	return b.top.located()
 }
 
 // push gives a child to level n (n >= 1).

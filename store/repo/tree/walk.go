@@ -254,34 +254,77 @@ func Needs(ctx context.Context, load Load, root format.PageRef, visit func(forma
 			if visit != nil {
 				visit(leaf)
 			}
-			page, err := Page(ctx, load, leaf)
+			for n, err := range plainLines(ctx, load, leaf, &last, format.ParseNeed, needName) {
+				if !yield(n, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+func needName(n *format.Need) string { return n.Name }
+
+// PointLines gives the lines of one leaf page of a points list, the last key before which was last.
+func PointLines(ctx context.Context, load Load, leaf format.PageRef, last *string) iter.Seq2[format.PointLine, error] {
+	return plainLines(ctx, load, leaf, last, format.ParsePointLine, (*format.PointLine).Key)
+}
+
+// Points gives the lines of a points list in order. visit is called for every page, leaves included.
+func Points(ctx context.Context, load Load, root format.PageRef, visit func(format.PageRef)) iter.Seq2[format.PointLine, error] {
+	return func(yield func(format.PointLine, error) bool) {
+		if root.Entries == 0 {
+			return // there is no page
+		}
+		last := ""
+		for leaf, err := range Leaves(ctx, load, root, "", visit) {
 			if err != nil {
-				yield(format.Need{}, err)
+				yield(format.PointLine{}, err)
 				return
 			}
-			var lines int64
-			for line, err := range format.PageLines(page) {
-				var n format.Need
-				if err == nil {
-					n, err = format.ParseNeed(line)
-				}
-				if err == nil && (n.Name <= last || lines == 0 && n.Name != leaf.First) {
-					err = fmt.Errorf("needs list is not sorted at %s: %w", n.Name, format.ErrMalformed)
-				}
-				if err != nil {
-					yield(format.Need{}, err)
-					return
-				}
-				last = n.Name
-				lines++
-				if !yield(n, nil) {
+			if visit != nil {
+				visit(leaf)
+			}
+			for p, err := range PointLines(ctx, load, leaf, &last) {
+				if !yield(p, err) || err != nil {
 					return
 				}
 			}
-			if lines != leaf.Entries {
-				yield(format.Need{}, fmt.Errorf("page at %q has %d needs instead of %d: %w", leaf.First, lines, leaf.Entries, format.ErrMalformed))
+		}
+	}
+}
+
+// plainLines gives the lines of one leaf page of a plain tree, whose keys are unique.
+func plainLines[T any](ctx context.Context, load Load, leaf format.PageRef, last *string, parse func([]byte) (T, error), key func(*T) string) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		page, err := Page(ctx, load, leaf)
+		if err != nil {
+			yield(none, err)
+			return
+		}
+		var lines int64
+		for line, err := range format.PageLines(page) {
+			var v T
+			if err == nil {
+				v, err = parse(line)
+			}
+			if k := key(&v); err == nil && (k <= *last || lines == 0 && k != leaf.First) {
+				err = fmt.Errorf("list is not sorted at %s: %w", k, format.ErrMalformed)
+			} else {
+				*last = k
+			}
+			if err != nil {
+				yield(none, err)
 				return
 			}
+			lines++
+			if !yield(v, nil) {
+				return
+			}
+		}
+		if lines != leaf.Entries {
+			yield(none, fmt.Errorf("page at %q has %d lines instead of %d: %w", leaf.First, lines, leaf.Entries, format.ErrMalformed))
 		}
 	}
 }

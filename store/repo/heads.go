@@ -1,0 +1,279 @@
+package repo
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// Head is a point with what is known of it.
+type Head struct {
+	Point
+	Line   format.PointLine // with the vaults it is in
+	Commit *format.Commit   // nil where a points list told of it: see Session.Read
+	Own    bool             // this machine made it, as far as its cache remembers
+}
+
+// Heads are a source's points over all vaults of a session.
+type Heads struct {
+	Points []Head               // in order of signed time
+	Newest []format.Predecessor // the newest point of each vault, sorted, each once: what a new point follows
+	List   format.PageRef       // the points list that told of those without a commit; zero: none
+}
+
+// Points gathers the points of one source from every active vault. Of those that stand in the points list of the newest one
+// that this machine made, or, where it remembers none, of the newest that came in time, the commit objects are not read. One
+// that is damaged is reported and passed over.
+func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
+	listed := make([][]Point, len(s.keepers))
+	if err := s.eachIndexed(ctx, func(ctx context.Context, i int, k *keeper) error {
+		points, err := k.chain.Points(ctx, k.vault.Read, source, k.report)
+		if err != nil {
+			return err
+		}
+		made, err := s.cache.PointsMade(k.vault.Name)
+		if err != nil {
+			return err
+		}
+		CheckMade(points, made, source, k.clock(), k.report)
+		listed[i] = slices.DeleteFunc(points, func(p Point) bool { return p.Distrusted })
+		return nil
+	}); err != nil {
+		return Heads{}, err
+	}
+	var h Heads
+	earlier, err := s.earlier(ctx, listed, &h)
+	if err != nil {
+		return Heads{}, err
+	}
+	var mu sync.Mutex
+	found := map[format.Hash]Head{}
+	newest := map[format.Hash]format.Predecessor{}
+	err = s.eachIndexed(ctx, func(ctx context.Context, i int, k *keeper) error {
+		CheckListed(earlier, listed[i], k.vault.Name, source, k.clock(), k.report)
+		heads, err := s.heads(ctx, k, listed[i], earlier)
+		if err != nil {
+			return err
+		}
+		read := slices.DeleteFunc(slices.Clone(heads), func(h Head) bool { return h.Commit == nil })
+		CheckFollowed(read, listed[i], k.clock(), k.report)
+		mu.Lock()
+		defer mu.Unlock()
+		for _, h := range heads {
+			h.Line.Vaults = withVault(slices.Concat(h.Line.Vaults, found[h.ID].Line.Vaults), k.vault.Name)
+			found[h.ID] = h
+		}
+		if n := len(heads); n > 0 {
+			last := &heads[n-1]
+			newest[last.ID] = format.Predecessor{ID: last.ID, SignedAt: last.SignedAt, RetainUntil: last.Line.RetainUntil}
+		}
+		return nil
+	})
+	if err != nil {
+		return Heads{}, err
+	}
+	h.Points = slices.SortedFunc(maps.Values(found), func(a, b Head) int { return inTime(a.Point, b.Point) })
+	untie(h.Points, func(h Head) Point { return h.Point }, Head.follows)
+	h.Newest = slices.SortedFunc(maps.Values(newest), func(a, b format.Predecessor) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	h.Newest = h.Newest[:min(len(h.Newest), format.MaxPredecessor)]
+	return h, s.markOwn(h.Points)
+}
+
+// follows gives the points that a commit names as coming before it.
+func (h Head) follows() []format.Hash {
+	if h.Commit == nil {
+		return nil
+	}
+	return follows(h.Commit)
+}
+
+func follows(c *format.Commit) (out []format.Hash) {
+	for _, p := range c.Predecessors {
+		out = append(out, p.ID)
+	}
+	return out
+}
+
+// withVault puts a vault into a sorted list of names, each once, as far as a line has room for it.
+func withVault(names []string, vault string) []string {
+	if format.ValidName(vault) {
+		names = append(names, vault)
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	return names[:min(len(names), format.MaxPointVaults)]
+}
+
+// heads reads the commit objects of a vault's points that no list tells of. Points that cannot be read are left out.
+func (s *Session) heads(ctx context.Context, k *keeper, points []Point, earlier Earlier) ([]Head, error) {
+	heads := make([]Head, len(points))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(secureParallel)
+	for i, p := range points {
+		if line, ok := earlier[p.ID]; ok && line.SignedAt.Equal(p.SignedAt.Time) {
+			heads[i] = Head{Point: p, Line: line}
+			continue
+		}
+		g.Go(func() error {
+			c, err := s.repo.Commit(gctx, k.vault.Read, p, k.report)
+			if notOurs(err) {
+				k.report.send(Damaged, p.Name, "%v", err)
+				return nil
+			}
+			if errors.Is(err, format.ErrNewer) {
+				k.report.send(Tampered, p.Name, "passed over: %v", err)
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if c.RetainUntil.Sub(c.SignedAt.Time) > s.repo.longest() {
+				k.report.send(Tampered, p.Name, "passed over: it says that it is kept until %s, longer than any point of this repository", c.RetainUntil.UTC().Format(time.RFC3339))
+				return nil
+			}
+			heads[i] = Head{Point: p, Line: c.Line(p.ID), Commit: c}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(heads, func(h Head) bool { return h.Line.ID.IsZero() }), nil
+}
+
+// earlier reads the points list to go by, and notes its root; nil where there is none, or none that can be read.
+func (s *Session) earlier(ctx context.Context, listed [][]Point, h *Heads) (Earlier, error) {
+	at := map[format.Hash]int{} // a vault that lists it
+	var all []Point
+	for i, points := range listed {
+		for _, p := range points {
+			if _, ok := at[p.ID]; !ok {
+				at[p.ID], all = i, append(all, p)
+			}
+		}
+	}
+	slices.SortFunc(all, inTime)
+	base, err := s.base(all)
+	if err != nil || base == nil {
+		return nil, err
+	}
+	k := s.keepers[at[base.ID]]
+	var c *format.Commit
+	err = s.patiently(ctx, k, func(ctx context.Context) (err error) {
+		c, err = s.repo.Commit(ctx, k.vault.Read, *base, nil)
+		return err
+	})
+	var earlier Earlier
+	if err == nil {
+		earlier, err = ReadEarlier(ctx, s.Page, c.Points)
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		return nil, nil // every commit object is read instead, and what is wrong shows there
+	}
+	h.List = c.Points
+	return earlier, nil
+}
+
+// base gives the point whose list counts: the newest that this machine made, or, where it remembers none, the newest that
+// came in time. points are in order of time.
+func (s *Session) base(points []Point) (*Point, error) {
+	var intime *Point
+	for i := range slices.Backward(points) {
+		own, err := s.cache.Loaded("", ownMark(points[i].ID))
+		if err != nil || own {
+			return &points[i], err
+		}
+		if intime == nil && !points[i].Late {
+			intime = &points[i]
+		}
+	}
+	return intime, nil
+}
+
+// markOwn marks the points that this machine made: all whose commits were read, and the oldest.
+func (s *Session) markOwn(points []Head) (err error) {
+	first := false
+	for i := range points {
+		p := &points[i]
+		if p.Commit == nil && first {
+			continue
+		}
+		if p.Own, err = s.cache.Loaded("", ownMark(p.ID)); err != nil {
+			return err
+		}
+		first = first || p.Own
+	}
+	return nil
+}
+
+// Read reads the commit object of a point that a points list told of, from any vault that has it.
+func (s *Session) Read(ctx context.Context, h *Head) error {
+	var failed error
+	for _, k := range s.active() {
+		if h.Commit != nil {
+			return nil
+		}
+		failed = s.patiently(ctx, k, func(ctx context.Context) (err error) {
+			h.Commit, err = s.repo.Commit(ctx, k.vault.Read, Point{PointID: h.PointID, Name: h.Name}, k.report)
+			return err
+		})
+	}
+	if h.Commit == nil && failed == nil {
+		failed = s.dead()
+	}
+	return failed
+}
+
+// ownMark is what the cache remembers a point by that this machine makes. It is noted before the commit.
+func ownMark(id format.Hash) string { return "point/" + id.String() }
+
+// Followed gives the point that the next one is compared with, and those that count for its retention. A signature does
+// not make a point true: who stole the host key can sign one that says of everything that it is unchanged and elsewhere. So
+// where this machine remembers its own points, it goes on from the newest of these, and says what came after it that is
+// signed with its key and not its own. A machine that lost its cache goes on from the
+// newest there is that came in time.
+func (s *Session) Followed(h Heads) (parent *Head, counting []Head) {
+	first, own := -1, -1 // of those it made
+	for i := range h.Points {
+		if h.Points[i].Own {
+			own = i
+			if first < 0 {
+				first = i
+			}
+		}
+	}
+	// A late one may fill a slot that it has no right to, and so may one that came between this machine's own. Those of the
+	// list counted when it was written.
+	counts := func(i int) bool {
+		return h.Points[i].Commit == nil || h.Points[i].Own || !h.Points[i].Late && (first < 0 || i < first)
+	}
+	for i := range h.Points {
+		p := &h.Points[i]
+		if p.Commit == nil || s.repo.Under(p.Commit) < s.repo.Fresh() {
+			if counts(i) {
+				counting = append(counting, *p)
+			}
+			continue // what it refers to is sealed to fewer keys than what is stored now
+		}
+		switch {
+		case own >= 0 && i > own:
+			s.report.send(Tampered, p.Name, "signed with this machine's host key, and this machine has not made it since its own last point: "+
+				"another machine with the same key did, or a thief: then `holdfast key rotate --distrust-after TIME`; it is not built upon")
+		case counts(i):
+			parent = p
+			counting = append(counting, *p)
+		}
+	}
+	return parent, counting
+}
