@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -45,6 +46,9 @@ func prepare(dir string) (string, error) {
 	}
 	return filepath.Abs(dir)
 }
+
+// Lock takes a folder beside the database for this process; ErrBusy where another has it. The caller closes it.
+func Lock(dir string) (io.Closer, error) { return lockDir(dir) }
 
 // lockDir takes the folder for this process.
 func lockDir(dir string) (*pebble.Lock, error) {

@@ -15,8 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -44,11 +43,11 @@ func OpenBook(ctx context.Context, dir string) (*Book, io.Closer, error) {
 		return nil, nil, fmt.Errorf("open the book of records: %w", err)
 	}
 	for {
-		lock, err := vfs.Default.Lock(filepath.Join(dir, "LOCK"))
+		lock, err := cache.Lock(dir)
 		if err == nil {
 			return &Book{dir}, lock, nil
 		}
-		if errors.As(err, new(*fs.PathError)) {
+		if !errors.Is(err, cache.ErrBusy) {
 			return nil, nil, fmt.Errorf("open the book of records: %w", err)
 		}
 		select {
