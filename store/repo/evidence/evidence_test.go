@@ -215,6 +215,13 @@ func TestSeriesBegin(t *testing.T) {
 	r.expect(1, "/ab/cd")
 	r.expect(2, "/cd")
 
+	two := newRig(t, 1)
+	two.add("a")
+	must(t, os.RemoveAll(two.dir))
+	two.now = two.now.Add(-24 * time.Hour) // lost in the second in which it began
+	two.add("b")
+	two.expect(0, "/a/b")
+
 	must(t, os.RemoveAll(r.dir))
 	r.now = r.now.Add(-24 * time.Hour) // and a clock that stands still
 	r.add("g")

@@ -25,7 +25,7 @@ type Reporter struct {
 // Add makes a record of what is stated and puts it into every vault, behind what is still missing there. The record is made,
 // and will be put sooner or later, whatever becomes of the vaults; an error says that it could not be made.
 func (r *Reporter) Add(ctx context.Context, s Statement) ([]Delivery, error) {
-	id, body, err := r.next(s)
+	id, body, err := r.next(ctx, s)
 	if err != nil {
 		return nil, fmt.Errorf("make a record: %w", err)
 	}
@@ -50,7 +50,7 @@ func (r *Reporter) Add(ctx context.Context, s Statement) ([]Delivery, error) {
 
 // next makes the record that follows. A new series begins where the reporter does not know its last record, where a vault
 // has joined, which would have the series from its middle on, and where a vault has been away for too long.
-func (r *Reporter) next(s Statement) (format.RecordID, []byte, error) {
+func (r *Reporter) next(ctx context.Context, s Statement) (format.RecordID, []byte, error) {
 	now := format.At(s.Time.Truncate(time.Second))
 	rec := &format.Record{
 		Repository: r.Repository, Reporter: r.Key.Name, Series: now, Time: now, Type: s.Type, Newest: s.Newest, Body: s.Body,
@@ -68,6 +68,10 @@ func (r *Reporter) next(s Statement) (format.RecordID, []byte, error) {
 		rec.Series, rec.Number, rec.Previous = last.series, last.number+1, last.sum
 	case ok && !now.After(last.series.Time): // two series have two names
 		rec.Series = format.At(last.series.Add(time.Second))
+	case !ok: // the book may be lost within the second in which it began
+		for r.begun(ctx, rec.Series) {
+			rec.Series = format.At(rec.Series.Add(time.Second))
+		}
 	}
 	body, err := format.EncodeRecord(rec)
 	if err != nil {
@@ -76,6 +80,22 @@ func (r *Reporter) next(s Statement) (format.RecordID, []byte, error) {
 	id := format.RecordID{Reporter: rec.Reporter, Series: rec.Series, Number: rec.Number, Sum: sumOf(body), Hint: format.KeyHint(r.Key.Public())}
 	id.Signature = attest.Sign(r.Key.Signing, attest.Record, id.Message(r.Repository))
 	return id, body, nil
+}
+
+// begun reports whether a vault shows a series that began at that time. One that cannot be asked shows none.
+func (r *Reporter) begun(ctx context.Context, series format.Time) bool {
+	for _, v := range r.Vaults {
+		if v.Err != nil {
+			continue
+		}
+		for _, err := range v.Read.Versions(ctx, format.SeriesPrefix(r.Key.Name, series)) {
+			if err == nil {
+				return true
+			}
+			break
+		}
+	}
+	return false
 }
 
 // beginsAnew reports whether a vault has nothing of this series, or too much waits for one.

@@ -199,6 +199,11 @@ type RecordID struct {
 	Signature []byte
 }
 
+// SeriesPrefix is what the names of a series begin with.
+func SeriesPrefix(reporter string, series Time) string {
+	return PrefixReports + reporter + "/" + series.UTC().Format(stampLayout) + "-"
+}
+
 // Name gives the name itself.
 func (r RecordID) Name() string {
 	return fmt.Sprintf("%s%s/%s-%08d-%s-%s-%s.json", PrefixReports, r.Reporter, r.Series.UTC().Format(stampLayout), r.Number, r.Sum, r.Hint, hex.EncodeToString(r.Signature))
