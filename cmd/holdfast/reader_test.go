@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -15,14 +14,21 @@ import (
 func reader(ts *testscript.TestScript, neg bool, args []string) {
 	python, err := programs.Find("python3")
 	ts.Check(err)
+	ts.Setenv("PYTHONDONTWRITEBYTECODE", "1")
+	withAge(ts, neg, python, append([]string{filepath.Join(ts.Getenv("DOCS"), "reader/holdfast_reader.py")}, args...))
+}
+
+// byhand ARGS... runs docs/restore-by-hand.sh.
+func byHand(ts *testscript.TestScript, neg bool, args []string) {
+	withAge(ts, neg, "sh", append([]string{filepath.Join(ts.Getenv("DOCS"), "restore-by-hand.sh")}, args...))
+}
+
+// withAge runs a program that calls age.
+func withAge(ts *testscript.TestScript, neg bool, program string, args []string) {
 	age, err := servers.Binary(context.Background(), "age")
 	ts.Check(err)
-	here, err := os.Getwd()
-	ts.Check(err)
 	ts.Setenv("AGE", age)
-	ts.Setenv("PYTHONDONTWRITEBYTECODE", "1")
-	err = ts.Exec(python, append([]string{filepath.Join(here, "../../docs/reader/holdfast_reader.py")}, args...)...)
-	if (err != nil) != neg {
-		ts.Fatalf("the reader: %v", err)
+	if err := ts.Exec(program, args...); (err != nil) != neg {
+		ts.Fatalf("%s: %v", args[0], err)
 	}
 }

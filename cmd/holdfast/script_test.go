@@ -102,6 +102,7 @@ func scriptCommands(t *testing.T) map[string]scriptCommand {
 		"flip":   flip,
 		"hang":   hang,
 		"reader": reader,
+		"byhand": byHand,
 
 		"oddbucket": oddBucket(t),
 		"disks":     (&cloud{srv: map[string]*awstest.Server{}}).command,

@@ -3,7 +3,6 @@ package backup_test
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"iter"
 	"runtime"
@@ -228,7 +227,7 @@ func (r *rig) readParts(v *vast, e *format.Entry) {
 		}
 		want := append(append(make([]byte, 1000), v.island(i)...), make([]byte, 1000)...)
 		if !bytes.Equal(got, want) {
-			r.t.Error(fmt.Sprintf("island %d is another", i))
+			r.t.Errorf("island %d is another", i)
 		}
 	}
 }

@@ -108,7 +108,6 @@ func TestLostInnerPage(t *testing.T) {
 // made is a manifest whose pages lie where a test wants them.
 type made struct {
 	r *restoretest.Repo
-	c *format.Commit
 
 	stored map[string]int64 // objects of pages: living bytes of their payload
 }
