@@ -308,7 +308,8 @@ func TestFind(t *testing.T) {
 			t.Errorf("%q %q: %q, want %q", c.source, c.pattern, got, c.want)
 		}
 	}
-	// A point whose manifest is lost is reported, and the others are searched.
+	// A point whose manifest is lost is reported, and the others are searched. Pages of it that are found without its root may be
+	// of an earlier point, as the report says; where the chunk key cut them decides.
 	h.findings = nil
 	lost := h.point(h.c).Commit.Manifest.Object
 	for info := range h.vault.Versions(t.Context(), lost) {
@@ -316,7 +317,9 @@ func TestFind(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := find("", "a/050"); len(got) != 1 || len(h.findings) != 1 || h.findings[0].Kind != repo.Missing || h.findings[0].Name != lost {
+	got := find("", "a/050")
+	others := slices.DeleteFunc(slices.Clone(got), func(hit string) bool { return hit == "uploads 15 a/050" })
+	if !slices.Equal(others, []string{"uploads 12 a/050"}) || len(h.findings) != 1 || h.findings[0].Kind != repo.Missing || h.findings[0].Name != lost {
 		t.Errorf("%q, reported %v", got, h.findings)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,14 +34,15 @@ type rig struct {
 	now    time.Time
 	stores []*memstore.Store
 	down   []bool
-	puts   int // that are still allowed; below 0: any number
+	puts   atomic.Int64 // that are still allowed, in all vaults; below 0: any number
 }
 
 func newRig(t *testing.T, vaults int) *rig {
 	t.Helper()
 	key, err := keys.GenerateReporterKey("web-1", "job")
 	must(t, err)
-	r := &rig{t: t, dir: t.TempDir(), key: key, repo: format.Hash{1}, now: time.Date(2026, 11, 29, 2, 0, 0, 0, time.UTC), puts: -1}
+	r := &rig{t: t, dir: t.TempDir(), key: key, repo: format.Hash{1}, now: time.Date(2026, 11, 29, 2, 0, 0, 0, time.UTC)}
+	r.puts.Store(-1)
 	for range vaults {
 		r.join()
 	}
@@ -60,10 +62,10 @@ type failing struct {
 }
 
 func (f failing) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o store.PutOptions) (store.Ref, error) {
-	if f.r.puts == 0 {
+	if f.r.puts.Load() >= 0 && f.r.puts.Add(-1) < 0 {
+		f.r.puts.Store(0)
 		return store.Ref{}, errDown
 	}
-	f.r.puts--
 	return f.Writer.Put(ctx, name, body, size, o)
 }
 
@@ -236,11 +238,11 @@ func TestKilledReporter(t *testing.T) {
 	for puts := range 7 {
 		r := newRig(t, 2)
 		r.add("a")
-		r.puts = puts
+		r.puts.Store(int64(puts))
 		for range 3 {
 			r.add("b")
 		}
-		r.puts = -1
+		r.puts.Store(-1)
 		r.add("c")
 		for i := range 2 {
 			r.expect(i, "/abbbc")
