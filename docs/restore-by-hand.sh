@@ -7,7 +7,8 @@
 #
 # VAULT     directory with descriptors/, meta/, packs/, points/ ...
 # IDENTITY  file with a restore key (AGE-SECRET-KEY-...)
-# POINT     ID of a point, the beginning of one, SOURCE@latest (the newest complete one), or newest (of any source)
+# POINT     ID of a point, the beginning of one, SOURCE@latest (the newest complete one), or newest (of any source);
+#           of points that were signed within one second any may be taken for the newest: give the ID then
 # VERSION   the source's version ID, where a point holds more than one version of KEY; default: the current one
 #
 # Every page, chunk and object is checked against its SHA-256, from the name of the point down. Signatures are not checked
