@@ -171,11 +171,11 @@ func (e *engine) writeNeeds(ctx context.Context, sink *repo.Sink, lists []string
 	pages := map[string]bool{} // objects the list itself is in
 	cut := tree.NewCut([32]byte{}, e.params)
 	b := tree.NewBuilder(sink, cut, known.find, func(ref format.PageRef) { pages[ref.Object] = true })
-	w := &needsWriter{b: b, cut: cut}
+	w := tree.NewListWriter(b, cut)
 	err := e.s.Secure(ctx, func(yield func(format.Need, error) bool) {
 		for n, err := range e.mergedNeeds(ctx, known, lists) {
 			if err == nil {
-				err = w.add(ctx, n)
+				err = w.Add(ctx, n.Name, n.Size, n.AppendLine)
 			}
 			if !yield(n, err) || err != nil {
 				return
@@ -185,7 +185,7 @@ func (e *engine) writeNeeds(ctx context.Context, sink *repo.Sink, lists []string
 	if err != nil {
 		return format.PageRef{}, fmt.Errorf("secure what the point needs: %w", err)
 	}
-	if err := w.end(ctx); err != nil {
+	if err := w.End(ctx); err != nil {
 		return format.PageRef{}, err
 	}
 	// The object that is being filled holds pages of the points list. As it cannot be on the needs list, it holds its root.
@@ -324,37 +324,4 @@ func (e *engine) changes(lists []string) iter.Seq2[format.Need, error] {
 
 func isStanding(name string) bool {
 	return strings.HasPrefix(name, format.PrefixDescriptors) || strings.HasPrefix(name, format.PrefixKeys)
-}
-
-// needsWriter writes the list's leaf pages.
-type needsWriter struct {
-	b     *tree.Builder
-	cut   tree.Cut
-	lines []byte
-	ref   format.PageRef
-}
-
-func (w *needsWriter) add(ctx context.Context, n format.Need) error {
-	if w.cut.LeafBefore(n.Name, false, int(w.ref.Entries), len(w.lines)) {
-		if err := w.end(ctx); err != nil {
-			return err
-		}
-	}
-	if w.ref.Entries == 0 {
-		w.ref.First = n.Name
-	}
-	w.ref.Entries++
-	w.ref.Bytes += n.Size
-	var err error
-	w.lines, err = n.AppendLine(w.lines)
-	return err
-}
-
-func (w *needsWriter) end(ctx context.Context) error {
-	if w.ref.Entries == 0 {
-		return nil
-	}
-	ref, lines := w.ref, w.lines
-	w.ref, w.lines = format.PageRef{}, w.lines[:0]
-	return w.b.Leaf(ctx, ref, lines)
 }

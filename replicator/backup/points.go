@@ -21,11 +21,9 @@ const (
 // pointsWriter writes the list of a source's earlier points: that of the point this run goes by, and what came after it.
 type pointsWriter struct {
 	*engine
+	*tree.ListWriter
 	b     *tree.Builder
-	cut   tree.Cut
-	lines []byte
-	ref   format.PageRef
-	pages bool
+	pages bool            // there are any
 	in    map[string]bool // objects of pages
 }
 
@@ -54,8 +52,10 @@ func (e *engine) writePoints(ctx context.Context, sink *repo.Sink) (list pointsL
 	}
 	slices.SortFunc(fresh, func(a, b format.PointLine) int { return strings.Compare(a.Key(), b.Key()) })
 	known := e.newKnownPages(ctx)
-	w := &pointsWriter{engine: e, cut: tree.Cut{Leaf: pointLines, Fanout: e.params.Fanout}, in: map[string]bool{}}
-	w.b = tree.NewBuilder(sink, w.cut, known.find, func(ref format.PageRef) { w.in[ref.Object] = true })
+	cut := tree.Cut{Leaf: pointLines, Fanout: e.params.Fanout}
+	w := &pointsWriter{engine: e, in: map[string]bool{}}
+	w.b = tree.NewBuilder(sink, cut, known.find, func(ref format.PageRef) { w.in[ref.Object] = true })
+	w.ListWriter = tree.NewListWriter(w.b, cut)
 	if err := w.merge(ctx, known, fresh); err != nil {
 		return list, err
 	}
@@ -102,7 +102,7 @@ func (w *pointsWriter) merge(ctx context.Context, known *knownPages, fresh []for
 			return err
 		}
 	}
-	return w.end(ctx)
+	return w.End(ctx)
 }
 
 // leaf takes over a page of the list before, as it is or with more lines.
@@ -119,7 +119,7 @@ func (w *pointsWriter) leaf(ctx context.Context, leaf format.PageRef, more []for
 		lines = append(lines, p)
 	}
 	// A leaf behind one that ended within a page, or that is to be added to, is written anew.
-	if len(more) == 0 && over*2 <= len(lines) && !final && w.ref.Entries == 0 && (w.mend == nil || !w.mend.isLost(ctx, leaf.Object)) {
+	if len(more) == 0 && over*2 <= len(lines) && !final && !w.Filling() && !w.lost(ctx, leaf.Object) {
 		w.pages = true
 		return w.b.Reuse(ctx, leaf)
 	}
@@ -133,7 +133,7 @@ func (w *pointsWriter) leaf(ctx context.Context, leaf format.PageRef, more []for
 	if final {
 		return nil
 	}
-	return w.end(ctx)
+	return w.End(ctx)
 }
 
 func (w *pointsWriter) over(p format.PointLine) bool {
@@ -144,29 +144,12 @@ func (w *pointsWriter) add(ctx context.Context, p format.PointLine) error {
 	if w.over(p) {
 		return nil
 	}
-	key := p.Key()
-	if w.cut.LeafBefore(key, false, int(w.ref.Entries), len(w.lines)) {
-		if err := w.end(ctx); err != nil {
-			return err
+	w.pages = true
+	return w.Add(ctx, p.Key(), p.Bytes, func(lines []byte) ([]byte, error) {
+		lines, err := p.AppendLine(lines)
+		if err != nil {
+			err = fmt.Errorf("point %s: %w", p.ID, err)
 		}
-	}
-	if w.ref.Entries == 0 {
-		w.ref.First = key
-	}
-	w.ref.Entries++
-	w.ref.Bytes = format.AddSizes(w.ref.Bytes, p.Bytes)
-	var err error
-	if w.lines, err = p.AppendLine(w.lines); err != nil {
-		return fmt.Errorf("point %s: %w", p.ID, err)
-	}
-	return nil
-}
-
-func (w *pointsWriter) end(ctx context.Context) error {
-	if w.ref.Entries == 0 {
-		return nil
-	}
-	ref, lines := w.ref, w.lines
-	w.ref, w.lines, w.pages = format.PageRef{}, w.lines[:0], true
-	return w.b.Leaf(ctx, ref, lines)
+		return lines, err
+	})
 }

@@ -25,14 +25,3 @@ func (r *Repository) Reporter(name, hint string, arrived time.Time) (ed25519.Pub
 	}
 	return nil, false
 }
-
-// Reporters lists the reporters of the newest descriptor.
-func (r *Repository) Reporters() []format.Key {
-	var out []format.Key
-	for _, k := range r.Now().Keys {
-		if k.Use == format.UseReporter {
-			out = append(out, k)
-		}
-	}
-	return out
-}

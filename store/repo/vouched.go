@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -44,33 +45,14 @@ func (l *Link) readVouched(ctx context.Context, r *Repository, in store.Reader, 
 		return err
 	}
 	lines, objects := map[string]string{}, map[string]bool{l.Vouched.Object: true}
-	last := ""
-	for leaf, err := range tree.Leaves(ctx, reader.Page, *l.Vouched, "", func(ref format.PageRef) { objects[ref.Object] = true }) {
+	for v, err := range tree.Vouched(ctx, reader.Page, *l.Vouched, func(ref format.PageRef) { objects[ref.Object] = true }) {
+		if err == nil && len(lines) == maxVouched {
+			err = fmt.Errorf("more than %d vouched points: %w", maxVouched, format.ErrMalformed)
+		}
 		if err != nil {
 			return err
 		}
-		objects[leaf.Object] = true
-		page, err := tree.Page(ctx, reader.Page, leaf)
-		if err != nil {
-			return err
-		}
-		n := int64(0)
-		for line, err := range format.PageLines(page) {
-			var v format.Vouched
-			if err == nil {
-				v, err = format.ParseVouched(line)
-			}
-			if err == nil && (v.Point <= last || n == 0 && v.Point != leaf.First || len(lines) == maxVouched) {
-				err = fmt.Errorf("vouched points are not sorted, or too many, at %s: %w", v.Point, format.ErrMalformed)
-			}
-			if err != nil {
-				return err
-			}
-			last, lines[v.Point], n = v.Point, v.Source, n+1
-		}
-		if n != leaf.Entries {
-			return fmt.Errorf("page at %q has %d points instead of %d: %w", leaf.First, n, leaf.Entries, format.ErrMalformed)
-		}
+		lines[v.Point] = v.Source
 	}
 	for name := range objects {
 		info, err := reader.Locate(ctx, name)
@@ -103,11 +85,6 @@ func vouch(ctx context.Context, points map[string]string) (*format.PageRef, []pi
 	if len(points) == 0 {
 		return nil, nil, nil
 	}
-	keys := make([]string, 0, len(points))
-	for k := range points {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
 	b, err := pack.NewBuilder(nil, nil)
 	if err != nil {
 		return nil, nil, err
@@ -119,28 +96,13 @@ func vouch(ctx context.Context, points map[string]string) (*format.PageRef, []pi
 	sink := &plainSink{b: b, enc: enc}
 	cut := tree.NewCut([32]byte{}, format.Parameters{LeafKeys: vouchedLeaf, Fanout: format.DefaultParameters().Fanout})
 	t := tree.NewBuilder(sink, cut, nil, nil)
-	var page []byte
-	ref := format.PageRef{}
-	flush := func() error {
-		err := t.Leaf(ctx, ref, page)
-		page, ref = nil, format.PageRef{}
-		return err
-	}
-	for _, k := range keys {
-		if cut.LeafBefore(k, false, int(ref.Entries), len(page)) {
-			if err := flush(); err != nil {
-				return nil, nil, err
-			}
-		}
-		if ref.Entries == 0 {
-			ref.First = k
-		}
-		ref.Entries++
-		if page, err = (format.Vouched{Point: k, Source: points[k]}).AppendLine(page); err != nil {
+	w := tree.NewListWriter(t, cut)
+	for _, k := range slices.Sorted(maps.Keys(points)) {
+		if err := w.Add(ctx, k, 0, format.Vouched{Point: k, Source: points[k]}.AppendLine); err != nil {
 			return nil, nil, err
 		}
 	}
-	if err := flush(); err != nil {
+	if err := w.End(ctx); err != nil {
 		return nil, nil, err
 	}
 	root, err := t.Root(ctx)

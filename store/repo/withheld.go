@@ -35,10 +35,7 @@ func CheckMade(listed []Point, made []cache.Made, source string, now time.Time, 
 // A point names what was the newest in each vault when it was made. Where it came to this vault after another point, the
 // newest one here was that or a later one, and is among those it names: so where none of these is listed, one has gone.
 func CheckFollowed(heads []Head, listed []Point, now time.Time, report Report) {
-	there := map[format.Hash]bool{}
-	for _, p := range listed {
-		there[p.ID] = true
-	}
+	there := idsOf(listed)
 	for _, h := range heads {
 		earlier := func(p Point) bool { return p.SignedAt.Before(h.SignedAt.Time) && !p.Arrived.After(h.Arrived) }
 		gone := func(p format.Predecessor) bool { return !there[p.ID] && p.RetainUntil.After(now) }
@@ -54,10 +51,7 @@ func CheckFollowed(heads []Head, listed []Point, now time.Time, report Report) {
 // CheckListed reports the points of a source that its newest point lists as being in this vault, that are not over, and that
 // the vault does not list.
 func CheckListed(earlier Earlier, listed []Point, vault, source string, now time.Time, report Report) {
-	there := map[format.Hash]bool{}
-	for _, p := range listed {
-		there[p.ID] = true
-	}
+	there := idsOf(listed)
 	for id, line := range earlier {
 		if there[id] || !line.RetainUntil.After(now) || !slices.Contains(line.Vaults, vault) {
 			continue
@@ -65,6 +59,14 @@ func CheckListed(earlier Earlier, listed []Point, vault, source string, now time
 		report.send(Missing, format.PrefixPoints+source+"/"+line.Key(), "a later point says that the point was here, it is kept until %s, and the vault does not list it: "+
 			"it withholds it or has lost it; read the point from another vault", line.RetainUntil.UTC().Format(time.RFC3339))
 	}
+}
+
+func idsOf(points []Point) map[format.Hash]bool {
+	ids := make(map[format.Hash]bool, len(points))
+	for _, p := range points {
+		ids[p.ID] = true
+	}
+	return ids
 }
 
 // Earlier is what a points list says, by ID.

@@ -1,7 +1,6 @@
 package evidence
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -71,13 +70,9 @@ func (p place) compare(o place) int {
 	return cmp.Or(p.series.Compare(o.series.Time), cmp.Compare(p.number, o.number))
 }
 
-// last gives the last record that was made, and false if there is none.
-func (b *Book) last() (place, bool, error) {
+// last gives the last record that was made, and false if there is none. waiting are those that are kept.
+func (b *Book) last(waiting []format.RecordID) (place, bool, error) {
 	p, ok, err := b.read(lastFile)
-	if err != nil {
-		return place{}, false, err
-	}
-	waiting, err := b.waiting()
 	if err != nil {
 		return place{}, false, err
 	}
@@ -193,5 +188,3 @@ func (b *Book) forget(id format.RecordID) error {
 }
 
 func sumOf(b []byte) format.Hash { return sha256.Sum256(b) }
-
-func readerAt(b []byte) io.ReaderAt { return bytes.NewReader(b) }

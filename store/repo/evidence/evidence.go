@@ -10,6 +10,7 @@
 package evidence
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -77,7 +78,7 @@ type Delivery struct {
 
 // put stores one record and reads its lock back.
 func (v Vault) put(ctx context.Context, name string, body []byte, want store.Retention) error {
-	ref, err := v.Write.Put(ctx, name, readerAt(body), int64(len(body)), store.PutOptions{Retention: want, SHA256: sumOf(body)})
+	ref, err := v.Write.Put(ctx, name, bytes.NewReader(body), int64(len(body)), store.PutOptions{Retention: want, SHA256: sumOf(body)})
 	if err != nil {
 		return err
 	}

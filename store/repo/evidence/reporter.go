@@ -55,11 +55,15 @@ func (r *Reporter) next(ctx context.Context, s Statement) (format.RecordID, []by
 	rec := &format.Record{
 		Repository: r.Repository, Reporter: r.Key.Name, Series: now, Time: now, Type: s.Type, Newest: s.Newest, Body: s.Body,
 	}
-	last, ok, err := r.Book.last()
+	waiting, err := r.Book.waiting()
 	if err != nil {
 		return format.RecordID{}, nil, err
 	}
-	fresh, err := r.beginsAnew()
+	last, ok, err := r.Book.last(waiting)
+	if err != nil {
+		return format.RecordID{}, nil, err
+	}
+	fresh, err := r.beginsAnew(last, ok, waiting)
 	if err != nil {
 		return format.RecordID{}, nil, err
 	}
@@ -98,12 +102,8 @@ func (r *Reporter) begun(ctx context.Context, series format.Time) bool {
 	return false
 }
 
-// beginsAnew reports whether a vault has nothing of this series, or too much waits for one.
-func (r *Reporter) beginsAnew() (bool, error) {
-	waiting, err := r.Book.waiting()
-	if err != nil {
-		return false, err
-	}
+// beginsAnew reports whether there is no series to go on with, a vault has nothing of it, or too much waits for one.
+func (r *Reporter) beginsAnew(last place, known bool, waiting []format.RecordID) (bool, error) {
 	if len(waiting) >= maxWaiting {
 		for _, id := range waiting {
 			if err := r.Book.forget(id); err != nil {
@@ -112,9 +112,8 @@ func (r *Reporter) beginsAnew() (bool, error) {
 		}
 		return true, nil
 	}
-	last, ok, err := r.Book.last()
-	if err != nil || !ok {
-		return true, err
+	if !known {
+		return true, nil
 	}
 	// One that never had anything is behind, not new, as long as the series waits for it from its beginning.
 	whole := slices.ContainsFunc(waiting, func(id format.RecordID) bool { return id.Number == 0 && id.Series.Equal(last.series.Time) })
