@@ -117,11 +117,18 @@ func (a *app) doctor(ctx context.Context, all bool) (err error) {
 	stop := a.watch(ctx, "doctor", false, func() (int64, int64) { return 0, 0 })
 	sum, err := doctor.Run(ctx, o)
 	stop()
-	j.activity = newActivity(start)
-	err = together{err, j.printDiagnosis(found, sum, all, a.now().Sub(start)), judged(sum)}.orNil()
+	line := diagnosis(sum, a.now().Sub(start))
+	err = together{err, a.printDiagnosis(found, line, all), judged(sum)}.orNil()
 	if ctx.Err() != nil {
 		return err
 	}
+	j.activity = newActivity(start)
+	for _, f := range found {
+		if f.Severity != probe.OK { // what was seen may name files of this machine
+			j.activity.line(checkedJSON{Subject: f.Subject, Check: f.Check, Severity: string(f.Severity)})
+		}
+	}
+	j.activity.line(line)
 	return together{err, j.record(ctx, "doctor", nil)}.orNil()
 }
 
@@ -138,7 +145,8 @@ func judged(sum doctor.Summary) error {
 	return nil
 }
 
-func (j *job) printDiagnosis(found []doctor.Finding, sum doctor.Summary, all bool, took time.Duration) error {
+// diagnosis is the summary of what doctor found.
+func diagnosis(sum doctor.Summary, took time.Duration) diagnosisJSON {
 	n := sum.Counts
 	line := diagnosisJSON{
 		Status: "ok", OK: n[probe.OK], Info: n[probe.Info], NotTested: n[probe.NotTested], Warning: n[probe.Warning], Critical: n[probe.Critical],
@@ -152,19 +160,17 @@ func (j *job) printDiagnosis(found []doctor.Finding, sum doctor.Summary, all boo
 	case w == probe.Warning:
 		line.Status = string(w)
 	}
-	for _, f := range found {
-		if f.Severity != probe.OK { // what was seen may name files of this machine
-			j.activity.line(checkedJSON{Subject: f.Subject, Check: f.Check, Severity: string(f.Severity)})
-		}
-	}
-	j.activity.line(line)
-	if j.ui.json {
+	return line
+}
+
+func (a *app) printDiagnosis(found []doctor.Finding, line diagnosisJSON, all bool) error {
+	if a.ui.json {
 		for _, f := range found {
-			if err := j.ui.object(checked(f)); err != nil {
+			if err := a.ui.object(checked(f)); err != nil {
 				return err
 			}
 		}
-		return j.ui.object(line)
+		return a.ui.object(line)
 	}
 	var b strings.Builder
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -183,7 +189,7 @@ func (j *job) printDiagnosis(found []doctor.Finding, sum doctor.Summary, all boo
 	}
 	_, _ = fmt.Fprintf(&b, "%s: %d in order, %d to know, %d not tested, %s, %d critical; %.1f s", line.Status, line.OK, line.Info, line.NotTested,
 		plural(line.Warning, "warning", "warnings"), line.Critical, line.Seconds)
-	return j.ui.text(b.String())
+	return a.ui.text(b.String())
 }
 
 func checked(f doctor.Finding) checkedJSON {
@@ -245,12 +251,9 @@ func (j *job) doctorBucket(at location.Location) doctor.Bucket {
 
 func (j *job) doctorVault(v *vault) (doctor.Vault, func() error, error) {
 	d := doctor.Vault{Name: v.name, Place: doctorPlace(v.url), Mode: store.Compliance}
-	now := j.now()
-	for _, c := range j.config.Vaults {
-		if c.Name == v.name {
-			d.Mode = c.Lock.Mode
-			d.KeepDays = j.shortestDays(v.name, c.Lock.Slack, now)
-		}
+	if c, ok := j.config.Vault(v.name); ok {
+		d.Mode = c.Lock.Mode
+		d.KeepDays = j.shortestDays(v.name, c.Lock.Slack, j.now())
 	}
 	if d.Directory {
 		return d, func() error { return nil }, nil

@@ -168,10 +168,8 @@ func (j *job) drillOptions(v *vault) (drill.Options, func() error, error) {
 		Vault: v.name, URL: v.url.String(), Program: userAgent(), Write: v.Writer, Mode: d.Mode, Keep: longestKeep(j.config, j.now()),
 		Probe: probe.Options{Attacker: d.Attacker, Vault: d.Store, Host: d.Host, Mode: d.Mode, Now: j.now},
 	}
-	for _, c := range j.config.Vaults {
-		if c.Name == v.name {
-			o.Ceiling = c.Lock.Ceiling.AddTo(j.now()).Sub(j.now())
-		}
+	if c, ok := j.config.Vault(v.name); ok {
+		o.Ceiling = lockingAt(c.Lock, j.now()).Ceiling
 	}
 	return o, closer, nil
 }

@@ -107,39 +107,31 @@ func addYes(cmd *cobra.Command, to *bool) {
 	cmd.Flags().BoolVar(to, "yes", false, "go on without asking; without a terminal nothing is asked, and nothing done that would have to be")
 }
 
-func (a *app) keyRotateCommand() *cobra.Command {
-	var f keyFlags
+// keyChangeCommand is a command that changes keys in one way.
+func (a *app) keyChangeCommand(f *keyFlags, action keyAction, use, short, long string) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "rotate --identity FILE [--distrust-after TIME] [--trust ID]... [--out FILE]", Short: "Replace the host key", Long: rotateHelp,
+		Use: use, Short: short, Long: long,
 		Args: takes(0, 0), ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: a.action(func(ctx context.Context, _ []string) error { return a.changeKeys(ctx, &f, rotateKeys) }),
+		RunE: a.action(func(ctx context.Context, _ []string) error { return a.changeKeys(ctx, f, action) }),
 	}
 	f.add(cmd)
+	return cmd
+}
+
+func (a *app) keyRotateCommand() *cobra.Command {
+	var f keyFlags
+	cmd := a.keyChangeCommand(&f, rotateKeys, "rotate --identity FILE [--distrust-after TIME] [--trust ID]... [--out FILE]", "Replace the host key", rotateHelp)
 	cmd.Flags().StringArrayVar(&f.trust, "trust", nil, "vouch for the point with this `ID`, or beginning of one, whatever was thought of it before (repeatable)")
 	cmd.Flags().StringVar(&f.distrust, "distrust-after", "", "distrust what the old host key signed and a vault got after `TIME` (RFC 3339, or a date: its end in UTC)")
 	return cmd
 }
 
 func (a *app) keyAddRecipientCommand() *cobra.Command {
-	var f keyFlags
-	cmd := &cobra.Command{
-		Use: "add-recipient --identity FILE", Short: "Seal to more restore keys from now on", Long: addRecipientHelp,
-		Args: takes(0, 0), ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: a.action(func(ctx context.Context, _ []string) error { return a.changeKeys(ctx, &f, addKeys) }),
-	}
-	f.add(cmd)
-	return cmd
+	return a.keyChangeCommand(&keyFlags{}, addKeys, "add-recipient --identity FILE", "Seal to more restore keys from now on", addRecipientHelp)
 }
 
 func (a *app) keyDropRecipientCommand() *cobra.Command {
-	var f keyFlags
-	cmd := &cobra.Command{
-		Use: "drop-recipient --identity FILE", Short: "Seal to fewer restore keys from now on", Long: dropRecipientHelp,
-		Args: takes(0, 0), ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: a.action(func(ctx context.Context, _ []string) error { return a.changeKeys(ctx, &f, dropKeys) }),
-	}
-	f.add(cmd)
-	return cmd
+	return a.keyChangeCommand(&keyFlags{}, dropKeys, "drop-recipient --identity FILE", "Seal to fewer restore keys from now on", dropRecipientHelp)
 }
 
 // keyAction is what is to be done about keys.
@@ -154,6 +146,9 @@ const (
 
 // changeKeys rotates the host key, or changes the restore keys under the one there is.
 func (a *app) changeKeys(ctx context.Context, f *keyFlags, action keyAction) (err error) {
+	if action == addReporter && f.key == "" {
+		return usage(errors.New("say where the reporter's key is, or goes: --key FILE"))
+	}
 	if len(f.identities) == 0 {
 		return usage(errors.New("give a restore key with --identity FILE: only who can restore may change keys"))
 	}
@@ -170,12 +165,9 @@ func (a *app) changeKeys(ctx context.Context, f *keyFlags, action keyAction) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, j.close()) }()
-	path, err := j.config.HostKeyPath(j.env)
+	path, err := j.hostKeyFile(true)
 	if err != nil {
 		return err
-	}
-	if strings.HasPrefix(j.config.Keys.Host, "systemd:") {
-		return usage(fmt.Errorf("keys.host is %s, which only systemd can fill: name a file in keys.host for this command, then hand that to systemd-creds", j.config.Keys.Host))
 	}
 	known, err := j.knownRepository(j.config, pin)
 	if err != nil {
@@ -197,11 +189,11 @@ func (a *app) changeKeys(ctx context.Context, f *keyFlags, action keyAction) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, held.Close()) }()
-	c := keyChange{job: j, path: path, next: path + ".next", was: was, to: was.key, options: repo.ChangeOptions{
-		Vaults: j.repoVaults(nil), Old: was.key, Owner: ownerAmong(was.repo, was.ids), Owners: j.config.Keys.Owners, Recipients: j.config.Keys.Recipients, Pin: known.Pin,
-		DistrustAfter: distrust, FreshStart: f.fresh, Accept: strange, Need: longestKeep(j.config, a.now()), Report: j.findings.add, Now: a.now,
-	}}
-	if c.options.Trust, err = j.pointsToTrust(ctx, was.repo, f.trust); err != nil {
+	c := j.newKeyChange(path, was, known)
+	o := &c.options
+	o.Owner, o.Owners, o.Recipients = ownerAmong(was.repo, was.ids), j.config.Keys.Owners, j.config.Keys.Recipients
+	o.DistrustAfter, o.FreshStart, o.Accept = distrust, f.fresh, strange
+	if o.Trust, err = j.pointsToTrust(ctx, was.repo, f.trust); err != nil {
 		return err
 	}
 	if err := checkAction(action, was.repo.Now().Recipients, j.config.Keys.Recipients); err != nil {
@@ -212,7 +204,7 @@ func (a *app) changeKeys(ctx context.Context, f *keyFlags, action keyAction) (er
 		if err != nil {
 			return err
 		}
-		c.options.Reporters = []format.Key{format.ReporterKey(k.Public(), k.Name, k.Role)}
+		o.Reporters = []format.Key{format.ReporterKey(k.Public(), k.Name, k.Role)}
 	}
 	switch {
 	case f.out != "":
@@ -393,6 +385,22 @@ type keyChange struct {
 	to         *keys.HostKey
 	fresh      bool // to comes with the change, and is not on the disk yet
 	options    repo.ChangeOptions
+}
+
+// newKeyChange is a change of keys from what is in force, that changes nothing yet.
+func (j *job) newKeyChange(path string, was hostKeyInForce, known repo.Known) keyChange {
+	return keyChange{job: j, path: path, next: path + ".next", was: was, to: was.key, options: repo.ChangeOptions{
+		Vaults: j.repoVaults(nil), Old: was.key, Pin: known.Pin, Need: longestKeep(j.config, j.now()), Report: j.findings.add, Now: j.now,
+	}}
+}
+
+// hostKeyFile is the file that keys.host names. One that is to be written cannot be systemd's.
+func (j *job) hostKeyFile(written bool) (string, error) {
+	path, err := j.config.HostKeyPath(j.env)
+	if err == nil && written && strings.HasPrefix(j.config.Keys.Host, "systemd:") {
+		err = usage(fmt.Errorf("keys.host is %s, which only systemd can fill: name a file in keys.host for this command, then hand that to systemd-creds", j.config.Keys.Host))
+	}
+	return path, err
 }
 
 // begin decides about the host key that is to hold. A change that was broken off once a vault had taken it is finished; it

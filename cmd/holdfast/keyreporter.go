@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,17 +23,7 @@ from then on counts no more.
 
 func (a *app) keyAddReporterCommand() *cobra.Command {
 	var f keyFlags
-	cmd := &cobra.Command{
-		Use: "add-reporter --identity FILE --key FILE [--name NAME] [--role ROLE]", Short: "Let a machine leave signed records", Long: addReporterHelp,
-		Args: takes(0, 0), ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: a.action(func(ctx context.Context, _ []string) error {
-			if f.key == "" {
-				return usage(errors.New("say where the reporter's key is, or goes: --key FILE"))
-			}
-			return a.changeKeys(ctx, &f, addReporter)
-		}),
-	}
-	f.add(cmd)
+	cmd := a.keyChangeCommand(&f, addReporter, "add-reporter --identity FILE --key FILE [--name NAME] [--role ROLE]", "Let a machine leave signed records", addReporterHelp)
 	cmd.Flags().StringVar(&f.key, "key", "", "`FILE` of the reporter's key; made if it does not exist")
 	cmd.Flags().StringVar(&f.name, "name", "job", "`NAME` of the reporter: its records lie under reports/NAME/")
 	cmd.Flags().StringVar(&f.role, "role", "job", "what the reporter is: job, auditor, ..")

@@ -210,12 +210,9 @@ func (a *app) storeKeys(ctx context.Context, file, fingerprint string) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, j.close()) }()
-	path, err := j.config.HostKeyPath(j.env)
+	path, err := j.hostKeyFile(p.HostKey != nil)
 	if err != nil {
 		return err
-	}
-	if strings.HasPrefix(j.config.Keys.Host, "systemd:") && p.HostKey != nil {
-		return usage(fmt.Errorf("keys.host is %s, which only systemd can fill: name a file in keys.host for this command, then hand that to systemd-creds", j.config.Keys.Host))
 	}
 	known, err := j.knownRepository(j.config, pin)
 	if err != nil {
@@ -233,23 +230,17 @@ func (a *app) storeKeys(ctx context.Context, file, fingerprint string) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, held.Close()) }()
-	c := keyChange{job: j, path: path, next: path + ".next", was: was, to: was.key, options: repo.ChangeOptions{
-		Vaults: j.repoVaults(nil), Old: was.key, Pin: known.Pin, Need: longestKeep(j.config, a.now()), Report: j.findings.add, Now: a.now,
-	}}
+	c := j.newKeyChange(path, was, known)
 	err = c.storePrepared(ctx, p)
-	if err == nil && checkSame(c.options.Recipients, j.config.Keys.Recipients) != nil {
+	if err == nil && !sameRecipients(c.options.Recipients, j.config.Keys.Recipients) {
 		a.ui.warn("keys.recipients of %s are not the repository's any more: put these there before the next run: %s", j.config.Path, strings.Join(p.Descriptor.Recipients, ", "))
 	}
 	return together{err, j.alarm()}.orNil()
 }
 
-var errOtherRecipients = errors.New("other recipients")
-
-func checkSame(a, b []keys.Recipient) error {
-	if len(a) != len(b) || slices.ContainsFunc(a, func(r keys.Recipient) bool { return !slices.ContainsFunc(b, r.Equal) }) {
-		return errOtherRecipients
-	}
-	return nil
+// sameRecipients reports whether two lists name the same restore keys.
+func sameRecipients(a, b []keys.Recipient) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(r keys.Recipient) bool { return !slices.ContainsFunc(b, r.Equal) })
 }
 
 // hostKeyHere gives the host key in force on the job's machine, without any restore key. A machine that has none takes the one that

@@ -187,13 +187,11 @@ func (j *job) evidenceVaults(ctx context.Context) (now time.Time, out []evidence
 		if now.IsZero() || facts.Clock.Before(now) {
 			now = facts.Clock
 		}
-		to := evidence.Vault{Name: v.name, Read: v.Reader, Write: v.Writer, Keep: keep.AddTo(facts.Clock).Sub(facts.Clock)}
-		for _, c := range j.config.Vaults {
-			if c.Name == v.name {
-				to.Mode, to.Ceiling = c.Lock.Mode, c.Lock.Ceiling.AddTo(facts.Clock).Sub(facts.Clock)
-			}
-		}
-		out = append(out, to)
+		c, _ := j.config.Vault(v.name) // all that are open are configured
+		l := lockingAt(c.Lock, facts.Clock)
+		out = append(out, evidence.Vault{
+			Name: v.name, Read: v.Reader, Write: v.Writer, Mode: l.Mode, Keep: keep.AddTo(facts.Clock).Sub(facts.Clock), Ceiling: l.Ceiling,
+		})
 	}
 	return now.UTC().Truncate(time.Second), out
 }

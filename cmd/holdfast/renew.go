@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -162,11 +161,11 @@ func (r *reading) asRepoVault() *repo.Vault {
 	lock := config.DefaultLock()
 	lock.Mode = store.ModeNone // as the points were made
 	if r.config != nil {
-		if i := slices.IndexFunc(r.config.Vaults, func(c config.Vault) bool { return c.Name == r.vault.name }); i >= 0 {
-			lock = r.config.Vaults[i].Lock
+		if c, ok := r.config.Vault(r.vault.name); ok {
+			lock = c.Lock
 		}
 	}
-	v.Locking = repo.Locking{Mode: lock.Mode, Slack: lock.Slack.AddTo(now).Sub(now), Ceiling: lock.Ceiling.AddTo(now).Sub(now)}
+	v.Locking = lockingAt(lock, now)
 	return v
 }
 

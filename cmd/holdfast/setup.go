@@ -100,14 +100,12 @@ func (j *job) close() error {
 func (j *job) repoVaults(names []string) []*repo.Vault {
 	var out []*repo.Vault
 	for _, v := range j.vaults {
-		i := slices.IndexFunc(j.config.Vaults, func(c config.Vault) bool { return c.Name == v.name })
-		if i < 0 || names != nil && !slices.Contains(names, v.name) {
+		c, ok := j.config.Vault(v.name)
+		if !ok || names != nil && !slices.Contains(names, v.name) {
 			continue
 		}
-		l := j.config.Vaults[i].Lock
-		now := j.now()
 		if j.down[v.name] && v.failed == nil {
-			j.reopen(v, j.config.Vaults[i])
+			j.reopen(v, c)
 		}
 		inspect := v.Inspector
 		if j.down[v.name] {
@@ -115,10 +113,15 @@ func (j *job) repoVaults(names []string) []*repo.Vault {
 		}
 		out = append(out, &repo.Vault{
 			Name: v.name, Err: v.failed, Doubtful: j.down[v.name], Read: v.Reader, Write: v.Writer, Lock: v.Locker, Inspect: inspect,
-			Locking: repo.Locking{Mode: l.Mode, Slack: l.Slack.AddTo(now).Sub(now), Ceiling: l.Ceiling.AddTo(now).Sub(now)},
+			Locking: lockingAt(c.Lock, j.now()),
 		})
 	}
 	return out
+}
+
+// lockingAt is how a vault locks what it is given at a time: months and years have no length of their own.
+func lockingAt(l config.Lock, now time.Time) repo.Locking {
+	return repo.Locking{Mode: l.Mode, Slack: l.Slack.AddTo(now).Sub(now), Ceiling: l.Ceiling.AddTo(now).Sub(now)}
 }
 
 // reopen lets a vault that was given up in an earlier source be asked again.

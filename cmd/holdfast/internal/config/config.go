@@ -196,6 +196,16 @@ func parse(name, abs string, text []byte) (*Config, error) {
 	return r.config, nil
 }
 
+// Vault gives the vault of a name, and false if there is none.
+func (c *Config) Vault(name string) (Vault, bool) {
+	for _, v := range c.Vaults {
+		if v.Name == name {
+			return v, true
+		}
+	}
+	return Vault{}, false
+}
+
 // HostKeyPath is the file the host key lies in.
 func (c *Config) HostKeyPath(env credentials.Env) (string, error) {
 	return keyPath(env, "keys.host", c.Keys.Host)
