@@ -44,7 +44,11 @@ func fuzzCodec(f *testing.F, kind string, newline bool) {
 		if !bytes.Equal(again, b) {
 			t.Fatalf("a second spelling\n%q\n%q", b, again)
 		}
+		n := 0
 		for line := range bytes.Lines(again) {
+			if n++; kind == "commit" && n > 2 {
+				break // behind head and body stand a later version's lines, which nobody of this one interprets
+			}
 			if !json.Valid(line) {
 				t.Fatalf("not JSON: %q", line)
 			}
