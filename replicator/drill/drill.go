@@ -20,10 +20,11 @@ import (
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/attack"
 	"github.com/holdfast-backup/holdfast/store/probe"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
 // Prefix is where reports lie in a vault.
-const Prefix = "reports/"
+const Prefix = format.PrefixReports
 
 // Options of Run, for one vault.
 type Options struct {

@@ -318,6 +318,30 @@ func TestPruneAfterAnAttack(t *testing.T) {
 	}
 }
 
+// TestPruneSparesEvidence: records and reports of drills stay after their locks, and where there are none; a delete marker over one goes.
+func TestPruneSparesEvidence(t *testing.T) {
+	for _, mode := range []store.Mode{store.ModeNone, store.Compliance} {
+		w := ran(t, short(), 2)
+		record := format.RecordID{Reporter: "web-1", Series: format.Time{Time: w.Clock}, Sum: sha256.Sum256([]byte("record")), Hint: "01234567", Signature: make([]byte, 64)}
+		names := []string{record.Name(), "reports/20261123T080500Z-0123456789abcdef.html"}
+		for _, name := range names {
+			overwrite(t, w, name, []byte("record"), store.Retention{})
+		}
+		w.Store.Attacker().Hide(names[0])
+		w.Vault.Locking.Mode = mode
+		w.Clock = w.Clock.Add(4 * day)
+		s, err := w.Prune(t.Context(), w.Remover(), nil)
+		if err != nil {
+			t.Fatalf("%q: %+v, %v", mode, s, err)
+		}
+		for _, name := range names {
+			if there := versions(t, w, name); len(there) != 1 || there[0].DeleteMarker {
+				t.Errorf("%q: %s: %+v are left", mode, name, there)
+			}
+		}
+	}
+}
+
 // TestPruneInterrupted: broken off at each of its calls, each time all after it failing too, a pruning loses nothing that
 // a living point needs and leaves no point that is over without what it needs; the next one does the rest.
 func TestPruneInterrupted(t *testing.T) {

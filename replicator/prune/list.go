@@ -29,7 +29,7 @@ const (
 func prefixes() []string {
 	return []string{
 		format.PrefixDescriptors, format.PrefixKeys, format.PrefixPacks, format.PrefixMeta, format.PrefixNeeds, format.PrefixPlacements,
-		format.PrefixPoints, "reports/", "canary/",
+		format.PrefixPoints, format.PrefixReports, "canary/",
 	}
 }
 
@@ -175,6 +175,10 @@ func (r *run) judge(ctx context.Context, g *group) error {
 		if keep != nil && info.Ref == keep.Ref {
 			continue
 		}
+		if !info.DeleteMarker && strings.HasPrefix(g.name, format.PrefixReports) {
+			left = true // evidence outlives its lock
+			continue
+		}
 		item, free, err := r.free(ctx, info.Info, g)
 		if err != nil {
 			return err
@@ -278,7 +282,7 @@ func (r *run) reason(info store.Info, g *group) Reason {
 
 // ours reports whether a name can be one of this repository's.
 func (r *run) ours(name string) bool {
-	if strings.HasPrefix(name, "reports/") || strings.HasPrefix(name, "canary/") {
+	if strings.HasPrefix(name, format.PrefixReports) || strings.HasPrefix(name, "canary/") {
 		return true
 	}
 	_, err := format.ParseName(name)

@@ -13,11 +13,6 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
-// reportsPrefix is where evidence lies, such as the reports of drills. Their names hold no hash: what was there first is
-// the report, as a lock keeps it, and whatever lies on top of it with other bytes is somebody's who would have it say
-// something else.
-const reportsPrefix = "reports/"
-
 // maxReport bounds what is read of one; larger ones are compared by their sizes.
 const maxReport = 16 << 20
 
@@ -25,7 +20,7 @@ const maxReport = 16 << 20
 func (r *run) reports(ctx context.Context) error {
 	at := &listing{ctx: ctx, in: r.o.In, passed: func(name string, g group) error { return r.report(ctx, name, g) }}
 	defer at.close()
-	return at.drain(reportsPrefix)
+	return at.drain(format.PrefixReports)
 }
 
 // records follows the count of each reporter: a record that was taken away, doubled or changed is found.
