@@ -519,7 +519,7 @@ func (a *app) readIdentities(path string) ([]keys.Identity, error) {
 
 // addFingerprint adds --fingerprint.
 func addFingerprint(cmd *cobra.Command, to *string) {
-	cmd.Flags().StringVar(to, "fingerprint", "", "the repository's fingerprint, or its first 16 `HEX` digits or more: any other is refused (or HOLDFAST_FINGERPRINT)")
+	cmd.Flags().StringVar(to, "fingerprint", "", "the repository's fingerprint, or its first 32 `HEX` digits or more: any other is refused (or HOLDFAST_FINGERPRINT)")
 }
 
 // pinOf is --fingerprint, or what stands in for it.
@@ -536,8 +536,8 @@ func parsePin(s string) (string, error) {
 	if s == "" {
 		return "", nil
 	}
-	if len(s) < 16 || len(s) > 64 || strings.Trim(s, "0123456789abcdef") != "" {
-		return "", usage(errors.New("--fingerprint takes 16 to 64 hexadecimal digits, as `holdfast init` printed them"))
+	if len(s) < 32 || len(s) > 64 || strings.Trim(s, "0123456789abcdef") != "" {
+		return "", usage(errors.New("--fingerprint takes 32 to 64 hexadecimal digits, as `holdfast init` printed them"))
 	}
 	return s, nil
 }

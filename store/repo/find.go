@@ -95,7 +95,7 @@ type candidate struct {
 }
 
 // Find recognises the repository in a vault: the first descriptor that arrived, by the vault's own timestamps, and the
-// chain of descriptors that follow from it. pin, if not empty, is a prefix (at least 16 digits) of the fingerprint the
+// chain of descriptors that follow from it. pin, if not empty, is a prefix (at least 32 digits) of the fingerprint the
 // first one must have. A vault without one is ErrNoRepository.
 func Find(ctx context.Context, r store.Reader, pin string, report Report) (*Repository, error) {
 	var firsts shortList

@@ -31,7 +31,7 @@ type Config struct {
 	Sources   []Source
 	Retention retain.Policy // what sources have that name none
 	Limits    Limits
-	// Fingerprint pins the repository: 16 to 64 hexadecimal digits; empty: as the host key's file says.
+	// Fingerprint pins the repository: 32 to 64 hexadecimal digits; empty: as the host key's file says.
 	Fingerprint string
 	Stall       time.Duration // progress.stall: how long a vault may give or take nothing
 	Reports     Reports

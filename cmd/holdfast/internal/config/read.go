@@ -416,8 +416,8 @@ func (r *reader) fingerprint(n ast.Node) {
 		return
 	}
 	s = strings.ToLower(strings.NewReplacer(" ", "", "-", "").Replace(s))
-	if len(s) < 16 || len(s) > 64 || strings.Trim(s, "0123456789abcdef") != "" {
-		r.problem(n, "fingerprint takes 16 to 64 hexadecimal digits, as `holdfast init` printed them")
+	if len(s) < 32 || len(s) > 64 || strings.Trim(s, "0123456789abcdef") != "" {
+		r.problem(n, "fingerprint takes 32 to 64 hexadecimal digits, as `holdfast init` printed them")
 		return
 	}
 	r.config.Fingerprint = s
