@@ -12,7 +12,8 @@
 # VERSION   the source's version ID, where a point holds more than one version of KEY; default: the current one
 #
 # Every page, chunk and object is checked against its SHA-256, from the name of the point down. Signatures are not checked
-# (coreutils has no Ed25519): make sure that POINT is the one you mean, or check its name as docs/format.md shows.
+# (coreutils has no Ed25519): make sure that POINT is the one you mean, or check its name as docs/format.md shows. Descriptors
+# are not read: where they are lost, give the full ID of the point, from paper or a report.
 set -eu
 export LC_ALL=C
 
@@ -124,9 +125,9 @@ choose() {
 			break
 			;;
 		esac
+		[ "$id" = "${chosen-}" ] || matches=$((matches + 1)) # one ID is one point, however many names hold it
 		commit=$f
 		chosen=$id
-		matches=$((matches + 1))
 	done <"$tmp/sorted"
 	[ -n "$commit" ] || die "no point $point"
 	[ "$matches" -le 1 ] || die "$point is the beginning of $matches points: give more of it"

@@ -93,6 +93,8 @@ func next(name string) string {
 			"where it is signed by an authority of your own, add that one's certificate to this machine's, or name it in SSL_CERT_FILE=FILE"
 	case "damaged":
 		return "what is lost here may be whole in another vault (--vault NAME) or in another point (`holdfast points`); `holdfast verify` lists all that is wrong"
+	case "no_descriptor":
+		return "put the descriptor back: `holdfast init` brings it from another vault; until then restore, ls and verify take a point by its full ID, from paper or a report"
 	case "newer":
 		return "install a newer Holdfast"
 	case "locked":
@@ -165,6 +167,7 @@ func outcomes() []outcome {
 		{browse.ErrSpec, exitUsage, "usage"},
 		{browse.ErrAmbiguous, exitUsage, "ambiguous"},
 		{browse.ErrNotFound, exitFailed, "no_point"},
+		{repo.ErrNoDescriptor, exitDamage, "no_descriptor"},
 		{errNoMatch, exitFailed, "no_match"},
 		{errNoEntry, exitFailed, "no_entry"},
 		{browse.ErrOnlyIncomplete, exitFailed, "only_incomplete"},

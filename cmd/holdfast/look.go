@@ -22,7 +22,7 @@ const lsHelp = `List what is in a recovery point, in order of key; only keys tha
 
 Without --long it gives the keys of what was current. --long and --json give every version
 that the point holds, delete markers too.
-` + pointHelp + namesHelp + readerHelp
+` + pointHelp + unvouchedHelp + namesHelp + readerHelp
 
 const findHelp = `Find entries by name in all recovery points, the newest first.
 
@@ -68,6 +68,7 @@ func (a *app) lsCommand() *cobra.Command {
 		Args:              takes(1, 2),
 		ValidArgsFunction: a.completePoints(&f, 1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
+			f.unvouched = true
 			return a.look(ctx, &f, func(r *reading, in *repo.Reader, out *listing) error {
 				return r.ls(ctx, in, out, args[0], append(args, "")[1], long)
 			})

@@ -25,7 +25,7 @@ func (d *doubted) add(f verify.Finding) {
 // note leaves them in the cache of the configuration that was used, for the next run, which would not look at bytes that
 // have the right name and size. It reports whether that was possible.
 func (r *reading) note(d *doubted) bool {
-	if len(d.names) == 0 || !r.isConfigured() {
+	if len(d.names) == 0 || !r.isConfigured() || !r.repo.Vouched() {
 		return false
 	}
 	slices.Sort(d.names)

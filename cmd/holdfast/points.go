@@ -24,6 +24,9 @@ one that cannot be read any more is listed as damaged, and the exit code is then
 
 PROTECTED UNTIL is when the first lock ends of all that the point needs, as read back from the vault. Where that is before KEPT
 UNTIL it says so, and the exit code is 5 as well. Of a vault with many stored objects the locks are read with --read-locks only.
+
+Where no descriptor of the repository can be read any more, what is there is listed as unvouched, with full IDs: no signature can
+be checked. Believe only an ID that stands on paper or in a report.
 ` + readerHelp
 
 // pointJSON is one recovery point for scripts.
@@ -42,7 +45,8 @@ type pointJSON struct {
 	Status      string   `json:"status"` // complete, incomplete, damaged
 	Late        bool     `json:"late"`
 	Distrusted  bool     `json:"distrusted,omitempty"`
-	Marks       []string `json:"marks,omitempty"` // empty: nothing was found, where there had been something
+	Unvouched   bool     `json:"unvouched,omitempty"` // no descriptor can be read: nobody knows who signed it
+	Marks       []string `json:"marks,omitempty"`     // empty: nothing was found, where there had been something
 	Slots       []string `json:"slots,omitempty"`
 	Mode        string   `json:"mode,omitempty"`
 	SourceKind  string   `json:"source_kind,omitempty"`
@@ -62,7 +66,7 @@ func (a *app) pointsCommand() *cobra.Command {
 			return a.points(ctx, &f, append(args, "")[0], locks)
 		}),
 	}
-	f.add(cmd, a)
+	f.addUnvouched(cmd, a)
 	cmd.Flags().BoolVar(&locks, "read-locks", false, "read the lock of every stored object, however many there are: a request each")
 	return cmd
 }
@@ -114,7 +118,7 @@ func (a *app) points(ctx context.Context, f *readerFlags, source string, locks b
 		}
 	}
 	if len(points) == 0 {
-		if source != "" {
+		if source != "" && r.repo.Vouched() {
 			if err := r.noPoints(ctx, source); err != nil {
 				return err
 			}
@@ -134,7 +138,7 @@ func of(source string) string {
 func (r *reading) printPoint(table *tabwriter.Writer, p browse.Point, held *renew.Protection) error {
 	line := pointJSON{
 		Point: p.ID.String(), Source: p.Source, Vault: r.vault.name, SignedAt: moment(p.SignedAt), ArrivedAt: moment(format.At(p.Arrived)),
-		TakenAt: moment(p.SignedAt), Status: "damaged", Late: p.Late, Distrusted: p.Distrusted,
+		TakenAt: moment(p.SignedAt), Status: "damaged", Late: p.Late, Distrusted: p.Distrusted, Unvouched: !r.repo.Vouched(),
 	}
 	until, size1, protected := "-", "-", "-"
 	if c := p.Line; c != nil {
@@ -165,11 +169,18 @@ func (r *reading) printPoint(table *tabwriter.Writer, p browse.Point, held *rene
 	if p.Distrusted {
 		status += ", distrusted"
 	}
+	if line.Unvouched {
+		status += ", unvouched"
+	}
 	if r.shortfall(p, held) != nil {
 		status += ", not protected as long as it is kept"
 	}
-	_, err := fmt.Fprintf(table, "%.12s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n",
-		line.Point, line.Source, p.SignedAt.UTC().Format(timeForm), until, protected, line.Entries, size1, status)
+	id := line.Point
+	if !line.Unvouched {
+		id = id[:12]
+	}
+	_, err := fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n",
+		id, line.Source, p.SignedAt.UTC().Format(timeForm), until, protected, line.Entries, size1, status)
 	return err
 }
 
@@ -179,7 +190,7 @@ const fewObjects = 2000
 
 // protections reads how long points that are not over are held; a point that is not in it was not looked at.
 func (r *reading) protections(ctx context.Context, points []browse.Point, all bool) (_ map[format.Hash]*renew.Protection, err error) {
-	if r.vault.url.Kind == location.File {
+	if r.vault.url.Kind == location.File || !r.repo.Vouched() {
 		return nil, nil
 	}
 	var most int64

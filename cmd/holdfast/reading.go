@@ -44,7 +44,14 @@ type readerFlags struct {
 	identities                      []string
 	allowIncomplete                 bool
 
+	unvouched bool // the command reads a point by its full ID where no descriptor can be read
 	accepting bool // the command shows all changes of keys itself: those that are not known here are no alarm
+}
+
+// addUnvouched is add for a command that reads a point where no descriptor can be read.
+func (f *readerFlags) addUnvouched(cmd *cobra.Command, a *app) {
+	f.add(cmd, a)
+	f.unvouched = true
 }
 
 func (f *readerFlags) add(cmd *cobra.Command, a *app) {
@@ -97,7 +104,11 @@ func (a *app) openReading(ctx context.Context, f *readerFlags) (*reading, error)
 		r.ids = append(r.ids, ids...)
 	}
 	limitMemory(r.memory())
-	if err := r.openFirst(ctx, places, pin); err != nil {
+	err = r.openFirst(ctx, places, pin)
+	if f.unvouched && errors.Is(err, repo.ErrNoDescriptor) {
+		err = r.openUnvouched(ctx, places, pin, err)
+	}
+	if err != nil {
 		return nil, err
 	}
 	r.introduce(len(places) > 1)
@@ -272,6 +283,14 @@ func (r *reading) otherPlace(url string, ref credentials.Ref) ([]place, error) {
 }
 
 func (r *reading) open(ctx context.Context, p place, pin string) opening {
+	if !p.other {
+		pin = r.trust.Pin
+	}
+	return r.openWith(p, func(o *opening) (*repo.Repository, error) { return repo.Find(ctx, o.vault.Reader, pin, o.found.add) })
+}
+
+// openWith opens a vault and finds its repository.
+func (r *reading) openWith(p place, find func(*opening) (*repo.Repository, error)) opening {
 	o := opening{p: p, found: &findings{}}
 	limits := config.Limits{Connections: defaultConnections}
 	if r.config != nil {
@@ -285,10 +304,7 @@ func (r *reading) open(ctx context.Context, p place, pin string) opening {
 	if o.vault, o.err = b.openVault(p.name, p.url, p.ref); o.err != nil {
 		return o
 	}
-	if !p.other {
-		pin = r.trust.Pin
-	}
-	if o.repo, o.err = repo.Find(ctx, o.vault.Reader, pin, o.found.add); o.err != nil {
+	if o.repo, o.err = find(&o); o.err != nil {
 		o.err = errors.Join(o.err, o.vault.close())
 	}
 	return o
@@ -298,6 +314,9 @@ func (r *reading) open(ctx context.Context, p place, pin string) opening {
 func (r *reading) introduce(several bool) {
 	if several {
 		r.ui.remark("Reading vault %s.", r.vault.name)
+	}
+	if !r.repo.Vouched() {
+		return // said where it was opened
 	}
 	if r.trust.Pin == "" {
 		r.ui.warn("the repository %s is not pinned: the vault's own times alone say that it is the right one; compare it with the paper that "+
@@ -432,7 +451,7 @@ func (r *reading) names() (*repo.Reader, error) {
 		opens = append(append(opens, l.Recipients...), l.Metadata...)
 	}
 	switch {
-	case r.have(opens):
+	case r.have(opens) || !r.repo.Vouched(): // which keys open it is not known before it is tried
 		return repo.NewReader(r.repo, r.vault.Reader, r.ids, nil, r.findings.add)
 	case configured:
 		return nil, fmt.Errorf("the configured host key is not one of this repository (fingerprint %.16s): %w", r.repo.Fingerprint, repo.ErrNeedKey)
@@ -453,7 +472,7 @@ func (r *reading) content() (*repo.Reader, error) {
 		host = host || r.have(l.Metadata)
 	}
 	switch {
-	case r.have(opens):
+	case r.have(opens) || !r.repo.Vouched():
 		return repo.NewReader(r.repo, r.vault.Reader, r.ids, nil, r.findings.add)
 	case host:
 		return nil, &marked{errNoRestoreKey, errors.New("this is the host key: it opens names, never content; give a restore key with --identity FILE")}

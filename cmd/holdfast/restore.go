@@ -39,8 +39,9 @@ whole key: * within a segment, ** across, ?, [a-z]. So 'docs/**' takes what is i
 folder docs. An --include that matches nothing is an error (exit 1).
 
 Exit codes: 0 everything is back; 3 something is not, or differs, and is listed; 4 everything is
-back, and the vault was tampered with; 2 the key does not open the content.
-` + pointHelp + readerHelp
+back, and the vault was tampered with; 5 everything is back, and something else in the vault is
+lost; 2 the key does not open the content.
+` + pointHelp + unvouchedHelp + readerHelp
 
 // restoreFlags are those of restore alone.
 type restoreFlags struct {
@@ -95,7 +96,7 @@ func (a *app) restoreCommand() *cobra.Command {
 			return a.restore(ctx, &f, &rf, args[0])
 		}),
 	}
-	f.add(cmd, a)
+	f.addUnvouched(cmd, a)
 	f.addIdentity(cmd, "`FILE` with a restore key")
 	f.addAllowIncomplete(cmd)
 	s := cmd.Flags()
@@ -144,7 +145,11 @@ func (a *app) restore(ctx context.Context, f *readerFlags, rf *restoreFlags, spe
 		return err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
-	if err := rf.to.apart(ctx, r); err != nil {
+	landmark, err := r.landmark(ctx, spec)
+	if err != nil {
+		return together{err, r.alarm()}.orNil()
+	}
+	if err := rf.to.apart(ctx, r, landmark); err != nil {
 		return err
 	}
 	reader, err := r.content()

@@ -76,7 +76,7 @@ func (a *app) serveNBDCommand() *cobra.Command {
 			return a.serveNBD(ctx, &f, &sf, args[0], args[1])
 		}),
 	}
-	f.add(cmd, a)
+	f.addUnvouched(cmd, a)
 	f.addIdentity(cmd, "`FILE` with a restore key")
 	f.addAllowIncomplete(cmd)
 	s := cmd.Flags()

@@ -7,12 +7,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -33,7 +36,7 @@ func TestServers(t *testing.T) {
 	w := &world{t: t, buckets: map[string]*bucket{}}
 	cmds := scriptCommands(t)
 	maps.Copy(cmds, map[string]scriptCommand{
-		"bucket": w.bucket, "user": w.user, "grant": w.grant, "fill": w.fill, "put": w.put, "wipe": w.wipe, "alike": w.alike, "harmless": w.harmless, "bury": w.bury, "history": w.history,
+		"bucket": w.bucket, "user": w.user, "grant": w.grant, "fill": w.fill, "put": w.put, "load": w.load, "wipe": w.wipe, "alike": w.alike, "harmless": w.harmless, "bury": w.bury, "history": w.history,
 		"front": w.front, "overlay": w.overlay, "uncover": w.uncover, "drop": w.drop, "flood": w.flood, "asked": w.asked,
 	})
 	testscript.Run(t, testscript.Params{
@@ -224,6 +227,22 @@ func putObject(ts *testscript.TestScript, b *bucket, key string, content []byte,
 // put BUCKET KEY TEXT puts one object.
 func (w *world) put(ts *testscript.TestScript, neg bool, args []string) {
 	putObject(ts, w.find(ts, args[0]), args[1], []byte(args[2]), minio.PutObjectOptions{})
+}
+
+// load BUCKET DIR puts all files below a directory into a bucket, as a copy of a directory vault.
+func (w *world) load(ts *testscript.TestScript, neg bool, args []string) {
+	b, dir := w.find(ts, args[0]), ts.MkAbs(args[1])
+	ts.Check(filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		putObject(ts, b, filepath.ToSlash(strings.TrimPrefix(path, dir+"/")), content, minio.PutObjectOptions{})
+		return nil
+	}))
 }
 
 // wipe BUCKET deletes every object of a bucket without versions, as an attacker at the primary does.

@@ -78,8 +78,8 @@ func (t *target) parse() error {
 	return nil
 }
 
-// apart refuses a target that is, holds or lies in the vault or a source.
-func (t *target) apart(ctx context.Context, r *reading) error {
+// apart refuses a target that is, holds or lies in the vault or a source. landmark is an object of the vault.
+func (t *target) apart(ctx context.Context, r *reading, landmark string) error {
 	if t.stream() {
 		return nil
 	}
@@ -91,14 +91,14 @@ func (t *target) apart(ctx context.Context, r *reading) error {
 			return err
 		}
 	}
-	if to.Overlaps(resolved(r.vault.url)) || foldersOverlap(to, r.vault.url) || holdsVault(ctx, t.at, r.vault.url, get, r.repo.Chain[0].Name) {
+	if to.Overlaps(resolved(r.vault.url)) || foldersOverlap(to, r.vault.url) || holdsVault(ctx, t.at, r.vault.url, get, landmark) {
 		return &marked{errTarget, fmt.Errorf("--to %s overlaps the vault %s: a restore never writes to a vault; name another place", safe(t.text), r.vault.url)}
 	}
 	if r.config == nil {
 		return nil
 	}
 	for _, v := range r.config.Vaults {
-		if to.Overlaps(resolved(v.URL)) || foldersOverlap(to, v.URL) || holdsVault(ctx, t.at, v.URL, get, r.repo.Chain[0].Name) {
+		if to.Overlaps(resolved(v.URL)) || foldersOverlap(to, v.URL) || holdsVault(ctx, t.at, v.URL, get, landmark) {
 			return &marked{errTarget, fmt.Errorf("--to %s overlaps the vault %s of the configuration: a restore never writes to a vault; name another place", safe(t.text), v.Name)}
 		}
 	}

@@ -27,7 +27,7 @@ time; locks and names are always checked in full.
 
 Exit codes: 0 all is well; 4 something was put on top or beside and every byte is still
 there; 5 something is missing, damaged or not locked long enough.
-` + pointHelp + readerHelp
+` + pointHelp + unvouchedHelp + readerHelp
 
 // foundJSON is one finding for scripts.
 type foundJSON struct {
@@ -42,7 +42,7 @@ type verifiedJSON struct {
 	Status       string   `json:"status"` // ok, tampered, damaged
 	Level        string   `json:"level"`
 	Vault        string   `json:"vault"`
-	Fingerprint  string   `json:"fingerprint"`
+	Fingerprint  string   `json:"fingerprint"` // empty where no descriptor can be read
 	Points       int      `json:"points"`
 	Objects      int64    `json:"objects"`
 	Bytes        int64    `json:"bytes"`
@@ -76,7 +76,7 @@ func (a *app) verifyCommand() *cobra.Command {
 			return a.verify(ctx, &f, args, level, sample)
 		}),
 	}
-	f.add(cmd, a)
+	f.addUnvouched(cmd, a)
 	f.addIdentity(cmd, "`FILE` with a restore key, for --level content")
 	f.addAllowIncomplete(cmd)
 	cmd.Flags().StringVar(&level, "level", "", "how closely to look: locks, bytes or content (default bytes, content with --identity)")
@@ -110,6 +110,10 @@ func (a *app) verify(ctx context.Context, f *readerFlags, specs []string, level,
 			return err
 		}
 	}
+	if !r.repo.Vouched() && len(specs) == 0 {
+		return together{fmt.Errorf("verify: %w, so that only points named by their full IDs are verified, from your paper or a report; `holdfast points` lists "+
+			"what is there, unvouched", repo.ErrNoDescriptor), r.alarm()}.orNil()
+	}
 	for _, spec := range specs {
 		p, err := r.keptPoint(ctx, spec)
 		if err != nil {
@@ -128,7 +132,7 @@ func (a *app) verify(ctx context.Context, f *readerFlags, specs []string, level,
 
 // made gives the points that this machine remembers to have made in the vault, as far as it is one of its own.
 func (r *reading) made() []cache.Made {
-	if r.config == nil || r.trust.Pin == "" {
+	if r.config == nil || r.trust.Pin == "" || !r.repo.Vouched() {
 		return nil
 	}
 	dir, err := r.cacheDir(r.config, r.repo.CacheID())
@@ -208,10 +212,13 @@ func (r *reading) printFinding(f verify.Finding) error {
 
 func (r *reading) printVerified(s verify.Summary, alarms, nextRun []string) error {
 	line := verifiedJSON{
-		Status: string(s.Status), Level: string(s.Level), Vault: r.vault.name, Fingerprint: r.repo.Fingerprint.String(),
+		Status: string(s.Status), Level: string(s.Level), Vault: r.vault.name,
 		Points: s.Points, Objects: s.Objects, Bytes: s.Bytes, ObjectsRead: s.ObjectsRead, Entries: s.Entries, EntriesRead: s.EntriesRead,
 		Sample: s.Sample, LocksChecked: s.LocksChecked, Governance: s.Governance,
-		UnknownKind: s.UnknownKind, Records: s.Records, Missing: s.Missing, Damaged: s.Damaged, Unlocked: s.Unlocked, Tampered: s.Tampered, Owners: len(r.repo.Owners()), Seconds: roundSeconds(s.Seconds), Alarms: alarms, NextRun: nextRun,
+		UnknownKind: s.UnknownKind, Records: s.Records, Missing: s.Missing, Damaged: s.Damaged, Unlocked: s.Unlocked, Tampered: s.Tampered, Seconds: roundSeconds(s.Seconds), Alarms: alarms, NextRun: nextRun,
+	}
+	if r.repo.Vouched() {
+		line.Fingerprint, line.Owners = r.repo.Fingerprint.String(), len(r.repo.Owners())
 	}
 	if s.Points == 0 {
 		r.ui.warn("there was nothing to verify: vault %s has no recovery points", r.vault.name)
@@ -222,7 +229,7 @@ func (r *reading) printVerified(s verify.Summary, alarms, nextRun []string) erro
 	if r.config != nil && len(r.config.Vaults) > 1 && r.flags.vault == "" {
 		r.ui.warn("this was vault %s only; check each of the others with --vault NAME", r.vault.name)
 	}
-	if line.Owners == 0 {
+	if line.Owners == 0 && r.repo.Vouched() {
 		r.ui.remark("%s", weakerWithoutOwners)
 	}
 	if r.ui.json {

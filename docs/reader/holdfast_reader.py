@@ -8,7 +8,7 @@
 
 VAULT is a directory with descriptors/, meta/, packs/, points/, ..: a directory vault, or a copy of a bucket. POINT is an ID,
 the beginning of one, or SOURCE@latest. IDENTITY is a file with a restore key. Exit codes: 0 done, 1 failed, 2 bad usage,
-3 something is missing or damaged, and is listed.
+3 something is missing or damaged, and is listed. Where no first descriptor can be read, POINT is a full ID, and nothing else vouches.
 
 It is written from docs/format.md alone, shares no code with Holdfast, and is kept to find out where that page says too
 little. Numbers in comments are sections of it. It is slow and simple: one thing after another, pages and packs in memory.
@@ -225,9 +225,11 @@ class Chain:
                 continue
             self.links.append(link)
             break
+        if not self.links and len(first) < len(found.get(0, [])):
+            raise Bad("no first descriptor with that fingerprint")
         if not self.links:
-            raise Bad("no first descriptor" + (" with that fingerprint" if fingerprint else ""))
-        while self.step(found.get(len(self.links), [])):
+            print("no first descriptor can be read: no signature is checked, and nothing vouches for a point but its full ID", file=sys.stderr)
+        while self.links and self.step(found.get(len(self.links), [])):
             pass
 
     def link(self, name, digest):
@@ -281,6 +283,9 @@ class Chain:
         for name in self.vault.names("points"):
             m = POINT_NAME.fullmatch(name)
             if not m:
+                continue
+            if not self.links:
+                out.append((m[2], m[1], m[3], name))
                 continue
             message = f"{self.repository}\n{m[1]}\n{m[2]}\n{m[3]}\n".encode()
             hinted = [k for k in keys if not m[4] or sha(k)[:8] == m[4]]
@@ -474,6 +479,8 @@ class Blocks:
 
 def choose(chain, want):
     points = chain.points()
+    if not chain.links:
+        return by_full_id(chain, points, want)
     if "@" in want:
         source, _, which = want.partition("@")
         if which != "latest":
@@ -489,6 +496,19 @@ def choose(chain, want):
     if len(hits) != 1:
         raise Bad(f"{want}: {len(hits)} points")
     return Point(chain.vault, *hits.popitem()[1])
+
+
+def by_full_id(chain, points, want):
+    """Without any descriptor: the bytes that have the ID as their hash, under whatever name is theirs (12)."""
+    if not re.fullmatch(HEX64, want):
+        raise Bad("without a descriptor POINT is a full ID, all 64 digits of it, from paper or a report")
+    for p in points:
+        if p[2] == want:
+            try:
+                return Point(chain.vault, *p)
+            except Bad as e:
+                print(f"passed by: {e}", file=sys.stderr)
+    raise Bad(f"{want}: no such point")
 
 
 def inside(root, key):
@@ -612,16 +632,24 @@ def main():
         a.error("something is missing: see --help")
     try:
         chain = Chain(Vault(o.vault, o.identity), o.fingerprint)
-        print(f"repository {chain.links[0]['sum']}" + ("" if o.fingerprint else ", not pinned: compare it with your paper"), file=sys.stderr)
+        if chain.links:
+            print(f"repository {chain.links[0]['sum']}" + ("" if o.fingerprint else ", not pinned: compare it with your paper"), file=sys.stderr)
         if o.command == "points":
             for stamp, source, ident, name in chain.points():
-                p = Point(chain.vault, stamp, source, ident, name)
+                try:
+                    p = Point(chain.vault, stamp, source, ident, name)
+                except Bad as e:
+                    if chain.links:
+                        raise
+                    print(f"passed by: {e}", file=sys.stderr)  # anybody's name
+                    continue
                 print(json.dumps({"point": ident, "source": source, "signed_at": p.head["signed_at"], "retain_until": p.head["retain_until"],
-                                  "status": "newer" if p.newer else p.head["status"], "entries": p.body.get("entries"), "bytes": p.body.get("bytes")}))
-            return 0
+                                  "status": "newer" if p.newer else p.head["status"], "entries": p.body.get("entries"), "bytes": p.body.get("bytes"),
+                                  "vouched": bool(chain.links)}))
+            return 0 if chain.links else 3
         point = choose(chain, o.point)
         if o.command == "check":
-            return 3 if check(point) else 0
+            return 3 if check(point) or not chain.links else 0
         if point.newer:
             raise Bad("this point needs a newer reader")
         failed = 0
@@ -630,7 +658,7 @@ def main():
                 print(json.dumps(entry, ensure_ascii=False, separators=(",", ":")))
         else:
             failed = restore(point, o.to)
-        return 3 if failed or point.bad else 0
+        return 3 if failed or point.bad or not chain.links else 0
     except (Bad, OSError) as e:
         print(f"holdfast_reader: {e}", file=sys.stderr)
         return 1

@@ -89,6 +89,9 @@ const fewPoints = 64
 
 // source gives the points of one source, and reports those that are withheld.
 func (v View) source(ctx context.Context, listed []repo.Point, yield func(Point, error) bool) bool {
+	if !v.Repository.Vouched() { // nobody knows whose list it is
+		return give(ctx, v, listed, nil, yield)
+	}
 	earlier, err := v.earlier(ctx, listed)
 	if err != nil {
 		return yield(Point{}, err)
@@ -182,6 +185,11 @@ func give(ctx context.Context, v View, listed []repo.Point, earlier repo.Earlier
 // read fetches a commit object. The error is one that says nothing of the object itself.
 func (v View) read(ctx context.Context, p repo.Point) (Point, error) {
 	c, err := v.Repository.Commit(ctx, v.In, p, v.Report)
+	return known(p, c, err)
+}
+
+// known puts together what reading a commit object came to.
+func known(p repo.Point, c *format.Commit, err error) (Point, error) {
 	if errors.Is(err, format.ErrNewer) {
 		return Point{Point: p, Err: err, Head: c}, nil
 	}

@@ -34,7 +34,12 @@ const minPrefix = 4
 //
 // Where a source has only incomplete points (up to TIME) the error is ErrOnlyIncomplete and names the newest; with
 // allowIncomplete it is taken. A point whose commit object is lost or damaged is reported and passed over.
+//
+// Without any descriptor (see [repo.Unvouched]) only a full ID is taken; anything else is repo.ErrNoDescriptor.
 func Resolve(ctx context.Context, v View, spec string, allowIncomplete bool) (Point, error) {
+	if !v.Repository.Vouched() {
+		return v.byFullID(ctx, spec)
+	}
 	source, when, ok := strings.Cut(spec, "@")
 	if !ok {
 		return byID(ctx, v, spec)
@@ -185,6 +190,24 @@ func byID(ctx context.Context, v View, spec string) (Point, error) {
 		names = append(names, fmt.Sprintf("and %d more", len(found)-most))
 	}
 	return Point{}, fmt.Errorf("%s: %w begins with it; give more digits: %s", spec, ErrAmbiguous, strings.Join(names, ", "))
+}
+
+// byFullID gives the point of an ID where nothing but the ID vouches for it.
+func (v View) byFullID(ctx context.Context, spec string) (Point, error) {
+	id, err := format.ParseHash(spec)
+	if err != nil {
+		return Point{}, fmt.Errorf("%.80q: %w, so that only a full ID is taken, all 64 digits of it, as your paper, a report or the output of the run has it",
+			spec, repo.ErrNoDescriptor)
+	}
+	p, c, err := v.Repository.Named(ctx, v.In, id, v.Report)
+	if p.Name == "" && errors.Is(err, repo.ErrMissing) {
+		return Point{}, fmt.Errorf("%s: %w here under that ID; compare all its digits with the paper", spec, ErrNotFound)
+	}
+	got, err := known(p, c, err)
+	if err == nil {
+		err = got.Err
+	}
+	return got, err
 }
 
 // noSource says which sources there are.

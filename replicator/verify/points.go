@@ -46,7 +46,7 @@ var ErrNoPoint = errors.New("no such point in this vault")
 // points lists the points, checks the commit objects of those selected, and gives the ones that can be read, those of
 // one source together and in order of time.
 func (r *run) points(ctx context.Context) ([]*point, error) {
-	listed, err := r.o.Repository.Points(ctx, r.o.In, "", r.noticed)
+	listed, err := r.listed(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +78,24 @@ func (r *run) points(ctx context.Context) ([]*point, error) {
 	}
 	// Listed by time; a stable sort keeps that within a source.
 	slices.SortStableFunc(out, func(a, b *point) int { return compare(a.Source, b.Source) })
+	return out, nil
+}
+
+// listed gives the points of the vault; without descriptors those that are asked for.
+func (r *run) listed(ctx context.Context) ([]repo.Point, error) {
+	if r.o.Repository.Vouched() {
+		return r.o.Repository.Points(ctx, r.o.In, "", r.noticed)
+	}
+	var out []repo.Point
+	for _, id := range r.o.Points {
+		p, _, err := r.o.Repository.Named(ctx, r.o.In, id, nil)
+		switch {
+		case p.Name != "":
+			out = append(out, p) // what is wrong with it shows where it is read
+		case err != nil && !errors.Is(err, repo.ErrMissing):
+			return nil, err
+		}
+	}
 	return out, nil
 }
 

@@ -59,7 +59,7 @@ type Options struct {
 	Repository *repo.Repository
 	In         store.Reader
 	Identities []keys.Identity // for Content: a restore key
-	Points     []format.Hash   // IDs; none: all points
+	Points     []format.Hash   // IDs; none: all points, which an unvouched repository refuses
 	Vault      string          // its name, as runs call it; may be empty
 	Made       []cache.Made    // points that this machine made there and that have to be there, as long as they are kept
 	Level      Level           // default Locks
@@ -195,15 +195,7 @@ func (r *run) summary() Summary {
 
 // all goes through the levels.
 func (r *run) all(ctx context.Context) error {
-	// Once more, for what it notices: junk beside the descriptors is tampering too.
-	found, err := repo.Find(ctx, r.o.In, r.o.Repository.Fingerprint.String(), r.noticed)
-	if err != nil {
-		return err
-	}
-	if found.ID != r.o.Repository.ID {
-		return repo.ErrAmbiguous
-	}
-	if err := r.strays(ctx); err != nil {
+	if err := r.descriptors(ctx); err != nil {
 		return err
 	}
 	points, err := r.points(ctx)
@@ -213,13 +205,7 @@ func (r *run) all(ctx context.Context) error {
 	if err := r.objects(ctx, points); err != nil {
 		return err
 	}
-	if err := r.placements(ctx); err != nil {
-		return err
-	}
-	if err := r.reports(ctx); err != nil {
-		return err
-	}
-	if err := r.records(ctx); err != nil {
+	if err := r.beside(ctx); err != nil {
 		return err
 	}
 	if err := r.readSpare(ctx); err != nil {
@@ -229,6 +215,38 @@ func (r *run) all(ctx context.Context) error {
 		return nil
 	}
 	return r.content(ctx, points)
+}
+
+// descriptors looks at them once more, for what is noticed: junk beside them is tampering too.
+func (r *run) descriptors(ctx context.Context) error {
+	if !r.o.Repository.Vouched() {
+		if len(r.o.Points) == 0 {
+			return repo.ErrNoDescriptor
+		}
+		r.find(repo.Missing, format.PrefixDescriptors, format.Hash{}, "%v: signatures are not checked, and nothing vouches for a point but its full ID", repo.ErrNoDescriptor)
+		return nil
+	}
+	found, err := repo.Find(ctx, r.o.In, r.o.Repository.Fingerprint.String(), r.noticed)
+	if err != nil {
+		return err
+	}
+	if found.ID != r.o.Repository.ID {
+		return repo.ErrAmbiguous
+	}
+	return r.strays(ctx)
+}
+
+// beside looks at what no point needs and a key of the repository signed: without descriptors there is none to check it with.
+func (r *run) beside(ctx context.Context) error {
+	if r.o.Repository.Vouched() {
+		if err := r.placements(ctx); err != nil {
+			return err
+		}
+		if err := r.records(ctx); err != nil {
+			return err
+		}
+	}
+	return r.reports(ctx)
 }
 
 // noticed takes what package repo reports, which knows of no point.

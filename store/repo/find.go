@@ -24,7 +24,8 @@ type Repository struct {
 	Chain       []Link      // descriptors by number; the last one holds now
 	End         *End        // why there are no more of them though one more is signed; nil where there is none
 
-	keys []signer // of the chain
+	keys      []signer // of the chain
+	unvouched bool     // see Unvouched
 }
 
 // chainOf is a repository with these descriptors.
@@ -96,7 +97,7 @@ type candidate struct {
 
 // Find recognises the repository in a vault: the first descriptor that arrived, by the vault's own timestamps, and the
 // chain of descriptors that follow from it. pin, if not empty, is a prefix (at least 32 digits) of the fingerprint the
-// first one must have. A vault without one is ErrNoRepository.
+// first one must have. A vault without one is ErrNoRepository, or, where it holds recovery points, ErrNoDescriptor.
 func Find(ctx context.Context, r store.Reader, pin string, report Report) (*Repository, error) {
 	var firsts shortList
 	later, any := false, false
@@ -104,7 +105,7 @@ func Find(ctx context.Context, r store.Reader, pin string, report Report) (*Repo
 		if err != nil {
 			return nil, err
 		}
-		any, later = true, later || c.Number > 0
+		any, later = any || c.Number == 0, later || c.Number > 0
 		if c.Number == 0 && (pin == "" || strings.HasPrefix(c.Sum.String(), pin)) {
 			firsts.add(c)
 		}
@@ -214,7 +215,7 @@ func pickFirst(ctx context.Context, r store.Reader, cands []candidate, any bool,
 	case len(found) > 1:
 		return Link{}, ErrAmbiguous
 	case spoilt != nil:
-		return Link{}, fmt.Errorf("%w; %s", spoilt, elsewhere)
+		return Link{}, fmt.Errorf("%w: %w; %s", ErrNoDescriptor, spoilt, elsewhere)
 	case pin != "" && any:
 		return Link{}, fmt.Errorf("no descriptor here begins with %s: %w", pin, ErrFingerprint)
 	}
@@ -222,8 +223,8 @@ func pickFirst(ctx context.Context, r store.Reader, cands []candidate, any bool,
 }
 
 // elsewhere is what helps a vault that lost its first descriptor. Another must not be made: the points would not be its own.
-const elsewhere = "without it nothing here can be recognised. It is the same object in every vault: `holdfast init` brings it from " +
-	"another vault of the configuration; else put it back from a copy of this one"
+const elsewhere = "it is the same object in every vault: `holdfast init` brings it from another vault of the configuration; else put it back " +
+	"from a copy of this one. Without it points are read by their full IDs alone"
 
 // nothing tells a place without a repository from a repository that lost its descriptor.
 func nothing(ctx context.Context, r store.Reader) error {
@@ -231,7 +232,7 @@ func nothing(ctx context.Context, r store.Reader) error {
 		if err != nil {
 			return fmt.Errorf("list points: %w", err)
 		}
-		return fmt.Errorf("%s: %w, and there are recovery points; %s", format.PrefixDescriptors, ErrMissing, elsewhere)
+		return fmt.Errorf("%w: %s: %w, and there are recovery points; %s", ErrNoDescriptor, format.PrefixDescriptors, ErrMissing, elsewhere)
 	}
 	return ErrNoRepository
 }

@@ -45,6 +45,9 @@ func (r *Repository) Points(ctx context.Context, in store.Reader, source string,
 	if source != "" {
 		prefix += source + "/"
 	}
+	if r.unvouched {
+		return r.unvouchedPoints(ctx, in, prefix, report)
+	}
 	out, err := r.listed(ctx, in, prefix, report)
 	if err != nil {
 		return nil, fmt.Errorf("list points: %w", err)
@@ -135,12 +138,7 @@ func (r *Repository) listed(ctx context.Context, in store.Reader, prefix string,
 		if len(batch) == vouchBatch {
 			check()
 		}
-		p := Point{PointID: id, Name: info.Name, Version: info.Version, Arrived: info.Modified}
-		if info.DeleteMarker {
-			p.Version, p.Arrived = "", time.Time{}
-		}
-		p.keep(info)
-		batch = append(batch, p)
+		batch = append(batch, newPoint(id, info))
 	}
 	check()
 	return out, g.Wait()
@@ -219,7 +217,7 @@ func (r *Repository) Commit(ctx context.Context, in store.Reader, p Point, repor
 	if c == nil {
 		return nil, fmt.Errorf("point %s: %w", p.ID, err)
 	}
-	if c.Repository != r.ID || c.Source != p.Source || !c.SignedAt.Equal(p.SignedAt.Time) {
+	if !r.unvouched && c.Repository != r.ID || c.Source != p.Source || !c.SignedAt.Equal(p.SignedAt.Time) {
 		return nil, fmt.Errorf("point %s does not match its name: %w", p.ID, format.ErrMalformed)
 	}
 	if err != nil {
