@@ -105,6 +105,8 @@ func (a *app) points(ctx context.Context, f *readerFlags, source string, locks b
 			fmt.Fprintln(table, "POINT\tSOURCE\tSIGNED\tKEPT UNTIL\tPROTECTED UNTIL\tENTRIES\tSIZE\tSTATUS")
 		}
 		switch {
+		case p.Doubt != nil:
+			damaged = append(damaged, &marked{errAlarm, fmt.Errorf("point %.12s of %s: %w", p.ID, p.Source, p.Doubt)})
 		case p.Head != nil:
 			damaged = append(damaged, &marked{errAlarm, p.Err})
 		case p.Err != nil:
@@ -244,7 +246,7 @@ func (r *reading) protections(ctx context.Context, points []browse.Point, all bo
 	held := map[format.Hash]*renew.Protection{}
 	for _, p := range points {
 		c := p.Kept()
-		if c == nil || !c.RetainUntil.After(known.Clock()) {
+		if c == nil || p.Doubt != nil || !c.RetainUntil.After(known.Clock()) {
 			continue
 		}
 		h, err := locks.Protected(ctx, repo.Head{Point: p.Point, Commit: c})

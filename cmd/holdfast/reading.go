@@ -390,7 +390,9 @@ func (r *reading) point(ctx context.Context, spec string) (browse.Point, error) 
 			r.ui.warn("%s of %s passed over: the key that signed them was distrusted before they came", plural(n, "distrusted point", "distrusted points"), source)
 		}
 	}
-	if p.Distrusted {
+	if p.Doubt != nil {
+		r.ui.warn("point %.12s of %s: %v", p.ID, p.Source, p.Doubt)
+	} else if p.Distrusted {
 		r.ui.warn("point %.12s of %s arrived at %s, after its host key was distrusted: it may be a thief's", p.ID, p.Source, p.Arrived.UTC().Format(timeForm))
 	}
 	if p.Late {

@@ -39,6 +39,7 @@ type Point struct {
 	repo.Point
 	Line   *format.PointLine // what is listed of it; nil where Err is set
 	Commit *format.Commit    // nil where Err is set, and where a points list told of it: see Read
+	Doubt  error             // why it is not trusted for what it says; nil where it is, or only its key is not
 	Err    error             // the commit object cannot be read
 	Head   *format.Commit    // where a newer program is needed to read it: what its head says; then Err is format.ErrNewer
 }
@@ -118,7 +119,7 @@ func (v View) earlier(ctx context.Context, listed []repo.Point) (repo.Earlier, e
 			return nil, err
 		}
 		c := got.Kept()
-		if c == nil {
+		if c == nil || got.Distrusted {
 			continue
 		}
 		earlier, err := repo.ReadEarlier(ctx, reader.Page, c.Points)
@@ -185,7 +186,12 @@ func give(ctx context.Context, v View, listed []repo.Point, earlier repo.Earlier
 // read fetches a commit object. The error is one that says nothing of the object itself.
 func (v View) read(ctx context.Context, p repo.Point) (Point, error) {
 	c, err := v.Repository.Commit(ctx, v.In, p, v.Report)
-	return known(p, c, err)
+	got, err := known(p, c, err)
+	if c := got.Kept(); c != nil {
+		got.Doubt = v.Repository.Doubt(c)
+		got.Distrusted = got.Distrusted || got.Doubt != nil
+	}
+	return got, err
 }
 
 // known puts together what reading a commit object came to.

@@ -103,6 +103,9 @@ func (v View) newest(ctx context.Context, spec string, points []repo.Point, earl
 		switch {
 		case err != nil:
 			return Point{}, err
+		case got.Doubt != nil:
+			v.distrust(got)
+			spoilt++
 		case got.Err != nil:
 			v.report(p.Name, got.Err)
 			spoilt++
@@ -128,7 +131,14 @@ func (v View) newest(ctx context.Context, spec string, points []repo.Point, earl
 		return Point{}, fmt.Errorf("%s: %w (%s); the newest is %s, signed at %s: give its ID to take it", spec, ErrOnlyEmpty,
 			strings.Join(marked.Commit.Marks, ", "), marked.ID, marked.SignedAt.Format(time.RFC3339))
 	}
-	return Point{}, fmt.Errorf("%s: %w: the commit objects of %d points cannot be read; run `holdfast verify`", spec, ErrNotFound, spoilt)
+	return Point{}, fmt.Errorf("%s: %w: %d points cannot be read or are not trusted; run `holdfast verify`", spec, ErrNotFound, spoilt)
+}
+
+// distrust reports a point that is passed over for what it says of itself.
+func (v View) distrust(p Point) {
+	if v.Report != nil {
+		v.Report(repo.Finding{Kind: repo.Tampered, Name: p.Name, Detail: fmt.Sprintf("passed over: %v", p.Doubt)})
+	}
 }
 
 func (v View) passedOver(n int, newest *Point) {

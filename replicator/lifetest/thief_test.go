@@ -9,9 +9,11 @@ import (
 
 	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/replicator/backup"
+	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/replicator/lifetest"
 	"github.com/holdfast-backup/holdfast/replicator/prune"
 	"github.com/holdfast-backup/holdfast/replicator/renew"
+	"github.com/holdfast-backup/holdfast/replicator/verify"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
@@ -164,6 +166,62 @@ func TestAThiefsPointsStopNothing(t *testing.T) {
 			for _, wait := range []time.Duration{2 * day, 90 * day} {
 				w.Clock = w.Clock.Add(wait)
 				if res, err := unaudited(t, w); err != nil || res.Status != format.StatusComplete || res.Entries != 60 {
+					t.Fatalf("run: %+v, %v", res, err)
+				}
+			}
+			p, err := w.Prune(t.Context(), w.Remover(), nil)
+			if err != nil || p.Removed == 0 || p.Living != 1 {
+				t.Fatalf("pruned: %+v, %v", p, err)
+			}
+		})
+	}
+}
+
+// TestAnEndBeyondTheBound: a point that a key in force signed, and that says it is kept for longer than the descriptor allows, is as a
+// distrusted one for every reader, at once: no lock is lengthened for it, pruning goes on, a verification calls it tampering
+// and no damage, and the newest point of the source is another one.
+func TestAnEndBeyondTheBound(t *testing.T) {
+	longest := func(s *repo.Session) time.Duration {
+		return time.Duration(s.Repository().Now().Parameters.Longest) * time.Second
+	}
+	for name, change := range map[string]func(s *repo.Session, c *format.Commit){
+		"in 9998": func(*repo.Session, *format.Commit) {},
+		"by a hour": func(s *repo.Session, c *format.Commit) {
+			c.RetainUntil = format.At(c.TakenAt.Add(longest(s) + time.Hour))
+		},
+		"no needs there": func(_ *repo.Session, c *format.Commit) { c.Needs.Object = format.NeedsName(format.Hash{7}) },
+		"a bomb of needs": func(s *repo.Session, c *format.Commit) {
+			n := s.Repository().Standing()[0]
+			c.Needs = bomb(t, s.NeedsSink(), format.PageRef{First: n.Name, Entries: 1, Bytes: n.Size}, line(t, &n), 4)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := ran(t, short(), 4)
+			w.Clock = w.Clock.Add(time.Hour)
+			id := crafted(t, w, time.Date(9998, 1, 1, 0, 0, 0, 0, time.UTC), change)
+			w.Extended()
+			s, err := doRenew(t.Context(), w, *w.Vault, renew.Options{})
+			if err != nil || s.Distrusted != 1 || s.Extended != 0 || s.Due != 0 || s.Broken != 0 || s.Until.Year() > 2028 || len(w.Extended()) != 0 {
+				t.Errorf("renewed: %+v, %v", s, err)
+			}
+			r, err := w.Repository(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum, err := verify.Run(t.Context(), verify.Options{Repository: r, In: w.Store, Level: verify.Locks})
+			if err != nil || sum.Status != verify.Tampered || sum.Missing+sum.Damaged+sum.Unlocked != 0 {
+				t.Errorf("verified: %+v, %v", sum, err)
+			}
+			view := browse.View{Repository: r, In: w.Store}
+			if p, err := browse.Resolve(t.Context(), view, "uploads@latest", false); err != nil || p.ID == id {
+				t.Errorf("latest: %v, %v", p.ID, err)
+			}
+			if p, err := browse.Resolve(t.Context(), view, id.String(), false); err != nil || !p.Distrusted || !errors.Is(p.Doubt, repo.ErrUntrusted) {
+				t.Errorf("by its ID: %+v, %v", p, err)
+			}
+			for _, wait := range []time.Duration{2 * day, 700 * day} {
+				w.Clock = w.Clock.Add(wait)
+				if res, err := unaudited(t, w); err != nil || res.Status != format.StatusComplete || res.Entries != 60 || res.RetainUntil.Year() > 2030 {
 					t.Fatalf("run: %+v, %v", res, err)
 				}
 			}

@@ -40,8 +40,11 @@ func (r *run) findLiving(ctx context.Context) ([]needed.Point, error) {
 			}
 			return nil, unsure(ctx, fmt.Errorf("point %s of %s cannot be read, and its lock is not over: %w", p.ID, p.Source, err))
 		}
-		h := needed.Point{Head: repo.Head{Point: p, Commit: c}, Until: c.RetainUntil.Time}
-		over, err := r.over(ctx, p, c.RetainUntil.Time)
+		if why := r.o.Repository.Doubt(c); why != nil {
+			p.Distrusted, r.odd[p.Name] = true, true
+		}
+		h := needed.Point{Head: repo.Head{Point: p, Commit: c}, Until: r.o.Repository.Kept(c)}
+		over, err := r.over(ctx, p, h.Until)
 		if err != nil {
 			return nil, err
 		}
@@ -149,7 +152,7 @@ func (r *run) doubtful(ctx context.Context) ([]needed.Point, error) {
 		}
 		r.points[info.Name], r.odd[info.Name] = true, true
 		if err == nil || headAlone(c, err) {
-			out = append(out, needed.Point{Head: repo.Head{Point: p, Commit: c}, Until: c.RetainUntil.Time})
+			out = append(out, needed.Point{Head: repo.Head{Point: p, Commit: c}, Until: r.o.Repository.Kept(c)})
 		}
 	}
 	return out, nil

@@ -165,7 +165,14 @@ func choose(ctx context.Context, o Options) (out []needed.Point, broken, distrus
 			broken++
 			continue
 		}
-		until := c.RetainUntil.Time
+		if why := o.Repository.Doubt(c); why != nil {
+			report(o.Report, repo.Tampered, p.Name, why)
+			if !named {
+				distrusted++
+				continue
+			}
+		}
+		until := o.Repository.Kept(c)
 		if o.Until.After(until) {
 			until = o.Until
 		}

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -135,8 +134,8 @@ func (s *Session) heads(ctx context.Context, k *keeper, points []Point, earlier 
 			if err != nil {
 				return err
 			}
-			if c.RetainUntil.Sub(c.SignedAt.Time) > s.repo.longest() {
-				k.report.send(Tampered, p.Name, "passed over: it says that it is kept until %s, longer than any point of this repository", c.RetainUntil.UTC().Format(time.RFC3339))
+			if why := s.repo.Doubt(c); why != nil {
+				k.report.send(Tampered, p.Name, "passed over: %v", why)
 				return nil
 			}
 			heads[i] = Head{Point: p, Line: c.Line(p.ID), Commit: c}

@@ -450,7 +450,10 @@ func TestNothingIsKeptLongerThanTheDescriptorSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	longest := time.Duration(r.Now().Parameters.Longest) * time.Second
-	for i, past := range []time.Duration{0, time.Second, 70 * 365 * dayLong} {
+	for i, past := range []time.Duration{0, time.Second, 70 * 365 * dayLong, 0} {
+		if i == 3 {
+			c.Descriptor[0] ^= 1 // one that nobody has seen
+		}
 		c.SignedAt = format.At(b.clock.Add(time.Duration(i-10) * time.Second))
 		c.RetainUntil = format.At(c.SignedAt.Add(longest + past))
 		body, err := format.EncodeCommit(c)
@@ -462,7 +465,7 @@ func TestNothingIsKeptLongerThanTheDescriptorSays(t *testing.T) {
 	s := b.session()
 	defer s.Close()
 	heads, err := s.Points(t.Context(), "uploads")
-	if err != nil || len(heads.Points) != 2 || heads.Points[0].ID == id && heads.Points[1].ID == id || len(b.points()) != 4 {
+	if err != nil || len(heads.Points) != 2 || heads.Points[0].ID == id && heads.Points[1].ID == id || len(b.points()) != 5 {
 		t.Errorf("%d points are gone by, %v", len(heads.Points), err)
 	}
 	if !b.saw(repo.Tampered, format.PrefixPoints) {

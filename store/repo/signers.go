@@ -141,6 +141,32 @@ func (r *Repository) longest() time.Duration {
 	return time.Duration(most) * time.Second
 }
 
+// ErrUntrusted: a point that is signed as it must be, and says of itself what no honest run says.
+var ErrUntrusted = errors.New("not trusted: it is taken only by its ID, nothing is built on it, no lock is lengthened for it")
+
+// Doubt is why a point does not count for what its commit object, or its head, says: an end beyond what the repository allows, or a descriptor
+// that this vault does not show. Nil where it counts, and where there is no descriptor to hold it against.
+func (r *Repository) Doubt(c *format.Commit) error {
+	switch {
+	case r.unvouched:
+		return nil
+	case c.RetainUntil.Sub(c.SignedAt.Time) > r.longest():
+		return fmt.Errorf("it says that it is kept until %s, longer than any point of this repository: %w", c.RetainUntil.UTC().Format(time.RFC3339), ErrUntrusted)
+	case r.Under(c) < 0:
+		return fmt.Errorf("it was made under descriptor %.16s.., which this vault does not show: %w", c.Descriptor, ErrUntrusted)
+	}
+	return nil
+}
+
+// Kept is until when a point is kept: as it says, and no longer than the repository allows.
+func (r *Repository) Kept(c *format.Commit) time.Time {
+	until := c.RetainUntil.Time
+	if most := r.longest(); !r.unvouched && until.Sub(c.SignedAt.Time) > most {
+		return c.SignedAt.Add(most)
+	}
+	return until
+}
+
 // End is why a chain of descriptors ends before the last one that is signed: what comes next cannot be read, or is there
 // twice. What came before keeps its trust, what arrived later has none, and nothing is stored where it is so.
 type End struct {
