@@ -208,6 +208,7 @@ class Chain:
 
     def __init__(self, vault, fingerprint=""):
         self.vault = vault
+        self.distrusted = {}  # by ID: why
         found = {}
         for name in vault.names("descriptors"):
             m = DESCRIPTOR_NAME.fullmatch(name)
@@ -215,6 +216,7 @@ class Chain:
                 found.setdefault(int(m[1]), []).append((os.stat(os.path.join(vault.root, name)).st_mtime, name, m))
         first = [x for x in sorted(found.get(0, [])) if x[2][2].startswith(fingerprint)]
         self.links = []
+        self.end = None  # since when nothing that arrives is trusted: a change of keys that cannot be used
         for _, name, m in first:
             try:
                 link = self.link(name, m[2])
@@ -243,7 +245,11 @@ class Chain:
         keys = body.get("keys") or [{"use": "job", "alg": "ed25519", "key": body["signing_key"]}]
         use = lambda u: [base64.b64decode(k["key"]) for k in keys if k["use"] == u and k["alg"] == "ed25519"]
         return {"name": name, "sum": digest, "head": head, "body": body, "signed": data[:data.rindex(b'{"signature"')],
-                "signature": signature, "job": use("job"), "owner": use("owner")}
+                "signature": signature, "job": use("job"), "owner": use("owner"), "arrived": self.arrived(name)}
+
+    def arrived(self, name):
+        """In a directory the file's time stands for when the vault got it (10)."""
+        return os.stat(os.path.join(self.vault.root, name)).st_mtime_ns
 
     def step(self, candidates):
         """The next descriptor: signed, in its name and in its last line, by an owner or else a job key of the one before."""
@@ -260,7 +266,10 @@ class Chain:
                 link = self.link(name, m[2])
             except Bad as e:
                 print(f"the chain of keys ends here: {e}", file=sys.stderr)
-                return False
+                if not good:
+                    self.end = self.arrived(name)
+                    return False
+                continue
             if link["head"]["previous"] == before["sum"] and link["head"]["number"] == number and any(
                     signed(k, "holdfast/1/descriptor", link["signed"], link["signature"]) for k in by):
                 good.append(link)
@@ -268,6 +277,7 @@ class Chain:
             return False
         if len(good) > 1 and before["owner"]:
             print("two changes of keys follow one another: neither is trusted", file=sys.stderr)
+            self.end = min(link["arrived"] for link in good)
             return False
         self.links.append(good[0])
         return True
@@ -278,7 +288,7 @@ class Chain:
 
     def points(self):
         """Points whose names a job's key signed, by signed time."""
-        keys = [k for link in self.links for k in link["job"]]
+        last = {k: n for n, link in enumerate(self.links) for k in link["job"]}
         out = []
         for name in self.vault.names("points"):
             m = POINT_NAME.fullmatch(name)
@@ -288,10 +298,58 @@ class Chain:
                 out.append((m[2], m[1], m[3], name))
                 continue
             message = f"{self.repository}\n{m[1]}\n{m[2]}\n{m[3]}\n".encode()
-            hinted = [k for k in keys if not m[4] or sha(k)[:8] == m[4]]
-            if any(signed(k, "holdfast/1/point", message, bytes.fromhex(m[5])) for k in hinted):
-                out.append((m[2], m[1], m[3], name))
+            by = [k for k in last if (not m[4] or sha(k)[:8] == m[4]) and signed(k, "holdfast/1/point", message, bytes.fromhex(m[5]))]
+            if not by:
+                continue
+            if int(moment(m[2]).timestamp()) * 10**9 > self.arrived(name):
+                print(f"passed by: {name}: signed for a later time than it arrived", file=sys.stderr)
+                continue
+            why = self.judge(m[2], m[3], name, last[by[0]])
+            if why:
+                self.distrusted[m[3]] = why
+            out.append((m[2], m[1], m[3], name))
         return self.in_order(out)
+
+    def judge(self, stamp, ident, name, last):
+        """Why a point does not count for when its key was retired (10); nothing where it does. last is the last descriptor with the key."""
+        later = self.links[last + 1:]
+        distrusting = False
+        for link in reversed(later):
+            if f"{stamp}-{ident}" in self.vouched(link):
+                return None
+            if link["body"].get("distrust_after"):
+                distrusting = True
+                break
+        if distrusting:
+            return "its key is distrusted, and no later change of keys lists it"
+        at = self.arrived(name)
+        if self.end is not None and at >= self.end or later and at >= later[0]["arrived"]:
+            return "it arrived after its key was retired"
+        if later and int(moment(stamp).timestamp()) * 10**9 > when(later[0]["head"]["created"]):
+            return "it was signed after its key was retired"
+        return None
+
+    def vouched(self, link):
+        """The points that a descriptor lists; a list that cannot be read is as one that is not there."""
+        if "listed" not in link:
+            try:
+                root = link["body"].get("vouched")
+                link["listed"] = {line["point"] for line in Point.plain(self.vault).leaves(root, "point")} if root else set()
+            except Bad as e:
+                print(f"a list of vouched points: {e}", file=sys.stderr)
+                link["listed"] = set()
+        return link["listed"]
+
+    def doubt(self, point):
+        """Why a point is not trusted; nothing where it is, or where no descriptor says anything."""
+        if not self.links:
+            return None
+        longest = max(link["body"]["parameters"]["longest"] for link in self.links)
+        if when(point.head["retain_until"]) - when(point.head["signed_at"]) > longest * 10**9:
+            return "it says that it is kept for longer than any point of this repository"
+        if point.head["descriptor"] not in [link["sum"] for link in self.links]:
+            return "it was made under a descriptor that is not here"
+        return self.distrusted.get(point.id)
 
     def in_order(self, points):
         """By signed time; of one second what names another as its predecessor comes later, else the timestamps decide (12)."""
@@ -365,6 +423,13 @@ class Point:
             last = text(ref, "first")
             ref.setdefault("object", root["object"])  # left out: the page is in the same one
             yield from self.leaves(ref, member, keep)
+
+    @classmethod
+    def plain(cls, vault):
+        """Walks plain trees that belong to no point."""
+        walker = cls.__new__(cls)
+        walker.vault, walker.bad = vault, []
+        return walker
 
     def needs(self):
         return self.leaves(self.head["needs"], "name")
@@ -489,13 +554,18 @@ def choose(chain, want):
             p = Point(chain.vault, stamp, name, ident, path)
             if p.newer:
                 print(f"passed by: {ident} needs a newer reader", file=sys.stderr)
+            elif chain.doubt(p):
+                print(f"passed by: {ident}: {chain.doubt(p)}", file=sys.stderr)
             elif p.head["status"] == "complete" and not p.body.get("marks"):
                 return p
         raise Bad(f"no complete point of {source}")
     hits = {p[2]: p for p in points if p[2].startswith(want)}
     if len(hits) != 1:
         raise Bad(f"{want}: {len(hits)} points")
-    return Point(chain.vault, *hits.popitem()[1])
+    point = Point(chain.vault, *hits.popitem()[1])
+    if chain.doubt(point):
+        print(f"not trusted: {point.id}: {chain.doubt(point)}", file=sys.stderr)
+    return point
 
 
 def by_full_id(chain, points, want):
@@ -645,7 +715,7 @@ def main():
                     continue
                 print(json.dumps({"point": ident, "source": source, "signed_at": p.head["signed_at"], "retain_until": p.head["retain_until"],
                                   "status": "newer" if p.newer else p.head["status"], "entries": p.body.get("entries"), "bytes": p.body.get("bytes"),
-                                  "vouched": bool(chain.links)}))
+                                  "vouched": bool(chain.links), "distrusted": chain.doubt(p)}))
             return 0 if chain.links else 3
         point = choose(chain, o.point)
         if o.command == "check":
