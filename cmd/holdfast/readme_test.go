@@ -107,7 +107,8 @@ func pasteReadme(t *testing.T, vault, primary *servers.Server) {
 	script = append(script, policies, pasted(t, 2, users), pasted(t, 4, "sh"), pasted(t, 5, "sh"), pasted(t, 7, "sh"),
 		`HOLDFAST_READER_ACCESS_KEY_ID=$(sed -n 's/aws_access_key_id = //p' vault-reader.credentials)`,
 		`HOLDFAST_READER_SECRET_ACCESS_KEY=$(sed -n 's/aws_secret_access_key = //p' vault-reader.credentials)`,
-		pasted(t, 9, "sh drill"), `test "$(cat restored/a/b)" = content`, `test ! -e restored/tmp`)
+		pasted(t, 9, "sh drill"), `test "$(cat restored/a/b)" = content`, `test ! -e restored/tmp`,
+		`holdfast verify --level locks --vault offsite --credentials env:HOLDFAST_READER --json | tail -n 1 | grep '"owners":2'`)
 	cmd := exec.CommandContext(t.Context(), "bash", "-eu", "-c", strings.Join(script, "\n"))
 	cmd.Dir, cmd.Env = dir, env
 	if out, err := cmd.CombinedOutput(); err != nil {
