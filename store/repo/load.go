@@ -282,7 +282,7 @@ func (k *keeper) dismiss(info store.Info, why error) error {
 	if err := k.passOver(info.Name, why); err != nil {
 		return err
 	}
-	if info.Version == "" {
+	if info.Version == "" || errors.Is(why, format.ErrNewer) { // a newer program, of the same cache, reads it
 		return nil
 	}
 	mark := junkMark(info)
@@ -444,7 +444,7 @@ func (w *witness) word(err error) error {
 
 // passOver reports a segment that cannot be used and goes on; only a failing vault stops the run.
 func (k *keeper) passOver(name string, err error) error {
-	if notOurs(err) || errors.Is(err, format.ErrSignature) || wrongVersion(err) {
+	if notOurs(err) || errors.Is(err, format.ErrNewer) || errors.Is(err, format.ErrSignature) || wrongVersion(err) {
 		k.report.send(Tampered, name, "left out: %v", err)
 		return nil
 	}
