@@ -32,9 +32,9 @@ func laterRows() []tampering {
 				},
 			})
 		}},
-		{name: "an entry of an unknown kind", want: "points 0: 3 complete; verify 0: nothing; content 0: nothing; renew 0; prune 0; latest 3: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", do: func(s *stage) {
+		{name: "an entry of an unknown kind", want: "points 0: 3 complete; verify 0: nothing; content 0: nothing; renew 0; prune 0; latest 3: point 1; back 2 of 2; run 4: 1 complete; next 0: the new point", do: func(s *stage) {
 			s.craft(bend{lines: func(l []string) []string {
-				return append([]string{l[0], `{"kind":"hologram","key":"ghost","size":11,"rays":[1,2],"angle":{"x":1}}` + "\n"}, l[1:]...)
+				return append([]string{l[0], `{"kind":"hologram","key":"ghost","size":11,"rays":[1,2],"angle":{"x":1}}` + "\n"}, l[2:]...)
 			}})
 		}},
 		{name: "placements of a later version", want: "points 0: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; renew 0; prune 4; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", do: func(s *stage) {

@@ -242,17 +242,6 @@ func (s *stage) repository() *repo.Repository {
 	return have(repo.Find(s.t.Context(), s.open(0), "", nil))
 }
 
-// names lists what lies under a prefix in the first vault, oldest name first.
-func (s *stage) names(prefix string) (out []string) {
-	s.t.Helper()
-	for info, err := range s.open(0).Versions(s.t.Context(), prefix) {
-		s.ok(err)
-		out = append(out, info.Name)
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
 // read gives what lies under a name in the first vault.
 func (s *stage) read(name string) []byte {
 	s.t.Helper()
@@ -278,37 +267,6 @@ func (s *stage) putIn(vault int, name string, body []byte) {
 		Mode: minio.Governance, RetainUntilDate: time.Now().Add(60 * 24 * time.Hour), SendContentMd5: true, DisableContentSha256: true,
 	})
 	s.ok(err)
-}
-
-// remove takes all versions of an object out of the first vault.
-func (s *stage) remove(name string) {
-	s.t.Helper()
-	if s.srv == nil {
-		s.ok(os.Remove(filepath.Join(s.vaults[0], filepath.FromSlash(name))))
-		return
-	}
-	ctx := s.t.Context()
-	for info, err := range s.open(0).Versions(ctx, name) {
-		s.ok(err)
-		s.ok(s.srv.Admin().RemoveObject(ctx, s.vaults[0], info.Name, minio.RemoveObjectOptions{VersionID: info.Version, GovernanceBypass: true}))
-	}
-}
-
-// copyTo copies the newest versions of a vault into another, as any tool does: everything arrives anew.
-func (s *stage) copyTo(from, to int) {
-	s.t.Helper()
-	in := s.open(from)
-	seen := map[string]bool{}
-	for info, err := range in.Versions(s.t.Context(), "") {
-		s.ok(err)
-		if seen[info.Name] {
-			continue
-		}
-		seen[info.Name] = true
-		r := have(in.Open(s.t.Context(), store.Ref{Name: info.Name}, 0, -1))
-		s.putIn(to, info.Name, have(io.ReadAll(r)))
-		s.ok(r.Close())
-	}
 }
 
 // framed is an object of one plain frame.
