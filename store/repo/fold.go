@@ -1,76 +1,202 @@
 package repo
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
 // Every run writes a placements object and an index segment. So that their number, and the calls that keep them locked, do
-// not grow with the number of runs, many of them are folded into few from time to time. The old ones are let go: no longer
-// known here, never deleted by a run, and over when their locks are.
+// not grow with the number of runs, they are folded: the old ones are let go, which means that they are no longer kept up
+// here, never deleted by a run, and over when their locks are.
 const (
-	foldAt       = 64         // so many placements objects of one vault, or small index segments
+	foldAt       = 64         // so many small index segments
 	smallSegment = 128 << 10  // stored bytes below which index segments are small
 	maxFoldLines = 4 * 32_768 // of index segments at once
 	besideLines  = 1024       // at most so many stand beside a run's pages, and only beside so many bytes of these: their
 	besidePages  = 1 << 20    // locks are kept up with the segment's. Else it has an object of its own
 )
 
-// superfluous gives the placements objects of a vault that the end of this run folds into one; none where they are few.
-func (s *Session) superfluous(k *keeper) (map[string]bool, error) {
-	old := map[string]bool{}
-	for p, err := range s.cache.PlacementsUnder(k.vault.Name, format.PrefixPlacements) {
+// A run's own placements object takes in those before it that are at most so many times as large as what it has by then, the
+// smallest ones first. So each of those that are left is more than twice as large as the one before: there are a handful after any number of runs,
+// and a line is written again about as often as it takes to double from one run's lines to all.
+const (
+	foldGrowth = 2
+	foldLines  = maxSegmentLines / 2 // lines of one object
+	foldBytes  = 4 << 20             // of the lines that it takes in
+	foldOwn    = 1024                // lines of a run that folds; one that has more writes them by themselves
+)
+
+// foldable gives the placements objects of a vault that the end of this run folds into its own. What was chosen before in this
+// run stays chosen: its locks were not kept up.
+func (s *Session) foldable(k *keeper) ([]cache.Said, error) {
+	all, err := k.unfolded()
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f := folding{lines: len(k.pending)}
+	if f.lines > foldOwn {
+		f.lines = 0
+	}
+	for _, o := range all {
+		if o.chosen {
+			f.take(o.Said)
+		}
+	}
+	for _, o := range all {
+		if o.adrift && !o.chosen {
+			f.take(o.Said)
+		}
+	}
+	for _, o := range all {
+		if !o.adrift && !o.chosen && o.Lines <= foldGrowth*f.lines {
+			f.take(o.Said)
+		}
+	}
+	k.folds = map[string]bool{}
+	for _, o := range f.chosen {
+		k.folds[o.Name] = true
+	}
+	return f.chosen, nil
+}
+
+// folding is what one object is to take in.
+type folding struct {
+	chosen   []cache.Said
+	lines    int // with those of the run
+	taken    int // without them, for which there is always room
+	bytes    int64
+	replaces int
+}
+
+// take adds an object if there is room.
+func (f *folding) take(o cache.Said) {
+	if f.taken+o.Lines > foldLines-foldOwn || f.bytes+o.Bytes > foldBytes || f.replaces+o.Replaces >= format.MaxReplaces {
+		return
+	}
+	f.chosen = append(f.chosen, o)
+	f.lines, f.taken, f.bytes, f.replaces = f.lines+o.Lines, f.taken+o.Lines, f.bytes+o.Bytes, f.replaces+o.Replaces+1
+}
+
+// unfolded is a placements object that none replaces.
+type unfolded struct {
+	cache.Said
+	chosen bool // before, by this run
+	adrift bool // it is gone, or under another vault's name: what it said has to be said again
+}
+
+// unfolded gives the placements objects that are known and none replaces, the smallest first.
+func (k *keeper) unfolded() (all []unfolded, err error) {
+	for said, err := range k.cache.SaidBy(k.vault.Name) {
 		if err != nil {
 			return nil, err
 		}
-		old[p.Name] = true
+		id, err := format.ParsePlacementsName(said.Name)
+		if err != nil {
+			return nil, err
+		}
+		_, there, err := k.placement(said.Name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, unfolded{said, there && k.folds[said.Name], !there || id.Vault != k.vault.Name})
 	}
-	if len(old) < foldAt {
-		return nil, nil
-	}
-	return old, nil
+	slices.SortStableFunc(all, func(a, b unfolded) int { return a.Lines - b.Lines })
+	return all, nil
 }
 
-// endPlacements writes what is new about where a vault's objects are, or, where there are many placements objects before, all
-// that is known of it, and lets go of these.
+// endPlacements writes what is new about where a vault's objects are, together with what the objects before said that it
+// replaces, and lets go of these.
 func (s *Session) endPlacements(ctx context.Context, k *keeper) error {
-	old, err := s.superfluous(k)
+	old, err := s.foldable(k)
 	if err != nil {
 		return err
 	}
-	if len(old) == 0 {
-		return s.flushPlacements(ctx, k)
+	k.mu.Lock()
+	own := len(k.pending)
+	k.mu.Unlock()
+	if len(old) == 0 || own > foldOwn {
+		if err := s.flushPlacements(ctx, k); err != nil || len(old) == 0 {
+			return err
+		}
 	}
 	k.mu.Lock()
-	k.pending, k.unplaced, k.flushed = nil, 0, s.now() // they stand in the cache too
+	pending := k.pending
+	k.pending, k.unplaced, k.flushed = nil, 0, s.now()
 	k.mu.Unlock()
-	var lines []format.Placement
-	for p, err := range s.cache.Placements(k.vault.Name) {
+	err = s.fold(ctx, k, pending, old)
+	if err != nil {
+		k.mu.Lock()
+		k.pending = append(pending, k.pending...)
+		k.mu.Unlock()
+	}
+	return err
+}
+
+// fold writes one placements object that says what is new and all that still holds of what others said.
+func (s *Session) fold(ctx context.Context, k *keeper, pending []format.Placement, old []cache.Said) error {
+	lines, seen := []format.Placement{}, map[string]bool{}
+	say := func(name string) error {
+		if seen[name] {
+			return nil
+		}
+		seen[name] = true
+		p, ok, err := k.placement(name)
+		if ok {
+			lines = append(lines, p)
+		}
+		return err
+	}
+	for _, p := range pending { // they stand in the cache too
+		if err := say(p.Name); err != nil {
+			return err
+		}
+	}
+	var over []string
+	replaces := map[format.Hash]bool{}
+	for _, o := range old {
+		names, before, err := s.cache.SaidIn(k.vault.Name, o.Name)
 		if err != nil {
 			return err
 		}
-		if strings.HasPrefix(p.Name, format.PrefixPlacements) {
-			continue // found by its name
+		for _, n := range names {
+			if err := say(n); err != nil {
+				return err
+			}
 		}
-		if lines = append(lines, p); len(lines) < maxSegmentLines/2 {
-			continue
-		}
-		if err := s.putPlacements(ctx, k, lines); err != nil {
-			return err
-		}
-		lines = lines[:0]
+		over = append(over, o.Name)
+		k.addReplaced(replaces, o.Name, before)
 	}
-	if len(lines) > 0 {
-		if err := s.putPlacements(ctx, k, lines); err != nil {
+	if len(lines) > 0 || len(replaces) > 0 {
+		sums := slices.SortedFunc(maps.Keys(replaces), func(a, b format.Hash) int { return bytes.Compare(a[:], b[:]) })
+		if err := s.putPlacements(ctx, k, lines, sums); err != nil {
 			return err
 		}
 	}
-	return s.cache.Unplace(k.vault.Name, slices.Collect(maps.Keys(old))...) // and not read again
+	return k.letGoOfPlacements(over)
+}
+
+// addReplaced adds what an object that is folded had replaced, and itself, as far as it is there.
+func (k *keeper) addReplaced(to map[format.Hash]bool, name string, before []format.Hash) {
+	id, err := format.ParsePlacementsName(name)
+	if err != nil || id.Vault != k.vault.Name { // nothing under another name is replaced
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	to[id.Sum] = true
+	for _, sum := range before {
+		if k.listed == nil || k.listed[sum] {
+			to[sum] = true
+		}
+	}
 }
 
 // EndIndex puts the last index lines of a run beside the pages that sink takes, together with the lines of the small segments

@@ -10,6 +10,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/pack"
 )
 
 // TestAnEndThatIsOnlySaid: who has the host key can say that an object's lock is over, and cannot keep its loss from being
@@ -83,24 +84,37 @@ func (b *bench) only(prefix string) store.Info {
 }
 
 // say stores a placements object that is signed with a host key, and gives its name.
-func (b *bench) say(host *keys.HostKey, p format.Placement) string {
+func (b *bench) say(host *keys.HostKey, p ...format.Placement) string {
+	b.t.Helper()
+	return b.sayInstead(host, nil, p...)
+}
+
+// sayInstead is say of a placements object that replaces others.
+func (b *bench) sayInstead(host *keys.HostKey, replaces []format.Hash, ps ...format.Placement) string {
+	b.t.Helper()
+	name, body := b.placements(host, replaces, ps...)
+	b.plant(name, body)
+	return name
+}
+
+// placements makes a placements object.
+func (b *bench) placements(host *keys.HostKey, replaces []format.Hash, ps ...format.Placement) (name string, body []byte) {
 	b.t.Helper()
 	r, err := b.find("")
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	plain, err := format.EncodePlacements(format.SegmentHeader{Repository: r.ID, Vault: b.vault.Name, Written: format.At(b.clock)}, []format.Placement{p})
+	h := format.SegmentHeader{Repository: r.ID, Vault: b.vault.Name, Written: format.At(b.clock), Replaces: replaces}
+	plain, err := format.EncodePlacements(h, ps)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	s := b.session()
-	frame := s.Encoder().Frame(nil, plain)
-	if err := s.Close(); err != nil {
+	enc, err := pack.NewEncoder()
+	if err != nil {
 		b.t.Fatal(err)
 	}
-	name := b.placementsName(host, sha256.Sum256(frame))
-	b.plant(name, frame)
-	return name
+	body = enc.Frame(nil, plain)
+	return b.placementsName(host, sha256.Sum256(body)), body
 }
 
 // placementsName names a placements object that is signed with a host key.

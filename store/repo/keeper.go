@@ -25,12 +25,14 @@ type keeper struct {
 	ahead  time.Time     // until when what is needed now will soon be needed: see Session.Foresee
 	now    func() time.Time
 	report Report
-	life   context.Context // ends when the vault is left out: nothing waits any longer for it
+	listed map[format.Hash]bool // placements objects that the vault has; nil: too many
+	life   context.Context      // ends when the vault is left out: nothing waits any longer for it
 	end    context.CancelFunc
 
 	mu       sync.Mutex
 	pending  []format.Placement // read back, not yet in a placements object
 	unplaced int64              // bytes of what was stored since they were last written
+	folds    map[string]bool    // placements objects that the end of the run takes into its own
 	flushed  time.Time          // when that was
 	failed   error              // the first failure: nothing more is put here in this run
 	calls    Calls
@@ -163,6 +165,9 @@ func (k *keeper) readBack(ctx context.Context, ref store.Ref, size int64, want s
 func (k *keeper) note(p format.Placement) error {
 	if err := k.cache.PutPlacements(k.vault.Name, []format.Placement{p}); err != nil {
 		return err
+	}
+	if !format.Placed(p.Name) {
+		return nil // it is found by its name
 	}
 	k.mu.Lock()
 	k.pending = append(k.pending, p)

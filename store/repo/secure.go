@@ -101,9 +101,13 @@ func (s *Session) SecureSegments(ctx context.Context) error {
 
 func (s *Session) secureSegments(ctx context.Context, k *keeper) error {
 	until := s.until()
-	let, err := s.superfluous(k)
+	old, err := s.foldable(k)
 	if err != nil {
 		return err
+	}
+	let := map[string]bool{}
+	for _, o := range old {
+		let[o.Name] = true
 	}
 	var due []format.Placement
 	for p, err := range s.cache.Placements(k.vault.Name) {

@@ -102,8 +102,7 @@ func (s *Session) FlushPlacements(ctx context.Context) error {
 	return s.each(ctx, func(ctx context.Context, k *keeper) error { return s.flushPlacements(ctx, k) })
 }
 
-// EndPlacements is FlushPlacements at the end of a run: from time to time it writes all that is known, in the place of what
-// earlier runs wrote.
+// EndPlacements is FlushPlacements at the end of a run: what is written takes in what some of the earlier runs wrote.
 func (s *Session) EndPlacements(ctx context.Context) error {
 	return s.each(ctx, func(ctx context.Context, k *keeper) error { return s.endPlacements(ctx, k) })
 }
@@ -116,7 +115,7 @@ func (s *Session) flushPlacements(ctx context.Context, k *keeper) error {
 	k.mu.Unlock()
 	for len(lines) > 0 {
 		n := min(len(lines), maxSegmentLines/2)
-		if err := s.putPlacements(ctx, k, lines[:n]); err != nil {
+		if err := s.putPlacements(ctx, k, lines[:n], nil); err != nil {
 			k.mu.Lock()
 			k.pending = append(lines, k.pending...)
 			k.mu.Unlock()
@@ -127,9 +126,16 @@ func (s *Session) flushPlacements(ctx context.Context, k *keeper) error {
 	return nil
 }
 
-func (s *Session) putPlacements(ctx context.Context, k *keeper, lines []format.Placement) error {
-	at := k.clock()
-	h := format.SegmentHeader{Format: format.Version, Kind: "placements", Repository: s.repo.ID, Vault: k.vault.Name, Written: format.At(at), Lines: len(lines)}
+// putPlacements writes one placements object, which makes others superfluous.
+func (s *Session) putPlacements(ctx context.Context, k *keeper, lines []format.Placement, replaces []format.Hash) error {
+	lines = slices.Clone(lines)
+	names := make([]string, len(lines))
+	for i := range lines {
+		if names[i] = lines[i].Name; lines[i].Mode == "" {
+			lines[i].Until = format.Time{} // said by others, and not read back
+		}
+	}
+	h := format.SegmentHeader{Repository: s.repo.ID, Vault: k.vault.Name, Written: format.At(k.clock()), Replaces: replaces}
 	plain, err := format.EncodePlacements(h, placedAt(lines, flat.Place))
 	if err != nil {
 		return err
@@ -145,8 +151,16 @@ func (s *Session) putPlacements(ctx context.Context, k *keeper, lines []format.P
 	if err != nil {
 		return err
 	}
+	k.mu.Lock()
+	if k.listed != nil {
+		k.listed[sealed.Sum] = true
+	}
+	k.mu.Unlock()
 	// It does not list itself: it is found by its name. The cache knows it so that its lock is kept up.
 	if err := s.cache.PutPlacements(k.vault.Name, []format.Placement{p}); err != nil {
+		return err
+	}
+	if err := s.cache.PutSaid(k.vault.Name, cache.Said{Name: name, Bytes: int64(len(plain))}, names, replaces); err != nil {
 		return err
 	}
 	return s.cache.MarkLoaded(k.vault.Name, name)

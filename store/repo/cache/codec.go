@@ -15,6 +15,8 @@ const (
 	keyChunk     = 'c' // + chunk ID
 	keyPlacement = 'p' // + vault + name of the object
 	keyLoaded    = 'l' // + vault + name of the segment
+	keySaid      = 's' // + vault + name of a placements object
+	keySaidIn    = 't' // + vault + name of a placements object + 0 + number of the part
 	keyScratch   = 'n' // + counter + key; void once its run is over
 )
 

@@ -165,7 +165,7 @@ func (c *Cache) Forget(vault string) error {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
 	b := c.db.NewBatch()
-	for _, kind := range []byte{keyLoaded, keyPlacement} {
+	for _, kind := range []byte{keyLoaded, keyPlacement, keySaid, keySaidIn} {
 		prefix, err := namedKey(kind, vault, "")
 		if err == nil {
 			err = b.DeleteRange(prefix, after(prefix), nil)

@@ -293,8 +293,9 @@ func TestBoundsInTheDocument(t *testing.T) {
 		"commit object": kib("MaxCommit", MaxCommit) + "; " + kib("maxFurther", maxFurther) + " behind the body; " + n("MaxPredecessor", MaxPredecessor) + " predecessors; " +
 			n("maxSlots", maxSlots) + " slots; " + n("maxMarks", maxMarks) + " marks; writer " + n("maxWriter", maxWriter) + " bytes",
 		"sealed host key": kib("MaxHostKeyCopy", MaxHostKeyCopy),
-		"index segment or placements, plain": n("MaxSegment", MaxSegment) + ", " + n("MaxSegmentLines", MaxSegmentLines) + " lines, header " + kib("maxHeader", maxHeader) + "; " +
+		"index segment, plain": n("MaxSegment", MaxSegment) + ", " + n("MaxSegmentLines", MaxSegmentLines) + " lines, header " + kib("maxHeader", maxHeader) + "; " +
 			n("maxIndexFrames", maxIndexFrames) + " index segments in one meta object",
+		"placements":            n("MaxPlacements", MaxPlacements) + " lines in all frames, header " + kib("maxPlacementsHead", maxPlacementsHead) + ", replaces " + n("MaxReplaces", MaxReplaces),
 		"line of a points list": n("maxSlots", maxSlots) + " slots; " + n("maxMarks", maxMarks) + " marks; " + n("MaxPointVaults", MaxPointVaults) + " vaults",
 		"record":                kib("MaxRecord", MaxRecord) + "; number " + n("maxRecordNumber", maxRecordNumber) + "; " + n("MaxNewest", MaxNewest) + " newest points",
 	}

@@ -181,6 +181,7 @@ type SegmentHeader struct {
 	Repository Hash   `json:"repository"`
 	Vault      string `json:"vault,omitempty"` // placements: the vault's name when written
 	Written    Time   `json:"written"`
-	Lines      int    `json:"lines"` // between header and signature
+	Lines      int    `json:"lines"`              // between header and signature; placements: in all frames
+	Replaces   []Hash `json:"replaces,omitempty"` // placements: objects of this vault that this one makes superfluous
 	Ext        Ext    `json:"ext,omitzero"`
 }

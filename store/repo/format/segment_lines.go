@@ -61,7 +61,15 @@ func (p *Placement) check() error {
 	if _, ok := WithFolder(p.Name); ok {
 		name = nil
 	}
+	if !Placed(p.Name) {
+		name = fmt.Errorf("it has no placement: %w", badName(p.Name))
+	}
 	return cmp.Or(name, p.Ext.orNone())
+}
+
+// Placed reports whether objects of such names stand in placements. Those that do not are found by their names.
+func Placed(name string) bool {
+	return !strings.HasPrefix(name, PrefixPoints) && !strings.HasPrefix(name, PrefixPlacements) && !strings.HasPrefix(name, PrefixReports)
 }
 
 // checkIndex holds the frames of index segments against the object: they are of a meta object, in order, and in it.

@@ -2,9 +2,11 @@ package format
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -122,6 +124,16 @@ func signedVectors(t *testing.T) []vector {
 	p := bytesOf(EncodePlacements(h, ps))
 	out = append(out, vector{path: "placements/two", comment: "plain form of a placements object", headers: keyHeaders("name: " + signedPlacements(moment("2026-11-23T08:05:00Z").Time, sha256.Sum256(p)).Name()), body: p, value: ps})
 	out = append(out, vector{path: "placements/none", comment: "no lines", body: bytesOf(EncodePlacements(h, nil))})
+	h.Replaces = sorted(hashOf("placements 1"), hashOf("placements 2"))
+	fold := bytesOf(EncodePlacements(h, ps))
+	out = append(out, vector{path: "placements/fold", comment: "makes two others superfluous", body: fold, value: ps})
+	one, two := h.Replaces[0].String(), h.Replaces[1].String()
+	refuse("placements/refuse-replaces-order", "what it replaces is not in order", fold, `["`+one+`","`+two, `["`+two+`","`+one, ErrMalformed)
+	refuse("placements/refuse-replaces-twice", "what it replaces is there twice", fold, `["`+one+`","`+two, `["`+one+`","`+one, ErrMalformed)
+	refuse("placements/refuse-replaces-none", "no list of nothing", fold, `["`+one+`","`+two+`"]`, `[]`, ErrMalformed)
+	refuse("placements/refuse-replaces-zero", "zeros are no hash", fold, `["`+one, `["`+strings.Repeat("0", 64), ErrMalformed)
+	refuse("placements/refuse-replaces-many", "replaces more than 1,024 objects", fold, `"replaces":["`+one+`","`+two+`"]`, `"replaces":[`+manyHashes(MaxReplaces+1)+`]`, ErrBounds)
+	h.Replaces = nil
 	refuse("placements/refuse-newer", "of another format version", p, `"1-draft"`, `"1"`, ErrNewer)
 	refuse("placements/refuse-lines", "fewer lines than it says", p, `"lines":2`, `"lines":3`, ErrMalformed)
 	refuse("placements/refuse-cut", "cut short within the last line", p, "]]}\n", "]]", ErrMalformed)
@@ -255,4 +267,49 @@ func sorted(a, b Hash) []Hash {
 func keyHeaders(extra ...string) []string {
 	pub := seed().Public().(ed25519.PublicKey)
 	return append([]string{"seed: " + hex.EncodeToString(seed().Seed()), "public: " + hex.EncodeToString(pub)}, extra...)
+}
+
+// manyHashes is the inside of a list of n hashes in ascending order.
+func manyHashes(n int) string {
+	var out []string
+	for i := range n {
+		out = append(out, fmt.Sprintf("%q", fmt.Sprintf("%064x", i+1)))
+	}
+	return strings.Join(out, ",")
+}
+
+// TestPlacementsInFrames: the lines of one placements object may stand in several frames, of which the first has the header.
+func TestPlacementsInFrames(t *testing.T) {
+	h := SegmentHeader{Repository: hashOf("repository"), Vault: "offsite", Written: moment("2026-11-23T08:05:00Z")}
+	ps := []Placement{{Name: PackName(hashOf("1")), Size: 100}, {Name: PackName(hashOf("2")), Size: 101}, {Name: PackName(hashOf("3")), Size: 102}}
+	whole, err := EncodePlacements(h, ps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bytes.SplitAfter(whole, []byte("\n"))[:4]
+	join := func(from, to int) []byte { return bytes.Join(lines[from:to], nil) }
+	for _, c := range []struct {
+		name   string
+		frames [][]byte
+		want   error
+	}{
+		{"one", [][]byte{whole}, nil},
+		{"two", [][]byte{join(0, 2), join(2, 4)}, nil},
+		{"the header alone", [][]byte{join(0, 1), join(1, 4)}, nil},
+		{"none", nil, ErrMalformed},
+		{"a header each", [][]byte{join(0, 2), join(0, 1)}, ErrMalformed},
+		{"too few", [][]byte{join(0, 2), join(2, 3)}, ErrMalformed},
+		{"too many", [][]byte{whole, join(3, 4)}, ErrMalformed},
+		{"an empty one", [][]byte{whole, nil}, ErrMalformed},
+		{"a line in two", [][]byte{whole[:len(whole)-9], whole[len(whole)-9:]}, ErrMalformed},
+	} {
+		var d PlacementsDecoder
+		var err error
+		for _, f := range c.frames {
+			err = cmp.Or(err, d.Frame(f))
+		}
+		if err = cmp.Or(err, d.Done()); !errors.Is(err, c.want) || err == nil && len(d.Lines) != len(ps) {
+			t.Errorf("%s: %d lines, %v", c.name, len(d.Lines), err)
+		}
+	}
 }

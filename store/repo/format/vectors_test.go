@@ -2,6 +2,7 @@ package format
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
@@ -127,12 +128,12 @@ func codecs() map[string]func(body []byte) (value any, again []byte, err error) 
 			return d, again, err
 		},
 		"placements": func(b []byte) (any, []byte, error) {
-			h, lines, err := DecodePlacements(b)
-			if err != nil {
+			var d PlacementsDecoder
+			if err := cmp.Or(d.Frame(b), d.Done()); err != nil {
 				return nil, nil, err
 			}
-			again, err := EncodePlacements(h, lines)
-			return lines, again, err
+			again, err := EncodePlacements(d.Header, d.Lines)
+			return d.Lines, again, err
 		},
 		"index": func(b []byte) (any, []byte, error) {
 			h, lines, err := DecodeIndex(b, verifier(attest.Index))
@@ -587,6 +588,9 @@ func referenceVectors(t *testing.T) []vector {
 	add("placement/plain", "an object with index segments in a vault without versions and locks", bytesOf(dir.AppendLine(nil)), dir)
 	all := Placement{Name: meta.Name, Version: "v1", Size: 1000, Mode: "governance", Until: p.Until, Index: []Frame{{0, 100, 200}}}
 	add("placement/all", "every member", bytesOf(all.AppendLine(nil)), all)
+	point := PointID{Source: "uploads", SignedAt: p.Until, ID: hashOf("point"), Hint: "89abcdef", Signature: make([]byte, signatureSize)}.Name()
+	refuse("placement/refuse-point", "points are found by their names", `{"name":"`+point+`","size":5}`+"\n", ErrMalformed)
+	refuse("placement/refuse-placements", "placements are found by their names", `{"name":"`+signedPlacements(p.Until.Time, hashOf("placements")).Name()+`","size":5}`+"\n", ErrMalformed)
 	refuse("placement/refuse-mode", "a lock without a mode", `{"name":"`+n.Name+`","size":5,"until":"2027-01-01T00:00:00Z"}`+"\n", ErrMalformed)
 	refuse("placement/refuse-index", "no list of nothing", `{"name":"`+meta.Name+`","size":5,"index":[]}`+"\n", ErrMalformed)
 	refuse("placement/refuse-index-pack", "index segments are in meta objects", `{"name":"`+n.Name+`","size":50,"index":[[0,10,10]]}`+"\n", ErrMalformed)
