@@ -226,7 +226,7 @@ func (e *engine) needsOf(ctx context.Context, c *format.Commit) iter.Seq2[format
 // mergedNeeds gives the new point's needs in order of name.
 func (e *engine) mergedNeeds(ctx context.Context, known *knownPages, lists []string) iter.Seq2[format.Need, error] {
 	return func(yield func(format.Need, error) bool) {
-		next, stop := iter.Pull2(e.changes(lists))
+		next, stop := iter.Pull2(e.changes(ctx, lists))
 		defer stop()
 		item, err, more := next()
 		give := func(n format.Need) bool { return n.Living <= 0 || yield(n, nil) }
@@ -277,14 +277,11 @@ func (e *engine) oldNeeds(ctx context.Context, known *knownPages) iter.Seq2[form
 }
 
 // changes gives the tally and the objects every point needs, by name, with sizes; lists are among these.
-func (e *engine) changes(lists []string) iter.Seq2[format.Need, error] {
+func (e *engine) changes(ctx context.Context, lists []string) iter.Seq2[format.Need, error] {
 	return func(yield func(format.Need, error) bool) {
 		standing := e.s.Repository().Standing()
 		for _, name := range lists {
-			size, ok, err := e.s.Size(name)
-			if err == nil && !ok {
-				err = fmt.Errorf("%s: its size is not known here", name)
-			}
+			size, err := e.s.SizeOf(ctx, name)
 			if err != nil {
 				yield(format.Need{}, err)
 				return
@@ -306,9 +303,12 @@ func (e *engine) changes(lists []string) iter.Seq2[format.Need, error] {
 			if item.Sum == 0 {
 				continue
 			}
-			size, ok, err := e.s.Size(item.Key)
-			if err == nil && !ok && item.Sum > 0 {
-				err = fmt.Errorf("%s: its size is not known here", item.Key)
+			var size int64
+			var err error
+			if item.Sum > 0 {
+				size, err = e.s.SizeOf(ctx, item.Key)
+			} else {
+				size, _, err = e.s.Size(item.Key)
 			}
 			if !yield(format.Need{Name: item.Key, Size: size, Living: item.Sum}, err) || err != nil {
 				return

@@ -225,6 +225,23 @@ func (s *Session) secure(ctx context.Context, k *keeper, name string, size int64
 	return k.extend(ctx, p, need)
 }
 
+// SizeOf is Size, and looks in the vaults for an object that none is known to hold: the placements that named it may be lost.
+func (s *Session) SizeOf(ctx context.Context, name string) (int64, error) {
+	size, ok, err := s.Size(name)
+	if err != nil || ok {
+		return size, err
+	}
+	err = fmt.Errorf("%s: no vault in use has it: %w", name, ErrMissing)
+	for _, k := range s.active() {
+		p, kerr := k.adopt(ctx, name, -1, nil)
+		if kerr == nil {
+			return p.Size, nil
+		}
+		err = fmt.Errorf("find %s in vault %s: %w", name, k.vault.Name, kerr)
+	}
+	return 0, err
+}
+
 // obtain gets an object whose placement is not known into one vault: by finding it there, or by copying it from another.
 // No key is needed, and the source is not asked.
 func (s *Session) obtain(ctx context.Context, k *keeper, name string, size int64, need time.Time) (format.Placement, error) {

@@ -269,6 +269,30 @@ func keyHeaders(extra ...string) []string {
 	return append([]string{"seed: " + hex.EncodeToString(seed().Seed()), "public: " + hex.EncodeToString(pub)}, extra...)
 }
 
+// placementVectors are those of lines of placements.
+func placementVectors(n, meta Need, add func(path, comment string, body []byte, value any), refuse func(path, comment, body string, reason error)) {
+	bytesOf := func(b []byte, err error) []byte {
+		if err != nil {
+			panic(err)
+		}
+		return b
+	}
+	p := Placement{Name: n.Name, Version: "3HL4kqtJvjVBH40Nrjfkd", Size: n.Size, Mode: "compliance", Until: moment("2027-01-01T00:00:00Z")}
+	add("placement/locked", "an object under lock", bytesOf(p.AppendLine(nil)), p)
+	dir := Placement{Name: meta.Name, Size: 1000, Index: []Frame{{0, 100, 300}, {400, 50, 60}}}
+	add("placement/plain", "an object with index segments in a vault without versions and locks", bytesOf(dir.AppendLine(nil)), dir)
+	all := Placement{Name: meta.Name, Version: "v1", Size: 1000, Mode: "governance", Until: p.Until, Index: []Frame{{0, 100, 200}}}
+	add("placement/all", "every member", bytesOf(all.AppendLine(nil)), all)
+	point := PointID{Source: "uploads", SignedAt: p.Until, ID: hashOf("point"), Hint: "89abcdef", Signature: make([]byte, signatureSize)}.Name()
+	refuse("placement/refuse-point", "points are found by their names", `{"name":"`+point+`","size":5}`+"\n", ErrMalformed)
+	refuse("placement/refuse-placements", "placements are found by their names", `{"name":"`+signedPlacements(p.Until.Time, hashOf("placements")).Name()+`","size":5}`+"\n", ErrMalformed)
+	refuse("placement/refuse-mode", "a lock without a mode", `{"name":"`+n.Name+`","size":5,"until":"2027-01-01T00:00:00Z"}`+"\n", ErrMalformed)
+	refuse("placement/refuse-index", "no list of nothing", `{"name":"`+meta.Name+`","size":5,"index":[]}`+"\n", ErrMalformed)
+	refuse("placement/refuse-index-pack", "index segments are in meta objects", `{"name":"`+n.Name+`","size":50,"index":[[0,10,10]]}`+"\n", ErrMalformed)
+	refuse("placement/refuse-index-order", "index segments that lie on each other", `{"name":"`+meta.Name+`","size":50,"index":[[0,10,10],[9,10,10]]}`+"\n", ErrMalformed)
+	refuse("placement/refuse-index-many", "more than 64 index segments", `{"name":"`+meta.Name+`","size":50,"index":[`+strings.Repeat("[0,10,10],", 64)+`[0,10,10]]}`+"\n", ErrBounds)
+}
+
 // manyHashes is the inside of a list of n hashes in ascending order.
 func manyHashes(n int) string {
 	var out []string

@@ -582,20 +582,7 @@ func referenceVectors(t *testing.T) []vector {
 	refuse("point-line/refuse-missing", "more missing than there are", strings.Replace(pl, `"missing":1`, `"missing":101`, 1), ErrBounds)
 	refuse("point-line/refuse-unknown", "a member that is not known", strings.Replace(pl, `,"vaults"`, `,"value":1,"vaults"`, 1), ErrMalformed)
 
-	p := Placement{Name: n.Name, Version: "3HL4kqtJvjVBH40Nrjfkd", Size: n.Size, Mode: "compliance", Until: moment("2027-01-01T00:00:00Z")}
-	add("placement/locked", "an object under lock", bytesOf(p.AppendLine(nil)), p)
-	dir := Placement{Name: meta.Name, Size: 1000, Index: []Frame{{0, 100, 300}, {400, 50, 60}}}
-	add("placement/plain", "an object with index segments in a vault without versions and locks", bytesOf(dir.AppendLine(nil)), dir)
-	all := Placement{Name: meta.Name, Version: "v1", Size: 1000, Mode: "governance", Until: p.Until, Index: []Frame{{0, 100, 200}}}
-	add("placement/all", "every member", bytesOf(all.AppendLine(nil)), all)
-	point := PointID{Source: "uploads", SignedAt: p.Until, ID: hashOf("point"), Hint: "89abcdef", Signature: make([]byte, signatureSize)}.Name()
-	refuse("placement/refuse-point", "points are found by their names", `{"name":"`+point+`","size":5}`+"\n", ErrMalformed)
-	refuse("placement/refuse-placements", "placements are found by their names", `{"name":"`+signedPlacements(p.Until.Time, hashOf("placements")).Name()+`","size":5}`+"\n", ErrMalformed)
-	refuse("placement/refuse-mode", "a lock without a mode", `{"name":"`+n.Name+`","size":5,"until":"2027-01-01T00:00:00Z"}`+"\n", ErrMalformed)
-	refuse("placement/refuse-index", "no list of nothing", `{"name":"`+meta.Name+`","size":5,"index":[]}`+"\n", ErrMalformed)
-	refuse("placement/refuse-index-pack", "index segments are in meta objects", `{"name":"`+n.Name+`","size":50,"index":[[0,10,10]]}`+"\n", ErrMalformed)
-	refuse("placement/refuse-index-order", "index segments that lie on each other", `{"name":"`+meta.Name+`","size":50,"index":[[0,10,10],[9,10,10]]}`+"\n", ErrMalformed)
-	refuse("placement/refuse-index-many", "more than 64 index segments", `{"name":"`+meta.Name+`","size":50,"index":[`+strings.Repeat("[0,10,10],", 64)+`[0,10,10]]}`+"\n", ErrBounds)
+	placementVectors(n, meta, add, refuse)
 
 	l := IndexLine{ID: hashOf("id"), Pack: c.Pack, Frame: c.Frame, At: 5, Size: 100}
 	add("index-line/chunk", "where a chunk is", bytesOf(l.AppendLine(nil)), l)
