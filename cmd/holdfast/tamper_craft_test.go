@@ -165,6 +165,7 @@ func (s *stage) needs(ref format.PageRef) (list []format.Need) {
 // following is a descriptor that follows from the newest one, signed by whom it is said, and its name.
 func (s *stage) following(edit func(*format.Descriptor), raw func([]byte) []byte, signer []byte) (string, []byte) {
 	s.t.Helper()
+	nextSecond(time.Now().Truncate(time.Second)) // what arrived in the descriptor's own second is not trusted, if it ends the chain
 	r := s.repository()
 	d := *r.Now()
 	d.Number, d.Previous, d.Created = len(r.Chain), r.Chain[len(r.Chain)-1].Sum, format.At(time.Now().UTC().Truncate(time.Second))

@@ -23,12 +23,12 @@ type tampering struct {
 
 const untouched = "points 0: 2 complete; verify 0: nothing; content 0: nothing; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point"
 
-// TestTampering does one thing to a vault, in a directory, and holds what every command says against what
+// TestTampering does one thing to a vault, in a directory and on both servers, and holds what every command says against what
 // docs/format.md says.
 func TestTampering(t *testing.T) {
 	rows := append([]tampering{{name: "nothing", do: func(*stage) {}, want: untouched}}, laterRows()...)
 	rows = append(rows, madeRows()...)
-	for _, kind := range []servers.Kind{directory} {
+	for _, kind := range append([]servers.Kind{directory}, servers.Both(t)...) {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			for _, x := range rows {
