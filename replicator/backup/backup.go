@@ -198,12 +198,13 @@ type engine struct {
 	decision retain.Decision
 	before   []repo.VaultResult
 
-	parent       *format.Commit // the point this one follows; nil for the first
-	last         *repo.Head     // the last point that is not marked as empty; nil if there is none
-	empty        *Emptied       // see conclude
-	counting     []repo.Head    // the points that count for retention, oldest first
-	list         format.PageRef // the points list that told of those without a commit
-	reread       *Reread        // see readAnew
+	parent       *format.Commit                   // the point this one follows; nil for the first
+	last         *repo.Head                       // the last point that is not marked as empty; nil if there is none
+	empty        *Emptied                         // see conclude
+	counting     []repo.Head                      // the points that count for retention, oldest first
+	list         format.PageRef                   // the points list that told of those without a commit
+	changed      map[format.Hash]format.PointLine // lines of that list that do not hold any more
+	reread       *Reread                          // see readAnew
 	predecessors []format.Predecessor
 	mend         *mending  // not nil: something the parent needs is lost
 	thin         *thinning // not nil: stored objects that are mostly dead are let go
@@ -305,7 +306,7 @@ func (e *engine) findParent(ctx context.Context) ([]retain.Earlier, error) {
 		e.parent = parent.Commit
 	}
 	e.last, e.counting = lastFilled(counting), counting
-	e.predecessors, e.list = heads.Newest, heads.List
+	e.predecessors, e.list, e.changed = heads.Newest, heads.List, heads.Changed
 	return earlier, nil
 }
 

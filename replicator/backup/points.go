@@ -108,7 +108,7 @@ func (w *pointsWriter) merge(ctx context.Context, known *knownPages, fresh []for
 // leaf takes over a page of the list before, as it is or with more lines.
 func (w *pointsWriter) leaf(ctx context.Context, leaf format.PageRef, more []format.PointLine, final bool, last *string) error {
 	var lines []format.PointLine
-	over := 0
+	over, changed := 0, false
 	for p, err := range tree.PointLines(ctx, w.s.Page, leaf, last) {
 		if err != nil {
 			return err
@@ -116,10 +116,13 @@ func (w *pointsWriter) leaf(ctx context.Context, leaf format.PageRef, more []for
 		if w.over(p) {
 			over++
 		}
+		if now, ok := w.changed[p.ID]; ok {
+			p, changed = now, true
+		}
 		lines = append(lines, p)
 	}
-	// A leaf behind one that ended within a page, or that is to be added to, is written anew.
-	if len(more) == 0 && over*2 <= len(lines) && !final && !w.Filling() && !w.lost(ctx, leaf.Object) {
+	// A leaf behind one that ended within a page, or that is to be added to or changed, is written anew.
+	if len(more) == 0 && !changed && over*2 <= len(lines) && !final && !w.Filling() && !w.lost(ctx, leaf.Object) {
 		w.pages = true
 		return w.b.Reuse(ctx, leaf)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/memstore"
 	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -247,4 +248,45 @@ func TestAVaultAddedLaterIsFilledByCiphertext(t *testing.T) {
 	for i := range r.vaults {
 		equal(t, r.contents(i, res.Point), want)
 	}
+}
+
+// TestAVaultBegunAnew: what a lost vault held is missed by the run that fills it again, and by none after that. A point that one
+// vault alone leaves out is missed by each run, also by a machine that remembers nothing.
+func TestAVaultBegunAnew(t *testing.T) {
+	r := newRig(t, 2)
+	src, want := memsource.New(memsource.Options{Now: r.now}), map[string][]byte{}
+	r.source = src
+	for n := range 4 {
+		change(r, src, want, "k", body(uint64(n), 100))
+		r.run()
+	}
+	r.lose(0, r.names(0, "")...)
+	r.clock = r.clock.Add(time.Hour)
+	r.init()
+	if err := cache.ForgetPoints(r.cache, r.vaults[0].Name); err != nil {
+		t.Fatal(err)
+	}
+	r.saw(repo.Missing, "")
+	for n, missed := range []bool{true, false, false} {
+		r.run()
+		if got := r.saw(repo.Missing, ""); got != missed {
+			t.Errorf("run %d after the vault was lost: something is missing: %t", n, got)
+		}
+		change(r, src, want, "k", body(uint64(10+n), 100))
+	}
+	r.cache = t.TempDir()
+	r.run()
+	if r.saw(repo.Missing, "") {
+		t.Error("a machine that lost its cache misses what the lost vault held")
+	}
+	r.lose(1, r.names(1, "points/uploads/")[1])
+	for n := range 3 {
+		change(r, src, want, "k", body(uint64(20+n), 100))
+		r.cache = t.TempDir()
+		r.run()
+		if !r.saw(repo.Missing, "points/uploads/") {
+			t.Errorf("run %d: a vault leaves a point out, and nobody says so", n)
+		}
+	}
+	equal(t, r.contents(0, r.run().Point), want)
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -26,6 +27,8 @@ type Heads struct {
 	Points []Head               // in order of signed time
 	Newest []format.Predecessor // the newest point of each vault, sorted, each once: what a new point follows
 	List   format.PageRef       // the points list that told of those without a commit; zero: none
+
+	Changed map[format.Hash]format.PointLine // lines of that list that do not hold any more
 }
 
 // Points gathers the points of one source from every active vault. Of those that stand in the points list of the newest one
@@ -56,6 +59,7 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 	var mu sync.Mutex
 	found := map[format.Hash]Head{}
 	newest := map[format.Hash]format.Predecessor{}
+	anew := map[string]time.Time{} // when vaults were begun that hold nothing from before that
 	err = s.eachIndexed(ctx, func(ctx context.Context, i int, k *keeper) error {
 		CheckListed(earlier, listed[i], k.vault.Name, source, k.clock(), k.report)
 		heads, err := s.heads(ctx, k, listed[i], earlier)
@@ -66,6 +70,9 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 		CheckFollowed(read, listed[i], k.clock(), k.report)
 		mu.Lock()
 		defer mu.Unlock()
+		if began := k.chain.Chain[0].Arrived; isNew(began, listed[i]) {
+			anew[k.vault.Name] = began
+		}
 		for _, h := range heads {
 			h.Line.Vaults = withVault(slices.Concat(h.Line.Vaults, found[h.ID].Line.Vaults), k.vault.Name)
 			found[h.ID] = h
@@ -79,11 +86,39 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 	if err != nil {
 		return Heads{}, err
 	}
+	h.Changed = changedLines(earlier, anew)
+	for id, line := range h.Changed {
+		if p, ok := found[id]; ok {
+			p.Line.Vaults = line.Vaults
+			found[id] = p
+		}
+	}
 	h.Points = slices.SortedFunc(maps.Values(found), func(a, b Head) int { return inTime(a.Point, b.Point) })
 	untie(h.Points, func(h Head) Point { return h.Point }, Head.follows)
 	h.Newest = slices.SortedFunc(maps.Values(newest), func(a, b format.Predecessor) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	h.Newest = h.Newest[:min(len(h.Newest), format.MaxPredecessor)]
 	return h, s.markOwn(h.Points)
+}
+
+// isNew reports whether a vault holds nothing from before its first descriptor arrived. One that was copied does: points that
+// were signed long before.
+func isNew(began time.Time, listed []Point) bool {
+	early := began.Add(-time.Hour) // whatever two clocks may differ by
+	return !slices.ContainsFunc(listed, func(p Point) bool { return p.SignedAt.Before(early) })
+}
+
+// changedLines gives the lines of a points list that name vaults which were lost since and begun anew, without these names: what
+// they held is missed once, by the run that fills them again.
+func changedLines(list Earlier, anew map[string]time.Time) map[format.Hash]format.PointLine {
+	changed := map[format.Hash]format.PointLine{}
+	for id, line := range list {
+		gone := func(vault string) bool { return line.SignedAt.Before(anew[vault]) }
+		if slices.ContainsFunc(line.Vaults, gone) {
+			line.Vaults = slices.DeleteFunc(slices.Clone(line.Vaults), gone)
+			changed[id] = line
+		}
+	}
+	return changed
 }
 
 // follows gives the points that a commit names as coming before it.
