@@ -114,7 +114,7 @@ choose() {
 		[ "$(sum "$f")" = "$id" ] || continue # not the commit object its name speaks of
 		case $point in
 		newest | *@latest)
-			if [ "$(head -n 1 "$f" | jq -r '.format + (.requires // [] | join(" "))')" != 1-draft ]; then
+			if [ "$(head -n 1 "$f" | jq -r '.format + (.requires // [] | join(" "))')" != 1-rc ]; then
 				printf 'restore-by-hand: point %s needs a newer reader: an older one is taken\n' "$id" >&2
 				continue
 			fi
@@ -131,7 +131,7 @@ choose() {
 	done <"$tmp/sorted"
 	[ -n "$commit" ] || die "no point $point"
 	[ "$matches" -le 1 ] || die "$point is the beginning of $matches points: give more of it"
-	[ "$(head -n 1 "$commit" | jq -r '.format + " " + .kind + (.requires // [] | join(" "))')" = "1-draft point" ] || die "$commit has a format this script does not know"
+	[ "$(head -n 1 "$commit" | jq -r '.format + " " + .kind + (.requires // [] | join(" "))')" = "1-rc point" ] || die "$commit has a format this script does not know"
 	printf 'restore-by-hand: point %s of %s\n' "$chosen" "$(head -n 2 "$commit" | jq -rs '.[0].source + ", taken " + .[1].taken_at + ", " + .[0].status')" >&2
 }
 

@@ -195,6 +195,7 @@ func outcomes() []outcome {
 		{syscall.ENOSPC, exitFailed, "no_space"},
 		{syscall.EDQUOT, exitFailed, "no_space"},
 		{format.ErrNewer, exitFailed, "newer"},
+		{format.ErrDraft, exitFailed, "draft"},
 		{format.ErrUnknownKind, exitFailed, "unknown_kind"},
 		{repo.ErrMissing, exitDamage, "damaged"},
 		{repo.ErrDamaged, exitDamage, "damaged"},

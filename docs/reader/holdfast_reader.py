@@ -24,7 +24,7 @@ import subprocess
 import sys
 from datetime import datetime, timezone
 
-FORMATS = ("1-rc", "1-draft")
+FORMATS = ("1-rc",)
 BLOCK = 512 * 1024
 MAX_CONTAINER = 48 << 20
 HEX64 = "[0-9a-f]{64}"

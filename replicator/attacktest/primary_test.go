@@ -210,7 +210,7 @@ func (a *arena) lists(t *testing.T, key string) bool {
 
 func hostileMetadata(t *testing.T, a *arena) {
 	for i, m := range []map[string]string{
-		{"big": strings.Repeat("v", 1900)}, {"x-amz-meta-nested": "{\"key\":\"value\"}", "quote": "a\"b\\c"}, {"holdfast": "{\"format\":\"1-draft\"}"},
+		{"big": strings.Repeat("v", 1900)}, {"x-amz-meta-nested": "{\"key\":\"value\"}", "quote": "a\"b\\c"}, {"holdfast": "{\"format\":\"1-rc\"}"},
 	} {
 		key := fmt.Sprintf("meta/%d", i)
 		err := put(t.Context(), a.root, a.primary, key, []byte(key), func(in *s3.PutObjectInput) {

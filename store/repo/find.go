@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -195,7 +196,7 @@ func pickFirst(ctx context.Context, r store.Reader, cands []candidate, any bool,
 		}
 		l, err := readDescriptor(ctx, r, c, nil, report)
 		if err != nil {
-			if notOurs(err) {
+			if notOurs(err) || errors.Is(err, format.ErrDraft) {
 				junk = append(junk, Finding{Tampered, c.name, err.Error()})
 				spoilt = cmp.Or(spoilt, err)
 				continue
@@ -214,6 +215,8 @@ func pickFirst(ctx context.Context, r store.Reader, cands []candidate, any bool,
 		return found[0], nil
 	case len(found) > 1:
 		return Link{}, ErrAmbiguous
+	case errors.Is(spoilt, format.ErrDraft):
+		return Link{}, spoilt
 	case spoilt != nil:
 		return Link{}, fmt.Errorf("%w: %w; %s", ErrNoDescriptor, spoilt, elsewhere)
 	case pin != "" && any:

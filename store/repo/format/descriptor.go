@@ -87,6 +87,9 @@ func DecodeDescriptor(b []byte) (d *Descriptor, signed, signature []byte, err er
 	if len(b) > MaxDescriptor {
 		return fail(fmt.Errorf("%d bytes: %w", len(b), ErrBounds))
 	}
+	if bytes.HasPrefix(b, []byte(`{"format":"`+draft+`"`)) {
+		return fail(ErrDraft)
+	}
 	first, _ := cutLine(b)
 	h := new(descriptorHead)
 	if err := unmarshal(first, h); err != nil {

@@ -14,8 +14,11 @@ import (
 	"time"
 )
 
-// Version is written into every self-describing object. A draft may change with a CHANGELOG line.
-const Version = "1-draft"
+// Version is written into every self-describing object. Until it is 1 it may change with a CHANGELOG line.
+const Version = "1-rc"
+
+// draft is the version before the format was settled. Nothing reads it any more.
+const draft = "1-draft"
 
 // Bounds on what a reader accepts, checked before anything is allocated. A writer stays below them.
 const (
@@ -43,6 +46,8 @@ var (
 	ErrMalformed = errors.New("malformed")
 	// ErrNewer: written by a newer format version. The answer is a newer holdfast.
 	ErrNewer = errors.New("written in a newer format version; use a newer holdfast")
+	// ErrDraft: a descriptor of the version before this one.
+	ErrDraft = errors.New("made by a version before the format was settled: restore from it with that version, and begin a new repository under another prefix")
 	// ErrBounds: a size or count beyond what the format allows.
 	ErrBounds = errors.New("size or count out of bounds")
 )

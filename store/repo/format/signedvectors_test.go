@@ -100,7 +100,7 @@ func signedVectors(t *testing.T) []vector {
 		refuse("commit/refuse-ext-"+name, "an ext in another spelling, or no object", extended, `{"depth":12}`, bad, ErrMalformed)
 	}
 	refuse("commit/refuse-ext-long", "an ext of more than 4 KiB", extended, `{"depth":12}`, `{"a":"`+strings.Repeat("x", MaxExt)+`"}`, ErrBounds)
-	refuse("commit/refuse-version", "a version that is none", c, `"1-draft"`, `"Version 2"`, ErrMalformed)
+	refuse("commit/refuse-version", "a version that is none", c, `"1-rc"`, `"Version 2"`, ErrMalformed)
 	refuse("commit/refuse-newer-head", "of a later version, with a member in its head that no version has", bytes.Replace(c, []byte(Version), []byte("2"), 1), `,"source"`, `,"colour":"red","source"`, ErrMalformed)
 	refuse("commit/refuse-requires", "features out of order", feature, `"colour","depth"`, `"depth","colour"`, ErrMalformed)
 	refuse("commit/refuse-one-line", "a head alone", c, string(c[bytes.IndexByte(c, '\n')+1:]), "", ErrMalformed)
@@ -134,7 +134,7 @@ func signedVectors(t *testing.T) []vector {
 	refuse("placements/refuse-replaces-zero", "zeros are no hash", fold, `["`+one, `["`+strings.Repeat("0", 64), ErrMalformed)
 	refuse("placements/refuse-replaces-many", "replaces more than 1,024 objects", fold, `"replaces":["`+one+`","`+two+`"]`, `"replaces":[`+manyHashes(MaxReplaces+1)+`]`, ErrBounds)
 	h.Replaces = nil
-	refuse("placements/refuse-newer", "of another format version", p, `"1-draft"`, `"1"`, ErrNewer)
+	refuse("placements/refuse-newer", "of another format version", p, `"1-rc"`, `"1"`, ErrNewer)
 	refuse("placements/refuse-lines", "fewer lines than it says", p, `"lines":2`, `"lines":3`, ErrMalformed)
 	refuse("placements/refuse-cut", "cut short within the last line", p, "]]}\n", "]]", ErrMalformed)
 	refuse("placements/refuse-signed", "a signature line, which drafts had", p, "]]}\n", "]]}\n{\"signature\":\"\"}\n", ErrMalformed)
@@ -143,7 +143,7 @@ func signedVectors(t *testing.T) []vector {
 	ls := []IndexLine{{ID: hashOf("id"), Pack: hashOf("pack 1"), Frame: Frame{0, 321, 1000}, At: 88, Size: 12}, {ID: hashOf("id 2"), Pack: hashOf("pack 1"), Frame: Frame{0, 321, 1000}, Size: 88}}
 	x := bytesOf(EncodeIndex(h, ls, signer(attest.Index)))
 	out = append(out, vector{path: "index/two", comment: "plain form of an index segment", headers: keyHeaders(), body: x, value: ls})
-	refuse("index/refuse-newer", "of another format version", x, `"1-draft"`, `"10"`, ErrNewer)
+	refuse("index/refuse-newer", "of another format version", x, `"1-rc"`, `"10"`, ErrNewer)
 	refuse("index/refuse-signature", "changed after it was signed", x, `"at":88`, `"at":89`, ErrSignature)
 	for says, comment := range map[string]string{"1": "signed, and more lines than it says", "3": "signed, and fewer lines than it says"} {
 		lies := bytes.Replace(x[:bytes.Index(x, []byte(`{"signature"`))], []byte(`"lines":2`), []byte(`"lines":`+says), 1)
