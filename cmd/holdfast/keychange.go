@@ -492,7 +492,8 @@ func (c *keyChange) install() error {
 func (c *keyChange) tell(done []repo.Changed) error {
 	var all together
 	distrust, fresh := c.options.DistrustAfter, c.options.FreshStart
-	had, have := len(c.was.repo.Now().Recipients), len(c.options.Recipients)
+	before, had, have := c.was.repo.Now().Number, len(c.was.repo.Now().Recipients), len(c.options.Recipients)
+	changed := slices.ContainsFunc(done, func(d repo.Changed) bool { return d.Err != nil || d.Number > before })
 	for _, d := range done {
 		line := changedKeys{Vault: d.Vault, Fingerprint: c.was.repo.Fingerprint.String(), Descriptor: d.Number, HostKey: c.path, Recipients: have, FreshStart: fresh}
 		if !distrust.IsZero() {
@@ -522,11 +523,11 @@ func (c *keyChange) tell(done []repo.Changed) error {
 	switch {
 	case fresh:
 		c.ui.remark("The next run of every source reads and stores everything again, sealed to all restore keys.")
+	case c.to == c.was.key && !changed:
+		c.ui.remark("There was nothing to change: descriptor %d is in force.", before)
 	case c.to == c.was.key && had > have:
 		c.ui.remark("A dropped restore key still opens what was sealed to it, and new points refer to that: --fresh-start stores everything again.")
-	case c.to == c.was.key && had == have:
-		c.ui.remark("There was nothing to change: the restore keys of the configuration are in force.")
-	case c.to == c.was.key:
+	case c.to == c.was.key && had < have:
 		c.ui.remark("A new restore key opens what is stored from now on. What is stored already stays closed to it, and new points refer to that: --fresh-start stores everything again.")
 	}
 	if !distrust.IsZero() {
