@@ -187,6 +187,9 @@ func (s *Store) createTemp() (*os.File, string, error) {
 // same reports whether the file under name already holds the bytes of sum.
 func (s *Store) same(ctx context.Context, name string, size int64, sum [32]byte) error {
 	f, fi, err := s.openFile(name)
+	if errors.Is(err, errSymlink) {
+		return fmt.Errorf("%w: %w", store.ErrExists, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -218,6 +221,9 @@ func (s *Store) makeParents(name string) error {
 			err := s.realDir(at)
 			if errors.Is(err, syscall.ENOTDIR) {
 				return fmt.Errorf("%w: in a directory an object and others below it cannot be beside each other: %w", store.ErrInTheWay, err)
+			}
+			if errors.Is(err, errSymlink) {
+				return fmt.Errorf("%w: %w", store.ErrInTheWay, err)
 			}
 			if err != nil {
 				return err
@@ -267,7 +273,8 @@ func (s *Store) check(ctx context.Context, name string) error {
 	return nil
 }
 
-// errSymlink: os.Root keeps links from leaving the root; within it they would let one object stand for another.
+// errSymlink: os.Root keeps links from leaving the root; within it they would let one object stand for another. So what is
+// neither a file nor a folder is no object: it is not listed, and not found under its name.
 var errSymlink = errors.New("a symbolic link or special file stands in the way")
 
 func (s *Store) realDir(dir string) error {
@@ -326,7 +333,7 @@ func kindOf(err error) error {
 		}
 	}
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, errSymlink):
 		return store.ErrNotFound
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return store.ErrDenied

@@ -103,7 +103,7 @@ func (s *Store) checkRef(ctx context.Context, ref store.Ref) error {
 }
 
 // Versions implements store.Reader: every file under prefix, by name in byte order. Memory grows with the largest single
-// directory only. Links and special files are errors: a vault has none.
+// directory only. Links and special files are no objects, and passed over.
 func (s *Store) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
 	return func(yield func(store.Info, error) bool) {
 		if prefix == private || strings.HasPrefix(prefix, private+"/") {
@@ -172,7 +172,7 @@ func (w *walker) file(name string, e fs.DirEntry) error {
 		return err
 	}
 	if !e.Type().IsRegular() {
-		return fmt.Errorf("%s: %w", name, errSymlink)
+		return nil // whoever may write into the folder could end every listing with one such file
 	}
 	fi, err := e.Info()
 	if errors.Is(err, fs.ErrNotExist) {
