@@ -98,9 +98,15 @@ func TestLostInnerPage(t *testing.T) {
 			t.Errorf("%s: %d failed, %d of %d are not there", include, res.Failed, away, due)
 		}
 		for _, f := range res.Failures {
-			if lost, ok := errors.AsType[*tree.Lost](f.Err); !ok || lost.Object != object || !errors.Is(f.Err, repo.ErrMissing) || !strings.Contains(f.Err.Error(), "from the beginning") && !strings.Contains(f.Err.Error(), `from "k`) {
-				t.Errorf("%s: %v", include, f)
+			lost, ok := errors.AsType[*tree.Lost](f.Err)
+			switch {
+			case !errors.Is(f.Err, repo.ErrMissing):
+			case ok && lost.Object == object && (strings.Contains(f.Err.Error(), "from the beginning") || strings.Contains(f.Err.Error(), `from "k`)):
+				continue
+			case !ok && strings.Contains(f.Err.Error(), object): // the leaf alone: the last run wrote the one page above all of them anew
+				continue
 			}
+			t.Errorf("%s: %v", include, f)
 		}
 	}
 }

@@ -41,7 +41,17 @@ func (s *Session) foldable(k *keeper) ([]cache.Said, error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	f := folding{lines: len(k.pending)}
+	f := foldInto(len(k.pending), all)
+	k.folds = map[string]bool{}
+	for _, o := range f.chosen {
+		k.folds[o.Name] = true
+	}
+	return f.chosen, nil
+}
+
+// foldInto chooses what a run that has so many lines of its own takes in, of all that none replaces, the smallest first.
+func foldInto(lines int, all []unfolded) *folding {
+	f := &folding{lines: lines}
 	if f.lines > foldOwn {
 		f.lines = 0
 	}
@@ -60,11 +70,7 @@ func (s *Session) foldable(k *keeper) ([]cache.Said, error) {
 			f.take(o.Said)
 		}
 	}
-	k.folds = map[string]bool{}
-	for _, o := range f.chosen {
-		k.folds[o.Name] = true
-	}
-	return f.chosen, nil
+	return f
 }
 
 // folding is what one object is to take in.

@@ -252,17 +252,48 @@ func (s *Session) Forecast(needs iter.Seq2[format.Need, error]) ([]int64, error)
 		if !s.inStep(k) || k.vault.Locking.Mode == store.ModeNone {
 			continue
 		}
-		for p, err := range s.cache.Placements(k.vault.Name) {
-			if err != nil {
-				return nil, err
-			}
-			if isSegment(p) && !k.holds(p, until) {
-				out[i]++
-			}
+		n, err := s.segmentsDue(k, until, out[i])
+		if err != nil {
+			return nil, err
 		}
+		out[i] += n
 	}
 	return out, nil
 }
+
+// segmentsDue counts the locks of index segments and placements that a run lengthens, beside so many that points need. What
+// the run folds into its own placements is let go.
+func (s *Session) segmentsDue(k *keeper, until time.Time, others int64) (n int64, err error) {
+	var placements []string
+	for p, err := range s.cache.Placements(k.vault.Name) {
+		switch {
+		case err != nil:
+			return 0, err
+		case !isSegment(p) || k.holds(p, until):
+		case len(p.Index) > 0:
+			n++
+		default:
+			placements = append(placements, p.Name)
+		}
+	}
+	all, err := k.unfolded()
+	if err != nil {
+		return 0, err
+	}
+	folded := map[string]bool{}
+	for _, o := range foldInto(int(others+n)+leastStored, all).chosen {
+		folded[o.Name] = true
+	}
+	for _, name := range placements {
+		if !folded[name] {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// leastStored is how many objects a run stores that changed something, beside its placements and its commit object.
+const leastStored = 3
 
 // isSegment tells what later runs use and no point needs.
 func isSegment(p format.Placement) bool {
