@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/holdfast-backup/holdfast/crypto/seal"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
@@ -38,11 +40,16 @@ func (r *run) content(ctx context.Context, points []*point) error {
 		}
 	}
 	var before *point
+	var closed []*point
 	for _, p := range todo {
 		if before != nil && before.Source != p.Source {
 			before = nil
 		}
 		whole, err := r.manifest(ctx, p, before)
+		if errors.Is(err, seal.ErrNoKey) && ctx.Err() == nil {
+			closed = append(closed, p)
+			whole, err = false, nil
+		}
 		if err != nil {
 			return err
 		}
@@ -50,8 +57,28 @@ func (r *run) content(ctx context.Context, points []*point) error {
 			before = nil // not all of its pages were compared
 		}
 	}
-	return nil
+	return closedTo(closed, len(todo))
 }
+
+// closedTo is the error that some points hold what the given keys do not open, such as what was stored before a key was added.
+// The others were gone through all the same.
+func closedTo(closed []*point, of int) error {
+	if len(closed) == 0 {
+		return nil
+	}
+	var names []string
+	for _, p := range closed[:min(len(closed), maxNamed)] {
+		names = append(names, fmt.Sprintf("%.12s of %s", p.ID, p.Source))
+	}
+	if more := len(closed) - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	return fmt.Errorf("verify: %d of %d points were made with other restore keys as well, and what those alone open was not compared (%s): give these keys too, "+
+		"each with --identity: %w", len(closed), of, strings.Join(names, ", "), seal.ErrNoKey)
+}
+
+// maxNamed bounds the points that an error names.
+const maxNamed = 10
 
 // manifest goes through one point and reports whether that was possible to the end.
 func (r *run) manifest(ctx context.Context, p, before *point) (whole bool, err error) {
