@@ -35,7 +35,11 @@ func TestSmallRunsStoreFiveObjects(t *testing.T) {
 		change(r, src, want, fmt.Sprintf("k/%04d", i), body(uint64(i), 100))
 	}
 	r.run()
-	for n := range 140 {
+	runs := 140
+	if testing.Short() { // under the race detector; whole without
+		runs = 40
+	}
+	for n := range runs {
 		before := r.kinds(0)
 		change(r, src, want, fmt.Sprintf("k/%04d", n*7%200), body(uint64(1000+n), 120))
 		res := r.run()
@@ -67,7 +71,10 @@ func TestPointsList(t *testing.T) {
 	r.source = src
 	change(r, src, want, "k", body(1, 100))
 	first := r.run()
-	const many = 2500
+	many := 2500
+	if testing.Short() {
+		many = 1200 // more than a leaf has lines
+	}
 	made := r.repeat(first.Point, many)
 	change(r, src, want, "k", body(2, 100))
 	full := r.run() // that of the points before says nothing
