@@ -101,7 +101,11 @@ func TestFewPlacementsAfterManyRuns(t *testing.T) {
 	b.cacheDir = t.TempDir()
 	before := len(b.listed(format.PrefixPlacements))
 	var packs []string
-	for _, runs := range []int{1, 6, 93, 900, 500} {
+	steps := []int{1, 6, 93, 900, 500}
+	if testing.Short() { // under the race detector; whole without
+		steps = steps[:3]
+	}
+	for _, runs := range steps {
 		packs = append(packs, b.smallRuns(runs)...)
 		if got := len(b.listed(format.PrefixPlacements)) - before; got*3 != len(packs) {
 			t.Fatalf("%d placements objects after %d runs", got, len(packs)/3)
