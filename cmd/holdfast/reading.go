@@ -553,14 +553,14 @@ func (a *app) pinOf(flag string) (string, error) {
 
 // parsePin checks --fingerprint.
 func parsePin(s string) (string, error) {
-	s = strings.ToLower(strings.NewReplacer(" ", "", "-", "").Replace(s)) // as it is read off a paper
-	if s == "" {
+	pin, ok := config.ParsePin(s)
+	switch {
+	case pin == "":
 		return "", nil
+	case !ok:
+		return "", usage(errors.New("--fingerprint " + config.WantPin))
 	}
-	if len(s) < 32 || len(s) > 64 || strings.Trim(s, "0123456789abcdef") != "" {
-		return "", usage(errors.New("--fingerprint takes 32 to 64 hexadecimal digits, as `holdfast init` printed them"))
-	}
-	return s, nil
+	return pin, nil
 }
 
 // alarm tells what was noticed while reading and gives what the command comes to: an alarm, or damage where something is lost that

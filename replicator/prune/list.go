@@ -282,7 +282,7 @@ func (r *run) reason(info store.Info, g *group) Reason {
 
 // ours reports whether a name can be one of this repository's.
 func (r *run) ours(name string) bool {
-	if strings.HasPrefix(name, format.PrefixReports) || strings.HasPrefix(name, "canary/") {
+	if strings.HasPrefix(name, "canary/") {
 		return true
 	}
 	_, err := format.ParseName(name)

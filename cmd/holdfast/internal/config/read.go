@@ -415,12 +415,21 @@ func (r *reader) fingerprint(n ast.Node) {
 	if !ok {
 		return
 	}
-	s = strings.ToLower(strings.NewReplacer(" ", "", "-", "").Replace(s))
-	if len(s) < 32 || len(s) > 64 || strings.Trim(s, "0123456789abcdef") != "" {
-		r.problem(n, "fingerprint takes 32 to 64 hexadecimal digits, as `holdfast init` printed them")
+	pin, ok := ParsePin(s)
+	if !ok {
+		r.problem(n, "fingerprint "+WantPin)
 		return
 	}
-	r.config.Fingerprint = s
+	r.config.Fingerprint = pin
+}
+
+// WantPin says what ParsePin takes.
+const WantPin = "takes 32 to 64 hexadecimal digits, as `holdfast init` printed them"
+
+// ParsePin reads a fingerprint, or its beginning, as it is read off a paper: in groups, in either case.
+func ParsePin(s string) (pin string, ok bool) {
+	s = strings.ToLower(strings.NewReplacer(" ", "", "-", "").Replace(s))
+	return s, len(s) >= 32 && len(s) <= 64 && strings.Trim(s, "0123456789abcdef") == ""
 }
 
 func (r *reader) name(n ast.Node, what string) string {
