@@ -87,12 +87,6 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 		return Heads{}, err
 	}
 	h.Changed = changedLines(earlier, anew)
-	for id, line := range h.Changed {
-		if p, ok := found[id]; ok {
-			p.Line.Vaults = line.Vaults
-			found[id] = p
-		}
-	}
 	h.Points = slices.SortedFunc(maps.Values(found), func(a, b Head) int { return inTime(a.Point, b.Point) })
 	untie(h.Points, func(h Head) Point { return h.Point }, Head.follows)
 	h.Newest = slices.SortedFunc(maps.Values(newest), func(a, b format.Predecessor) int { return bytes.Compare(a.ID[:], b.ID[:]) })
