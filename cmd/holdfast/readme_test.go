@@ -53,7 +53,7 @@ func pasted(t *testing.T, number int, heads ...string) string {
 // TestReadme pastes the README's set-up: keys, users with their policies, configuration, init, run and the drill, as they
 // stand there, with a vault at MinIO and at versitygw.
 func TestReadme(t *testing.T) {
-	for _, kind := range []servers.Kind{servers.KindMinIO, servers.KindVersityGW} {
+	for _, kind := range servers.Both(t) {
 		t.Run(string(kind), func(t *testing.T) {
 			if kind == servers.KindVersityGW {
 				programs.Need(t, "aws")

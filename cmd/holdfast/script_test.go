@@ -58,8 +58,9 @@ func TestScript(t *testing.T) {
 	})
 }
 
-// scripts lists the scripts of TestScript. With -short those that hold what is said of bad input stay out: they start the
-// program hundreds of times, one after another, and so have nothing to show a race detector.
+// scripts lists the scripts of TestScript. With -short those stay out that hold what is said of bad input, of keys and of
+// foreign repositories: they start the program hundreds of times, each time for a file or two, and so have nothing to show a
+// race detector that the others have not.
 func scripts(t *testing.T) []string {
 	t.Helper()
 	all, err := filepath.Glob("testdata/script/*.txtar")
@@ -67,7 +68,14 @@ func scripts(t *testing.T) []string {
 		t.Fatalf("no scripts: %v", err)
 	}
 	if testing.Short() {
-		all = slices.DeleteFunc(all, func(p string) bool { return strings.HasPrefix(filepath.Base(p), "bad-") })
+		words := []string{
+			"completion", "config", "draft", "in-the-way", "keychange", "keygen", "keyowner", "later", "names", "no-descriptor", "policy",
+			"reader", "secrets", "spans", "trusted", "usage", "vector-repository", "version",
+		}
+		all = slices.DeleteFunc(all, func(p string) bool {
+			name := strings.TrimSuffix(filepath.Base(p), ".txtar")
+			return strings.HasPrefix(name, "bad-") || slices.Contains(words, name)
+		})
 	}
 	return all
 }

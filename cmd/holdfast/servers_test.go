@@ -40,13 +40,26 @@ func TestServers(t *testing.T) {
 		"front": w.front, "overlay": w.overlay, "uncover": w.uncover, "drop": w.drop, "flood": w.flood, "asked": w.asked,
 	})
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/servers",
+		Files:               serverScripts(t),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               bare,
 		Cmds:                cmds,
 		UpdateScripts:       *update,
 	})
+}
+
+// serverScripts lists the scripts of TestServers. With -short those that run on either server run on MinIO.
+func serverScripts(t *testing.T) []string {
+	t.Helper()
+	all, err := filepath.Glob("testdata/servers/*.txtar")
+	if err != nil || len(all) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	if testing.Short() {
+		all = slices.DeleteFunc(all, func(p string) bool { return strings.HasSuffix(p, "-versitygw.txtar") })
+	}
+	return all
 }
 
 // world is what the scripts of TestServers share.
