@@ -14,7 +14,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,6 +38,8 @@ type Store struct {
 	mu      sync.RWMutex
 	serial  uint64
 	objects map[string][]*version // oldest first
+	names   []string              // in order, with some that are gone
+	added   []string              // since then
 }
 
 type version struct {
@@ -113,6 +115,9 @@ func (s *Store) Put(ctx context.Context, name string, body io.ReaderAt, size int
 func (s *Store) add(name string, v *version) store.Ref {
 	s.serial++
 	v.id = "v" + strconv.FormatUint(s.serial, 36)
+	if len(s.objects[name]) == 0 {
+		s.added = append(s.added, name)
+	}
 	s.objects[name] = append(s.objects[name], v)
 	return store.Ref{Name: name, Version: v.id}
 }
@@ -206,17 +211,15 @@ func (s *Store) Versions(ctx context.Context, prefix string) iter.Seq2[store.Inf
 }
 
 func (s *Store) snapshot(prefix string) []store.Info {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	var names []string
-	for name := range s.objects {
-		if strings.HasPrefix(name, prefix) {
-			names = append(names, name)
-		}
-	}
-	sort.Strings(names)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inOrder()
 	var out []store.Info
-	for _, name := range names {
+	from, _ := slices.BinarySearch(s.names, prefix)
+	for _, name := range s.names[from:] {
+		if !strings.HasPrefix(name, prefix) {
+			break
+		}
 		vs := s.objects[name]
 		for i := len(vs) - 1; i >= 0; i-- {
 			v := vs[i]
@@ -227,6 +230,21 @@ func (s *Store) snapshot(prefix string) []store.Info {
 		}
 	}
 	return out
+}
+
+// inOrder puts the names in order that were added since the last listing, so that a listing costs what it gives; s.mu is held.
+func (s *Store) inOrder() {
+	if len(s.added) == 0 {
+		return
+	}
+	slices.Sort(s.added)
+	all := make([]string, 0, len(s.names)+len(s.added))
+	old := s.names
+	for _, name := range s.added {
+		n, _ := slices.BinarySearch(old, name)
+		all, old = append(append(all, old[:n]...), name), old[n:]
+	}
+	s.names, s.added = slices.Compact(append(all, old...)), nil
 }
 
 // Extend implements store.Locker. Shortening, and loosening compliance to governance, are ErrLocked while the old lock
