@@ -104,7 +104,8 @@ type Remover interface {
 	Remove(ctx context.Context, ref Ref) error
 }
 
-// Inspector reads what a vault is, changing nothing.
+// Inspector reads what a vault is, changing nothing. Where that is denied to these credentials the error is ErrDenied, and
+// Facts.Clock is set if the refusal told the time.
 type Inspector interface {
 	Inspect(ctx context.Context) (Facts, error)
 }

@@ -76,7 +76,7 @@ type changing struct {
 
 // Prepare makes a change of keys and stores nothing. It needs to read the vaults, and no more.
 func Prepare(ctx context.Context, o ChangeOptions) (*Prepared, error) {
-	c, err := lookForChange(ctx, o)
+	c, err := lookForChange(ctx, o, (*keeper).glance)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func Prepare(ctx context.Context, o ChangeOptions) (*Prepared, error) {
 // cannot be reached is in its Changed.Err; the next Change, Init or run brings it up to date. An error comes back where
 // nothing was changed anywhere.
 func Change(ctx context.Context, o ChangeOptions) ([]Changed, error) {
-	c, err := lookForChange(ctx, o)
+	c, err := lookForChange(ctx, o, (*keeper).meet)
 	if err != nil {
 		return nil, err
 	}
@@ -110,8 +110,8 @@ func Change(ctx context.Context, o ChangeOptions) ([]Changed, error) {
 	return c.store(ctx)
 }
 
-// lookForChange finds the repository in every vault, and the chain that is known.
-func lookForChange(ctx context.Context, o ChangeOptions) (*changing, error) {
+// lookForChange finds the repository in every vault whose clock agrees, and the chain that is known.
+func lookForChange(ctx context.Context, o ChangeOptions, meet func(*keeper, context.Context) error) (*changing, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -128,7 +128,7 @@ func lookForChange(ctx context.Context, o ChangeOptions) (*changing, error) {
 	for i, v := range o.Vaults {
 		c.out[i].Vault = v.Name
 		c.keepers[i] = &keeper{vault: v.eitherName(), now: o.Now, report: o.Report.in(v.Name)}
-		err := c.keepers[i].meet(ctx)
+		err := meet(c.keepers[i], ctx)
 		if err == nil {
 			repos[i], err = known.recognise(ctx, v, o.Old, c.keepers[i].report)
 		}

@@ -233,6 +233,19 @@ func (k *keeper) meet(ctx context.Context) error {
 	return CheckClock(f.Clock, k.now())
 }
 
+// glance does what meet does, for who only reads: a vault's reader may not look at the bucket's settings, and learns the vault's
+// time from the refusal.
+func (k *keeper) glance(ctx context.Context) error {
+	f, err := k.vault.Inspect.Inspect(ctx)
+	if err != nil && !errors.Is(err, store.ErrDenied) {
+		return err
+	}
+	if f.Clock.IsZero() {
+		return err
+	}
+	return CheckClock(f.Clock, k.now())
+}
+
 // CheckClock refuses a vault whose clock and ours are over MaxClockOffset apart.
 func CheckClock(vault, local time.Time) error {
 	if off := vault.Sub(local); off.Abs() > MaxClockOffset {

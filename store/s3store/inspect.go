@@ -30,13 +30,14 @@ func (s *Store) Inspect(ctx context.Context) (store.Facts, error) {
 		return store.Facts{}, s.fail(ctx, "inspect", store.Ref{}, err)
 	}
 	versioning, err := client.GetBucketVersioning(ctx, s.loc.Bucket)
+	f := store.Facts{Clock: clock, Offset: clock.Sub(sent.Add(got.Sub(sent) / 2).Round(0))}
 	if err != nil {
-		return store.Facts{}, s.fail(ctx, "inspect", store.Ref{}, fmt.Errorf("read versioning: %w", err))
+		return f, s.fail(ctx, "inspect", store.Ref{}, fmt.Errorf("read versioning: %w", err))
 	}
 	if clock.IsZero() {
 		return store.Facts{}, s.fail(ctx, "inspect", store.Ref{}, errors.New("the vault sends no Date header, so there is no clock to lock by"))
 	}
-	f := store.Facts{Versioning: versioning.Enabled(), Clock: clock, Offset: clock.Sub(sent.Add(got.Sub(sent) / 2).Round(0))}
+	f.Versioning = versioning.Enabled()
 	// A server that knows no object lock may say so, or answer with something else altogether, such as a listing.
 	enabled, mode, validity, unit, err := client.GetObjectLockConfig(ctx, s.loc.Bucket)
 	_, senseless := errors.AsType[xml.UnmarshalError](err)
@@ -45,7 +46,7 @@ func (s *Store) Inspect(ctx context.Context) (store.Facts, error) {
 		f.ObjectLock = enabled == "Enabled"
 	case senseless, saysNoLock(resp):
 	default:
-		return store.Facts{}, s.fail(ctx, "inspect", store.Ref{}, fmt.Errorf("read object lock configuration: %w", err))
+		return f, s.fail(ctx, "inspect", store.Ref{}, fmt.Errorf("read object lock configuration: %w", err))
 	}
 	f.Immutable = f.ObjectLock && f.Versioning
 	if mode != nil && mode.IsValid() && validity != nil && unit != nil {
