@@ -98,13 +98,16 @@ func TestDamagedPages(t *testing.T) {
 		t.Run(fmt.Sprint(vaults, " vaults"), func(t *testing.T) {
 			t.Parallel()
 			noticed := 0
-			for n := first(7); ; n += every(7) {
+			for n, passes := first(7), 1; ; n += every(7) {
 				r := newRigWith(t, vaults, tiny())
 				src, want := varied(r)
 				r.run()
 				change(r, src, want, "k/0020", body(2, 5000))
 				r.run()
 				all := append(r.names(0, format.PrefixMeta), r.names(0, format.PrefixNeeds)...)
+				if n >= 3*len(all) && noticed == 0 && passes < every(7) { // a run need not read any of those few: take others
+					n, passes = (n+1)%every(7), passes+1
+				}
 				if n >= 3*len(all) {
 					break
 				}
