@@ -23,6 +23,17 @@ type ChunkIDs struct {
 	id  [sha256.Size]byte
 }
 
+// chunkKeyLabel is what a chunk key's ID is made of. It is no 32 bytes long, so no chunk has that ID.
+const chunkKeyLabel = "holdfast/1/chunk-key"
+
+// ChunkKeyID tells chunk keys apart, and says nothing about them: HMAC-SHA-256 under the key of a fixed text.
+func ChunkKeyID(key [32]byte) (id [32]byte) {
+	mac := hmac.New(sha256.New, key[:])
+	mac.Write([]byte(chunkKeyLabel))
+	mac.Sum(id[:0])
+	return id
+}
+
 // NewChunkIDs prepares a chunk key.
 func NewChunkIDs(key [32]byte) *ChunkIDs { return &ChunkIDs{mac: hmac.New(sha256.New, key[:])} }
 

@@ -263,7 +263,8 @@ func (a *arena) evilIndex(signer ed25519.PrivateKey, there bool) (evil, segment 
 			ID: attest.ChunkID(a.host.ChunkKey, sum), Pack: evil.Sum, Size: size, Frame: format.Frame{Offset: 0, Length: int64(len(plain)), Plain: int64(len(plain))},
 		})
 	}
-	h := format.SegmentHeader{Format: format.Version, Repository: a.found().ID, Written: format.At(time.Now().UTC().Truncate(time.Second))}
+	r := a.found()
+	h := format.SegmentHeader{Repository: r.ID, Descriptor: r.Chain[len(r.Chain)-1].Sum, ChunkKey: attest.ChunkKeyID(a.host.ChunkKey), Written: format.At(time.Now().UTC().Truncate(time.Second))}
 	told := must(format.EncodeIndex(h, lines, func(m []byte) []byte { return attest.Sign(signer, attest.Index, m) }))
 	segment = a.seal(append(to, a.host.Metadata.Recipient()), told)
 	where := format.Frame{Length: int64(len(must(pack.NewEncoder()).Frame(nil, told))), Plain: int64(len(told))}

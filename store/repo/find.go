@@ -61,8 +61,11 @@ func (r *Repository) Fresh() int {
 }
 
 // Under is the number of the descriptor that a point was made under; -1 if it is not in the chain.
-func (r *Repository) Under(c *format.Commit) int {
-	return slices.IndexFunc(r.Chain, func(l Link) bool { return l.Sum == c.Descriptor })
+func (r *Repository) Under(c *format.Commit) int { return r.number(c.Descriptor) }
+
+// number is that of a descriptor of the chain; -1 if it is not in it.
+func (r *Repository) number(sum format.Hash) int {
+	return slices.IndexFunc(r.Chain, func(l Link) bool { return l.Sum == sum })
 }
 
 // CacheID names the cache of what is known of the repository: another one from each descriptor on that distrusts what the

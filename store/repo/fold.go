@@ -298,8 +298,8 @@ func (s *Session) indexLines(ctx context.Context, name string) ([]format.IndexLi
 		out = nil
 		return k.reader.Frames(ctx, name, frames, func(_ int, plain []byte) error {
 			// Who signed it was looked at when it was loaded. What counts here is that the cache says the same.
-			_, lines, err := format.DecodeIndex(plain, func(_, _ []byte) bool { return true })
-			if err != nil {
+			h, lines, err := format.DecodeIndex(plain, func(_, _ []byte) bool { return true })
+			if err != nil || !s.ofUse(h) {
 				return err
 			}
 			for _, l := range lines {

@@ -131,7 +131,7 @@ func (k *keeper) dismiss(info store.Info, why error) error {
 	if err := k.passOver(info.Name, why); err != nil {
 		return err
 	}
-	if info.Version == "" || errors.Is(why, format.ErrNewer) { // a newer program, of the same cache, reads it
+	if info.Version == "" || errors.Is(why, format.ErrNewer) || errors.Is(why, errNoDescriptor) { // a newer program, of the same cache, reads it
 		return nil
 	}
 	mark := junkMark(info)
@@ -220,10 +220,10 @@ func (s *Session) loadIndex(ctx context.Context, k *keeper, seg indexed) error {
 	w := &witness{repo: k.chain, arrived: seg.arrived}
 	err := k.reader.Frames(ctx, name, seg.frames, func(_ int, plain []byte) error {
 		h, lines, err := format.DecodeIndex(plain, w.verify)
-		if err == nil && h.Repository != s.repo.ID {
-			err = fmt.Errorf("an index of another repository: %w", format.ErrMalformed)
+		if err == nil {
+			err = w.belongs(h)
 		}
-		if err != nil {
+		if err != nil || !s.ofUse(h) {
 			return err
 		}
 		return s.takeIndex(lines)
@@ -232,6 +232,12 @@ func (s *Session) loadIndex(ctx context.Context, k *keeper, seg indexed) error {
 		return k.dismiss(seg.info, err)
 	}
 	return s.cache.MarkLoaded(k.vault.Name, name)
+}
+
+// ofUse reports whether content can be found through a segment: its chunk IDs are made as this session makes them, and no fresh
+// start has come since.
+func (s *Session) ofUse(h format.SegmentHeader) bool {
+	return h.ChunkKey == s.chunkKeyID() && s.repo.number(h.Descriptor) >= s.repo.Fresh()
 }
 
 // takeIndex remembers where chunks are said to be, as far as nothing that can still be used is known of them here.
@@ -270,17 +276,42 @@ func (s *Session) held(name string) (bool, error) {
 // errDistrusted: it came after the key that signed it was distrusted. That is known and no news.
 var errDistrusted = errors.New("its key is distrusted since before it came")
 
-// witness checks signatures of index segments that arrived at a time, and remembers whether one is of a distrusted key.
+// errNoDescriptor: a segment of a descriptor that is not in the chain. It may be there again tomorrow.
+var errNoDescriptor = errors.New("it was written under a change of keys that this vault does not show")
+
+// witness checks signatures of index segments that arrived at a time, and remembers whose the last one is, and whether one is of a
+// distrusted key.
 type witness struct {
 	repo       *Repository
 	arrived    time.Time
+	by         *signer
 	distrusted bool
 }
 
 func (w *witness) verify(msg, sig []byte) bool {
-	ok, distrusted := w.repo.signed(signature{domain: attest.Index, msg: msg, sig: sig}, w.arrived)
+	w.by = w.repo.maker(signature{domain: attest.Index, msg: msg, sig: sig})
+	if w.by == nil {
+		return false
+	}
+	distrusted := w.repo.distrusts(*w.by, w.arrived)
 	w.distrusted = w.distrusted || distrusted
-	return ok && !distrusted
+	return !distrusted
+}
+
+// belongs holds the header of a segment that was verified against the chain: the descriptor that it names has to list the key that
+// signed it.
+func (w *witness) belongs(h format.SegmentHeader) error {
+	if h.Repository != w.repo.ID {
+		return fmt.Errorf("an index of another repository: %w", format.ErrMalformed)
+	}
+	n := w.repo.number(h.Descriptor)
+	if n < 0 {
+		return fmt.Errorf("descriptor %.16s..: %w", h.Descriptor, errNoDescriptor)
+	}
+	if !w.repo.Chain[n].Lists(format.UseJob, w.by.Key.Key) {
+		return fmt.Errorf("descriptor %d does not list the key that signed it: %w", n, format.ErrMalformed)
+	}
+	return nil
 }
 
 // word puts what is known of the signature into an error.
@@ -293,7 +324,7 @@ func (w *witness) word(err error) error {
 
 // passOver reports a segment that cannot be used and goes on; only a failing vault stops the run.
 func (k *keeper) passOver(name string, err error) error {
-	if notOurs(err) || errors.Is(err, format.ErrNewer) || errors.Is(err, format.ErrSignature) || wrongVersion(err) {
+	if notOurs(err) || errors.Is(err, format.ErrNewer) || errors.Is(err, errNoDescriptor) || errors.Is(err, format.ErrSignature) || wrongVersion(err) {
 		k.report.send(Tampered, name, "left out: %v", err)
 		return nil
 	}

@@ -324,6 +324,9 @@ func (s *Session) Recipients() []keys.Recipient { return s.to }
 // ChunkID names a chunk by its SHA-256.
 func (s *Session) ChunkID(sum format.Hash) format.Hash { return attest.ChunkID(s.host.ChunkKey, sum) }
 
+// chunkKeyID tells by which chunk key the chunk IDs of this session are made.
+func (s *Session) chunkKeyID() format.Hash { return attest.ChunkKeyID(s.host.ChunkKey) }
+
 // ChunkKey keys the cut of manifest pages.
 func (s *Session) ChunkKey() [32]byte { return s.host.ChunkKey }
 

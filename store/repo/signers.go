@@ -68,12 +68,17 @@ func (r *Repository) Signed(id format.PointID) bool {
 // signed reports whether any of the repository's keys made a signature, and whether it counts for nothing all the same, since
 // the vault has had it only from arrived on: after its key was distrusted, or after a change of keys that cannot be read.
 func (r *Repository) signed(of signature, arrived time.Time) (ok, distrusted bool) {
-	for _, s := range r.keys {
-		if s.made(of) {
-			return true, r.distrusts(s, arrived)
-		}
+	s := r.maker(of)
+	return s != nil, s != nil && r.distrusts(*s, arrived)
+}
+
+// maker gives the key of the chain that made a signature; nil where none did.
+func (r *Repository) maker(of signature) *signer {
+	i := slices.IndexFunc(r.keys, func(s signer) bool { return s.made(of) })
+	if i < 0 {
+		return nil
 	}
-	return false, false
+	return &r.keys[i]
 }
 
 // distrusts decides about index segments and placements.

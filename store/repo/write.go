@@ -90,7 +90,9 @@ func (s *Session) StoreIndex(ctx context.Context, lines []format.IndexLine) erro
 
 // indexSegment makes a signed segment of at most maxSegmentLines lines.
 func (s *Session) indexSegment(lines []format.IndexLine) ([]byte, error) {
-	h := format.SegmentHeader{Format: format.Version, Kind: format.KindIndex, Repository: s.repo.ID, Written: format.At(s.Now()), Lines: len(lines)}
+	h := format.SegmentHeader{
+		Repository: s.repo.ID, Descriptor: s.repo.Chain[len(s.repo.Chain)-1].Sum, ChunkKey: s.chunkKeyID(), Written: format.At(s.Now()),
+	}
 	return format.EncodeIndex(h, lines, s.signer(attest.Index))
 }
 

@@ -179,7 +179,9 @@ type SegmentHeader struct {
 	Format     string `json:"format"`
 	Kind       string `json:"kind"` // "index" or "placements"
 	Repository Hash   `json:"repository"`
-	Vault      string `json:"vault,omitempty"` // placements: the vault's name when written
+	Descriptor Hash   `json:"descriptor,omitzero"` // index segments: the newest one that the writer knew
+	ChunkKey   Hash   `json:"chunk_key,omitzero"`  // index segments: the ID of the key that chunk IDs were made under, see attest.ChunkKeyID
+	Vault      string `json:"vault,omitempty"`     // placements: the vault's name when written
 	Written    Time   `json:"written"`
 	Lines      int    `json:"lines"`              // between header and signature; placements: in all frames
 	Replaces   []Hash `json:"replaces,omitempty"` // placements: objects of this vault that this one makes superfluous

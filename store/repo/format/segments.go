@@ -201,6 +201,10 @@ func (h *SegmentHeader) check(kind string) error {
 	if h.Repository.IsZero() {
 		return fmt.Errorf("no repository: %w", ErrMalformed)
 	}
+	index := kind == KindIndex
+	if h.Descriptor.IsZero() == index || h.ChunkKey.IsZero() == index {
+		return fmt.Errorf("descriptor and chunk key stand in each index segment and nowhere else: %w", ErrMalformed)
+	}
 	if (h.Vault != "") != (kind == KindPlacements) || h.Vault != "" && !ValidName(h.Vault) {
 		return fmt.Errorf("vault %q: %w", clip([]byte(h.Vault)), ErrMalformed)
 	}

@@ -139,16 +139,42 @@ func signedVectors(t *testing.T) []vector {
 	refuse("placements/refuse-cut", "cut short within the last line", p, "]]}\n", "]]", ErrMalformed)
 	refuse("placements/refuse-signed", "a signature line, which drafts had", p, "]]}\n", "]]}\n{\"signature\":\"\"}\n", ErrMalformed)
 
-	h.Kind, h.Vault = KindIndex, ""
+	refuse("placements/refuse-descriptor", "a descriptor, which stands in index segments", p, `,"vault"`, `,"descriptor":"`+hashOf("descriptor").String()+`","vault"`, ErrMalformed)
+	refuse("placements/refuse-chunk-key", "a chunk key, which stands in index segments", p, `,"vault"`, `,"chunk_key":"`+hashOf("chunk key").String()+`","vault"`, ErrMalformed)
+	return append(out, indexVectors(t, refuse)...)
+}
+
+// indexVectors are index segments. One that is refused for its header or its lines is signed all the same.
+func indexVectors(t *testing.T, refuse func(name, comment string, body []byte, old, new string, err error)) (out []vector) {
+	bytesOf := must[[]byte](t)
+	h := SegmentHeader{Repository: hashOf("repository"), Descriptor: hashOf("descriptor"), ChunkKey: attest.ChunkKeyID([32]byte{1}), Written: moment("2026-11-23T08:05:00Z")}
 	ls := []IndexLine{{ID: hashOf("id"), Pack: hashOf("pack 1"), Frame: Frame{0, 321, 1000}, At: 88, Size: 12}, {ID: hashOf("id 2"), Pack: hashOf("pack 1"), Frame: Frame{0, 321, 1000}, Size: 88}}
 	x := bytesOf(EncodeIndex(h, ls, signer(attest.Index)))
 	out = append(out, vector{path: "index/two", comment: "plain form of an index segment", headers: keyHeaders(), body: x, value: ls})
 	refuse("index/refuse-newer", "of another format version", x, `"1-rc"`, `"10"`, ErrNewer)
 	refuse("index/refuse-signature", "changed after it was signed", x, `"at":88`, `"at":89`, ErrSignature)
-	for says, comment := range map[string]string{"1": "signed, and more lines than it says", "3": "signed, and fewer lines than it says"} {
-		lies := bytes.Replace(x[:bytes.Index(x, []byte(`{"signature"`))], []byte(`"lines":2`), []byte(`"lines":`+says), 1)
+	out = append(out, vector{path: "index/none", comment: "no lines", headers: keyHeaders(), body: bytesOf(EncodeIndex(h, nil, signer(attest.Index)))})
+	descriptor, chunkKey, zeros := `"descriptor":"`+h.Descriptor.String()+`",`, `"chunk_key":"`+h.ChunkKey.String()+`",`, strings.Repeat("0", 64)
+	for _, c := range []struct{ name, comment, old, new string }{
+		{"lines-1", "more lines than it says", `"lines":2`, `"lines":1`},
+		{"lines-3", "fewer lines than it says", `"lines":2`, `"lines":3`},
+		{"no-descriptor", "it does not say under which descriptor it was written", descriptor, ""},
+		{"no-chunk-key", "it does not say under which chunk key its IDs were made", chunkKey, ""},
+		{"descriptor-zero", "zeros are no hash", h.Descriptor.String(), zeros},
+		{"chunk-key-zero", "zeros are no hash", h.ChunkKey.String(), zeros},
+		{"chunk-key-short", "half of a hash", h.ChunkKey.String(), h.ChunkKey.String()[:32]},
+		{"order", "chunk key and descriptor in the wrong order", descriptor + chunkKey, chunkKey + descriptor},
+		{"vault", "a vault, which stands in placements", `,"written"`, `,"vault":"offsite","written"`},
+		{"replaces", "replaces, which stands in placements", `"lines":2`, `"lines":2,"replaces":["` + hashOf("meta 1").String() + `"]`},
+		{"header-long", "a header of more than 8 KiB", `"lines":2`, `"lines":2,"ext":{"a":"` + strings.Repeat("x", maxHeader) + `"}`},
+	} {
+		lies := bytes.Replace(x[:bytes.Index(x, []byte(`{"signature"`))], []byte(c.old), []byte(c.new), 1)
 		lied := bytesOf(appendSignature(lies, signer(attest.Index)))
-		out = append(out, vector{path: "index/refuse-lines-" + says, comment: comment, headers: keyHeaders(), body: lied, err: ErrMalformed})
+		want := ErrMalformed
+		if c.name == "header-long" {
+			want = ErrBounds
+		}
+		out = append(out, vector{path: "index/refuse-" + c.name, comment: "signed, and " + c.comment, headers: keyHeaders(), body: lied, err: want})
 	}
 	return out
 }

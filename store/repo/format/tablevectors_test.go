@@ -58,6 +58,7 @@ func tableVectors(t *testing.T) []vector {
 		{path: "name/names", comment: "a line each: ok or refuse, TAB, name", body: names.Bytes()},
 		{path: "cut/cuts", comment: "a line each, TAB between: key in hex, domain, k in hex, cut hash in hex", body: cuts.Bytes()},
 		{path: "cut/chunk-id", comment: "chunk key in hex, TAB, SHA-256 of the content, TAB, chunk ID", body: fmt.Appendf(nil, "%x\t%s\t%x\n", chunkKey, h, attest.ChunkID(chunkKey, h))},
+		{path: "cut/chunk-key", comment: "chunk key in hex, TAB, its ID", body: fmt.Appendf(nil, "%x\t%x\n", chunkKey, attest.ChunkKeyID(chunkKey))},
 	}
 }
 
@@ -74,7 +75,7 @@ func TestUnsigned(t *testing.T) {
 	if _, err := EncodeDescriptor(testDescriptor(), none); !errors.Is(err, ErrSignature) {
 		t.Error(err)
 	}
-	if _, err := EncodeIndex(SegmentHeader{Repository: hashOf("r"), Written: moment("2026-11-23T08:05:00Z")}, nil, none); !errors.Is(err, ErrSignature) {
+	if _, err := EncodeIndex(SegmentHeader{Repository: hashOf("r"), Descriptor: hashOf("d"), ChunkKey: hashOf("k"), Written: moment("2026-11-23T08:05:00Z")}, nil, none); !errors.Is(err, ErrSignature) {
 		t.Error(err)
 	}
 }
