@@ -254,6 +254,7 @@ var changing = []struct {
 	as   string
 }{
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "HOST"},
+	{regexp.MustCompile(`\b([0-9a-f]{4} ){7}[0-9a-f]{4}\b`), "SHORT"},
 	{regexp.MustCompile(`age1[0-9a-z]{50,}`), "RECIPIENT"},
 	{regexp.MustCompile(`age1[0-9a-z]{10,}\.\.`), "age1.."},
 	{regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{128}\b`), "HINT-SIGNATURE"},

@@ -370,9 +370,9 @@ func (j *job) hostKeyFor(r *repo.Repository, path string) (*keys.HostKey, string
 func (j *job) acceptChain(was hostKeyInForce, known repo.Known, f *keyFlags) error {
 	switch {
 	case len(known.Strangers(was.repo)) > 0:
-		return j.confirm(chainLines(was.repo, known), "This machine did not make all of these changes of keys. Are all of them, and every restore key, on your papers?", f.yes, "--yes")
+		return j.confirmChain(was.repo, known, "This machine did not make all of these changes of keys. Are all of them, and every restore key, on your papers?", f.yes, "--yes")
 	case was.file == "" && known.Pin == "":
-		return j.confirm(chainLines(was.repo, known), "The host key comes from the vault. Is this your repository, and are all restore keys on your papers?", f.yes, "--fingerprint HEX or --yes")
+		return j.confirmChain(was.repo, known, "The host key comes from the vault. Is this your repository, and are all restore keys on your papers?", f.yes, "--fingerprint HEX or --yes")
 	}
 	return nil
 }

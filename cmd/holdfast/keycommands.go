@@ -102,7 +102,7 @@ func (a *app) recoverHostKey(ctx context.Context, f *readerFlags, out string, ye
 	if err != nil {
 		return err
 	}
-	if err := a.confirm(chainLines(r.repo, r.trust), "Are these your changes of keys, at the dates you made them, and is every restore key on your papers?",
+	if err := a.confirmChain(r.repo, r.trust, "Are these your changes of keys, at the dates you made them, and is every restore key on your papers?",
 		yes || pinned != "", "--fingerprint HEX, from the paper, or --yes"); err != nil {
 		return err
 	}

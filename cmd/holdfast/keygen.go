@@ -19,15 +19,25 @@ configuration, under keys.recipients. Beside it stands the owner key (hfowner1..
 belongs under keys.owners: with it only who holds the restore key can change the keys of
 the repository, and a stolen machine cannot. Keep the secret away from the machine that runs
 the job, on paper or on a medium that is not plugged in. Two keys in two places are
-better than one: whoever loses every key loses every copy.`
+better than one: whoever loses every key loses every copy.
+
+The short form of the recipient, 32 digits, goes onto the paper with the key. Commands that
+show a restore key and ask whether it is yours show its short form.`
 
 // made is what keygen did, for scripts.
 type made struct {
 	Recipient string `json:"recipient"`
+	Short     string `json:"short"`
 	Owner     string `json:"owner"`
 	Class     string `json:"class"`
 	File      string `json:"file,omitempty"`
 	Identity  string `json:"identity,omitempty"` // the secret, where no file was named
+}
+
+// madeOf tells the public halves of a key.
+func madeOf(id keys.Identity) made {
+	public := id.Recipient().String()
+	return made{Recipient: public, Short: keys.ShortForm(public), Owner: keys.OwnerOf(id).String(), Class: string(id.Class())}
 }
 
 func (a *app) keygenCommand() *cobra.Command {
@@ -64,7 +74,7 @@ func (a *app) keygen(file string, class keys.Class) error {
 	if err != nil {
 		return err
 	}
-	result := made{Recipient: id.Recipient().String(), Owner: keys.OwnerOf(id).String(), Class: string(class)}
+	result := madeOf(id)
 	if file == "" {
 		return a.printKey(id, result)
 	}
@@ -77,6 +87,8 @@ func (a *app) keygen(file string, class keys.Class) error {
 	}
 	fmt.Fprintln(a.ui.out, result.Recipient)
 	a.ui.remark("Public key written to standard output; it goes into keys.recipients.")
+	a.ui.remark("Short form: %s", result.Short)
+	a.ui.remark("Write it on the paper with the key: commands that ask whether a restore key is yours show this.")
 	a.ui.remark("Owner key: %s", result.Owner)
 	a.ui.remark("It goes into keys.owners; whoever holds the secret key signs changes of keys with it.")
 	a.ui.remark("The secret key is in %s. Keep it off this machine.", file)
@@ -94,11 +106,12 @@ func (a *app) publicHalves(file string) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	for _, id := range ids {
-		line := made{Recipient: id.Recipient().String(), Owner: keys.OwnerOf(id).String(), Class: string(id.Class())}
+		line := madeOf(id)
 		if a.ui.json {
 			err = a.ui.object(line)
 		} else {
 			_, err = fmt.Fprintln(a.ui.out, line.Recipient)
+			a.ui.remark("Short form: %s", line.Short)
 			a.ui.remark("Owner key: %s", line.Owner)
 		}
 		if err != nil {
@@ -123,6 +136,7 @@ func (a *app) printKey(id keys.Identity, result made) error {
 		return err
 	}
 	a.ui.remark("Public key: %s", result.Recipient)
+	a.ui.remark("Short form: %s", result.Short)
 	a.ui.remark("Owner key: %s", result.Owner)
 	return nil
 }

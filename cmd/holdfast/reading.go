@@ -489,9 +489,9 @@ func (r *reading) strangers() error {
 		opens = append(opens, l.Recipients...)
 	}
 	for i, o := range opens {
-		opens[i] = fmt.Sprintf("%.20s..", o)
+		opens[i] = keys.Brief(o)
 	}
-	return &marked{seal.ErrNoKey, fmt.Errorf("none of the keys given opens this repository (fingerprint %.16s): it opens with %s; compare the line `# public key:` of your key files, or check that this is the right vault",
+	return &marked{seal.ErrNoKey, fmt.Errorf("none of the keys given opens this repository (fingerprint %.16s): it opens with %s; compare the lines `# short form:` or `# public key:` of your key files, or check that this is the right vault",
 		r.repo.Fingerprint, strings.Join(distinct(opens), ", "))}
 }
 

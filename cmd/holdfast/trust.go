@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -155,13 +156,21 @@ func (j *job) pinned(s *repo.Session, h *keys.HostKey) error {
 	return j.keepPin(j.config, path, h)
 }
 
-// chainLines tell a repository's descriptors for people: what stands on paper can be compared with them.
-func chainLines(r *repo.Repository, n repo.Known) []string {
+// chainLines tell a repository's descriptors for people: what stands on paper can be compared with them. Restore keys are told by
+// their short forms; whole gives all of their letters as well.
+func chainLines(r *repo.Repository, n repo.Known, whole bool) []string {
 	lines := []string{fmt.Sprintf("Repository %s", r.Fingerprint)}
 	strange := len(r.Chain) - len(n.Strangers(r))
+	var before []string
 	for i, l := range r.Chain {
-		line := fmt.Sprintf("descriptor %d: made %s, in the vault since %s, host key %x, restore keys %s", l.Number,
-			l.Created.UTC().Format(time.RFC3339), l.Arrived.UTC().Format(time.RFC3339), firstJob(l), strings.Join(l.Recipients, " "))
+		line := fmt.Sprintf("descriptor %d: made %s, in the vault since %s, host key %x, ", l.Number,
+			l.Created.UTC().Format(time.RFC3339), l.Arrived.UTC().Format(time.RFC3339), firstJob(l))
+		same := slices.Equal(before, l.Recipients)
+		if same {
+			line += "the same restore keys"
+		} else {
+			line += plural(len(l.Recipients), "restore key", "restore keys")
+		}
 		if !l.DistrustAfter.IsZero() {
 			line += ", distrusts what came after " + l.DistrustAfter.UTC().Format(time.RFC3339)
 		}
@@ -169,8 +178,23 @@ func chainLines(r *repo.Repository, n repo.Known) []string {
 			line += " (NOT made by this machine)"
 		}
 		lines = append(lines, line)
+		if before = l.Recipients; same {
+			continue
+		}
+		for _, k := range l.Recipients {
+			if whole {
+				lines = append(lines, "  restore key "+keys.ShortForm(k)+" "+k)
+			} else {
+				lines = append(lines, "  restore key "+keys.Brief(k))
+			}
+		}
 	}
 	return lines
+}
+
+// confirmChain shows a repository's descriptors and asks.
+func (a *app) confirmChain(r *repo.Repository, n repo.Known, question string, yes bool, flags string) error {
+	return a.confirm(chainLines(r, n, a.ui.verbose || a.ui.json), question, yes, flags)
 }
 
 // firstJob is the beginning of the public key that stands for a descriptor's host key.
@@ -191,9 +215,7 @@ func (a *app) interactive() bool {
 // terminal nothing is done unless there is one.
 func (a *app) confirm(show []string, question string, yes bool, flags string) error {
 	for _, line := range show {
-		if !a.ui.json {
-			a.ui.line(safe(line))
-		}
+		a.ui.show(safe(line))
 	}
 	if yes {
 		return nil

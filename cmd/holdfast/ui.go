@@ -18,7 +18,7 @@ import (
 //     every line is one JSON object. Where it carries a tar stream the summary goes to standard error.
 //   - Names and messages that others may have chosen are printed so that they cannot steer a terminal.
 //   - Standard error carries everything else: remarks, warnings, progress, errors. With --json there are no remarks and no
-//     progress; a warning is {"warning": ".."}, an error {"error": "..", "code": "..", "next": [".."]}, a line each.
+//     progress; a warning is {"warning": ".."}, what a question is about {"shown": ".."}, an error {"error": "..", "code": "..", "next": [".."]}, a line each.
 //   - --quiet drops remarks and progress, and of run the lines of complete points; never warnings and errors. --verbose adds
 //     details.
 //   - Progress is drawn only where standard error is a terminal, and is wiped before anything else is printed there.
@@ -128,6 +128,15 @@ func (u *ui) warn(format string, args ...any) {
 		return
 	}
 	u.line("holdfast: warning: " + text)
+}
+
+// show tells what a person is about to be asked about.
+func (u *ui) show(line string) {
+	if u.json {
+		u.jsonLine(map[string]string{"shown": line})
+		return
+	}
+	u.line(line)
 }
 
 // fail tells why the command did not succeed, and what to do about it.

@@ -156,11 +156,12 @@ func writeRedacted(f fmt.State, verb rune, s string) {
 	_, _ = f.Write([]byte(s))
 }
 
-// MarshalIdentity is the text of an identity file: two comment lines (when it was made, the public key), then the secret.
-// age and age-keygen read it as their own.
+// MarshalIdentity is the text of an identity file: comment lines (when it was made, the public key), the secret, and the public
+// key's short form. age and age-keygen read it as their own.
 func MarshalIdentity(id Identity, created time.Time) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "# created: %s\n# public key: %s\n%s\n", created.UTC().Format(time.RFC3339), id.Recipient(), id.Secret())
+	public := id.Recipient().String()
+	fmt.Fprintf(&b, "# created: %s\n# public key: %s\n%s\n# short form: %s\n", created.UTC().Format(time.RFC3339), public, id.Secret(), ShortForm(public))
 	return b.Bytes()
 }
 

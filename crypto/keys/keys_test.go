@@ -134,7 +134,8 @@ func TestIdentityFile(t *testing.T) {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 	text, _ := os.ReadFile(path)
-	want := "# created: 2026-11-23T08:00:00Z\n# public key: " + id.Recipient().String() + "\n" + id.Secret() + "\n"
+	public := id.Recipient().String()
+	want := "# created: 2026-11-23T08:00:00Z\n# public key: " + public + "\n" + id.Secret() + "\n# short form: " + keys.ShortForm(public) + "\n"
 	if string(text) != want {
 		t.Errorf("the file does not read as age-keygen's do")
 	}
@@ -303,6 +304,18 @@ func TestRedaction(t *testing.T) {
 		}
 		if s := id.String(); !strings.Contains(s, string(class)) || !strings.Contains(s, id.Recipient().String()[:12]) {
 			t.Errorf("an identity prints as %q, which does not tell which it is", s)
+		}
+	}
+}
+
+// The short form is part of what people have on paper: it never changes.
+func TestShortForm(t *testing.T) {
+	for public, want := range map[string]string{
+		"":     "e3b0 c442 98fc 1c14 9afb f4c8 996f b924",
+		"age1": "53b7 58d2 58da abe8 32a9 abd0 0e2f 3499",
+	} {
+		if got := keys.ShortForm(public); got != want {
+			t.Errorf("%q: %s", public, got)
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package keys
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strings"
 
@@ -71,6 +73,20 @@ func firstClass(have []Recipient, next Recipient) Class {
 	}
 	return have[0].class
 }
+
+// ShortForm is what people compare where a public key is too long for that, as post-quantum ones of 1,950 letters are: the first 16
+// bytes of the SHA-256 of its text, in hexadecimal, in groups of four.
+func ShortForm(public string) string {
+	sum := sha256.Sum256([]byte(public))
+	var groups []string
+	for i := 0; i < 16; i += 2 {
+		groups = append(groups, hex.EncodeToString(sum[i:i+2]))
+	}
+	return strings.Join(groups, " ")
+}
+
+// Brief names a public key in a message: its short form, and how it begins.
+func Brief(public string) string { return fmt.Sprintf("%s (%.20s..)", ShortForm(public), public) }
 
 // String is the public text form; ParseRecipient reads it back.
 func (r Recipient) String() string { return r.text }

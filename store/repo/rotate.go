@@ -203,7 +203,7 @@ func (c *changing) make(ctx context.Context) (*Prepared, error) {
 	if !last.Owned() {
 		for _, have := range last.Recipients {
 			if !slices.ContainsFunc(o.Recipients, func(k keys.Recipient) bool { return k.String() == have }) {
-				return nil, fmt.Errorf("restore key %.30s..: %w", have, ErrRecipientsLost)
+				return nil, fmt.Errorf("restore key %s: %w", keys.Brief(have), ErrRecipientsLost)
 			}
 		}
 	}

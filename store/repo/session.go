@@ -263,11 +263,11 @@ func CheckHostKey(r *Repository, h *keys.HostKey) error {
 	return nil
 }
 
-// otherRecipients says which keys a repository seals to, by their beginnings.
+// otherRecipients says which keys a repository seals to.
 func otherRecipients(r *Repository) error {
 	var are []string
 	for _, have := range r.Now().Recipients {
-		are = append(are, fmt.Sprintf("%.30s..", have))
+		are = append(are, keys.Brief(have))
 	}
 	return fmt.Errorf("%w: %s seals to %s; compare these with the papers your restore keys are on. If all of them are yours, "+
 		"put them into keys.recipients, and add others with `holdfast key add-recipient --identity FILE`. "+

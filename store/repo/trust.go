@@ -237,12 +237,12 @@ func (n Known) ReportStrangers(r *Repository, report Report) {
 	}
 }
 
-// changes says which restore keys a descriptor adds, by their beginnings.
+// changes says which restore keys a descriptor adds.
 func changes(before, now []string) string {
 	var added []string
 	for _, r := range now {
 		if !slices.Contains(before, r) {
-			added = append(added, fmt.Sprintf("%.30s..", r))
+			added = append(added, keys.Brief(r))
 		}
 	}
 	if len(added) == 0 {
