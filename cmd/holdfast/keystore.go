@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -132,8 +134,10 @@ func (c *keyChange) prepared(ctx context.Context, rotate bool) (p *repo.Prepared
 func (c *keyChange) changeAsOwner(ctx context.Context, rotate bool) error {
 	file := c.path + ".change"
 	p, err := readPrepared(file)
+	wanted := true
 	switch {
-	case err == nil && (p.Descriptor.Number < len(c.was.repo.Chain) || p.Descriptor.Previous == c.was.repo.Chain[len(c.was.repo.Chain)-1].Sum):
+	case err == nil && fits(p, c.was.repo.Chain):
+		wanted = c.wants(p, rotate)
 		c.ui.remark("Going on with %s, which a change that was broken off has left.", file)
 	case err == nil:
 		return fmt.Errorf("%s is a change of keys that was broken off and does not fit the repository any more: delete it", file)
@@ -154,7 +158,46 @@ func (c *keyChange) changeAsOwner(ctx context.Context, rotate bool) error {
 	if err := c.storePrepared(ctx, p); err != nil {
 		return err
 	}
-	return os.Remove(file)
+	if err := os.Remove(file); err != nil || wanted {
+		return err
+	}
+	return errors.New("a change of keys that was broken off was finished; it is not the one that is asked for now, which was not made: run the command again")
+}
+
+// fits reports whether a change is in the chain, or follows from its end.
+func fits(p *repo.Prepared, chain []repo.Link) bool {
+	if n := p.Descriptor.Number; n < len(chain) {
+		return chain[n].Sum == p.Sum
+	}
+	return p.Descriptor.Previous == chain[len(chain)-1].Sum
+}
+
+// wants reports whether a change that was signed before is the one that is asked for now. One that gives trust back to points is not
+// compared, and counts as another.
+func (c *keyChange) wants(p *repo.Prepared, rotate bool) bool {
+	o, d := c.options, p.Descriptor
+	recipients, err := keys.ParseRecipients(d.Recipients)
+	if err != nil || !sameRecipients(recipients, o.Recipients) || len(o.Trust) > 0 {
+		return false
+	}
+	var owners []string
+	for _, k := range d.Keys {
+		if k.Use == format.UseOwner {
+			owners = append(owners, string(k.Key))
+		}
+	}
+	missing := func(w keys.Owner) bool { return !slices.Contains(owners, string(w.Public())) }
+	if len(o.Owners) > 0 && (len(o.Owners) != len(owners) || slices.ContainsFunc(o.Owners, missing)) {
+		return false
+	}
+	for _, r := range o.Reporters {
+		if !slices.ContainsFunc(d.Keys, func(k format.Key) bool { return k.Use == r.Use && k.Name == r.Name && bytes.Equal(k.Key, r.Key) }) {
+			return false
+		}
+	}
+	after := o.DistrustAfter.UTC().Truncate(time.Second)
+	return rotate == (p.HostKey != nil) && o.FreshStart == d.FreshStart &&
+		(o.DistrustAfter.IsZero() && d.DistrustAfter.IsZero() || after.Equal(d.DistrustAfter.Time))
 }
 
 // storePrepared stores a change that is signed.
