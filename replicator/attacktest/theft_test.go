@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/pack"
 	"github.com/holdfast-backup/holdfast/store/storetest/servers"
+	"github.com/holdfast-backup/holdfast/store/vendor"
 )
 
 // TestKeysAndNames: a thief of the host key and the writer's changes keys or signs a point that is made to do harm, or whoever
@@ -47,6 +49,7 @@ func theftRows() []row {
 		{"tree-without-end", "sign a point of six pages of repeated keys that stands for 2^60 entries", "listing and restoring it end at once, verify calls it damaged, runs go on", treeBomb},
 		{"odd-name-and-junk-among-points", "with the writer's key: a name with a control character and a thousand of junk under points/", "run, verify and prune go on; every point is listed", oddAmongPoints},
 		{"names-like-folders", "with the writer's key: objects named as the folders of packs, pages and needs lists", "every vault has the new points, also one that keeps objects as files, and all points come back from it", likeFolders},
+		{"folder-names", "with the writer's key and the policy that is printed: objects named as the folders of everything in the vault, a source's points first", "refused; every point is listed and comes back", folderNames},
 		{"overwritten-report", "with the writer's key: put another drill report over one", "verify names it, and which version was first", spoiltReport(false)},
 		{"hidden-report", "with a key that may hide: lay a delete marker on a drill report", "verify names it", spoiltReport(true)},
 	}
@@ -481,6 +484,33 @@ func likeFolders(t *testing.T, s *scene) {
 		t.Errorf("verify of the vault with these names: %+v, %v", sum, found)
 	}
 	s.points, s.in = all, in
+}
+
+// folderNames: where the server keeps objects as files, an object in the place of a folder hides what is in it (MinIO), or keeps
+// new objects out of it (versitygw). The printed policy allows no such name.
+func folderNames(t *testing.T, s *scene) {
+	p := must(vendor.Get(string(s.srv.Kind)))
+	doc := must(vendor.PolicyFor(p, vendor.VaultWriter, vendor.PolicyOptions{Bucket: s.bucket, Prefix: strings.TrimSuffix(folder, "/"), Principal: "thief"}))
+	thief := client(s.srv, s.srv.NewUser(t, must(servers.ParsePolicy(doc.Text))))
+	names := map[string]bool{"points/later": true, strings.TrimSuffix(folder, "/"): true}
+	for _, v := range must(versions(t.Context(), s.root, s.bucket, folder)) {
+		for dir := path.Dir(strings.TrimPrefix(v.key, folder)); dir != "."; dir = path.Dir(dir) {
+			names[dir] = true
+		}
+	}
+	if !names["points/site"] || !names["packs"] {
+		t.Fatalf("%v", names)
+	}
+	for name := range names {
+		if err := put(t.Context(), thief, s.bucket, folder+name, []byte("in the way")); code(err) != "AccessDenied" {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := put(t.Context(), thief, s.bucket, folder+name, []byte("in the way"), lockedFor(keep)); code(err) != "AccessDenied" {
+			t.Errorf("%s, locked: %v", name, err)
+		}
+	}
+	s.all(t, s.point(t))
+	s.unhurt(t, false)
 }
 
 func spoiltReport(hide bool) func(*testing.T, *scene) {

@@ -117,6 +117,8 @@ type Nothing interface {
 	// Finish completes a multipart upload that was never begun: allowed to whoever may put objects, who hears
 	// NoSuchUpload.
 	Finish(ctx context.Context) Answer
+	// FinishFolder is Finish under a name that only a folder has: allowed to whoever may put objects in the way of others.
+	FinishFolder(ctx context.Context) Answer
 	// FinishAnonymously is Finish unsigned.
 	FinishAnonymously(ctx context.Context) Answer
 	// Remove deletes a version of an object that never was: allowed to whoever may delete versions.

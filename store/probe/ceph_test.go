@@ -75,6 +75,8 @@ func (c *ceph) Delete(ctx context.Context, ref store.Ref, bypass bool) attack.An
 
 func (c *ceph) Finish(context.Context) attack.Answer { return answer(500, "InternalError") }
 
+func (c *ceph) FinishFolder(ctx context.Context) attack.Answer { return c.Finish(ctx) }
+
 func (c *ceph) FinishAnonymously(context.Context) attack.Answer {
 	if slices.Contains(c.strange, "write") {
 		return answer(500, "InternalError")

@@ -173,6 +173,8 @@ func (f *fake) EraseAnonymously(context.Context) attack.Answer { return denied }
 
 func (f *fake) Unhold(context.Context, store.Ref) attack.Answer { return denied }
 
+func (f *fake) FinishFolder(context.Context) attack.Answer { return denied }
+
 func (f *fake) Finish(context.Context) attack.Answer { return answer(404, "NoSuchUpload") }
 
 func (f *fake) FinishAnonymously(context.Context) attack.Answer { return denied }

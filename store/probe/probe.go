@@ -111,7 +111,7 @@ func (r *run) all(ctx context.Context) error {
 	}
 	for _, check := range []func(context.Context){
 		r.lockTaken, r.attackLock, r.extend, r.hold, r.acl, r.governance, r.createOnly, r.overwrite, r.deleteMarker, r.deleteRight,
-		r.inParts, r.checksum, r.century, r.settings, r.strangers, r.listing, r.order,
+		r.inParts, r.checksum, r.century, r.folders, r.settings, r.strangers, r.listing, r.order,
 	} {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -34,11 +34,11 @@ func TestRoles(t *testing.T) {
 			}
 			until := time.Now().Add(20 * time.Second).UTC().Truncate(time.Second) // all of what follows, on a slow machine
 			become(vendor.VaultWriter)
-			ref, err := put(t, inside, "packs/x", until)
+			ref, err := put(t, inside, "packs/x.age", until)
 			if err != nil {
 				t.Fatal(err)
 			}
-			brief, err := put(t, inside, "packs/brief", time.Now().Add(2*time.Second))
+			brief, err := put(t, inside, "packs/brief.age", time.Now().Add(2*time.Second))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -51,10 +51,14 @@ func TestRoles(t *testing.T) {
 				if !lock.Until.Equal(until) {
 					t.Errorf("%s reads %s", r, lock.Until)
 				}
-				_, err = put(t, inside, "packs/"+string(r), time.Now().Add(time.Minute))
+				_, err = put(t, inside, "packs/"+string(r)+".age", time.Now().Add(time.Minute))
 				can(r == vendor.VaultWriter, "put", r, err)
-				_, err = put(t, outside, "packs/x", time.Now().Add(time.Minute))
+				_, err = put(t, outside, "packs/x.age", time.Now().Add(time.Minute))
 				can(false, "put outside its prefix", r, err)
+				for _, folder := range []string{"points/site", "points", "packs/ab", "placements/offsite", "reports/web-1", "canary/0a", "x"} {
+					_, err = put(t, inside, folder, time.Now().Add(time.Minute))
+					can(false, "put "+folder+", the name of a folder", r, err)
+				}
 				if k == servers.KindMinIO { // where a listing can be bound to a prefix
 					can(false, "list outside its prefix", r, list(t, outside))
 				}
@@ -70,19 +74,19 @@ func TestRoles(t *testing.T) {
 					until = longer
 				}
 			}
-			if err := srv.Admin().RemoveObject(t.Context(), at.bucket, prefix+"/packs/brief", minio.RemoveObjectOptions{}); err != nil {
+			if err := srv.Admin().RemoveObject(t.Context(), at.bucket, prefix+"/packs/brief.age", minio.RemoveObjectOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			if _, lock, err := inside.Stat(t.Context(), brief); err == nil {
 				time.Sleep(time.Until(lock.Until) + 1500*time.Millisecond)
 			}
-			for info, err := range inside.Versions(t.Context(), "packs/brief") {
+			for info, err := range inside.Versions(t.Context(), "packs/brief.age") {
 				if err != nil {
 					t.Fatal(err)
 				}
 				can(true, "remove what is no longer locked, and a marker", vendor.Remover, inside.Remove(t.Context(), info.Ref))
 			}
-			for info := range inside.Versions(t.Context(), "packs/brief") {
+			for info := range inside.Versions(t.Context(), "packs/brief.age") {
 				t.Errorf("left: %+v", info)
 			}
 		})
@@ -134,7 +138,7 @@ func TestBoundOnLocks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		doc, err := vendor.PolicyFor(minioProfile, vendor.VaultWriter, vendor.PolicyOptions{Bucket: bucket, MaxDays: 1})
+		doc, err := vendor.PolicyFor(minioProfile, vendor.VaultWriter, vendor.PolicyOptions{Bucket: bucket, Prefix: "bound", MaxDays: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,12 +150,12 @@ func TestBoundOnLocks(t *testing.T) {
 			if p, perr := vendor.Get(string(k)); perr != nil || p.Lock.Cap.Value != vendor.CapNone {
 				t.Errorf("%s: %v", k, err)
 			}
-			srv.Allow(t, at.user, printed(t, k, vendor.VaultWriter, bucket, ""))
+			srv.Allow(t, at.user, printed(t, k, vendor.VaultWriter, bucket, "bound"))
 			continue // it does not take a policy with a condition
 		}
 		s := open(t, srv, bucket, "bound", at.user)
 		day := store.Retention{Mode: store.Compliance, Until: time.Now().Add(20 * time.Hour)}
-		ref, err := put(t, s, "x", time.Now().Add(time.Hour))
+		ref, err := put(t, s, "packs/x.age", time.Now().Add(time.Hour))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -160,7 +164,7 @@ func TestBoundOnLocks(t *testing.T) {
 		}
 		day.Until = day.Until.AddDate(0, 0, 3)
 		extend := s.Extend(t.Context(), ref, day)
-		_, putErr := put(t, s, "y", day.Until)
+		_, putErr := put(t, s, "packs/y.age", day.Until)
 		got := vendor.CapNone
 		switch {
 		case extend != nil && putErr != nil:

@@ -238,8 +238,8 @@ func statements(p Profile, r Role, o PolicyOptions) (Document, error) {
 	out := []statement{
 		list,
 		{Sid: "Look", Effect: "Allow", Action: has.bucket, Resource: []string{bucket}},
-		{Sid: "Objects", Effect: "Allow", Action: has.objects, Resource: []string{objects}},
 	}
+	out = append(out, p.shaped(statement{Sid: "Objects", Effect: "Allow", Action: has.objects, Resource: []string{objects}}, strings.TrimSuffix(objects, "*"))...)
 	if locks := slices.Contains(has.objects, "s3:PutObjectRetention"); locks && o.MaxDays > 0 {
 		deny, note := bound(p, objects, has, o.MaxDays)
 		if deny != nil {

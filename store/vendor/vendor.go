@@ -106,6 +106,7 @@ type Policies struct {
 	Form         string            `json:"form"`  // FormIAM, FormBucket or FormKey
 	Apply        []string          `json:"apply"` // how, a line each
 	Prefixes     Fact[bool]        `json:"prefixes"`
+	Shapes       Fact[bool]        `json:"shapes"`                 // names of objects may be patterns with several *
 	Principal    string            `json:"principal,omitempty"`    // FormBucket: the form of a user's name, for people; with "arn:" it must be an ARN
 	Capabilities map[Role][]string `json:"capabilities,omitempty"` // FormKey only
 	Names        map[string]string `json:"names,omitempty"`        // FormKey only: the capability for an action such as s3:DeleteObject
@@ -228,6 +229,7 @@ func (p Profile) check() error {
 		"rights.garbled": p.Rights.Garbled.Source, "rights.long_names": p.Rights.LongNames.Source, "rights.lock_first": p.Rights.LockFirst.Source,
 		"rights.hide_by_put": p.Rights.HideByPut.Source, "rights.delete_by_name": p.Rights.DeleteToo.Source, "rights.lacking": p.Rights.Lacking.Source,
 		"rights.owner": p.Rights.Owner.Source, "rights.acls": p.Rights.ACLs.Source, "rights.unbegun": p.Rights.Unbegun.Source, "rights.long_first": p.Rights.LongFirst.Source, "policy.prefixes": p.Policy.Prefixes.Source,
+		"policy.shapes": p.Policy.Shapes.Source,
 	}
 	for i, q := range p.Quirks {
 		sources[fmt.Sprintf("quirks[%d]", i)] = q.Source

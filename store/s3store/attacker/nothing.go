@@ -18,6 +18,13 @@ func (a *Attacker) Finish(ctx context.Context) attack.Answer {
 	return a.send(ctx, finish())
 }
 
+// FinishFolder implements attack.Nothing. The folder is that of the points of a source that never was.
+func (a *Attacker) FinishFolder(ctx context.Context) attack.Answer {
+	r := finish()
+	r.name, r.say = "points/"+neverWas(), "(no such upload, named as a folder)"
+	return a.send(ctx, r)
+}
+
 // FinishAnonymously implements attack.Nothing.
 func (a *Attacker) FinishAnonymously(ctx context.Context) attack.Answer {
 	r := finish()

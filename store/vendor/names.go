@@ -1,0 +1,29 @@
+package vendor
+
+import "slices"
+
+// written are the names of what a job stores (docs/format.md, 2), as patterns of a policy: * stands for any characters, slashes
+// too. The name of no folder fits one. An object named as a folder is in the way where a server keeps objects as files: at MinIO it
+// hides what lies in the folder from listings, at versitygw nothing can be stored there any more. The patterns are few and wide: at
+// versitygw the bucket's policy, for all users, may have 4 KiB.
+func written() []string {
+	return []string{"*.age", "*.html", "*.json", "*.zst", "canary/*/*", "points/*/*-*-*-*"}
+}
+
+// shaped moves the right to put objects into a statement of its own, for the names that a job stores, where the vendor's policies
+// take patterns. Resources of the names begin with base.
+func (p Profile) shaped(objects statement, base string) []statement {
+	const put = "s3:PutObject"
+	if !p.Shapes() || !slices.Contains(objects.Action, put) {
+		return []statement{objects}
+	}
+	objects.Action = slices.DeleteFunc(slices.Clone(objects.Action), func(a string) bool { return a == put })
+	s := statement{Sid: "Put", Effect: "Allow", Action: []string{put}}
+	for _, name := range written() {
+		s.Resource = append(s.Resource, base+name)
+	}
+	return []statement{objects, s}
+}
+
+// Shapes reports whether a policy of the vendor can allow objects to be put under names of certain forms alone.
+func (p Profile) Shapes() bool { return p.Policy.Shapes.Known() && p.Policy.Shapes.Value }
