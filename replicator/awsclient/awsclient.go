@@ -12,13 +12,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
-	"strings"
 
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/holdfast-backup/holdfast/store/s3url"
 )
 
 // Limits of what a server may answer.
@@ -168,33 +168,7 @@ func Elsewhere(err error) string {
 	if !ok || resp.Response == nil || resp.HTTPStatusCode()/100 != 3 {
 		return ""
 	}
-	h := resp.Response.Header
-	if region := h.Get("X-Amz-Bucket-Region"); region != "" {
-		return fmt.Sprintf("the bucket is in region %s; set region=%s in its url", plain(region), url.QueryEscape(plain(region)))
-	}
-	location := h.Get("Location")
-	if location == "" {
-		return "the server sends requests for this bucket elsewhere and does not say where: the bucket may be in another region; check endpoint and region in its url"
-	}
-	to, perr := url.Parse(location)
-	if perr != nil || to.Host == "" {
-		return fmt.Sprintf("the server sends requests on to %s, which is not followed; check the endpoint in the url", plain(location))
-	}
-	return fmt.Sprintf("the server sends requests on to %s, which is not followed: credentials go only where the configuration says; if that is the right place, set endpoint=%s://%s in the url",
-		plain(location), plain(to.Scheme), plain(to.Host))
-}
-
-// plain cuts what a server sent to what may stand in an error.
-func plain(s string) string {
-	if len(s) > 200 {
-		s = s[:200] + ".."
-	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return -1
-		}
-		return r
-	}, s)
+	return s3url.Elsewhere(resp.Response.Header)
 }
 
 // Client makes the HTTP client of one SDK client: it follows nothing.

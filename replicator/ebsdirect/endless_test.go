@@ -10,15 +10,22 @@ import (
 )
 
 // TestEndless: no listing of blocks is read without a limit.
-func TestEndless(t *testing.T) {
-	sourcetest.EndlessAnswers(t, func(ctx context.Context, t *testing.T, endpoint string) error {
-		c, err := New(Options{Region: "eu-west-1", Endpoint: endpoint, MaxBackoff: time.Millisecond,
-			Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"})})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		_, err = c.blocksPage(ctx, "snap-1", "", 0, 100)
-		return err
+func TestEndless(t *testing.T) { sourcetest.EndlessAnswers(t, listBlocks) }
+
+// TestRedirected: what sends it elsewhere is not followed.
+func TestRedirected(t *testing.T) {
+	sourcetest.Redirected(t, func(ctx context.Context, t *testing.T, endpoint string) error {
+		return Explain("list blocks", listBlocks(ctx, t, endpoint))
 	})
+}
+
+func listBlocks(ctx context.Context, t *testing.T, endpoint string) error {
+	c, err := New(Options{Region: "eu-west-1", Endpoint: endpoint, MaxBackoff: time.Millisecond,
+		Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, err = c.blocksPage(ctx, "snap-1", "", 0, 100)
+	return err
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	"github.com/holdfast-backup/holdfast/store"
 )
@@ -100,7 +101,7 @@ func (a answer) kind(err error) (hint string, kind error) {
 	if a.status >= http.StatusInternalServerError {
 		return "", store.ErrTransient
 	}
-	return "", nil
+	return awsclient.Elsewhere(err), nil
 }
 
 // ofEntry says what an error means for one snapshot, in the words of a source: unreadable, gone, or a failure of the whole.

@@ -66,6 +66,7 @@ func (s *Store) fail(ctx context.Context, op string, ref store.Ref, err error) e
 	var (
 		resp minio.ErrorResponse
 		wire *wireError
+		away *elsewhereError
 	)
 	switch {
 	case ctx.Err() != nil:
@@ -74,6 +75,8 @@ func (s *Store) fail(ctx context.Context, op string, ref store.Ref, err error) e
 		e.Err = ctx.Err()
 	case errors.Is(err, store.ErrTooLarge), errors.Is(err, store.ErrListing):
 		// It says so itself. Asking again would bring the same.
+	case errors.As(err, &away):
+		e.Code, e.Err = away.code, away
 	case errors.As(err, &resp):
 		e.Code, e.Kind = resp.Code, kindOf(op, resp)
 		if e.Kind == store.ErrCredentials && s.renewed(ctx) {

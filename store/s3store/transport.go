@@ -3,6 +3,7 @@ package s3store
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/holdfast-backup/holdfast/store/s3url"
 )
 
 const (
@@ -20,6 +23,7 @@ const (
 	idleTimeout        = 75 * time.Second // an unused connection
 	maxHeaders         = 1 << 20          // bytes of an answer's headers
 	maxAnswer          = 16 << 20         // bytes of an answer that is not an object's content
+	maxRefusal         = 64 << 10         // bytes of one that only says why not
 	bufferSize         = 64 << 10         // each way and connection
 )
 
@@ -93,11 +97,35 @@ func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, &wireError{err: err}
 	}
+	if resp.StatusCode/100 == 3 {
+		return nil, sentOn(resp)
+	}
 	if t.after != nil {
 		t.after(resp, sent)
 	}
 	resp.Body = wireBody{resp.Body}
 	return resp, nil
+}
+
+// elsewhereError is an answer that sends a request on to another place. Asked again it comes again.
+type elsewhereError struct{ code, status, message, why string }
+
+func (e *elsewhereError) Error() string {
+	if e.message != "" {
+		return strings.TrimRight(e.message, ". ") + "; " + e.why
+	}
+	return e.status + "; " + e.why
+}
+
+// sentOn makes an error of such an answer, since minio-go keeps neither where it points to nor, of some requests, its code.
+func sentOn(resp *http.Response) error {
+	var doc struct{ Code, Message string }
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal)) // as far as it comes: the headers say what counts
+	_ = resp.Body.Close()
+	if xml.Unmarshal(body, &doc) != nil {
+		doc.Code, doc.Message = "", "" // a web page
+	}
+	return &elsewhereError{code: doc.Code, status: resp.Status, message: doc.Message, why: s3url.Elsewhere(resp.Header)}
 }
 
 // wireBody keeps the cause recognisable of an answer that breaks off: of a listing, say, which is read elsewhere.

@@ -13,18 +13,22 @@ import (
 )
 
 // TestEndless: no answer of a target is read without a limit.
-func TestEndless(t *testing.T) {
-	sourcetest.EndlessAnswers(t, func(ctx context.Context, t *testing.T, endpoint string) error {
-		b, err := tobucket.New(tobucket.Options{Bucket: "b", Endpoint: endpoint, PathStyle: true, MaxBackoff: time.Millisecond,
-			Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"})})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer b.Close() //nolint:errcheck // nothing was written
-		if err := b.Begin(ctx, restore.Job{Memory: 1 << 20, Overwrite: restore.Changed}); err != nil {
-			return err
-		}
-		_, _, err = b.Accept(ctx, []*format.Entry{{Key: "k", Size: 1}})
+func TestEndless(t *testing.T) { sourcetest.EndlessAnswers(t, lookAt) }
+
+// TestRedirected: what sends a restore elsewhere is not followed.
+func TestRedirected(t *testing.T) { sourcetest.Redirected(t, lookAt) }
+
+func lookAt(ctx context.Context, t *testing.T, endpoint string) error {
+	t.Helper()
+	b, err := tobucket.New(tobucket.Options{Bucket: "b", Endpoint: endpoint, PathStyle: true, MaxBackoff: time.Millisecond,
+		Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close() //nolint:errcheck // nothing was written
+	if err := b.Begin(ctx, restore.Job{Memory: 1 << 20, Overwrite: restore.Changed}); err != nil {
 		return err
-	})
+	}
+	_, _, err = b.Accept(ctx, []*format.Entry{{Key: "k", Size: 1}})
+	return err
 }

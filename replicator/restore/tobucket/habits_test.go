@@ -53,8 +53,10 @@ type habits struct {
 	store         func(key string, body []byte) []byte
 	keep          func(h http.Header) // changes what is kept of a PUT's headers
 	refuse        func(key string) string
-	blind         bool // 403 to HEAD
-	shifted       bool // answers a PUT with another ETag than it shows afterwards
+	blind         bool                  // 403 to HEAD
+	shifted       bool                  // answers a PUT with another ETag than it shows afterwards
+	order         func(a, b string) int // of its listings, and what start-after means; nil: bytes
+	page          int                   // names in an answer; 0: all
 
 	mu      sync.Mutex
 	objects map[string]*stored
@@ -194,13 +196,22 @@ func (s *habits) get(w http.ResponseWriter, req *http.Request, key string) {
 }
 
 func (s *habits) list(w http.ResponseWriter, q url.Values) {
-	_, _ = io.WriteString(w, "<ListBucketResult><IsTruncated>false</IsTruncated>")
-	for _, k := range slices.Sorted(maps.Keys(s.objects)) {
-		if strings.HasPrefix(k, q.Get("prefix")) && k > q.Get("start-after") {
-			_, _ = fmt.Fprintf(w, "<Contents><Key>")
-			_ = xml.EscapeText(w, []byte(k))
-			_, _ = fmt.Fprintf(w, "</Key><Size>%d</Size><ETag>%s</ETag></Contents>", len(s.objects[k].body), s.objects[k].etag)
-		}
+	order := s.order
+	if order == nil {
+		order = strings.Compare
+	}
+	keys := slices.DeleteFunc(slices.SortedFunc(maps.Keys(s.objects), order), func(k string) bool {
+		return !strings.HasPrefix(k, q.Get("prefix")) || q.Get("start-after") != "" && order(k, q.Get("start-after")) <= 0
+	})
+	more := s.page > 0 && len(keys) > s.page
+	if more {
+		keys = keys[:s.page]
+	}
+	_, _ = fmt.Fprintf(w, "<ListBucketResult><IsTruncated>%v</IsTruncated>", more)
+	for _, k := range keys {
+		_, _ = fmt.Fprintf(w, "<Contents><Key>")
+		_ = xml.EscapeText(w, []byte(k))
+		_, _ = fmt.Fprintf(w, "</Key><Size>%d</Size><ETag>%s</ETag></Contents>", len(s.objects[k].body), s.objects[k].etag)
 	}
 	_, _ = io.WriteString(w, "</ListBucketResult>")
 }

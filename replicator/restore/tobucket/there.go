@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -18,22 +19,23 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/restore"
 )
 
-// lister answers which keys are at the target, key after key in ascending order, from a listing that runs beside the
-// manifest. It jumps ahead where the manifest does. Of a server that lists in another order it says that every key may be
-// there, and each is asked for by itself.
+// lister answers which keys are at the target, in ascending order of the keys that are asked for. Of a server that is known to
+// list in the order of key bytes it reads a listing that runs beside the manifest, and jumps ahead where the manifest does. Any
+// other may keep an order of its own, in which a jump passes over keys without a sign: all that it has is known if it is one
+// page, and else every key may be there, and each is asked for by itself.
 type lister struct {
-	t       *Target
-	keys    []string // of the page at hand that were not passed
-	last    string   // the key listed last
-	end     bool
-	jumbled bool
+	t    *Target
+	keys []string // of the page at hand that were not passed
+	last string   // the key listed last
+	end  bool
+	each bool // every key may be there
 }
 
 func newLister(t *Target) *lister { return &lister{t: t} }
 
 // find reports whether there may be something under key: an object, or in a bucket with versions any of them.
 func (l *lister) find(ctx context.Context, key string) (bool, error) {
-	for !l.jumbled {
+	for !l.each {
 		for len(l.keys) > 0 && l.keys[0] < key {
 			l.keys = l.keys[1:]
 		}
@@ -47,10 +49,13 @@ func (l *lister) find(ctx context.Context, key string) (bool, error) {
 	return true, nil
 }
 
-// next lists the page that can hold key.
+// next lists the page that can hold key; of a server whose order is not known the first one.
 func (l *lister) next(ctx context.Context, key string) error {
-	_, n := utf8.DecodeLastRuneInString(key)
-	after := max(l.last, key[:len(key)-n]) // both are less than key
+	after := l.last
+	if l.t.ordered {
+		_, n := utf8.DecodeLastRuneInString(key)
+		after = max(l.last, key[:len(key)-n]) // both are less than key
+	}
 	list := l.current
 	if l.t.versioned {
 		list = l.versions
@@ -64,16 +69,21 @@ func (l *lister) next(ctx context.Context, key string) error {
 	if err != nil {
 		return fmt.Errorf("%w: list %s to see what is there already: %w", restore.ErrStop, l.t.name, err)
 	}
+	if !l.t.ordered {
+		slices.Sort(keys)
+		l.keys, l.end, l.each = keys, true, more
+		return nil
+	}
 	last := after
 	for _, k := range keys {
 		if k <= last {
-			l.jumbled = true
+			l.each = true
 			return nil
 		}
 		last = k
 	}
 	l.keys, l.last, l.end = keys, last, !more
-	l.jumbled = more && last == after // a page of nothing that is not the last
+	l.each = more && last == after // a page of nothing that is not the last
 	return nil
 }
 

@@ -76,6 +76,7 @@ type Target struct {
 	versioned  bool
 	versioning types.BucketVersioningStatus // "": it never had versions
 	there      *lister
+	ordered    bool // it lists in the order of key bytes, for all that is known of it
 	probeName  string
 	removes    *bool            // whether an object made for a try can be removed again; nil: not known yet
 	oddities   map[string]error // how the server deals with keys that are no plain paths
@@ -213,9 +214,14 @@ func (t *Target) Begin(ctx context.Context, job restore.Job) error {
 	if err != nil {
 		return fmt.Errorf("restore to %s: %w; check that the bucket exists and that the credentials may list it", t.name, t.reason(ctx, err))
 	}
-	if raw, ok := awsmiddleware.GetRawResponse(head.ResultMetadata).(*smithyhttp.Response); ok && raw.Header.Get("Server") == "MinIO" {
+	server := ""
+	if raw, ok := awsmiddleware.GetRawResponse(head.ResultMetadata).(*smithyhttp.Response); ok {
+		server = raw.Header.Get("Server")
+	}
+	if server == "MinIO" {
 		t.limits[limitRedirect] = true // it drops them without a word
 	}
+	t.ordered = t.aws || slices.Contains(inOrder(), server)
 	out, err := t.client.GetBucketVersioning(ctx, &s3.GetBucketVersioningInput{Bucket: &t.o.Bucket})
 	switch {
 	case ctx.Err() != nil:
@@ -232,6 +238,9 @@ func (t *Target) Begin(ctx context.Context, job restore.Job) error {
 	}
 	return nil
 }
+
+// inOrder gives what servers call themselves that were seen to list in the order of key bytes.
+func inOrder() []string { return []string{"AmazonS3", "MinIO", "VERSITYGW"} }
 
 // KeepsVersions implements restore.Target.
 func (t *Target) KeepsVersions() bool { return t.versioned }

@@ -1,6 +1,7 @@
 package ebssource_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -12,15 +13,24 @@ import (
 )
 
 // TestEndless: no answer of EC2 is read without a limit.
-func TestEndless(t *testing.T) {
-	sourcetest.Endless(t, func(t *testing.T, endpoint string) source.Source {
-		s, err := ebssource.New(ebssource.Options{
-			Region: "eu-west-1", Endpoint: endpoint, Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}),
-			Blocks: ebsdirect.Options{MaxBackoff: time.Millisecond},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
+func TestEndless(t *testing.T) { sourcetest.Endless(t, at) }
+
+// TestRedirected: what sends it elsewhere is not followed.
+func TestRedirected(t *testing.T) {
+	sourcetest.Redirected(t, func(ctx context.Context, t *testing.T, endpoint string) error {
+		return sourcetest.Listed(ctx, at(t, endpoint))
 	})
+}
+
+// at gives the source at an endpoint.
+func at(t *testing.T, endpoint string) source.Source {
+	t.Helper()
+	s, err := ebssource.New(ebssource.Options{
+		Region: "eu-west-1", Endpoint: endpoint, Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}),
+		Blocks: ebsdirect.Options{MaxBackoff: time.Millisecond},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }

@@ -1,6 +1,7 @@
 package ec2source_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -11,15 +12,24 @@ import (
 )
 
 // TestEndless: no answer of EC2 is read without a limit.
-func TestEndless(t *testing.T) {
-	sourcetest.Endless(t, func(t *testing.T, endpoint string) source.Source {
-		s, err := ec2source.New(ec2source.Options{
-			Region: "eu-west-1", Endpoint: endpoint, Rate: 1e6, MaxBackoff: time.Millisecond,
-			Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
+func TestEndless(t *testing.T) { sourcetest.Endless(t, at) }
+
+// TestRedirected: what sends it elsewhere is not followed.
+func TestRedirected(t *testing.T) {
+	sourcetest.Redirected(t, func(ctx context.Context, t *testing.T, endpoint string) error {
+		return sourcetest.Listed(ctx, at(t, endpoint))
 	})
+}
+
+// at gives the source at an endpoint.
+func at(t *testing.T, endpoint string) source.Source {
+	t.Helper()
+	s, err := ec2source.New(ec2source.Options{
+		Region: "eu-west-1", Endpoint: endpoint, Rate: 1e6, MaxBackoff: time.Millisecond,
+		Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
