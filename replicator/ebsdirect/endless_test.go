@@ -10,18 +10,29 @@ import (
 )
 
 // TestEndless: no listing of blocks is read without a limit.
-func TestEndless(t *testing.T) { sourcetest.EndlessAnswers(t, listBlocks) }
+func TestEndless(t *testing.T) {
+	sourcetest.EndlessAnswers(t, func(ctx context.Context, t *testing.T, endpoint string) error {
+		return listBlocks(ctx, t, endpoint, anyKey())
+	})
+}
+
+// TestRenewed: credentials that were renewed meanwhile are taken up.
+func TestRenewed(t *testing.T) { sourcetest.Renewed(t, listBlocks) }
+
+func anyKey() store.CredentialsFunc {
+	return store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"})
+}
 
 // TestRedirected: what sends it elsewhere is not followed.
 func TestRedirected(t *testing.T) {
 	sourcetest.Redirected(t, func(ctx context.Context, t *testing.T, endpoint string) error {
-		return Explain("list blocks", listBlocks(ctx, t, endpoint))
+		return Explain("list blocks", listBlocks(ctx, t, endpoint, anyKey()))
 	})
 }
 
-func listBlocks(ctx context.Context, t *testing.T, endpoint string) error {
-	c, err := New(Options{Region: "eu-west-1", Endpoint: endpoint, MaxBackoff: time.Millisecond,
-		Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"})})
+func listBlocks(ctx context.Context, t *testing.T, endpoint string, get store.CredentialsFunc) error {
+	t.Helper()
+	c, err := New(Options{Region: "eu-west-1", Endpoint: endpoint, MaxBackoff: time.Millisecond, Credentials: get})
 	if err != nil {
 		t.Fatal(err)
 	}

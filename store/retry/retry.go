@@ -82,6 +82,7 @@ type series struct {
 	ref     store.Ref
 	begin   time.Time
 	tries   int
+	last    error // of the try before
 	backoff *backoff.ExponentialBackOff
 }
 
@@ -96,8 +97,12 @@ func (p *Policy) series(op string, ref store.Ref) *series {
 func (s *series) again(ctx context.Context, err error) error {
 	s.tries++
 	if !store.Retryable(err) || ctx.Err() != nil {
+		if ctx.Err() != nil && s.last != nil {
+			return &ended{err, s.last}
+		}
 		return err
 	}
+	s.last = err
 	wait := s.backoff.NextBackOff()
 	if errors.Is(err, store.ErrThrottled) {
 		wait = min(4*wait, s.p.o.Max)
@@ -113,15 +118,19 @@ func (s *series) again(ctx context.Context, err error) error {
 		s.p.o.Notify(Event{Op: s.op, Ref: s.ref, Attempt: s.tries, Wait: wait, Err: err})
 	}
 	if serr := s.p.o.Sleep(ctx, wait); serr != nil {
-		return fmt.Errorf("%w, while waiting to try again after: %w", serr, permanent{err})
+		return &ended{serr, err}
 	}
 	return nil
 }
 
-// permanent hides that an error was retryable: the wait for the next try was ended by the caller.
-type permanent struct{ err error }
+// ended is what the caller ended while it was tried again. That the last try's own error was retryable is hidden.
+type ended struct{ by, last error }
 
-func (p permanent) Error() string { return p.err.Error() }
+func (e *ended) Error() string { return fmt.Sprintf("%v, while trying again after: %v", e.by, e.last) }
+func (e *ended) Unwrap() error { return e.by }
+
+// LastTry is what the try before came to: for who ended it because nothing moved, and is to say what did.
+func (e *ended) LastTry() error { return e.last }
 
 // do runs f until it succeeds or is not worth repeating.
 func do[T any](ctx context.Context, p *Policy, op string, ref store.Ref, f func() (T, error)) (T, error) {

@@ -44,7 +44,11 @@ func (g *Guard) verdict(ctx context.Context, err error) error {
 		return nil
 	}
 	if stalled := g.w.Err(); stalled != nil && ctx.Err() == nil {
-		if errors.Is(err, context.Canceled) {
+		var tried interface{ LastTry() error }
+		switch {
+		case errors.As(err, &tried):
+			return fmt.Errorf("%w; last: %v", stalled, tried.LastTry()) //nolint:errorlint // it may be one to try again
+		case errors.Is(err, context.Canceled):
 			return stalled
 		}
 		return fmt.Errorf("%w; last: %w", stalled, err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -175,6 +176,9 @@ func TestStalls(t *testing.T) {
 				}
 				if !errors.Is(err, store.ErrStalled) || store.Retryable(err) || took < limit || took > limit*3/2 {
 					t.Errorf("%v after %s", err, took)
+				}
+				if c.s.busy != nil && !strings.Contains(err.Error(), c.s.busy.Error()) {
+					t.Errorf("what it answered is not said: %v", err)
 				}
 				// It is not waited for again.
 				began = time.Now()

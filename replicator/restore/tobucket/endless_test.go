@@ -13,15 +13,23 @@ import (
 )
 
 // TestEndless: no answer of a target is read without a limit.
-func TestEndless(t *testing.T) { sourcetest.EndlessAnswers(t, lookAt) }
+func TestEndless(t *testing.T) { sourcetest.EndlessAnswers(t, lookAtAnyKey) }
 
 // TestRedirected: what sends a restore elsewhere is not followed.
-func TestRedirected(t *testing.T) { sourcetest.Redirected(t, lookAt) }
+func TestRedirected(t *testing.T) { sourcetest.Redirected(t, lookAtAnyKey) }
 
-func lookAt(ctx context.Context, t *testing.T, endpoint string) error {
+// TestRenewed: credentials that were renewed meanwhile are taken up.
+func TestRenewed(t *testing.T) { sourcetest.Renewed(t, lookAt) }
+
+func lookAtAnyKey(ctx context.Context, t *testing.T, endpoint string) error {
+	t.Helper()
+	return lookAt(ctx, t, endpoint, store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}))
+}
+
+func lookAt(ctx context.Context, t *testing.T, endpoint string, get store.CredentialsFunc) error {
 	t.Helper()
 	b, err := tobucket.New(tobucket.Options{Bucket: "b", Endpoint: endpoint, PathStyle: true, MaxBackoff: time.Millisecond,
-		Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"})})
+		Credentials: get})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,20 +13,32 @@ import (
 )
 
 // TestEndless: no answer of EC2 is read without a limit.
-func TestEndless(t *testing.T) { sourcetest.Endless(t, at) }
+func TestEndless(t *testing.T) { sourcetest.Endless(t, atAnyKey) }
 
 // TestRedirected: what sends it elsewhere is not followed.
 func TestRedirected(t *testing.T) {
 	sourcetest.Redirected(t, func(ctx context.Context, t *testing.T, endpoint string) error {
-		return sourcetest.Listed(ctx, at(t, endpoint))
+		return sourcetest.Listed(ctx, atAnyKey(t, endpoint))
 	})
 }
 
+// TestRenewed: credentials that were renewed meanwhile are taken up.
+func TestRenewed(t *testing.T) {
+	sourcetest.Renewed(t, func(ctx context.Context, t *testing.T, endpoint string, get store.CredentialsFunc) error {
+		return sourcetest.Listed(ctx, at(t, endpoint, get))
+	})
+}
+
+func atAnyKey(t *testing.T, endpoint string) source.Source {
+	t.Helper()
+	return at(t, endpoint, store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}))
+}
+
 // at gives the source at an endpoint.
-func at(t *testing.T, endpoint string) source.Source {
+func at(t *testing.T, endpoint string, get store.CredentialsFunc) source.Source {
 	t.Helper()
 	s, err := ebssource.New(ebssource.Options{
-		Region: "eu-west-1", Endpoint: endpoint, Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}),
+		Region: "eu-west-1", Endpoint: endpoint, Credentials: get,
 		Blocks: ebsdirect.Options{MaxBackoff: time.Millisecond},
 	})
 	if err != nil {
