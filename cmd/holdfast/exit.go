@@ -280,12 +280,19 @@ func nextOf(ctx context.Context, err error) []string {
 		list = together{err}
 	}
 	var out []string
+	add := func(text string) {
+		if text != "" && !slices.Contains(out, text) {
+			out = append(out, text)
+		}
+	}
 	for _, e := range list {
 		if e == nil {
 			continue
 		}
 		if errors.As(e, new(together)) {
-			out = append(out, nextOf(ctx, e)...)
+			for _, text := range nextOf(ctx, e) {
+				add(text)
+			}
 			continue
 		}
 		_, name := exitOfOne(e)
@@ -294,9 +301,7 @@ func nextOf(ctx context.Context, err error) []string {
 			_, cause := exitOfOne(m.err)
 			text = cmp.Or(next(cause), text)
 		}
-		if text != "" && !slices.Contains(out, text) {
-			out = append(out, text)
-		}
+		add(text)
 	}
 	return out
 }

@@ -18,9 +18,9 @@ import (
 )
 
 // tellUnused warns of patterns that left nothing out, once the whole source was listed.
-func (j *job) tellUnused(name string, src source.Source, err error) {
+func (j *job) tellUnused(name string, src source.Source) {
 	e, ok := src.(source.Excluder)
-	if !ok || err != nil {
+	if !ok {
 		return
 	}
 	for i, pattern := range e.UnusedExcludes() {

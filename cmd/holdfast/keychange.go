@@ -92,6 +92,7 @@ type keyFlags struct {
 	fresh, yes            bool
 
 	key, name, role string // of a reporter that is added: its file, its name, what it is
+	replace         bool   // another key of that name
 }
 
 func (f *keyFlags) add(cmd *cobra.Command) {
@@ -200,7 +201,7 @@ func (a *app) changeKeys(ctx context.Context, f *keyFlags, action keyAction) (er
 		return err
 	}
 	if action == addReporter {
-		k, err := f.reporterKey()
+		k, err := f.reporterKey(was.repo.Now())
 		if err != nil {
 			return err
 		}

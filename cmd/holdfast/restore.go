@@ -256,9 +256,6 @@ func (r *reading) printRestored(res restore.Result, p browse.Point, rf *restoreF
 			return err
 		}
 	}
-	if res.Ignored > 0 && !rf.to.specials && rf.to.at.Kind == location.File && !rf.to.machines.terraform() {
-		r.ui.remark("Note: --specials makes devices, fifos and sockets too.")
-	}
 	if res.Skipped > res.Differs && restore.Overwrite(rf.overwrite) == restore.Never {
 		r.ui.remark("%s there already, left as is; --overwrite changed also compares content.", entries(res.Skipped-res.Differs))
 	}

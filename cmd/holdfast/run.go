@@ -146,7 +146,7 @@ func (j *job) runSource(ctx context.Context, s config.Source, f runFlags) error 
 	return j.report(s, result, began, f.dry)
 }
 
-func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags) (_ *backup.Result, err error) {
+func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags) (result *backup.Result, err error) {
 	if f.dry && s.URL.AWS != nil { // nothing is made, snapshots neither
 		at := *s.URL.AWS
 		at.Instances, s.URL.AWS = nil, &at
@@ -182,7 +182,11 @@ func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags) (_ *ba
 	if s.Unsettled == config.UnsettledMissing {
 		whatIfUnsettled = backup.MissUnsettled
 	}
-	defer func() { j.tellUnused(s.Name, src, err) }()
+	defer func() {
+		if err == nil && !result.Nothing { // of an empty source every pattern leaves nothing out
+			j.tellUnused(s.Name, src)
+		}
+	}()
 	return backup.Run(ctx, backup.Options{
 		Source: src, Name: s.Name, Place: s.URL.String(), Session: session, Retention: s.Retention, Before: s.Before, Fate: j.tellFates(s.Name, f.dry), TagsMaxAge: tagsAge(s.Tags, j.now()),
 		Memory: j.config.Limits.Memory, Fetchers: j.config.Limits.Connections, DryRun: f.dry,

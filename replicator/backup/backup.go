@@ -94,6 +94,7 @@ type Result struct {
 	Emptied     *Emptied           // not nil: nothing was found where there had been something, and the point is marked
 	Reread      *Reread            // not nil: the retention is read otherwise than for the last points, which was not told yet
 	FirstEmpty  bool               // the first point of its source, with nothing in it
+	Nothing     bool               // nothing was found, whatever was there before, and whether or not that is acknowledged
 	Vaults      []repo.VaultResult // what this run did in each vault, and its error
 }
 
@@ -398,7 +399,7 @@ func (e *engine) result(id format.Hash, status string) *Result {
 		Point: id, Status: status, Entries: e.stats.entries.Load(), Bytes: e.stats.bytes.Load(),
 		Added: e.stats.added.Load(), Changed: e.stats.changed.Load(), Deleted: e.stats.deleted.Load(), Missing: e.stats.missing.Load(), Unsettled: e.stats.unsettled.Load(),
 		BytesRead: e.stats.read.Load(), TakenAt: e.takenAt, RetainUntil: e.decision.RetainUntil, Vaults: e.vaultsSince(),
-		Emptied: e.empty, Reread: e.reread, FirstEmpty: e.isFirst(),
+		Emptied: e.empty, Reread: e.reread, FirstEmpty: e.isFirst(), Nothing: e.stats.found.Load() == 0,
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -71,6 +72,9 @@ func TestRotate(t *testing.T) {
 	}
 	if !errors.Is(repo.CheckHostKey(r, old), repo.ErrHostKey) || repo.CheckHostKey(r, next) != nil {
 		t.Error("the wrong host key holds")
+	}
+	if said := fmt.Sprint(repo.CheckHostKey(r, old)); !strings.Contains(said, "use the newest host key, made by `holdfast key rotate` on 2026-11-23") {
+		t.Error(said)
 	}
 	back, err := repo.RecoverHostKey(t.Context(), r, b.store, []keys.Identity{b.restore}, nil)
 	if err != nil || !back.Equal(next) {

@@ -125,7 +125,7 @@ func Find(ctx context.Context, r store.Reader, pin string, report Report) (*Repo
 			return nil, err
 		}
 		if end != nil {
-			report.send(Tampered, format.PrefixDescriptors, "%v", end.err())
+			report.send(Tampered, cmp.Or(end.Name, format.PrefixDescriptors), "%v", end.err())
 		}
 		if repo.End = end; next == nil {
 			break

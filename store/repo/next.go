@@ -26,6 +26,7 @@ func pickNext(ctx context.Context, r store.Reader, repo *Repository, n int, repo
 	}
 	var found *Link
 	var end *End
+	var passed []Finding // what is told of those that cannot be used, if not as the end of the chain
 	for _, c := range cands {
 		if found != nil && c.Sum == found.Sum {
 			continue // the same one, in the name of another owner
@@ -40,7 +41,7 @@ func pickNext(ctx context.Context, r store.Reader, repo *Repository, n int, repo
 		case err == nil && found == nil:
 			found = &l
 		case err == nil && prev.Owned():
-			end = &End{n, []format.Hash{found.Sum, l.Sum}, found.Arrived, fmt.Errorf("%s and %s both follow descriptor %d: %w", found.Name, l.Name, n-1, ErrForked)}
+			end = &End{n, "", []format.Hash{found.Sum, l.Sum}, found.Arrived, fmt.Errorf("%s and %s both follow descriptor %d: %w", found.Name, l.Name, n-1, ErrForked)}
 			return nil, end, nil
 		case err == nil && !l.Arrived.After(found.Arrived):
 			// Whoever holds the host key made one of them, and nothing here says who.
@@ -49,13 +50,22 @@ func pickNext(ctx context.Context, r store.Reader, repo *Repository, n int, repo
 		case err == nil:
 			report.send(Tampered, c.name, "a second descriptor %d, which came after %s", n, found.Name)
 		case notOurs(err) || errors.Is(err, format.ErrNewer):
-			report.send(Tampered, c.name, "%v", err)
-			if end == nil {
-				end = &End{n, []format.Hash{c.Sum}, c.arrived, err}
+			switch {
+			case end == nil:
+				end = &End{n, c.name, []format.Hash{c.Sum}, c.arrived, err}
+			case end.Sums[0] == c.Sum:
+				continue // the same one, in the name of another owner
 			}
+			passed = append(passed, Finding{Kind: Tampered, Name: c.name, Detail: err.Error()})
 		default:
 			return nil, nil, err
 		}
+	}
+	if found == nil && end != nil {
+		passed = passed[1:] // it is the end, and told as that
+	}
+	for _, f := range passed {
+		report.send(f.Kind, f.Name, "%s", f.Detail)
 	}
 	if found != nil {
 		return found, nil, nil

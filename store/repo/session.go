@@ -258,9 +258,18 @@ func CheckClock(vault, local time.Time) error {
 // CheckHostKey reports whether the host key is the one the newest descriptor names.
 func CheckHostKey(r *Repository, h *keys.HostKey) error {
 	if !r.Now().Lists(format.UseJob, h.Public()) || !slices.Contains(r.Now().Metadata, h.Metadata.Recipient().String()) {
-		return fmt.Errorf("%w: use the host key made by `holdfast init`, or get it back with `holdfast key recover --identity FILE`", ErrHostKey)
+		return fmt.Errorf("%w: use %s, or get it back with `holdfast key recover --identity FILE`", ErrHostKey, r.hostKeyInForce())
 	}
 	return nil
+}
+
+// hostKeyInForce says which of the host keys that people may have is the one that holds.
+func (r *Repository) hostKeyInForce() string {
+	since := slices.IndexFunc(r.Chain, func(l Link) bool { return slices.Equal(l.Metadata, r.Now().Metadata) })
+	if since == 0 {
+		return "the host key made by `holdfast init`"
+	}
+	return "the newest host key, made by `holdfast key rotate` on " + r.Chain[since].Created.UTC().Format(time.DateOnly)
 }
 
 // otherRecipients says which keys a repository seals to.

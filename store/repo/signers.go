@@ -176,6 +176,7 @@ func (r *Repository) Kept(c *format.Commit) time.Time {
 // twice. What came before keeps its trust, what arrived later has none, and nothing is stored where it is so.
 type End struct {
 	Number  int           // of the descriptor that cannot be used
+	Name    string        // its object's; empty: there are two
 	Sums    []format.Hash // of those that claim to be it
 	Arrived time.Time     // of the first of them
 	Err     error

@@ -13,7 +13,7 @@ const (
 	noOwners   = "entries belong to whoever restored them; run as root to give them their owners"
 	noSetID    = "programs lost their set-ID bits, because their owner could not be set"
 	noXattrs   = "extended attributes could not be set"
-	noSpecials = "devices, fifos and sockets were left out; ask for them to have them made"
+	noSpecials = "left out: devices, fifos and sockets are made with --specials"
 	noLinks    = "hard links were restored as files of their own"
 	setAside   = "folders stood where the point has something else; they were renamed to NAME%s"
 	ownTarget  = "the folder restored into was there before: it keeps its own mode, owner and time"
