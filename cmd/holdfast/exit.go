@@ -112,7 +112,7 @@ func next(name string) string {
 	case "withheld_keys":
 		return "look at the vault's history of versions under descriptors/, and read another vault with --vault NAME; do not recover an older host key before you know why"
 	case "fingerprint":
-		return "check the vault's URL and prefix, the host key file, which is pinned to its own repository, and the digits on the paper; do not go on before you know why they differ"
+		return "check the vault's URL and prefix, the host key file, which is pinned to its own repository, and the digits on the paper; do not go on before you know why they differ. If all of them are right, this vault has lost the repository's first descriptor and another's lies there: read another vault with --vault NAME"
 	case "unprotected":
 		return "mend what is listed as critical, each as its line says, and run `holdfast doctor` again; until then do not rely on this copy"
 	case "warnings":

@@ -42,9 +42,9 @@ Points that stay are listed in the change, so that a copied vault keeps them. A 
 gives trust back: with a later --distrust-after, which counts instead of the one before, or
 with --trust and the ID of a point.
 
-Broken off, it is run again, and finishes what it began. A vault that cannot be reached is
-brought up to date by the next run; this command would rotate once more. It waits for no run:
-while one of this machine is under way it refuses.`
+If interrupted, run it again; it continues. A vault that cannot be reached is brought up to
+date by the next run; this command would rotate once more. While a run of this machine is
+under way the command refuses.`
 
 const outHelp = `
 In a repository with owners the owner key of the restore key given signs the change. With

@@ -253,7 +253,7 @@ func (r *reading) printPrune(s prune.Summary, alarms []string) error {
 	if s.DryRun {
 		verb = "would delete"
 	}
-	text := fmt.Sprintf("%s: %d of %s kept; %s %s, %s; %d more not needed, but still locked or not yet three days past that; %.1f s",
+	text := fmt.Sprintf("%s: %d of %s kept; %s %s, %s; %d more unneeded, deletable three days after their locks end; %.1f s",
 		safe(line.Vault), s.Living, plural(s.Points, "point is", "points are"), verb, plural(s.Removed, "version", "versions"), size(s.Bytes), s.Locked, s.Seconds)
 	if s.DryRun && s.Removed > 0 {
 		text += "\nNothing was deleted: add --delete, with the remover's credential"
