@@ -224,7 +224,7 @@ func (r *reading) runRestore(ctx context.Context, o restore.Options, p browse.Po
 		all = append(all, noMatch(none))
 	}
 	if n := res.Differs; n > 0 {
-		all = append(all, &marked{errIncomplete, fmt.Errorf("%s at the target differ from the point and were left as they are; --overwrite changed puts them right", entries(n))})
+		all = append(all, &marked{errIncomplete, fmt.Errorf("%s left as found; --overwrite changed puts right what differs", plural(n, "entry at the target differs from the point and was", "entries at the target differ from the point and were"))})
 	}
 	if n := res.Failed + res.Missing; n > 0 {
 		all = append(all, &marked{errIncomplete, fmt.Errorf("%s not restored: %d failed, %d not in the recovery point%s", entries(n), res.Failed, res.Missing, notRestored(res))})

@@ -59,8 +59,11 @@ func (d *doctor) readable(ctx context.Context, subject string, s *Source) error 
 			return err
 		}
 		mend := mend
-		if errors.Is(err, store.ErrNotFound) {
+		switch {
+		case errors.Is(err, store.ErrNotFound):
 			mend = "name a bucket that is there in its `url`"
+		case !errors.Is(err, store.ErrDenied) && !errors.Is(err, store.ErrCredentials):
+			mend = "mend what the error names, and run `holdfast doctor` again"
 		}
 		d.add(subject, "source-list", probe.Critical, mend, "it cannot be listed: "+err.Error())
 		return nil

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -86,6 +87,7 @@ func keepBody(into *[]byte) func(*s3.Options) {
 // parseVersions reads a ListVersionsResult.
 func parseVersions(body []byte) (*versionsPage, error) {
 	var doc struct {
+		XMLName             xml.Name
 		IsTruncated         bool
 		NextKeyMarker       string
 		NextVersionIdMarker string //nolint:revive // S3's name
@@ -101,6 +103,9 @@ func parseVersions(body []byte) (*versionsPage, error) {
 	}
 	if err := xml.Unmarshal(body, &doc); err != nil {
 		return nil, err
+	}
+	if doc.XMLName.Local == "ListBucketResult" { // a server that passes over ?versions: there would seem to be none
+		return nil, errors.New("the server answers with what is current: it does not list versions")
 	}
 	plain := func(s string) (string, error) {
 		if doc.EncodingType != "url" {

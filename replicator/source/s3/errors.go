@@ -109,7 +109,11 @@ func (v *view) listError(ctx context.Context, err error) error {
 	what := "list " + v.s.name
 	var parse *again
 	if errors.Is(err, errXML) {
-		return fmt.Errorf("%s: %w; check that an S3 server answers at the endpoint in the source's URL", what, err)
+		hint := "check that an S3 server answers at the endpoint in the source's URL"
+		if v.s.all() {
+			hint += ", and one that lists versions: `versions: current` does without"
+		}
+		return fmt.Errorf("%s: %w; %s", what, err, hint)
 	}
 	if errors.As(err, new(*tls.CertificateVerificationError)) {
 		return fmt.Errorf("%s: %w", what, err)

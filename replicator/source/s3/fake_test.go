@@ -41,6 +41,7 @@ type fake struct {
 	noStartAfter bool
 	noMarker     bool
 	noMaxKeys    bool
+	unversioned  bool   // passes over ?versions
 	inclusive    bool   // goes on with the key after which it was asked to
 	yes          string // for true
 	order        func(a, b string) int
@@ -179,7 +180,7 @@ func refuse(w http.ResponseWriter, status int, code, message string) {
 
 // list gives a page of either kind of listing.
 func (f *fake) list(w http.ResponseWriter, q url.Values) {
-	versions := q.Has("versions")
+	versions := q.Has("versions") && !f.unversioned
 	limit := f.page
 	if n, err := strconv.Atoi(q.Get("max-keys")); err == nil && !f.noMaxKeys {
 		limit = min(limit, n)

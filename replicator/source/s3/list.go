@@ -83,6 +83,10 @@ func (v *view) page(ctx context.Context, c cursor) (*listPage, error) {
 	if p == nil {
 		return nil, fmt.Errorf("list %s: %w: no listing in the answer", v.s.name, errXML)
 	}
+	// A server that knows no versions may pass over ?versions: what it lists then is a part of what is asked for.
+	if want := v.s.root(); p.root != want {
+		return nil, v.listError(ctx, fmt.Errorf("%w: it begins with <%s> instead of <%s>", errXML, p.root, want))
+	}
 	return p, nil
 }
 

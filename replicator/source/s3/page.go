@@ -14,6 +14,7 @@ import (
 // listPage is one page of a listing. Of a listing of versions it keeps versions and delete markers in the order in which
 // the server sent them, which the SDK's two separate lists do not.
 type listPage struct {
+	root      string // rootObjects or rootVersions
 	items     []listItem
 	truncated bool
 	token     string // of ListObjectsV2
@@ -63,6 +64,12 @@ const maxSize = 1 << 47
 // maxPageItems bounds what one page may hold: S3 gives at most 1,000.
 const maxPageItems = 10000
 
+// What the documents of listings begin with.
+const (
+	rootObjects  = "ListBucketResult"
+	rootVersions = "ListVersionsResult"
+)
+
 // parsePage reads a ListBucketResult or ListVersionsResult. A hand-written reader of the small part of XML that listings
 // use, because the standard decoder takes several times what everything else in a listing takes together.
 func parsePage(b []byte) (*listPage, error) {
@@ -72,9 +79,10 @@ func parsePage(b []byte) (*listPage, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !ok || (root != "ListBucketResult" && root != "ListVersionsResult") {
+	if !ok || (root != rootObjects && root != rootVersions) {
 		return nil, fmt.Errorf("%w: it begins with <%.40s>", errXML, root)
 	}
+	p.root = root
 	for {
 		name, ok, err := x.child()
 		if err != nil {

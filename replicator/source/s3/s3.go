@@ -206,6 +206,14 @@ func (s *Source) UnusedExcludes() []string { return s.exclude.Unused() }
 // all reports whether every version is read.
 func (s *Source) all() bool { return s.o.Versions == "all" }
 
+// root is what a listing of what is kept begins with.
+func (s *Source) root() string {
+	if s.all() {
+		return rootVersions
+	}
+	return rootObjects
+}
+
 func (v *view) payer() types.RequestPayer {
 	s := v.s
 	if v.paying || s.o.RequestPayer != nil && *s.o.RequestPayer || s.facts.has(payer) {
