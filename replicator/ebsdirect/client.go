@@ -7,17 +7,14 @@
 package ebsdirect
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 
@@ -76,7 +73,7 @@ func New(o Options) (*Client, error) {
 	c := &Client{o: o, pace: newPaces(o)}
 	rt := o.Transport
 	if rt == nil {
-		c.idle = NewTransport(o.Connections, o.AnswerTimeout)
+		c.idle = awsclient.NewTransport(o.Connections, o.AnswerTimeout)
 		rt = c.idle
 	}
 	if !o.Write {
@@ -87,11 +84,8 @@ func New(o Options) (*Client, error) {
 		Region:      o.Region,
 		Credentials: keys,
 		APIOptions:  stack,
-		HTTPClient: &http.Client{
-			Transport:     &paced{next: rt, paces: c.pace, timeout: o.TryTimeout},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-		Retryer: Retryer(o.MaxBackoff),
+		HTTPClient:  awsclient.Client(&paced{next: rt, paces: c.pace, timeout: o.TryTimeout}),
+		Retryer:     Retryer(o.MaxBackoff),
 	}
 	if o.Endpoint != "" {
 		opts.BaseEndpoint = aws.String(o.Endpoint)
@@ -114,41 +108,20 @@ func (c *Client) Close() {
 	}
 }
 
-// NewTransport is the standard transport, for many connections to one host.
-func NewTransport(connections int, answer time.Duration) *http.Transport {
-	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   15 * time.Second,
-		ResponseHeaderTimeout: answer,
-		ExpectContinueTimeout: time.Second,
-		MaxIdleConns:          connections,
-		MaxIdleConnsPerHost:   connections,
-		IdleConnTimeout:       30 * time.Second,
-		DisableCompression:    true,
-		ReadBufferSize:        64 << 10,
-		WriteBufferSize:       64 << 10,
-
-		MaxResponseHeaderBytes: awsclient.MaxHeaders,
-	}
-}
-
-// Retryer tries again what AWS says is worth it, and what its own default leaves out. Its budget of retries is not limited:
-// that of the SDK's default loses reads for good at a server that throttles. Who is throttled waits for his turn in the
-// pace, and so needs no long pause here.
+// Retryer tries again what AWS says is worth it, and what the SDK leaves out. Who is throttled waits for his turn in the pace, and
+// so needs no long pause here.
 func Retryer(maxBackoff time.Duration) aws.Retryer {
 	slow := retry.NewExponentialJitterBackoff(maxBackoff)
-	return retry.NewStandard(func(r *retry.StandardOptions) {
+	return awsclient.Retryer(maxBackoff, func(r *retry.StandardOptions) {
 		r.MaxAttempts = attempts
-		r.MaxBackoff = maxBackoff
-		r.RateLimiter = ratelimit.None
 		r.Retryables = append([]retry.IsErrorRetryable{
-			retry.IsErrorRetryableFunc(notTrusted),
 			retry.IsErrorRetryableFunc(inPassing),
-			retry.RetryableErrorCode{Codes: map[string]struct{}{concurrentLimit: {}, "RequestThrottleException": {}, "ServiceUnavailable": {}, "Unavailable": {}, "InternalError": {}}},
+			retry.RetryableErrorCode{Codes: map[string]struct{}{
+				awsclient.ConcurrentLimit: {}, "RequestThrottleException": {}, "ServiceUnavailable": {}, "Unavailable": {}, "InternalError": {},
+			}},
 		}, r.Retryables...)
 		r.Backoff = retry.BackoffDelayerFunc(func(attempt int, err error) (time.Duration, error) {
-			if IsThrottle(err) || inPassing(err) == aws.TrueTernary {
+			if awsclient.IsThrottle(err) || inPassing(err) == aws.TrueTernary {
 				return time.Duration(attempt) * (10 + time.Duration(rand.Int64N(40))) * time.Millisecond, nil
 			}
 			return slow.BackoffDelay(attempt, err)
@@ -156,20 +129,12 @@ func Retryer(maxBackoff time.Duration) aws.Retryer {
 	})
 }
 
-// notTrusted keeps the SDK from asking again a server whose certificate it does not trust.
-func notTrusted(err error) aws.Ternary {
-	if errors.As(err, new(*tls.CertificateVerificationError)) {
-		return aws.FalseTernary
-	}
-	return aws.UnknownTernary
-}
-
 // inPassing takes up what AWS's table of EBS errors calls worth another try and the SDK's own rules do not know: both come
 // as errors that say something else with another message, so the message counts. Each try is signed anew.
 func inPassing(err error) aws.Ternary {
 	switch a := answerOf(err); {
-	case a.code == "ValidationException" && strings.Contains(a.message, unreadBlock),
-		a.code == "InvalidSignatureException" && strings.Contains(strings.ToLower(a.message), "expired"):
+	case a.Code == "ValidationException" && strings.Contains(a.Message, unreadBlock),
+		a.Code == "InvalidSignatureException" && strings.Contains(strings.ToLower(a.Message), "expired"):
 		return aws.TrueTernary
 	}
 	return aws.UnknownTernary

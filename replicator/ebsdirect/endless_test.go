@@ -26,7 +26,7 @@ func anyKey() store.CredentialsFunc {
 // TestRedirected: what sends it elsewhere is not followed.
 func TestRedirected(t *testing.T) {
 	sourcetest.Redirected(t, func(ctx context.Context, t *testing.T, endpoint string) error {
-		return Explain("list blocks", listBlocks(ctx, t, endpoint, anyKey()))
+		return explain("list blocks", listBlocks(ctx, t, endpoint, anyKey()))
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ebs/types"
 
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
@@ -45,8 +46,8 @@ func (c *Client) Image(ctx context.Context, key, id string, size int64, base str
 	m.changes = c.changesOf(base, id)
 	if m.changed, err = m.changes(ctx, "", 0); err != nil {
 		a := answerOf(err)
-		if a.status < 400 || a.status >= 500 || throttleCode(a.code) {
-			return nil, Explain("compare "+id+" with "+base, err)
+		if a.Status < 400 || a.Status >= 500 || awsclient.Throttled(a.Code) {
+			return nil, explain("compare "+id+" with "+base, err)
 		}
 		m.changes, m.why = nil, whyFull(base, a)
 	}
@@ -56,12 +57,12 @@ func (c *Client) Image(ctx context.Context, key, id string, size int64, base str
 // whyFull says in plain words why two snapshots cannot be compared.
 func whyFull(base string, a answer) string {
 	switch {
-	case a.code == "ResourceNotFoundException":
+	case a.Code == "ResourceNotFoundException":
 		return "the snapshot of the last point, " + base + ", is gone"
 	case a.reason == string(types.ValidationExceptionReasonUnrelatedSnapshots):
 		return "the snapshot of the last point, " + base + ", is of another lineage"
 	}
-	return "it cannot be compared with the snapshot of the last point, " + base + ": " + orText(a.message, a.code)
+	return "it cannot be compared with the snapshot of the last point, " + base + ": " + orText(a.Message, a.Code)
 }
 
 // image is one snapshot that is being read.
@@ -134,10 +135,10 @@ func seek(next func() (listed, error, bool)) func(n int64) (bool, error) {
 
 // lostBase is for a comparison that broke off: if the older snapshot was deleted meanwhile, the image is begun again.
 func (m *image) lostBase(err error) error {
-	if a := answerOf(err); a.status >= 400 && a.status < 500 && !throttleCode(a.code) {
+	if a := answerOf(err); a.Status >= 400 && a.Status < 500 && !awsclient.Throttled(a.Code) {
 		return fmt.Errorf("compare %s with the snapshot before it: %w: %w", m.id, source.ErrChanged, err)
 	}
-	return Explain("compare "+m.id+" with the snapshot before it", err)
+	return explain("compare "+m.id+" with the snapshot before it", err)
 }
 
 // Read implements source.Image. A block that came wrong is asked for again from the start, with a token of its own.
@@ -157,7 +158,7 @@ func (m *image) Read(ctx context.Context, n int64, buf []byte) (format.Hash, err
 			return sum, err
 		case errors.Is(err, errBody), answerOf(err).reason == string(types.ValidationExceptionReasonInvalidBlockToken):
 			refused = listing
-		case !IsThrottle(err):
+		case !awsclient.IsThrottle(err):
 			return sum, m.failed(n, what, err)
 		}
 		if try == blockTries {
@@ -176,8 +177,8 @@ func (m *image) failed(n int64, what string, err error) error {
 	switch {
 	case errors.Is(err, errBody):
 		return &source.BadBlock{N: n, Err: fmt.Errorf("%s: %w: %w", what, source.ErrCorrupt, err)}
-	case IsThrottle(err):
-	case a.code == "ValidationException", a.status >= http.StatusInternalServerError:
+	case awsclient.IsThrottle(err):
+	case a.Code == "ValidationException", a.Status >= http.StatusInternalServerError:
 		return &source.BadBlock{N: n, Err: ofEntry(m.key, what, err)}
 	}
 	return ofEntry(m.key, what, err)

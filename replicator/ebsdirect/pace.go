@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 )
 
 // pace is a token bucket that finds out how much it may give: a little less whenever the server throttles, a little more
@@ -150,7 +152,7 @@ func throttledBy(resp *http.Response) (int, error) {
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	code, _, _ := strings.Cut(resp.Header.Get("X-Amzn-Errortype"), ":")
-	if !throttleCode(code) && resp.StatusCode != http.StatusTooManyRequests {
+	if !awsclient.Throttled(code) && resp.StatusCode != http.StatusTooManyRequests {
 		return -1, nil
 	}
 	if bytes.Contains(body, []byte("ACCOUNT_THROTTLED")) {

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ebs/types"
 
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -57,7 +58,7 @@ func (c *Client) Start(ctx context.Context, n NewSnapshot) (id string, err error
 	}
 	out, err := c.api.StartSnapshot(ctx, in)
 	if err != nil {
-		return "", Explain("start a snapshot", err)
+		return "", explain("start a snapshot", err)
 	}
 	if aws.ToInt32(out.BlockSize) != format.ImageBlock || aws.ToInt64(out.VolumeSize) != n.Size/gib || aws.ToString(out.SnapshotId) == "" {
 		return "", fmt.Errorf("start a snapshot: AWS answered with %q of %d GiB in blocks of %d bytes", aws.ToString(out.SnapshotId), aws.ToInt64(out.VolumeSize), aws.ToInt32(out.BlockSize))
@@ -99,16 +100,16 @@ func (c *Client) Put(ctx context.Context, id string, n int64, block []byte, sum 
 			err = fmt.Errorf("%s: AWS has SHA-256 %s of it, not %s", what, aws.ToString(out.Checksum), want)
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case answerOf(err).code == "ResourceNotFoundException" && time.Since(began) < unseenFor:
+		case answerOf(err).Code == "ResourceNotFoundException" && time.Since(began) < unseenFor:
 			if err := pause(ctx, 2*time.Second); err != nil {
 				return err
 			}
 			continue // it was started just now
-		case !IsThrottle(err) && inPassing(err) != aws.TrueTernary:
-			return Explain(what, err)
+		case !awsclient.IsThrottle(err) && inPassing(err) != aws.TrueTernary:
+			return explain(what, err)
 		}
 		if try++; try > blockTries {
-			return Explain(what, err)
+			return explain(what, err)
 		}
 		if err := pause(ctx, time.Duration(try*try)*50*time.Millisecond); err != nil {
 			return err
@@ -125,8 +126,8 @@ func (c *Client) Complete(ctx context.Context, id string, count int64, linear fo
 		ChecksumAlgorithm: types.ChecksumAlgorithmChecksumAlgorithmSha256, ChecksumAggregationMethod: types.ChecksumAggregationMethodChecksumAggregationLinear,
 	})
 	refused := err
-	if err != nil && answerOf(err).code != "ValidationException" {
-		return Explain("complete "+id, err)
+	if err != nil && answerOf(err).Code != "ValidationException" {
+		return explain("complete "+id, err)
 	}
 	deadline := time.Now().Add(completing)
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 15*time.Second) {
@@ -135,7 +136,7 @@ func (c *Client) Complete(ctx context.Context, id string, count int64, linear fo
 			return err
 		}
 		if refused != nil && wait > time.Second {
-			return Explain("complete "+id, refused)
+			return explain("complete "+id, refused)
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("complete %s: AWS has not completed it within %s; it may do so later", id, completing)
@@ -152,9 +153,9 @@ func (c *Client) Readable(ctx context.Context, id string) (bool, error) {
 	if err == nil {
 		return true, nil
 	}
-	switch answerOf(err).code {
+	switch answerOf(err).Code {
 	case "ValidationException", "ResourceNotFoundException":
 		return false, nil
 	}
-	return false, Explain("look at "+id, err)
+	return false, explain("look at "+id, err)
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/holdfast-backup/holdfast/replicator/ebsdirect"
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 )
 
 // compare holds an AMI as EC2 describes it against what was asked for.
@@ -42,7 +42,7 @@ func (t *Target) compare(ctx context.Context, in *ec2.RegisterImageInput, got *t
 	if in.UefiData != nil {
 		out, err := t.api.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: got.ImageId, Attribute: types.ImageAttributeNameUefiData})
 		if err != nil {
-			return ebsdirect.Explain("read the UEFI data of "+aws.ToString(got.ImageId)+" back", err)
+			return awsclient.Explain("read the UEFI data of "+aws.ToString(got.ImageId)+" back", err)
 		}
 		is := ""
 		if out.UefiData != nil {

@@ -13,14 +13,11 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/smithy-go"
 
 	"github.com/holdfast-backup/holdfast/replicator/awsclient"
-	"github.com/holdfast-backup/holdfast/replicator/ebsdirect"
 	"github.com/holdfast-backup/holdfast/replicator/restore"
 )
 
@@ -31,21 +28,17 @@ type client struct {
 }
 
 const (
-	attempts    = 8
 	connections = 4
 	maxRequest  = 1 << 20
 )
 
 func connect(o Options) *client {
-	c := &client{idle: ebsdirect.NewTransport(connections, time.Minute)}
+	c := &client{idle: awsclient.NewTransport(connections, time.Minute)}
 	keys, stack := awsclient.Signed(o.Credentials)
 	opts := ec2.Options{
 		Region: o.Region, Credentials: keys, APIOptions: stack,
-		HTTPClient: &http.Client{
-			Transport:     onlyRegisters{c.idle},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-		Retryer: retry.NewStandard(func(r *retry.StandardOptions) { r.MaxAttempts, r.RateLimiter = attempts, ratelimit.None }),
+		HTTPClient: awsclient.Client(onlyRegisters{c.idle}),
+		Retryer:    awsclient.Retryer(0, nil),
 	}
 	if o.Endpoint != "" {
 		opts.BaseEndpoint = aws.String(o.Endpoint)
@@ -88,7 +81,7 @@ func (t *Target) image(ctx context.Context, d *Definition) (string, error) {
 	if id == "" {
 		out, err := t.api.RegisterImage(ctx, in)
 		if err != nil {
-			return "", ebsdirect.Explain("register "+*in.Name, err)
+			return "", awsclient.Explain("register "+*in.Name, err)
 		}
 		id = aws.ToString(out.ImageId)
 	}
@@ -170,7 +163,7 @@ func (t *Target) there(ctx context.Context, d *Definition, in *ec2.RegisterImage
 		Filters: []types.Filter{{Name: aws.String("name"), Values: []string{*in.Name}}},
 	})
 	if err != nil {
-		return "", ebsdirect.Explain("look for an AMI named "+*in.Name, err)
+		return "", awsclient.Explain("look for an AMI named "+*in.Name, err)
 	}
 	for _, x := range out.Images {
 		if aws.ToString(x.Name) != *in.Name { // a filter takes wildcards
@@ -191,7 +184,7 @@ func (t *Target) available(ctx context.Context, id string) (*types.Image, error)
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		out, err := t.api.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{id}, IncludeDisabled: aws.Bool(true)})
 		if err != nil && !notYet(err) {
-			return nil, ebsdirect.Explain("describe "+id, err)
+			return nil, awsclient.Explain("describe "+id, err)
 		}
 		if err == nil && len(out.Images) == 1 {
 			switch x := out.Images[0]; x.State {

@@ -6,6 +6,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -67,7 +68,7 @@ func (t *Target) holdsClass(ctx context.Context, key string, class types.Storage
 func (t *Target) tryClass(ctx context.Context, key string, class types.StorageClass) (taken, shown bool, err error) {
 	out, err := t.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &t.o.Bucket, Key: &key, StorageClass: class})
 	if err != nil {
-		return code(err) != "InvalidStorageClass" && class != noClass, false, ctx.Err() // of what else is wrong, putting the object will tell
+		return awsclient.AnswerOf(err).Code != "InvalidStorageClass" && class != noClass, false, ctx.Err() // of what else is wrong, putting the object will tell
 	}
 	parts, err := t.client.ListParts(ctx, &s3.ListPartsInput{Bucket: &t.o.Bucket, Key: &key, UploadId: out.UploadId})
 	u := &upload{receiver: &receiver{t: t, key: key}, id: out.UploadId}

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 	"github.com/holdfast-backup/holdfast/replicator/restore"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
@@ -80,7 +81,7 @@ func (t *Target) tagsOf(ctx context.Context, key, version string) (tags map[stri
 		t.hidesTags.Store(true)
 		t.note("tags could not be read at the target, and so not compared: the credential lacks the right (s3:GetObjectTagging), or the server does not have it")
 		return nil, false, nil
-	case code(err) == "NoSuchTagSet":
+	case awsclient.AnswerOf(err).Code == "NoSuchTagSet":
 		return nil, true, nil
 	default:
 		return nil, false, t.explain("read the tags of", key, err)

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 	"github.com/holdfast-backup/holdfast/replicator/restore"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
@@ -178,7 +179,7 @@ func (u *upload) complete(ctx context.Context, size int64) (sent, error) {
 		s.etag, s.version = strings.Trim(aws.ToString(out.ETag), `"`), aws.ToString(out.VersionId)
 		return s, nil
 	}
-	if code(err) == "NoSuchUpload" && ctx.Err() == nil {
+	if awsclient.AnswerOf(err).Code == "NoSuchUpload" && ctx.Err() == nil {
 		if o, herr := u.t.head(ctx, u.key, ""); herr == nil && o != nil && o.size == size && u.made(o) {
 			s.etag, s.version = o.etag, o.version
 			return s, nil
@@ -223,7 +224,7 @@ func (u *upload) abort(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortWithin)
 	defer cancel()
 	_, err := u.t.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &u.t.o.Bucket, Key: &u.key, UploadId: u.id})
-	if err != nil && code(err) != "NoSuchUpload" {
+	if err != nil && awsclient.AnswerOf(err).Code != "NoSuchUpload" {
 		return fmt.Errorf("give up the upload of %q in %s: %w; its parts stay until they are removed", u.key, u.t.name, err)
 	}
 	return nil

@@ -16,11 +16,12 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 	"github.com/holdfast-backup/holdfast/replicator/restore"
+	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -139,23 +140,16 @@ func option(f func(*middleware.Stack) error) func(*s3.Options) {
 	return func(o *s3.Options) { o.APIOptions = append(o.APIOptions, f) }
 }
 
-// code gives the server's error code, "" if there is none.
-func code(err error) string {
-	var api smithy.APIError
-	if errors.As(err, &api) {
-		return api.ErrorCode()
-	}
-	return ""
-}
-
 // explain says what was being done, and tells what ends the restore from what fails one key.
 func (t *Target) explain(op, key string, err error) error {
 	if err == nil {
 		return nil
 	}
-	switch code(err) {
-	case "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken":
+	kind, code := awsclient.Kind(err), awsclient.AnswerOf(err).Code
+	if code == "NoSuchBucket" || errors.Is(kind, store.ErrCredentials) || errors.Is(kind, store.ErrClock) { // no other key would fare better
 		return fmt.Errorf("%w: %s %q in %s: %w", restore.ErrStop, op, key, t.name, err)
+	}
+	switch code {
 	case "KeyTooLongError", "InvalidObjectName", "InvalidURI", "XMinioInvalidObjectName", "XMinioInvalidResourceName", "XMinioParentIsObject", "XMinioObjectExistsAsDirectory", "ObjectParentIsFile", "ExistingObjectIsDirectory",
 		"DirectoryObjectContainsData":
 		return fmt.Errorf("%w: this server cannot hold the key; restore it to AWS or to a tar stream: %w", restore.ErrRefused, err)

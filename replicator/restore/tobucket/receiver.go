@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 	"github.com/holdfast-backup/holdfast/replicator/restore"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
@@ -133,7 +134,7 @@ func (r *receiver) Restore(ctx context.Context, e *format.Entry, c restore.Conte
 	}
 	class := r.t.class(e, true)
 	err := r.put(ctx, e, c, class, last)
-	if class != "" && code(err) == "InvalidStorageClass" {
+	if class != "" && awsclient.AnswerOf(err).Code == "InvalidStorageClass" {
 		r.t.limited(limitClass + string(class))
 		err = r.put(ctx, e, c, "", last)
 	}

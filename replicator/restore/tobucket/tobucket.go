@@ -14,11 +14,9 @@ package tobucket
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -30,8 +28,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
-	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -59,7 +55,6 @@ type Options struct {
 }
 
 const (
-	attempts  = 8
 	maxKey    = 1024     // bytes, S3's limit
 	singlePut = 64 << 20 // objects over this size go in parts
 	minPart   = 8 << 20  // and a part is at least this
@@ -139,25 +134,14 @@ func (t *Target) connect() {
 	o := t.o
 	client := o.HTTPClient
 	if client == nil {
-		t.own = &http.Transport{
-			Proxy:       http.ProxyFromEnvironment,
-			DialContext: (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
-			// Bodies are large: a small write buffer costs a system call for every 4 KiB.
-			TLSHandshakeTimeout: 15 * time.Second, ResponseHeaderTimeout: 5 * time.Minute, IdleConnTimeout: 30 * time.Second,
-			MaxIdleConns: o.Connections, MaxIdleConnsPerHost: o.Connections, WriteBufferSize: 64 << 10, DisableCompression: true,
-			MaxResponseHeaderBytes: awsclient.MaxHeaders,
-		}
+		t.own = awsclient.NewTransport(o.Connections, 5*time.Minute) // a long upload is put together before it is answered
 		client = awsclient.Client(t.own)
 	}
 	keys, stack := awsclient.Signed(o.Credentials, "GetObject")
 	opts := s3.Options{
 		Region: o.Region, UsePathStyle: o.PathStyle, HTTPClient: client,
 		Credentials: keys, APIOptions: stack,
-		Retryer: retry.NewStandard(func(r *retry.StandardOptions) {
-			r.MaxAttempts, r.MaxBackoff, r.RateLimiter = attempts, o.MaxBackoff, ratelimit.None
-			r.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(notTrusted)}, r.Retryables...)
-		}),
-		RetryMaxAttempts: attempts,
+		Retryer: awsclient.Retryer(o.MaxBackoff, nil),
 		// The checksum is known and sent; the SDK need not make one of its own, as a trailer that some servers cannot read.
 		RequestChecksumCalculation:                aws.RequestChecksumCalculationWhenRequired,
 		ResponseChecksumValidation:                aws.ResponseChecksumValidationWhenRequired,
@@ -171,32 +155,20 @@ func (t *Target) connect() {
 	t.client = s3.New(opts)
 }
 
-// notTrusted keeps the SDK from asking again a server whose certificate it does not trust.
-func notTrusted(err error) aws.Ternary {
-	if errors.As(err, new(*tls.CertificateVerificationError)) {
-		return aws.FalseTernary
-	}
-	return aws.UnknownTernary
-}
-
 // reason finds out why a HEAD was refused, whose answer has no body and so no code: a listing is refused in words.
 func (t *Target) reason(ctx context.Context, cause error) error {
 	_, err := t.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &t.o.Bucket, MaxKeys: aws.Int32(1)})
 	if err == nil {
 		return cause
 	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if to := awsclient.Elsewhere(err); to != "" {
 		return fmt.Errorf("%w; %s", err, to)
 	}
-	switch code(err) {
-	case "NoSuchBucket":
-		return fmt.Errorf("%w: %w", store.ErrNotFound, err)
-	case "AccessDenied":
-		return fmt.Errorf("%w: %w", store.ErrDenied, err)
-	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken":
-		return fmt.Errorf("%w: %w", store.ErrCredentials, err)
-	case "RequestTimeTooSkewed":
-		return fmt.Errorf("%w: %w", store.ErrClock, err)
+	if kind := awsclient.Kind(err); kind != nil && !errors.Is(err, kind) {
+		return fmt.Errorf("%w: %w", kind, err)
 	}
 	return err
 }

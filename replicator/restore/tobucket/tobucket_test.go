@@ -69,7 +69,7 @@ func into(t *testing.T, s *servers.Server, name string) *tobucket.Target {
 
 func run(t *testing.T, o restore.Options) restore.Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	res, err := restore.Run(ctx, o)
 	if err != nil {

@@ -93,7 +93,7 @@ func New(o Options) (*Source, error) {
 	}
 	rt := o.Transport
 	if rt == nil {
-		s.idle = ebsdirect.NewTransport(4, 30*time.Second)
+		s.idle = awsclient.NewTransport(4, 30*time.Second)
 		rt = s.idle
 	}
 	keys, stack := awsclient.Signed(o.Credentials)

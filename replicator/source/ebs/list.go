@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/holdfast-backup/holdfast/replicator/ebsdirect"
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -228,7 +228,7 @@ func (s *Source) pages(ctx context.Context, in *ec2.DescribeSnapshotsInput) (out
 	for {
 		page, err := s.api.DescribeSnapshots(ctx, in)
 		if err != nil {
-			return nil, ebsdirect.Explain(s.name+": describe snapshots", err)
+			return nil, awsclient.Explain(s.name+": describe snapshots", err)
 		}
 		for _, snap := range page.Snapshots {
 			if id := aws.ToString(snap.SnapshotId); id != "" && !seen[id] {
@@ -263,7 +263,7 @@ func (s *Source) volumes(ctx context.Context, snaps []types.Snapshot) (map[strin
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
-				return nil, ebsdirect.Explain(s.name+": describe volumes", err)
+				return nil, awsclient.Explain(s.name+": describe volumes", err)
 			}
 			for _, v := range page.Volumes {
 				out[aws.ToString(v.VolumeId)] = v
@@ -284,7 +284,7 @@ func (s *Source) create(ctx context.Context) (ids []string, err error) {
 			TagSpecifications:     s.tagNew(),
 		})
 		if err != nil {
-			return nil, ebsdirect.Explain(s.name+": create snapshots of "+instance, err)
+			return nil, awsclient.Explain(s.name+": create snapshots of "+instance, err)
 		}
 		for _, snap := range out.Snapshots {
 			ids = append(ids, aws.ToString(snap.SnapshotId))

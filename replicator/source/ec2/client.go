@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
@@ -20,7 +18,6 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/holdfast-backup/holdfast/replicator/awsclient"
-	"github.com/holdfast-backup/holdfast/replicator/ebsdirect"
 )
 
 // clients are the services that know of machines.
@@ -30,26 +27,17 @@ type clients struct {
 	elb     *elasticloadbalancingv2.Client
 }
 
-const (
-	attempts    = 8  // how often one request is tried
-	connections = 16 // kept open
-)
+const connections = 16 // kept open
 
 // connect makes the clients. They are built from options alone, so no environment variable changes where requests go.
 func (s *Source) connect() {
 	rt := s.o.Transport
 	if rt == nil {
-		s.idle = ebsdirect.NewTransport(connections, time.Minute)
+		s.idle = awsclient.NewTransport(connections, time.Minute)
 		rt = s.idle
 	}
-	hc := &http.Client{
-		Transport:     onlyAsks{next: rt, limit: rate.NewLimiter(rate.Limit(s.o.Rate), max(int(2*s.o.Rate), 1))},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	// EC2's throttles last for seconds, so each wait is longer than the one before.
-	again := retry.NewStandard(func(r *retry.StandardOptions) {
-		r.MaxAttempts, r.MaxBackoff, r.RateLimiter = attempts, s.o.MaxBackoff, ratelimit.None
-	})
+	hc := awsclient.Client(onlyAsks{next: rt, limit: rate.NewLimiter(rate.Limit(s.o.Rate), max(int(2*s.o.Rate), 1))})
+	again := awsclient.Retryer(s.o.MaxBackoff, nil) // EC2's throttles last for seconds, so each wait is longer than the one before
 	var base *string
 	if s.o.Endpoint != "" {
 		base = aws.String(s.o.Endpoint)

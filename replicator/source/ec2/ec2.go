@@ -22,7 +22,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/holdfast-backup/holdfast/replicator/ebsdirect"
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 	"github.com/holdfast-backup/holdfast/replicator/glob"
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	"github.com/holdfast-backup/holdfast/store"
@@ -169,7 +169,7 @@ func (r *reading) kind(ctx context.Context, k kind) error {
 		r.lost(k.name+"/*", why+" ("+actionOf(err, k.action)+")")
 		return nil
 	}
-	return ebsdirect.Explain("ec2 source: list "+k.name+" in "+r.o.Region, err)
+	return awsclient.Explain("ec2 source: list "+k.name+" in "+r.o.Region, err)
 }
 
 // lost records what could not be read, once.

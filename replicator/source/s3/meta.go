@@ -112,7 +112,7 @@ func ofVersion[T any](v *view, e *format.Entry, ask func(version *string) (T, er
 		return ask(nil)
 	}
 	out, err := ask(optional(e.Version))
-	if err != nil && e.Version == "null" && answerOf(err).status == http.StatusNotFound {
+	if err != nil && e.Version == "null" && awsclient.AnswerOf(err).Status == http.StatusNotFound {
 		return ask(nil)
 	}
 	return out, err
@@ -147,15 +147,15 @@ func (v *view) readTags(ctx context.Context, e *format.Entry, count int32) error
 
 // tagError tells a server without tags from tags that may not be read.
 func (v *view) tagError(ctx context.Context, e *format.Entry, err error) error {
-	a := answerOf(err)
-	if a.status == http.StatusNotImplemented || a.code == "NotImplemented" {
+	a := awsclient.AnswerOf(err)
+	if a.Status == http.StatusNotImplemented || a.Code == "NotImplemented" {
 		v.mu.Lock()
 		v.known.none = true
 		v.mu.Unlock()
 		e.Tags, e.TagsRead = nil, v.s.o.Now().Unix()
 		return nil
 	}
-	if a.code == "NoSuchTagSet" || a.code == "NoSuchTagSetError" {
+	if a.Code == "NoSuchTagSet" || a.Code == "NoSuchTagSetError" {
 		e.Tags, e.TagsRead = nil, v.s.o.Now().Unix()
 		return nil
 	}

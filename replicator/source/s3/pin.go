@@ -34,8 +34,8 @@ func (v *view) conditional(e *format.Entry) bool {
 // refusedPin reports whether err is a refusal of a condition that holds: 412, while the listing still says what If-Match
 // said. It is found out for each server once; from then on nothing is asked for with a condition.
 func (v *view) refusedPin(ctx context.Context, e *format.Entry, err error) bool {
-	a := answerOf(err)
-	if v.s.o.IfMatch != nil && !*v.s.o.IfMatch || e.ETag == "" || a.code != "PreconditionFailed" && a.status != http.StatusPreconditionFailed {
+	a := awsclient.AnswerOf(err)
+	if v.s.o.IfMatch != nil && !*v.s.o.IfMatch || e.ETag == "" || a.Code != "PreconditionFailed" && a.Status != http.StatusPreconditionFailed {
 		return false
 	}
 	if v.s.facts.has(noCondition) && v.s.o.IfMatch == nil {

@@ -12,18 +12,14 @@ package s3source
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
@@ -60,11 +56,8 @@ type Options struct {
 	Now       func() time.Time  // default time.Now
 }
 
-// attempts is how often one request is tried; resumes is how often in a row a stream is taken up without a byte gained.
-const (
-	attempts = 8
-	resumes  = 5
-)
+// resumes is how often in a row a stream is taken up without a byte gained.
+const resumes = 5
 
 // Source is one bucket, or the part of it under a prefix.
 type Source struct {
@@ -131,7 +124,7 @@ func (s *Source) connect() {
 	o := s.o
 	rt := o.Transport
 	if rt == nil {
-		s.idle = newTransport(o)
+		s.idle = awsclient.NewTransport(o.Connections, o.IdleTimeout)
 		rt = s.idle
 	}
 	keys, stack := awsclient.Signed(o.Credentials, "GetObject")
@@ -141,13 +134,7 @@ func (s *Source) connect() {
 		Credentials:  keys,
 		HTTPClient:   awsclient.Client(readOnly{rt}),
 		APIOptions:   stack,
-		Retryer: retry.NewStandard(func(r *retry.StandardOptions) {
-			r.MaxAttempts = attempts
-			r.MaxBackoff = o.MaxBackoff
-			r.RateLimiter = ratelimit.None
-			r.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(notTrusted)}, r.Retryables...)
-		}),
-		RetryMaxAttempts: attempts,
+		Retryer:      awsclient.Retryer(o.MaxBackoff, nil),
 		// Checksums are checked here, over resumed streams too, so the SDK need not.
 		ResponseChecksumValidation:                aws.ResponseChecksumValidationWhenRequired,
 		RequestChecksumCalculation:                aws.RequestChecksumCalculationWhenRequired,
@@ -160,24 +147,6 @@ func (s *Source) connect() {
 	s.client = s3.New(opts)
 }
 
-// newTransport is the standard transport, for many connections to one host and bodies that are passed on as they are.
-func newTransport(o Options) *http.Transport {
-	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   15 * time.Second,
-		ResponseHeaderTimeout: o.IdleTimeout,
-		ExpectContinueTimeout: time.Second,
-		MaxIdleConns:          o.Connections,
-		MaxIdleConnsPerHost:   o.Connections,
-		IdleConnTimeout:       30 * time.Second,
-		DisableCompression:    true,
-		// Thirty-two of these at once are the most that the headers of endless answers take.
-		MaxResponseHeaderBytes: awsclient.MaxHeaders,
-		ReadBufferSize:         32 << 10,
-	}
-}
-
 // readOnly lets nothing through that could change a source.
 type readOnly struct{ next http.RoundTripper }
 
@@ -187,14 +156,6 @@ func (r readOnly) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("refused to send %s to a source: sources are only read", req.Method)
 	}
 	return r.next.RoundTrip(req)
-}
-
-// notTrusted keeps the SDK from asking again a server whose certificate it does not trust, or whose answers are none.
-func notTrusted(err error) aws.Ternary {
-	if errors.As(err, new(*tls.CertificateVerificationError)) || hopeless(err) {
-		return aws.FalseTernary
-	}
-	return aws.UnknownTernary
 }
 
 // Kind is "s3".
