@@ -37,7 +37,8 @@ func lose(t *testing.T, r *restoretest.Repo, name string) {
 }
 
 // TestLostInnerPage: what stands under intact pages comes back although the object of an inner page is lost, from real runs:
-// the unchanged pages are in the first run's object, and those that the second run wrote are lost with its page above them.
+// the unchanged pages are in the first run's object, and those that the second run wrote are lost with its page above them. So are
+// some that are hard to tell from an earlier point's: how many is a matter of their lengths. Nothing comes back as it was before.
 func TestLostInnerPage(t *testing.T) {
 	r := restoretest.New(t)
 	src := memsource.New(memsource.Options{})
@@ -85,7 +86,7 @@ func TestLostInnerPage(t *testing.T) {
 		for k := range want {
 			if include == "" || include == "k059*" && strings.HasPrefix(k, "k059") || include == "k0[0-2]*" && k < "k03" {
 				due++
-				if body, ok := got.got[k]; ok && string(body) != want[k] && k != key(7) {
+				if body, ok := got.got[k]; ok && string(body) != want[k] {
 					t.Errorf("%s: %q", k, body)
 				}
 			}
@@ -94,7 +95,7 @@ func TestLostInnerPage(t *testing.T) {
 		switch {
 		case include == "k059*" && (res.Failed != 0 || away != 0):
 			t.Errorf("%s: %d failed, %d of %d are not there: nothing of them is lost", include, res.Failed, away, due)
-		case include != "k059*" && (res.Failed == 0 || away > 64):
+		case include == "" && res.Failed != int64(away), include != "k059*" && res.Failed == 0:
 			t.Errorf("%s: %d failed, %d of %d are not there", include, res.Failed, away, due)
 		}
 		for _, f := range res.Failures {
@@ -250,10 +251,12 @@ func TestFoundPages(t *testing.T) {
 		return restoretest.Object(key, []byte(body), r.Pack([]byte(body))...)
 	}
 	old, now := entry("c", "old content"), entry("c", "new content")
+	also := entry("e", "old content")
 	gone := entry("cc", "deleted before the point was made")
 	for name, x := range map[string]struct {
 		digest   bool
 		beside   []*format.Entry // on a page beside, in the same object, that is not the point's
+		apart    bool            // the point's page of c and d lies in an object of its own
 		lose     string
 		restored string
 		failed   int64
@@ -264,10 +267,13 @@ func TestFoundPages(t *testing.T) {
 		"root and one below it":                       {lose: "root left", restored: "abcdefgh"},
 		"all of them":                                 {lose: "root left right", restored: "abcdefgh"},
 		"all of them, and the digest tells":           {lose: "root left right", restored: "abcdefgh", digest: true},
-		"an earlier page of the same keys":            {lose: "left", beside: []*format.Entry{old}, restored: "abefgh", failed: 2},
+		"an earlier page of the same keys":            {lose: "left", beside: []*format.Entry{old}, restored: "abcdefgh"},
 		"an earlier page, and the digest tells":       {lose: "left", beside: []*format.Entry{old}, digest: true, restored: "abcdefgh"},
-		"an earlier page, and nothing lost over it":   {lose: "right", beside: []*format.Entry{old}, restored: "abcdefgh", failed: 1},
+		"an earlier page, and nothing lost over it":   {lose: "right", beside: []*format.Entry{old}, restored: "abcdefgh"},
 		"an earlier page of other keys":               {lose: "left", beside: []*format.Entry{gone}, digest: true, restored: "abcdefgh"},
+		"an earlier page, and its successor is lost":  {lose: "left apart", beside: []*format.Entry{old}, apart: true, restored: "abefgh", failed: 2},
+		"an earlier page, and the root is lost too":   {lose: "root left apart", beside: []*format.Entry{old}, apart: true, restored: "abefgh", failed: 2},
+		"an earlier page of keys that are not lost":   {lose: "root left right apart", beside: []*format.Entry{also, entry("f", "content of f")}, apart: true, restored: "abefgh", failed: 2},
 		"the leaves are lost too":                     {lose: "left leaves", restored: "", failed: 8},
 		"the leaves are lost, and pages above remain": {lose: "leaves", restored: "", failed: 8},
 	} {
@@ -288,12 +294,17 @@ func TestFoundPages(t *testing.T) {
 				_, pages[4] = leafPage(t, x.digest, x.beside...)
 				places, all = append(places, nil), pages[:]
 			}
+			var apart string
+			if x.apart {
+				apart = m.place(t, places[1:2], all[1:2])
+				places, all = slices.Delete(places, 1, 2), slices.Delete(slices.Clone(all), 1, 2)
+			}
 			leaves := m.place(t, places, all)
 			left, right := m.above(t, refs[0], refs[1]), m.above(t, refs[2], refs[3])
 			root := m.root(t, left, right)
 			c := m.commit(t, root)
 			for what := range strings.FieldsSeq(x.lose) {
-				lose(t, r, map[string]string{"left": left.Object, "right": right.Object, "root": root.Object, "leaves": leaves}[what])
+				lose(t, r, map[string]string{"left": left.Object, "right": right.Object, "root": root.Object, "leaves": leaves, "apart": apart}[what])
 			}
 			reader := r.Reader(nil)
 			before := len(r.Findings())
@@ -305,8 +316,8 @@ func TestFoundPages(t *testing.T) {
 			var keys []string
 			for k, body := range got.got {
 				keys = append(keys, k)
-				if k == "c" && string(body) != "new content" {
-					t.Errorf("c is %q", body)
+				if k == "c" && string(body) != "new content" || k == "e" && string(body) != "content of e" {
+					t.Errorf("%s is %q", k, body)
 				}
 			}
 			slices.Sort(keys)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"io"
 	"iter"
@@ -19,13 +18,21 @@ import (
 
 // Leaves gives references to the leaf pages of a point's manifest for keys from <= key < to ("": to the end), in order. Behind an inner
 // page that is lost it finds what it can: in the meta objects of the needs list, which vouches for them by their names. What
-// is lost comes as a *tree.Lost where it would stand, and the walk goes on behind it. visit, which may be nil, is told of inner pages.
+// is lost comes as a *tree.Lost where it would stand, and the walk goes on behind it. A page that may be an earlier point's is not
+// given: what it says of its keys may be old. visit, which may be nil, is told of inner pages.
 func (r *Reader) Leaves(ctx context.Context, c *format.Commit, from, to string, visit func(format.PageRef)) iter.Seq2[format.PageRef, error] {
+	var known *intact // once something is lost
 	find := func(ctx context.Context, ref format.PageRef, end string, cause error) ([]format.PageRef, []*tree.Lost, error) {
 		if ctx.Err() != nil || !GoneBytes(cause) {
 			return nil, nil, cause
 		}
-		s := &search{r: r, c: c, lost: ref, to: end, cause: cause}
+		if known == nil {
+			var err error
+			if known, err = r.surveyManifest(ctx, c); err != nil {
+				return nil, nil, err
+			}
+		}
+		s := &search{r: r, c: c, known: known, lost: ref, to: end, cause: cause}
 		return s.all(ctx)
 	}
 	return tree.Around(ctx, r.Page, c.Manifest, from, to, visit, find)
@@ -40,18 +47,20 @@ func GoneBytes(err error) bool {
 type search struct {
 	r     *Reader
 	c     *format.Commit
+	known *intact
 	lost  format.PageRef
 	to    string // where its keys end
 	cause error
 
-	pages []foundPage // chosen, in order
+	pages    []foundPage // chosen, in order
+	doubtful bool        // others were left out
 }
 
 // foundPage is a page that was found in an object which the needs list names. So the point's signature vouches for it; whether it
 // belongs to the point, or to one before it, is another question.
 type foundPage struct {
 	tree.Described
-	whole bool // the point refers to all pages of its object
+	certain bool // it is the point's
 }
 
 // maxFoundBytes bounds the memory of the pages that are looked at together.
@@ -92,17 +101,14 @@ func (s *search) missing() int64 {
 	return n
 }
 
-// gaps says what is lost: all that is not accounted for, once for the whole stretch. Numbers that agree are no proof: the page of
-// an earlier point, whose own successor is lost, has as many entries, and there may be pages of keys that were gone. It is one that all pages of their objects are the point's, or
-// that the lost page's digest comes out.
+// gaps says what is lost: all that is not accounted for, once for the whole stretch.
 func (s *search) gaps() []*tree.Lost {
 	_, size := sums(s.pages)
 	n := s.missing()
-	stale := slices.ContainsFunc(s.pages, func(p foundPage) bool { return !p.whole })
-	if n == 0 && size == s.lost.Bytes && (!stale || proves(s.pages, s.lost)) {
+	if n == 0 && size == s.lost.Bytes {
 		return nil
 	}
-	return []*tree.Lost{{From: s.lost.First, To: s.to, Entries: max(n, 1), Found: s.lost.Entries - n, Object: s.lost.Object, Err: s.cause}}
+	return []*tree.Lost{{From: s.lost.First, To: s.to, Entries: max(n, 1), Found: s.lost.Entries - n, Doubtful: s.doubtful, Object: s.lost.Object, Err: s.cause}}
 }
 
 // scan looks for pages of a level in every meta object that the point needs. One that cannot be read is passed over: what
@@ -146,46 +152,42 @@ func (s *search) object(ctx context.Context, n format.Need, level int) (out []fo
 	if err != nil {
 		return nil, err
 	}
-	var pages int64
+	all := sheets{u: s.known, object: n.Name}
 	err = o.Scan(ctx, func(f format.Frame, plain []byte) error {
-		if bytes.HasPrefix(plain, []byte(`{"format":`)) {
-			return nil // an index segment
-		}
-		pages += f.Length
-		d, err := tree.Describe(plain, level)
-		if err != nil || d.Last < s.lost.First || s.to != "" && d.First >= s.to {
-			return nil // something else
-		}
-		d.Object, d.Frame, d.Sum = n.Name, f, sha256.Sum256(plain)
-		out = append(out, foundPage{Described: d})
+		all.add(f, plain, s.c.Manifest.Level)
 		return nil
 	})
-	for i := range out {
-		out[i].whole = pages == n.Living
+	all.judge(n.Living)
+	for _, p := range all.pages {
+		if p.Level == level && p.Last >= s.lost.First && (s.to == "" || p.First < s.to) {
+			out = append(out, p)
+		}
 	}
 	return out, err
 }
 
-// choose takes pages that lie where none is taken yet. Of two that claim the same keys one is an earlier point's, and nothing here
-// says which; so neither counts, unless the lost page's digest tells.
+// choose takes the pages that are the point's for certain, where none is taken yet; and others where the digest of the lost page tells
+// that they are, too.
 func (s *search) choose(found []foundPage) {
 	inOrder(found)
-	found = slices.CompactFunc(found, func(a, b foundPage) bool { return a.Sum == b.Sum })
+	found = slices.CompactFunc(found, func(a, b foundPage) bool { return a.Sum == b.Sum && a.certain == b.certain })
 	found = slices.DeleteFunc(found, s.taken)
-	contested := contests(found)
+	sure := slices.DeleteFunc(slices.Clone(found), func(p foundPage) bool { return !p.certain })
+	contested := contests(sure)
 	var alone []foundPage
-	for i, p := range found {
+	for i, p := range sure {
 		if !contested[i] {
 			alone = append(alone, p)
 		}
 	}
-	if len(alone) < len(found) && len(s.pages) == 0 {
-		if all := s.untangle(found, contested); all != nil {
+	if len(alone) < len(found) {
+		if all := s.untangle(found, contests(found)); all != nil {
 			alone = all
 		}
 	}
 	s.pages = append(s.pages, alone...)
 	inOrder(s.pages)
+	s.doubtful = s.doubtful || slices.ContainsFunc(found, func(p foundPage) bool { return !s.taken(p) })
 }
 
 func inOrder(pages []foundPage) {
@@ -297,13 +299,13 @@ const (
 	maxTangled = 1 << 12 // pages
 )
 
-// untangle gives the one way to choose among pages that claim the same keys that comes to the digest of the lost page, which is
+// untangle gives the one way to choose among pages that comes to the digest of the lost page, which is
 // made of what the source's listing said of every entry. Without a digest there is no telling.
-func (s *search) untangle(found []foundPage, contested []bool) []foundPage {
-	if s.lost.Digest == "" || len(found) > maxTangled {
+func (s *search) untangle(found []foundPage, open []bool) []foundPage {
+	if len(s.pages) > 0 || s.lost.Digest == "" || len(found) > maxTangled {
 		return nil
 	}
-	t := tangle{lost: s.lost, found: found, contested: contested}
+	t := tangle{lost: s.lost, found: found, open: open}
 	t.from(0)
 	if t.ways != 1 || t.tries >= maxTries {
 		return nil
@@ -313,13 +315,13 @@ func (s *search) untangle(found []foundPage, contested []bool) []foundPage {
 
 // tangle is one way to choose after another.
 type tangle struct {
-	lost      format.PageRef
-	found     []foundPage
-	contested []bool
-	chosen    []foundPage
-	right     []foundPage
-	ways      int
-	tries     int
+	lost   format.PageRef
+	found  []foundPage
+	open   []bool // it may be left out
+	chosen []foundPage
+	right  []foundPage
+	ways   int
+	tries  int
 }
 
 // from decides about the pages from the i-th on.
@@ -336,7 +338,7 @@ func (t *tangle) from(i int) {
 		t.from(i + 1)
 		t.chosen = t.chosen[:n]
 	}
-	if t.contested[i] && t.tries < maxTries && t.ways < 2 {
+	if (t.open[i] || !t.found[i].certain) && t.tries < maxTries && t.ways < 2 {
 		t.from(i + 1)
 	}
 }

@@ -16,6 +16,7 @@ type Lost struct {
 	From, To string // keys from here on, and before this one; empty: from the beginning, to the end
 	Entries  int64  // how many are lost there
 	Found    int64  // how many others were found without the page
+	Doubtful bool   // pages were found and left out, since they may be an earlier point's
 	Object   string // where the page was
 	Err      error  // about the page
 	Leaf     bool   // the page with the entries: the keys it ends with are not known
@@ -34,7 +35,10 @@ func (l *Lost) Error() string {
 	}
 	found := ""
 	if l.Found > 0 {
-		found = fmt.Sprintf(" (%d others were found without it; some may be of an earlier point)", l.Found)
+		found = fmt.Sprintf(" (%d others were found without it)", l.Found)
+	}
+	if l.Doubtful {
+		found += "; pages that may be of an earlier point were left out: restore an earlier point for what it had there"
 	}
 	return fmt.Sprintf("the page of the manifest that leads to the keys from %s to %s is lost, and %d entries with it%s: %v", from, to, l.Entries, found, l.Err)
 }
@@ -198,4 +202,25 @@ func (d *Described) inner(page []byte) error {
 		return fmt.Errorf("an empty page: %w", format.ErrMalformed)
 	}
 	return nil
+}
+
+// References gives what a page of a level refers to, as far as it can be read; object is where it lies itself. A leaf refers to none.
+func References(page []byte, level int, object string) (out []format.PageRef) {
+	if level == 0 {
+		return nil
+	}
+	for line, err := range format.PageLines(page) {
+		if err != nil {
+			return out
+		}
+		r, err := format.ParsePageRef(line)
+		if err != nil {
+			return out
+		}
+		if r.Object == "" {
+			r.Object = object
+		}
+		out = append(out, r)
+	}
+	return out
 }
