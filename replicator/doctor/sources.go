@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/replicator/source"
@@ -16,6 +17,7 @@ import (
 )
 
 const (
+	readAt   = 4               // entries of which a little is read, where the first cannot be
 	lookAt   = 1000            // entries that are looked through for one that can be read
 	taste    = 64 << 10        // bytes of it that are read
 	patience = 2 * time.Minute // for the beginning of a listing
@@ -52,20 +54,12 @@ func (d *doctor) source(ctx context.Context, s *Source) error {
 func (d *doctor) readable(ctx context.Context, subject string, s *Source) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	const mend = "give its credential what `holdfast policy --role source-reader` prints"
 	unlisted := func(err error) error {
 		if store.Retryable(err) || ctx.Err() != nil {
 			d.add(subject, "source-list", probe.NotTested, "", "no answer: "+err.Error())
 			return err
 		}
-		mend := mend
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-			mend = "name a bucket that is there in its `url`"
-		case !errors.Is(err, store.ErrDenied) && !errors.Is(err, store.ErrCredentials):
-			mend = "mend what the error names, and run `holdfast doctor` again"
-		}
-		d.add(subject, "source-list", probe.Critical, mend, "it cannot be listed: "+err.Error())
+		d.add(subject, "source-list", probe.Critical, mendOf(err), "it cannot be listed: "+err.Error())
 		return nil
 	}
 	view, err := s.Source.Freeze(ctx)
@@ -74,39 +68,72 @@ func (d *doctor) readable(ctx context.Context, subject string, s *Source) error 
 	}
 	defer func() { _ = view.Close() }() // only read from
 	n := 0
-	var pick *format.Entry
+	var lost error // the first that cannot be read
+	var picks []*format.Entry
 	for e, err := range view.Entries(ctx, "", "") {
 		if err != nil {
 			return unlisted(err)
 		}
-		if n++; e.Missing != "" {
-			d.add(subject, "source-read", probe.Critical, mend, fmt.Sprintf("%q cannot be read: %s", e.Key, e.Missing))
-			return nil
+		n++
+		switch {
+		case e.Missing != "" && lost == nil:
+			lost = fmt.Errorf("%q cannot be read: %s", e.Key, e.Missing)
+		case e.Missing == "" && e.Kind.HasContent():
+			c := *e
+			picks = append(picks, &c)
 		}
-		if e.Kind.HasContent() {
-			pick = e
-			break
-		}
-		if n == lookAt {
+		if n == lookAt || len(picks) == readAt {
 			break
 		}
 	}
 	d.add(subject, "source-list", probe.OK, "", "it can be listed")
 	d.habits(ctx, subject, view)
-	if pick == nil {
+	if lost == nil && len(picks) == 0 {
 		d.add(subject, "source-read", probe.NotTested, "", fmt.Sprintf("among %d entries there is none whose content could be read", n))
 		return nil
 	}
-	var u *source.Unreadable
-	switch err := read(ctx, view, pick, s.Tags); {
-	case errors.As(err, &u):
-		d.add(subject, "source-read", probe.Critical, mend, err.Error())
-	case err != nil:
-		d.add(subject, "source-read", probe.NotTested, "", "no clear answer: "+err.Error())
-	default:
-		d.add(subject, "source-read", probe.OK, "", "content and what belongs to it can be read")
-	}
+	d.samples(ctx, subject, s, view, picks, lost)
 	return nil
+}
+
+// samples reads a little of some entries until one can be read. lost is the first that was listed as one that cannot.
+func (d *doctor) samples(ctx context.Context, subject string, s *Source, view source.View, picks []*format.Entry, lost error) {
+	for _, e := range picks {
+		var u *source.Unreadable
+		err := read(ctx, view, e, s.Tags)
+		switch {
+		case err == nil && lost == nil:
+			d.add(subject, "source-read", probe.OK, "", "content and what belongs to it can be read")
+			return
+		case err == nil:
+			d.add(subject, "source-read", probe.Warning, "see to that entry, or exclude it: points are incomplete while it is so", "others can be read; "+lost.Error())
+			return
+		case !errors.As(err, &u):
+			d.add(subject, "source-read", probe.NotTested, "", "no clear answer: "+err.Error())
+			return
+		case lost == nil && !u.Accepted:
+			lost = err
+		}
+	}
+	if lost != nil {
+		d.add(subject, "source-read", probe.Critical, mendOf(lost), lost.Error())
+		return
+	}
+	d.add(subject, "source-read", probe.NotTested, "", fmt.Sprintf("none of %d entries can be read as they are: archived, say", len(picks)))
+}
+
+// mendOf says what is to be done about a source that cannot be listed or read. Rights are the reason only where the error
+// says so.
+func mendOf(err error) string {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return "name a bucket that is there in its `url`"
+	case errors.Is(err, store.ErrCredentials):
+		return "renew what its `credentials` name"
+	case errors.Is(err, store.ErrDenied), strings.Contains(err.Error(), "denied"):
+		return "give its credential what `holdfast policy --role source-reader` prints"
+	}
+	return "mend what the error names, and run `holdfast doctor` again"
 }
 
 // habits tries in what the source's server differs from others, and names the settings that say so.
