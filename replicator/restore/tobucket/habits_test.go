@@ -56,6 +56,7 @@ type habits struct {
 	blind         bool                  // 403 to HEAD
 	shifted       bool                  // answers a PUT with another ETag than it shows afterwards
 	order         func(a, b string) int // of its listings, and what start-after means; nil: bytes
+	modified      string                // LastModified in listings, as it is written there
 	page          int                   // names in an answer; 0: all
 
 	mu      sync.Mutex
@@ -211,7 +212,7 @@ func (s *habits) list(w http.ResponseWriter, q url.Values) {
 	for _, k := range keys {
 		_, _ = fmt.Fprintf(w, "<Contents><Key>")
 		_ = xml.EscapeText(w, []byte(k))
-		_, _ = fmt.Fprintf(w, "</Key><Size>%d</Size><ETag>%s</ETag></Contents>", len(s.objects[k].body), s.objects[k].etag)
+		_, _ = fmt.Fprintf(w, "</Key><Size>%d</Size><ETag>%s</ETag>%s</Contents>", len(s.objects[k].body), s.objects[k].etag, s.modified)
 	}
 	_, _ = io.WriteString(w, "</ListBucketResult>")
 }
@@ -385,6 +386,9 @@ func TestWaysOfServers(t *testing.T) {
 			}
 			return ""
 		}}, says: "cannot hold the key", fails: []string{"middle"}, again: true},
+		{name: "listing times without a zone", server: &habits{modified: "<LastModified>2026-01-02T03:04:05</LastModified>"}},
+		{name: "listing times of another form", server: &habits{modified: "<LastModified>Fri, 02 Jan 2026 03:04:05 GMT</LastModified>"}},
+		{name: "listing times that are none", server: &habits{modified: "<LastModified/><LastModified>yesterday</LastModified>"}},
 		{name: "no right to look", server: &habits{blind: true}, notes: "could not be looked at", again: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -50,12 +50,12 @@ func (t *Target) listVersions(ctx context.Context, prefix string, from place) (*
 	_, err := t.client.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{
 		Bucket: &t.o.Bucket, Prefix: &prefix, KeyMarker: text(from.key), VersionIdMarker: text(from.version), EncodingType: types.EncodingTypeUrl,
 	}, keepBody(&body))
-	if err != nil {
+	if body == nil {
 		return nil, err
 	}
-	p, err := parseVersions(body)
-	if err != nil {
-		return nil, fmt.Errorf("list the versions in %s: %w", t.name, err)
+	p, perr := parseVersions(body)
+	if perr != nil {
+		return nil, fmt.Errorf("list the versions in %s: %w", t.name, cmp.Or(err, perr))
 	}
 	if p.truncated && p.next == from {
 		return nil, fmt.Errorf("list the versions in %s: the server does not go on after %q", t.name, from.key)
@@ -63,7 +63,8 @@ func (t *Target) listVersions(ctx context.Context, prefix string, from place) (*
 	return p, nil
 }
 
-// keepBody keeps the body of a good answer.
+// keepBody keeps the body of a good answer, whatever the SDK then makes of it: it refuses a whole listing for a time in another
+// form than AWS's, which nothing here asks for.
 func keepBody(into *[]byte) func(*s3.Options) {
 	return option(func(stack *middleware.Stack) error {
 		return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("KeepBody",
@@ -78,10 +79,23 @@ func keepBody(into *[]byte) func(*s3.Options) {
 				if err == nil && len(b) > maxListing {
 					err = fmt.Errorf("the server's answer is longer than %d MiB", maxListing>>20)
 				}
-				*into, resp.Body = b, io.NopCloser(bytes.NewReader(b))
+				if resp.Body = io.NopCloser(bytes.NewReader(b)); err == nil {
+					*into = b
+				}
 				return out, meta, err
 			}), middleware.After)
 	})
+}
+
+// readList reads the document of a listing; root is where it keeps its name, which vendors do not all spell alike.
+func readList(body []byte, doc any, root *xml.Name) error {
+	if err := xml.Unmarshal(body, doc); err != nil {
+		return err
+	}
+	if !strings.HasPrefix(root.Local, "List") {
+		return fmt.Errorf("the answer is no listing: it begins with <%s>", root.Local)
+	}
+	return nil
 }
 
 // parseVersions reads a ListVersionsResult.
@@ -101,7 +115,7 @@ func parseVersions(body []byte) (*versionsPage, error) {
 			LastModified   string
 		} `xml:",any"`
 	}
-	if err := xml.Unmarshal(body, &doc); err != nil {
+	if err := readList(body, &doc, &doc.XMLName); err != nil {
 		return nil, err
 	}
 	if doc.XMLName.Local == "ListBucketResult" { // a server that passes over ?versions: there would seem to be none

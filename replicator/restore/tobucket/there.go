@@ -1,8 +1,10 @@
 package tobucket
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"net/http"
@@ -90,20 +92,30 @@ func (l *lister) next(ctx context.Context, key string) error {
 // current lists the keys of objects.
 func (l *lister) current(ctx context.Context, after string) (keys []string, more bool, err error) {
 	in := &s3.ListObjectsV2Input{Bucket: &l.t.o.Bucket, Prefix: &l.t.o.Prefix, EncodingType: types.EncodingTypeUrl, StartAfter: text(after)}
-	out, err := l.t.client.ListObjectsV2(ctx, in)
-	if err != nil {
+	var body []byte
+	_, err = l.t.client.ListObjectsV2(ctx, in, keepBody(&body))
+	if body == nil {
 		return nil, false, err
 	}
-	for _, o := range out.Contents {
-		k := *o.Key
-		if out.EncodingType == types.EncodingTypeUrl {
+	var doc struct {
+		XMLName      xml.Name
+		IsTruncated  bool
+		EncodingType string
+		Contents     []struct{ Key string }
+	}
+	if perr := readList(body, &doc, &doc.XMLName); perr != nil {
+		return nil, false, cmp.Or(err, perr)
+	}
+	for _, o := range doc.Contents {
+		k := o.Key
+		if doc.EncodingType == string(types.EncodingTypeUrl) {
 			if k, err = url.QueryUnescape(k); err != nil {
-				return nil, false, fmt.Errorf("key %q: %w", *o.Key, err)
+				return nil, false, fmt.Errorf("key %q: %w", o.Key, err)
 			}
 		}
 		keys = append(keys, k)
 	}
-	return keys, out.IsTruncated != nil && *out.IsTruncated, nil
+	return keys, doc.IsTruncated, nil
 }
 
 // versions lists the keys that have versions or delete markers. One with more than a page of them is passed by.
