@@ -13,9 +13,12 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
+	"time"
 
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/smithy-go/middleware"
+	smithytime "github.com/aws/smithy-go/time"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/holdfast-backup/holdfast/store/s3url"
@@ -69,6 +72,7 @@ func (l *limit) HandleDeserialize(
 	if !ok || resp == nil || resp.Body == nil {
 		return out, md, err
 	}
+	legible(resp.Header)
 	b := &body{ReadCloser: resp.Body, limit: MaxAnswer, left: MaxAnswer}
 	switch {
 	case resp.StatusCode/100 != 2:
@@ -78,6 +82,27 @@ func (l *limit) HandleDeserialize(
 	}
 	resp.Body = b
 	return out, md, err
+}
+
+// legible puts a Last-Modified into the form that HTTP has for it, or takes it out: the SDK refuses a whole answer for one in
+// another form, as gateways write it. One without a zone is of UTC, as in listings.
+func legible(h http.Header) {
+	const name = "Last-Modified"
+	said := strings.TrimSpace(h.Get(name))
+	if said == "" {
+		h.Del(name)
+		return
+	}
+	if _, err := smithytime.ParseHTTPDate(said); err == nil {
+		return
+	}
+	for _, form := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", time.RFC1123Z} {
+		if at, err := time.Parse(form, said); err == nil {
+			h.Set(name, at.UTC().Format(http.TimeFormat))
+			return
+		}
+	}
+	h.Del(name)
 }
 
 // release lets content through once the SDK has read what came before it. Where it could not, it would read the body to

@@ -164,3 +164,32 @@ func TestKeysEnd(t *testing.T) {
 		t.Errorf("empty credentials: %v", err)
 	}
 }
+
+// TestOddDates: a time in a form that HTTP does not have costs that time at most, and never the answer.
+func TestOddDates(t *testing.T) {
+	want := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for said, ok := range map[string]bool{
+		"Fri, 02 Jan 2026 03:04:05 GMT": true, "2026-01-02T03:04:05": true, "2026-01-02T03:04:05.000Z": true, "2026-01-02T04:04:05+01:00": true,
+		"2026-01-02 03:04:05": true, "Fri, 02 Jan 2026 03:04:05 +0000": true, "": false, " ": false, "yesterday": false, "0": false,
+	} {
+		c := client(t, static("a"), func(w http.ResponseWriter, r *http.Request) {
+			w.Header()["Last-Modified"] = []string{said}
+			if r.Method == http.MethodGet {
+				_, _ = io.WriteString(w, "content")
+			}
+		})
+		head, err := c.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: aws.String("b"), Key: aws.String("k")})
+		if err != nil || ok != (head.LastModified != nil && head.LastModified.Equal(want)) || !ok && head.LastModified != nil {
+			t.Errorf("%q, HEAD: %v, %v", said, head, err)
+		}
+		got, err := c.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String("b"), Key: aws.String("k")})
+		if err != nil {
+			t.Errorf("%q, GET: %v", said, err)
+			continue
+		}
+		if b, err := io.ReadAll(got.Body); err != nil || string(b) != "content" {
+			t.Errorf("%q: %q, %v", said, b, err)
+		}
+		_ = got.Body.Close()
+	}
+}

@@ -57,6 +57,7 @@ type habits struct {
 	shifted       bool                  // answers a PUT with another ETag than it shows afterwards
 	order         func(a, b string) int // of its listings, and what start-after means; nil: bytes
 	modified      string                // LastModified in listings, as it is written there
+	dated         string                // Last-Modified of objects; empty: right
 	page          int                   // names in an answer; 0: all
 
 	mu      sync.Mutex
@@ -184,7 +185,7 @@ func (s *habits) get(w http.ResponseWriter, req *http.Request, key string) {
 	h := w.Header()
 	h.Set("Content-Length", fmt.Sprint(len(o.body)))
 	h.Set("ETag", `"`+o.etag+`"`)
-	h.Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
+	h.Set("Last-Modified", cmp.Or(s.dated, time.Now().UTC().Format(http.TimeFormat)))
 	if !s.noSums && cmp.Or(o.sha, o.parts) != "" {
 		h.Set("X-Amz-Checksum-Sha256", cmp.Or(o.sha, o.parts))
 	}
@@ -386,6 +387,7 @@ func TestWaysOfServers(t *testing.T) {
 			}
 			return ""
 		}}, says: "cannot hold the key", fails: []string{"middle"}, again: true},
+		{name: "objects dated without a zone", server: &habits{dated: "2026-01-02T03:04:05"}},
 		{name: "listing times without a zone", server: &habits{modified: "<LastModified>2026-01-02T03:04:05</LastModified>"}},
 		{name: "listing times of another form", server: &habits{modified: "<LastModified>Fri, 02 Jan 2026 03:04:05 GMT</LastModified>"}},
 		{name: "listing times that are none", server: &habits{modified: "<LastModified/><LastModified>yesterday</LastModified>"}},

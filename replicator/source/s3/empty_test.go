@@ -61,3 +61,31 @@ func TestListedEmpty(t *testing.T) {
 		}
 	}
 }
+
+// TestDatedOddly: an answer that dates an object in a form that HTTP does not have is content all the same.
+func TestDatedOddly(t *testing.T) {
+	for _, said := range []string{"2026-01-02T03:04:05", "yesterday", ""} {
+		for _, versions := range []string{"current", "all"} {
+			f, o := newFake(t)
+			o.Versions = versions
+			f.put("k", []byte("content"))
+			v := mustFreeze(t, o)
+			e := entries(t, v)[0]
+			f.answer(func(w http.ResponseWriter, r *http.Request, key string) bool {
+				if key != "k" || r.URL.Query().Has("tagging") {
+					return false
+				}
+				w.Header()["Last-Modified"] = []string{said}
+				delivery{}.deliver(w, r, e.ETag, []byte("content"), []byte("content"))
+				return true
+			})
+			if got, err := readAll(v, e); err != nil || string(got) != "content" {
+				t.Errorf("%q, %s: %q, %v", said, versions, got, err)
+			}
+			e.Recheck = true
+			if err := v.Complete(t.Context(), e); err != nil {
+				t.Errorf("%q, %s, looked at again: %v", said, versions, err)
+			}
+		}
+	}
+}
