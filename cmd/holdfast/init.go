@@ -110,7 +110,22 @@ func (a *app) init(ctx context.Context, pin string) (err error) {
 			a.ui.warn("the host key %s was made for nothing and can be deleted: %v", path, rerr)
 		}
 	}
+	if err == nil {
+		err = j.twinsNow(ctx, results[0].Fingerprint.String())
+	}
 	return together{err, j.alarm()}.orNil()
+}
+
+// twinsNow refuses vaults that turn out to be one, now that each has a descriptor.
+func (j *job) twinsNow(ctx context.Context, fingerprint string) error {
+	if len(j.vaults) < 2 {
+		return nil
+	}
+	r, err := repo.Find(ctx, j.vaults[0].Reader, fingerprint, nil)
+	if err != nil {
+		return err
+	}
+	return j.twins(ctx, r)
 }
 
 func (a *app) printInit(r repo.InitResult, next []nextPoint) error {

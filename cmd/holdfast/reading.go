@@ -370,7 +370,7 @@ func (r *reading) point(ctx context.Context, spec string) (browse.Point, error) 
 		return p, err
 	}
 	if !p.Complete() {
-		r.ui.warn("point %.12s of %s is incomplete: %d entries could not be read when it was made", p.ID, p.Source, p.Commit.Missing)
+		r.ui.warn("point %.12s of %s is incomplete: %s could not be read when it was made", p.ID, p.Source, entries(p.Commit.Missing))
 	}
 	if p.Empty() {
 		r.ui.warn("point %.12s of %s is marked as empty: nothing was found, where there had been something before", p.ID, p.Source)
