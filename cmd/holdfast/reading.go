@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-backup/holdfast/crypto/seal"
 	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
 )
 
 // readerHelp stands under the help of every command that reads a vault.
@@ -80,6 +81,8 @@ type reading struct {
 	trust    repo.Known      // of the repository, from elsewhere than a vault
 	ids      []keys.Identity // as given on the command line
 	findings findings
+	own      *[]cache.Made // see made; nil: not asked for yet
+	hints    findings      // in placements, for commands that do not go by them
 }
 
 // openReading finds the vault that the flags name. The caller closes it.
@@ -278,8 +281,13 @@ func (r *reading) otherPlace(url string, ref credentials.Ref) ([]place, error) {
 	case !errors.Is(err, config.ErrNone):
 		r.ui.warn("the configuration is not used: %v", err)
 	}
-	other := r.config == nil || !slices.ContainsFunc(r.config.Vaults, func(v config.Vault) bool { return v.URL.String() == l.String() })
-	return []place{{name: url, url: l, ref: ref, dir: ".", other: other}}, nil
+	p := place{name: url, url: l, ref: ref, dir: ".", other: true}
+	if r.config != nil { // a configured vault is called what runs call it, also where it is named by its URL
+		if i := slices.IndexFunc(r.config.Vaults, func(v config.Vault) bool { return v.URL.String() == l.String() }); i >= 0 {
+			p.name, p.other = r.config.Vaults[i].Name, false
+		}
+	}
+	return []place{p}, nil
 }
 
 func (r *reading) open(ctx context.Context, p place, pin string) opening {
@@ -357,7 +365,7 @@ func (r *reading) connections() int {
 func (r *reading) close() error { return r.vault.close() }
 
 func (r *reading) view() browse.View {
-	return browse.View{Repository: r.repo, In: r.vault.Reader, Vault: r.vault.name, Report: r.findings.add, PassedOver: r.passedOver}
+	return browse.View{Repository: r.repo, In: r.vault.Reader, Vault: r.vault.name, Made: r.made(), Report: r.findings.add, PassedOver: r.passedOver}
 }
 
 // point resolves a POINT.
@@ -571,6 +579,7 @@ func (r *reading) alarm() error {
 }
 
 func (r *reading) alarms() (lines []string, alarm error) {
+	r.hints.tell(r.ui)
 	lines, count, gone := r.findings.tell(r.ui)
 	if count == 0 {
 		return nil, nil

@@ -37,18 +37,17 @@ func laterRows() []tampering {
 				return append([]string{l[0], `{"kind":"hologram","key":"ghost","size":11,"rays":[1,2],"angle":{"x":1}}` + "\n"}, l[2:]...)
 			}})
 		}},
-		{name: "placements of a later version", want: "points 4: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; renew 4; prune 0; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point",
-			inDir: "points 0: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; prune 4; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", do: func(s *stage) {
-				r, stored := s.repository(), framed([]byte("{\"format\":\"2\"}\n"))
-				s.put(signPlacements(s.host.Signing, r.ID, "first", format.At(time.Now().Truncate(time.Second)), stored), stored)
-			}},
-		{name: "the owner's descriptor of a later version", want: "points 4: 2 complete; verify 4: 2 tampered descriptors; content 4: 2 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: func(s *stage) {
+		{name: "placements of a later version", want: "points 0: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; renew 4; prune 0; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", do: func(s *stage) {
+			r, stored := s.repository(), framed([]byte("{\"format\":\"2\"}\n"))
+			s.put(signPlacements(s.host.Signing, r.ID, "first", format.At(time.Now().Truncate(time.Second)), stored), stored)
+		}},
+		{name: "the owner's descriptor of a later version", want: "points 4: 2 complete; verify 4: 2 tampered descriptors; content 4: 2 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", inDir: "points 4: 2 complete; verify 4: 2 tampered descriptors; content 4: 2 tampered descriptors; prune 4: refused; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: func(s *stage) {
 			s.put(s.following(nil, inHead("2", false), keys.OwnerKey(s.restore)))
 		}},
-		{name: "the owner's descriptor with a feature", want: "points 4: 2 complete; verify 4: 2 tampered descriptors; content 4: 2 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: func(s *stage) {
+		{name: "the owner's descriptor with a feature", want: "points 4: 2 complete; verify 4: 2 tampered descriptors; content 4: 2 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", inDir: "points 4: 2 complete; verify 4: 2 tampered descriptors; content 4: 2 tampered descriptors; prune 4: refused; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: func(s *stage) {
 			s.put(s.following(nil, inHead(format.Version, true), keys.OwnerKey(s.restore)))
 		}},
-		{name: "an unknown member of the owner's descriptor", want: "points 4: 2 complete; verify 4: 2 tampered descriptors; content 4: 2 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: func(s *stage) {
+		{name: "an unknown member of the owner's descriptor", want: "points 4: 2 complete; verify 4: 2 tampered descriptors; content 4: 2 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", inDir: "points 4: 2 complete; verify 4: 2 tampered descriptors; content 4: 2 tampered descriptors; prune 4: refused; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: func(s *stage) {
 			s.put(s.following(nil, func(b []byte) []byte {
 				return []byte(strings.Replace(string(b), `,"number"`, `,"colour":"red","number"`, 1))
 			}, keys.OwnerKey(s.restore)))
@@ -68,17 +67,17 @@ func madeRows() []tampering {
 	}
 	return []tampering{
 		{name: "an unknown member of an entry", want: "points 0: 3 complete; verify 0: nothing; content 5: 1 damaged meta; renew 0; prune 0; latest 3: 0 files of no point; back 2 of 2; run 4: 1 complete; next 0: the new point", do: func(s *stage) { s.craft(bend{lines: swap(`"key":"later.txt"`, `"key":"later.txt","colour":"red"`)}) }},
-		{name: "an unknown member of a commit object", want: "points 5: 2 complete, 1 damaged; verify 5: 1 damaged points; content 5: 1 damaged points; renew 5; prune 5; latest 5: point 2; back 2 of 2; run 5: 1 complete; next 0: the new point", do: func(s *stage) {
+		{name: "an unknown member of a commit object", want: "points 5: 2 complete, 1 damaged; verify 5: 1 damaged points; content 5: 1 damaged points; renew 5; prune 5: refused; latest 5: point 2; back 2 of 2; run 5: 1 complete; next 0: the new point", do: func(s *stage) {
 			s.craft(bend{raw: func(b []byte) []byte {
 				return []byte(strings.Replace(string(b), `,"taken_at"`, `,"colour":"red","taken_at"`, 1))
 			}})
 		}},
-		{name: "an unknown member of its head", want: "points 5: 2 complete, 1 damaged; verify 5: 1 damaged points; content 5: 1 damaged points; renew 5; prune 5; latest 5: point 2; back 2 of 2; run 5: 1 complete; next 0: the new point", do: func(s *stage) {
+		{name: "an unknown member of its head", want: "points 5: 2 complete, 1 damaged; verify 5: 1 damaged points; content 5: 1 damaged points; renew 5; prune 5: refused; latest 5: point 2; back 2 of 2; run 5: 1 complete; next 0: the new point", do: func(s *stage) {
 			s.craft(bend{raw: func(b []byte) []byte {
 				return []byte(strings.Replace(string(b), `,"source":`, `,"colour":"red","source":`, 1))
 			}})
 		}},
-		{name: "an unknown member of a needs list", want: "points 0: 3 complete; verify 5: 1 damaged needs; content 5: 1 damaged needs; renew 5; prune 5; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", do: func(s *stage) {
+		{name: "an unknown member of a needs list", want: "points 0: 3 complete; verify 5: 1 damaged needs; content 5: 1 damaged needs; renew 5; prune 5: refused; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", do: func(s *stage) {
 			s.craft(bend{need: func(p string) string { return strings.Replace(p, `,"size"`, `,"colour":1,"size"`, 1) }})
 		}},
 		{name: "a key that leads upwards", want: "points 0: 3 complete; verify 0: nothing; content 5: 1 damaged meta; renew 0; prune 0; latest 3: point 1; back 2 of 2; run 4: 1 complete; next 0: the new point", do: func(s *stage) {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/crypto/attest"
 	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/replicator/prune"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/dirstore"
 	"github.com/holdfast-backup/holdfast/store/repo"
@@ -45,14 +46,18 @@ type stage struct {
 	restore keys.Identity
 	points  []string // IDs, oldest first
 	trees   []map[string]string
+	bare    bool                              // commands that read know no configuration, but the vault's URL
 	flags   []string                          // of every command that reads
+	only    []string                          // of renew and prune, where there are several vaults
 	needed  func([]format.Need) []format.Need // what the crafted point's needs list has
 }
 
 // stageOptions are what a row may want of its stage.
 type stageOptions struct {
-	vaults int  // one if not said
-	orphan bool // no owner: the host key changes keys
+	vaults   int  // one if not said
+	orphan   bool // no owner: the host key changes keys
+	reporter bool // the machine has a reporter's key
+	apart    bool // the points are signed in different seconds: what one that follows another says of it depends on that
 }
 
 func newStage(t *testing.T, kind servers.Kind, o stageOptions) *stage {
@@ -72,10 +77,19 @@ func newStage(t *testing.T, kind servers.Kind, o stageOptions) *stage {
 	for range max(1, o.vaults) {
 		s.newVault()
 	}
-	s.configure(o.orphan)
+	if o.vaults > 1 {
+		s.only = []string{"--vault", vaultName(0)}
+	}
+	s.configure(o)
 	s.good("init")
+	if o.reporter {
+		s.good("key", "add-reporter", "--identity", s.path("restore.key"), "--name", "web-1", "--key", s.path("reporter.key"))
+	}
 	s.point()
 	s.write("data/later.txt", "later text\n")
+	if o.apart {
+		nextSecond(time.Now().Truncate(time.Second))
+	}
 	s.point()
 	return s
 }
@@ -119,7 +133,7 @@ func (s *stage) newVault() {
 }
 
 // configure writes the configuration, for the vaults there are.
-func (s *stage) configure(orphan bool) {
+func (s *stage) configure(o stageOptions) {
 	var b strings.Builder
 	b.WriteString("vaults:\n")
 	for i, v := range s.vaults {
@@ -130,11 +144,14 @@ func (s *stage) configure(orphan bool) {
 		}
 	}
 	owners := fmt.Sprintf("owners: [%s], ", keys.OwnerOf(s.restore))
-	if orphan {
+	if o.orphan {
 		owners = ""
 	}
-	fmt.Fprintf(&b, "keys: {recipients: [%s], %shost: %s}\n", s.restore.Recipient(), owners, s.path("host.key"))
-	fmt.Fprintf(&b, "cache: %s\nretention: {daily: 35d, weekly: 0, monthly: 0, yearly: 0}\nsources:\n  - {name: site, url: \"file://%s\"}\n", s.path("cache"), s.path("data"))
+	if o.reporter {
+		owners += fmt.Sprintf("reporter: %q, ", s.path("reporter.key"))
+	}
+	fmt.Fprintf(&b, "keys: {recipients: [%s], %shost: %q}\n", s.restore.Recipient(), owners, s.path("host.key"))
+	fmt.Fprintf(&b, "cache: %q\nretention: {daily: 35d, weekly: 0, monthly: 0, yearly: 0}\nsources:\n  - {name: site, url: \"file://%s\"}\n", s.path("cache"), s.path("data"))
 	s.write("holdfast.yaml", b.String())
 }
 
@@ -147,15 +164,34 @@ type said struct {
 	out, err string
 }
 
-// run runs a command line as the program does.
+// run runs a command line with the configuration.
 func (s *stage) run(args ...string) said {
+	s.t.Helper()
+	return s.runs(append([]string{"-c", s.path("holdfast.yaml")}, args...)...)
+}
+
+// reads runs one that only reads.
+func (s *stage) reads(args ...string) said {
+	s.t.Helper()
+	args = append(args, s.flags...)
+	switch {
+	case !s.bare:
+		return s.run(args...)
+	case s.srv == nil:
+		return s.runs(append(args, "--vault", "file://"+s.vaults[0])...)
+	}
+	return s.runs(append(args, "--vault", s.srv.URL(s.vaults[0], ""), "--credentials", "env:ROOT")...)
+}
+
+// runs runs a command line as the program does.
+func (s *stage) runs(args ...string) said {
 	s.t.Helper()
 	var files [2]*os.File
 	for i := range files {
 		files[i] = have(os.CreateTemp(s.dir, "said"))
 	}
 	a := &app{ui: newUI(files[0], files[1]), stdin: strings.NewReader(""), env: s.env, now: time.Now, system: "/nowhere/holdfast"}
-	code := a.run(s.t.Context(), append([]string{"-c", s.path("holdfast.yaml")}, args...))
+	code := a.run(s.t.Context(), args)
 	var text [2]string
 	for i, f := range files {
 		text[i] = string(have(os.ReadFile(f.Name())))
@@ -296,23 +332,27 @@ func (s *stage) outcome() string {
 		}
 		out = append(out, line)
 	}
-	listed := s.run(append([]string{"points", "--json"}, s.flags...)...)
+	listed := s.reads("points", "--json")
 	note("points", listed.code, listedIn(listed))
-	found := s.run(append([]string{"verify", "--json"}, s.flags...)...)
+	found := s.reads("verify", "--json")
 	note("verify", found.code, foundIn(found))
-	found = s.run(append([]string{"verify", "--level", "content", "--identity", s.path("restore.key"), "--json"}, s.flags...)...)
+	found = s.reads("verify", "--level", "content", "--identity", s.path("restore.key"), "--json")
 	note("content", found.code, foundIn(found))
 	if s.srv != nil { // a directory keeps no locks
-		note("renew", s.run("renew", "--json").code, "")
+		note("renew", s.run(append([]string{"renew", "--json"}, s.only...)...).code, "")
 	}
-	pruned := s.run("prune", "--json")
-	note("prune", pruned.code, "")
-	latest := s.run(append([]string{"restore", "site@latest", "--to", s.path("latest"), "--identity", s.path("restore.key")}, s.flags...)...)
+	pruned := s.run(append([]string{"prune", "--json"}, s.only...)...)
+	refused := ""
+	if strings.Contains(pruned.err, prune.ErrUnsure.Error()) {
+		refused = "refused"
+	}
+	note("prune", pruned.code, refused)
+	latest := s.reads("restore", "site@latest", "--to", s.path("latest"), "--identity", s.path("restore.key"))
 	note("latest", latest.code, s.whose("latest"))
 	back := 0
 	for i, id := range s.points {
 		to := fmt.Sprintf("back%d", i)
-		s.run(append([]string{"restore", id, "--to", s.path(to), "--identity", s.path("restore.key")}, s.flags...)...)
+		s.reads("restore", id, "--to", s.path(to), "--identity", s.path("restore.key"))
 		if maps.Equal(s.tree(to), s.trees[i]) {
 			back++
 		}
@@ -327,7 +367,7 @@ func (s *stage) outcome() string {
 		}
 	}
 	note("run", ran.code, summary(status))
-	again := s.run(append([]string{"restore", "site@latest", "--to", s.path("next"), "--identity", s.path("restore.key")}, s.flags...)...)
+	again := s.reads("restore", "site@latest", "--to", s.path("next"), "--identity", s.path("restore.key"))
 	next := "not the new point"
 	if maps.Equal(s.tree("next"), s.tree("data")) {
 		next = "the new point"
@@ -354,16 +394,20 @@ func listedIn(x said) string {
 	return summary(words)
 }
 
-// foundIn says what `verify` found, by kind and by folder.
+// foundIn says what `verify` found, by kind and by folder, and how many records it counted, if any.
 func foundIn(x said) string {
 	var words []string
+	records := ""
 	for _, o := range x.objects() {
+		if n, _ := o["records"].(float64); n > 0 {
+			records = fmt.Sprintf(", %g records", n)
+		}
 		if kind, ok := o["finding"].(string); ok {
 			folder, _, _ := strings.Cut(o["name"].(string), "/")
 			words = append(words, kind+" "+folder)
 		}
 	}
-	return summary(words)
+	return summary(words) + records
 }
 
 // whose tells of which point a folder has the files.

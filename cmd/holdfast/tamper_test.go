@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,12 +28,17 @@ const untouched = "points 0: 2 complete; verify 0: nothing; content 0: nothing; 
 // docs/format.md says.
 func TestTampering(t *testing.T) {
 	rows := append([]tampering{{name: "nothing", do: func(*stage) {}, want: untouched}}, laterRows()...)
-	rows = append(rows, madeRows()...)
+	rows = slices.Concat(rows, madeRows(), movedRows())
+	inDirectory := slices.Concat(rows, firstRows(), forkRows(), withheldRows(), oldKeyRows(), replayedRows())
 	for _, kind := range append([]servers.Kind{directory}, servers.Both(t)...) {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
+			rows := rows
+			if kind == directory {
+				rows = inDirectory
+			}
 			for i, x := range rows {
-				if testing.Short() && kind != directory && i%4 != 0 {
+				if testing.Short() && i%4 != 0 {
 					continue // with the race detector, which is after other things; whole without
 				}
 				t.Run(x.name, func(t *testing.T) {

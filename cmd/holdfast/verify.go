@@ -132,6 +132,10 @@ func (a *app) verify(ctx context.Context, f *readerFlags, specs []string, level,
 
 // made gives the points that this machine remembers to have made in the vault, as far as it is one of its own.
 func (r *reading) made() []cache.Made {
+	if r.own != nil {
+		return *r.own
+	}
+	r.own = new([]cache.Made)
 	if r.config == nil || r.trust.Pin == "" || !r.repo.Vouched() {
 		return nil
 	}
@@ -139,21 +143,10 @@ func (r *reading) made() []cache.Made {
 	if err != nil {
 		return nil
 	}
-	made, err := cache.PointsMade(dir, r.configuredName())
-	if err != nil {
+	if *r.own, err = cache.PointsMade(dir, r.vault.name); err != nil {
 		r.ui.warn("which points this machine made cannot be read, so that points which the vault leaves out are not noticed: %v", err)
 	}
-	return made
-}
-
-// configuredName is the name that the configuration has for the vault; its own where it has none.
-func (r *reading) configuredName() string {
-	for _, v := range r.config.Vaults {
-		if v.URL.String() == r.vault.url.String() {
-			return v.Name
-		}
-	}
-	return "none"
+	return *r.own
 }
 
 // weakerWithoutOwners says what a repository without owner keys lacks.

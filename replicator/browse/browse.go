@@ -19,6 +19,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/pack"
 )
@@ -27,8 +28,9 @@ import (
 type View struct {
 	Repository *repo.Repository
 	In         store.Reader
-	Vault      string      // its name, as runs call it; may be empty
-	Report     repo.Report // what was noticed on the way; may be nil
+	Vault      string       // its name, as runs call it; anything else, such as a URL, where that is not known
+	Made       []cache.Made // points that this machine remembers to have made there: those that are not listed are reported
+	Report     repo.Report  // what was noticed on the way; may be nil
 
 	// PassedOver is told of points marked as empty that came after the one that was taken, how many and the newest; may be nil.
 	PassedOver func(n int, newest Point)
@@ -71,6 +73,7 @@ func Points(ctx context.Context, v View, source string) iter.Seq2[Point, error] 
 			yield(Point{}, err)
 			return
 		}
+		repo.CheckMade(listed, v.Made, source, time.Now(), v.Report)
 		slices.SortStableFunc(listed, func(a, b repo.Point) int { return compare(a.Source, b.Source) })
 		for len(listed) > 0 {
 			n := slices.IndexFunc(listed, func(p repo.Point) bool { return p.Source != listed[0].Source })
@@ -129,8 +132,7 @@ func (v View) earlier(ctx context.Context, listed []repo.Point) (repo.Earlier, e
 		if err != nil {
 			return nil, nil // every commit object is read instead; that the list is lost is for verify to say
 		}
-		repo.CheckListed(earlier, listed, v.Vault, p.Source, time.Now(), v.Report)
-		return earlier, nil
+		return earlier, v.Repository.CheckListed(ctx, v.In, earlier, listed, v.Vault, p.Source, time.Now(), v.Report)
 	}
 	return nil, nil
 }

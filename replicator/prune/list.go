@@ -249,7 +249,7 @@ func (r *run) hashes(ctx context.Context, info store.Info, sum format.Hash) (boo
 // free reports whether a version that is not needed may go: its lock, and its arrival, lie Spare back.
 func (r *run) free(ctx context.Context, info store.Info, g *group) (Item, bool, error) {
 	item := Item{Ref: info.Ref, Size: info.Size, Reason: r.reason(info, g)}
-	if !r.past(info.Modified) {
+	if !r.past(info.Modified) || r.unread && strings.HasPrefix(g.name, format.PrefixMeta) && r.ours(g.name) {
 		return item, false, nil
 	}
 	if info.DeleteMarker || r.o.Vault.Locking.Mode == store.ModeNone {

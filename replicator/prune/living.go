@@ -1,6 +1,7 @@
 package prune
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,8 +53,11 @@ func (r *run) findLiving(ctx context.Context) ([]needed.Point, error) {
 	}
 	r.boundDistrusted(all, ends)
 	r.keepNewest(all, ends)
-	odd, err := r.doubtful(ctx)
+	odd, passed, err := r.doubtful(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := r.allListed(ctx, slices.Concat(listed, passed), all); err != nil {
 		return nil, err
 	}
 	for _, h := range odd {
@@ -126,13 +130,12 @@ func (r *run) keepNewest(points []needed.Point, ends []bool) {
 
 // doubtful gives points that readers pass over though a key of the repository signed them: because of times that contradict
 // each other, as in a vault that was copied, or because the key is not trusted any more. What they need is kept all the
-// same, as far as it can be read: readers may be wrong about them.
-func (r *run) doubtful(ctx context.Context) ([]needed.Point, error) {
-	var out []needed.Point
+// same, as far as it can be read: readers may be wrong about them. passed are all of them, also those that cannot be read.
+func (r *run) doubtful(ctx context.Context) (out []needed.Point, passed []repo.Point, _ error) {
 	seen := ""
 	for info, err := range r.o.Vault.Read.Versions(ctx, format.PrefixPoints) {
 		if err != nil {
-			return nil, fmt.Errorf("list points: %w", err)
+			return nil, nil, fmt.Errorf("list points: %w", err)
 		}
 		if info.Name == seen || r.points[info.Name] || info.DeleteMarker {
 			continue
@@ -145,17 +148,57 @@ func (r *run) doubtful(ctx context.Context) ([]needed.Point, error) {
 		p := repo.Point{PointID: id, Name: info.Name, Version: info.Version, Arrived: info.Modified}
 		c, err := r.o.Repository.Commit(ctx, r.o.Vault.Read, p, nil)
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return nil, nil, ctx.Err()
 		}
 		if err != nil && !unreadableKind(err) {
-			return nil, err
+			return nil, nil, err
 		}
+		passed = append(passed, p)
 		r.points[info.Name], r.odd[info.Name] = true, true
 		if err == nil || headAlone(c, err) {
 			out = append(out, needed.Point{Head: repo.Head{Point: p, Commit: c}, Until: r.o.Repository.Kept(c)})
 		}
 	}
-	return out, nil
+	return out, passed, nil
+}
+
+// allListed looks for points that are kept and that the vault does not list any more, as the newest point of each source that came in time
+// tells, or the machine that made them. What they need is not known: where there are no locks nothing is deleted then. points are those of the vault that can be read.
+func (r *run) allListed(ctx context.Context, listed []repo.Point, points []needed.Point) error {
+	reader, err := repo.NewReader(r.o.Repository, r.o.Vault.Read, nil, nil, nil)
+	if err != nil {
+		return err
+	}
+	newest := map[string]needed.Point{}
+	for _, p := range points { // in order of signed time
+		if !p.Late && !p.Distrusted {
+			newest[p.Source] = p
+		}
+	}
+	var gone error
+	report := func(f repo.Finding) {
+		gone = cmp.Or(gone, fmt.Errorf("%s is not listed, and what it needs is not known: %w", f.Name, repo.ErrMissing))
+		if r.o.Report != nil {
+			r.o.Report(f)
+		}
+	}
+	repo.CheckMade(listed, r.o.Made, "", r.clock, report)
+	for source, p := range newest {
+		earlier, err := repo.ReadEarlier(ctx, reader.Page, p.Commit.Points)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			continue // the object that it is in is among what the point needs
+		}
+		if err := r.o.Repository.CheckListed(ctx, r.o.Vault.Read, earlier, listed, r.o.Vault.Name, source, r.clock, report); err != nil {
+			return err
+		}
+	}
+	if gone != nil && r.o.Vault.Locking.Mode == store.ModeNone {
+		return fmt.Errorf("%w: %w", ErrUnsure, gone)
+	}
+	return nil
 }
 
 // headAlone reports whether a point needs a newer program to be read, and its head says all that pruning goes by: until

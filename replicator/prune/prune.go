@@ -37,9 +37,11 @@ type Options struct {
 	Scratch    *cache.Cache  // of its own, empty
 	// Concurrency is how many requests go on at once, default 16.
 	Concurrency int
-	Emit        func(Item)  // called one at a time; may be nil
-	Report      repo.Report // may be nil
-	Progress    *Progress   // may be nil
+	Emit        func(Item)   // called one at a time; may be nil
+	Report      repo.Report  // may be nil
+	Made        []cache.Made // points that this machine remembers to have made there: where one is not listed a directory is left alone
+	Besides     repo.Report  // of the placements of a directory, which are read to be kept; may be nil
+	Progress    *Progress    // may be nil
 	Now         func() time.Time
 }
 
@@ -93,6 +95,7 @@ type run struct {
 	sum    Summary
 	points map[string]bool // names of the commit objects looked at
 	odd    map[string]bool // of them: signed, and passed over by readers
+	unread bool            // a directory has placements of a newer version
 	living []needed.Point
 }
 
@@ -179,13 +182,14 @@ func unsure(ctx context.Context, err error) error {
 }
 
 // keepSegments keeps the index segments and placements of a directory, which keeps no locks: elsewhere those that runs
-// still use are locked.
+// still use are locked. What placements of a newer version say is not known: they stay, and so does every meta object, since
+// any of them may hold index segments that a newer program goes by.
 func (r *run) keepSegments(ctx context.Context, set *needed.Set) (err error) {
 	if r.o.Vault.Locking.Mode != store.ModeNone {
 		return nil
 	}
 	known, err := repo.OpenRenewal(ctx, repo.RenewalOptions{
-		Repository: r.o.Repository, Vault: r.o.Vault, Cache: r.o.Scratch, Report: r.o.Report, Now: r.o.Now,
+		Repository: r.o.Repository, Vault: r.o.Vault, Cache: r.o.Scratch, Report: r.o.Besides, Now: r.o.Now,
 	})
 	if err != nil {
 		return err
@@ -195,6 +199,12 @@ func (r *run) keepSegments(ctx context.Context, set *needed.Set) (err error) {
 		if err != nil {
 			return err
 		}
+		if err := set.Keep(name); err != nil {
+			return err
+		}
+	}
+	for _, name := range known.Newer() {
+		r.unread = true
 		if err := set.Keep(name); err != nil {
 			return err
 		}

@@ -138,8 +138,7 @@ func (r *run) notListed(ctx context.Context, heads []repo.Head, listed []repo.Po
 		case err != nil:
 			return nil // the object that it is in is looked at with all that the point needs
 		}
-		repo.CheckListed(earlier, listed, r.o.Vault, h.Source, now, r.noticed)
-		return nil
+		return r.o.Repository.CheckListed(ctx, r.o.In, earlier, listed, r.o.Vault, h.Source, now, r.noticed)
 	}
 	return nil
 }

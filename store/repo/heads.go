@@ -61,7 +61,7 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 	newest := map[format.Hash]format.Predecessor{}
 	anew := map[string]time.Time{} // when vaults were begun that hold nothing from before that
 	err = s.eachIndexed(ctx, func(ctx context.Context, i int, k *keeper) error {
-		CheckListed(earlier, listed[i], k.vault.Name, source, k.clock(), k.report)
+		CheckListed(earlier, listed[i], []string{k.vault.Name}, source, k.clock(), k.report)
 		heads, err := s.heads(ctx, k, listed[i], earlier)
 		if err != nil {
 			return err
@@ -106,7 +106,8 @@ func isNew(began time.Time, listed []Point) bool {
 func changedLines(list Earlier, anew map[string]time.Time) map[format.Hash]format.PointLine {
 	changed := map[format.Hash]format.PointLine{}
 	for id, line := range list {
-		gone := func(vault string) bool { return line.SignedAt.Before(anew[vault]) }
+		// A point is signed for a second before the vault's time, in whole seconds: the first one may seem older than the vault.
+		gone := func(vault string) bool { return line.SignedAt.Add(2 * time.Second).Before(anew[vault]) }
 		if slices.ContainsFunc(line.Vaults, gone) {
 			line.Vaults = slices.DeleteFunc(slices.Clone(line.Vaults), gone)
 			changed[id] = line

@@ -31,6 +31,7 @@ type keeper struct {
 
 	mu       sync.Mutex
 	pending  []format.Placement // read back, not yet in a placements object
+	newer    []string           // placements objects that only a newer program reads
 	unplaced int64              // bytes of what was stored since they were last written
 	folds    map[string]bool    // placements objects that the end of the run takes into its own
 	flushed  time.Time          // when that was

@@ -326,6 +326,11 @@ func (w *witness) word(err error) error {
 func (k *keeper) passOver(name string, err error) error {
 	if notOurs(err) || errors.Is(err, format.ErrNewer) || errors.Is(err, errNoDescriptor) || errors.Is(err, format.ErrSignature) || wrongVersion(err) {
 		k.report.send(Tampered, name, "left out: %v", err)
+		if errors.Is(err, format.ErrNewer) {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			k.newer = append(k.newer, name)
+		}
 		return nil
 	}
 	return err

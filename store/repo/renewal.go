@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -291,6 +292,13 @@ func (r *Renewal) find(ctx context.Context, w Wanted) (format.Placement, error) 
 		err = r.k.cache.PutPlacements(r.k.vault.Name, []format.Placement{p})
 	}
 	return p, err
+}
+
+// Newer gives the names of placements objects that are signed as they must be and that only a newer program can read.
+func (r *Renewal) Newer() []string {
+	r.k.mu.Lock()
+	defer r.k.mu.Unlock()
+	return slices.Clone(r.k.newer)
 }
 
 // Segments gives the names of the placements objects and index segments that are known.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
@@ -49,16 +50,69 @@ func CheckFollowed(heads []Head, listed []Point, now time.Time, report Report) {
 }
 
 // CheckListed reports the points of a source that its newest point lists as being in this vault, that are not over, and that
-// the vault does not list.
-func CheckListed(earlier Earlier, listed []Point, vault, source string, now time.Time, report Report) {
-	there := idsOf(listed)
-	for id, line := range earlier {
-		if there[id] || !line.RetainUntil.After(now) || !slices.Contains(line.Vaults, vault) {
+// the vault does not list. names are what runs call the vault: more than one where nobody says which holds now.
+func CheckListed(earlier Earlier, listed []Point, names []string, source string, now time.Time, report Report) {
+	for _, line := range unlisted(earlier, listed, now) {
+		if !slices.ContainsFunc(names, func(name string) bool { return slices.Contains(line.Vaults, name) }) {
 			continue
 		}
 		report.send(Missing, format.PrefixPoints+source+"/"+line.Key(), "a later point says that the point was here, it is kept until %s, and the vault does not list it: "+
 			"it withholds it or has lost it; read the point from another vault", line.RetainUntil.UTC().Format(time.RFC3339))
 	}
+}
+
+// unlisted gives the points of a list that are not over and that a vault does not list.
+func unlisted(earlier Earlier, listed []Point, now time.Time) (out []format.PointLine) {
+	there := idsOf(listed)
+	for id, line := range earlier {
+		if !there[id] && line.RetainUntil.After(now) {
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+// CheckListed is the function of that name for a reader. vault is what runs call the vault, from a configuration; a reader without one
+// goes by the names under which the vault has placements, which are looked at only where a point is not listed. A vault without any
+// cannot be told from one that never had these points: that is reported too.
+func (r *Repository) CheckListed(ctx context.Context, in store.Reader, earlier Earlier, listed []Point, vault, source string, now time.Time, report Report) error {
+	if format.ValidName(vault) {
+		CheckListed(earlier, listed, []string{vault}, source, now, report)
+		return nil
+	}
+	away := unlisted(earlier, listed, now)
+	if len(away) == 0 {
+		return nil
+	}
+	names, err := r.vaultNames(ctx, in)
+	if err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		report.send(Missing, format.PrefixPlacements, "a later point of %s lists %d that are kept and that this vault does not list, and no placements here tell what runs call the vault: "+
+			"it cannot be known whether it withholds them, has lost them, or never had them; read it with its configuration", source, len(away))
+	}
+	CheckListed(earlier, listed, names, source, now, report)
+	return nil
+}
+
+// vaultNames gives what runs have called a vault: the names under which it has placements that a key of the repository signed. It costs
+// a listing, and junk no more than that.
+func (r *Repository) vaultNames(ctx context.Context, in store.Reader) ([]string, error) {
+	var names []string
+	for info, err := range in.Versions(ctx, format.PrefixPlacements) {
+		if err != nil {
+			return nil, fmt.Errorf("list placements: %w", err)
+		}
+		id, err := format.ParsePlacementsName(info.Name)
+		if err != nil || slices.Contains(names, id.Vault) {
+			continue
+		}
+		if ok, distrusted := r.signed(placementsSignature(r, id), info.Modified); ok && !distrusted {
+			names = append(names, id.Vault)
+		}
+	}
+	return names, nil
 }
 
 func idsOf(points []Point) map[format.Hash]bool {

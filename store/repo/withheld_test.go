@@ -140,7 +140,7 @@ func TestFollowedPoints(t *testing.T) {
 		"one that was in no vault before": {[]repo.Point{head(1, 0, 35).Point, head(2, 1, 35).Point}, "a", 10, 0},
 	} {
 		n := 0
-		repo.CheckListed(said, c.listed, c.vault, "s", day0.AddDate(0, 0, c.now), func(f repo.Finding) { n++ })
+		repo.CheckListed(said, c.listed, []string{c.vault}, "s", day0.AddDate(0, 0, c.now), func(f repo.Finding) { n++ })
 		if n != c.want {
 			t.Errorf("of the list, %s: %d findings instead of %d", what, n, c.want)
 		}
