@@ -166,7 +166,10 @@ func nowhere() format.Placement {
 func (s *stage) segmentOf(edit func([]byte) []byte) []byte {
 	s.t.Helper()
 	sign := func(b []byte) []byte { return attest.Sign(s.host.Signing, attest.Index, b) }
-	b := have(format.EncodeIndex(format.SegmentHeader{Format: format.Version, Repository: s.repository().ID, Written: format.At(time.Now())}, nil, sign))
+	r := s.repository()
+	b := have(format.EncodeIndex(format.SegmentHeader{
+		Format: format.Version, Repository: r.ID, Descriptor: r.Chain[len(r.Chain)-1].Sum, ChunkKey: attest.ChunkKeyID(s.host.ChunkKey), Written: format.At(time.Now()),
+	}, nil, sign))
 	head := edit(b[:bytes.IndexByte(b, '\n')+1])
 	return append(slices.Clone(head), signatureLine(sign(head))...)
 }
