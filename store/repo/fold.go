@@ -18,8 +18,8 @@ const (
 	foldAt       = 64         // so many small index segments
 	smallSegment = 128 << 10  // stored bytes below which index segments are small
 	maxFoldLines = 4 * 32_768 // of index segments at once
-	besideLines  = 1024       // at most so many stand beside a run's pages, and only beside so many bytes of these: their
-	besidePages  = 1 << 20    // locks are kept up with the segment's. Else it has an object of its own
+	besideLines  = 1024       // at most so many stand beside a run's pages, and only beside so many bytes of these: they are
+	besidePages  = 32 << 10   // locked as long as the segment, often ten times as long as their point. Else it has an object of its own
 )
 
 // A run's own placements object takes in those before it that are at most so many times as large as what it has by then, the
