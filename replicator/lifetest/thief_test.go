@@ -208,7 +208,7 @@ func TestAnEndBeyondTheBound(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			sum, err := verify.Run(t.Context(), verify.Options{Repository: r, In: w.Store, Level: verify.Locks})
+			sum, err := verify.Run(t.Context(), verify.Options{Repository: r, In: w.Store, Level: verify.Locks, Now: w.Now})
 			if err != nil || sum.Status != verify.Tampered || sum.Missing+sum.Damaged+sum.Unlocked != 0 {
 				t.Errorf("verified: %+v, %v", sum, err)
 			}

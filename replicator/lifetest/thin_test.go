@@ -82,6 +82,7 @@ func decoded(t *testing.T, w *lifetest.World, noLocks bool) {
 		t.Fatal(err)
 	}
 	s, err := verify.Run(t.Context(), verify.Options{
+		Now:        w.Now,
 		Repository: r, In: w.Store, Identities: []keys.Identity{w.Key}, Level: verify.Content, NoLocks: noLocks,
 		Emit: func(f verify.Finding) { t.Error(f) },
 	})

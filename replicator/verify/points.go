@@ -101,7 +101,7 @@ func (r *run) listed(ctx context.Context) ([]repo.Point, error) {
 
 // withheld reports points that should be there and are not listed.
 func (r *run) withheld(ctx context.Context, listed []repo.Point, read []*point) error {
-	now := time.Now()
+	now := r.o.Now()
 	repo.CheckMade(listed, r.o.Made, "", now, r.noticed)
 	bySource := map[string][]repo.Head{}
 	for _, p := range read {

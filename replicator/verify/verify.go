@@ -66,10 +66,11 @@ type Options struct {
 	// Sample is the share, in percent, of stored objects whose bytes are read and of entries whose content is decoded.
 	// 0 is all of them. Which ones is random, chosen anew each run.
 	Sample      float64
-	NoLocks     bool          // the vault is a directory, which keeps no locks: Summary.LocksChecked says so
-	Concurrency int           // requests at once, default 16; content is decoded by at most 4
-	Emit        func(Finding) // called one at a time; may be nil
-	Progress    *Progress     // may be nil
+	NoLocks     bool             // the vault is a directory, which keeps no locks: Summary.LocksChecked says so
+	Concurrency int              // requests at once, default 16; content is decoded by at most 4
+	Emit        func(Finding)    // called one at a time; may be nil
+	Progress    *Progress        // may be nil
+	Now         func() time.Time // by which points are over; default time.Now
 }
 
 // Progress is filled in while a verification goes on; it may be read at any time.
@@ -163,6 +164,9 @@ func newRun(_ context.Context, o Options) (*run, error) {
 	}
 	if o.Concurrency <= 0 {
 		o.Concurrency = defaultConcurrency
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	if o.Progress == nil {
 		o.Progress = new(Progress)
