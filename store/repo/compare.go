@@ -103,6 +103,11 @@ func (c *comparison) list(ctx context.Context, prefix string) error {
 		if err != nil {
 			return fmt.Errorf("list %s: %w", prefix, err)
 		}
+		if there && len(p.Index) > 0 {
+			if err := c.k.indexAt(l.last); err != nil {
+				return err
+			}
+		}
 		if !there {
 			if there, err = c.confirm(ctx, p); err != nil {
 				return err

@@ -15,7 +15,7 @@ import (
 // not grow with the number of runs, they are folded: the old ones are let go, which means that they are no longer kept up
 // here, never deleted by a run, and over when their locks are.
 const (
-	foldAt       = 64         // so many small index segments
+	foldAt       = 8         // so many small index segments
 	smallSegment = 128 << 10  // stored bytes below which index segments are small
 	maxFoldLines = 4 * 32_768 // of index segments at once
 	besideLines  = 1024       // at most so many stand beside a run's pages, and only beside so many bytes of these: they are
@@ -30,6 +30,7 @@ const (
 	foldLines  = maxSegmentLines / 2 // lines of one object
 	foldBytes  = 4 << 20             // of the lines that it takes in
 	foldOwn    = 1024                // lines of a run that folds; one that has more writes them by themselves
+	foldHeard  = 128                 // lines of objects that this machine did not write: the lock of each may have to be read first
 )
 
 // foldable gives the placements objects of a vault that the end of this run folds into its own. What was chosen before in this
@@ -66,8 +67,12 @@ func foldInto(lines int, all []unfolded) *folding {
 		}
 	}
 	for _, o := range all {
-		if !o.adrift && !o.chosen && o.Lines <= foldGrowth*f.lines {
+		switch {
+		case o.adrift || o.chosen || o.Lines > foldGrowth*f.lines:
+		case !o.heard:
 			f.take(o.Said)
+		case f.heard+o.Lines <= foldHeard && f.take(o.Said):
+			f.heard += o.Lines
 		}
 	}
 	return f
@@ -78,17 +83,19 @@ type folding struct {
 	chosen   []cache.Said
 	lines    int // with those of the run
 	taken    int // without them, for which there is always room
+	heard    int // of objects that were read from the vault
 	bytes    int64
 	replaces int
 }
 
 // take adds an object if there is room.
-func (f *folding) take(o cache.Said) {
+func (f *folding) take(o cache.Said) bool {
 	if f.taken+o.Lines > foldLines-foldOwn || f.bytes+o.Bytes > foldBytes || f.replaces+o.Replaces >= format.MaxReplaces {
-		return
+		return false
 	}
 	f.chosen = append(f.chosen, o)
 	f.lines, f.taken, f.bytes, f.replaces = f.lines+o.Lines, f.taken+o.Lines, f.bytes+o.Bytes, f.replaces+o.Replaces+1
+	return true
 }
 
 // unfolded is a placements object that none replaces.
@@ -96,6 +103,7 @@ type unfolded struct {
 	cache.Said
 	chosen bool // before, by this run
 	adrift bool // it is gone, or under another vault's name: what it said has to be said again
+	heard  bool // it was read from the vault
 }
 
 // unfolded gives the placements objects that are known and none replaces, the smallest first.
@@ -112,11 +120,18 @@ func (k *keeper) unfolded() (all []unfolded, err error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, unfolded{said, there && k.folds[said.Name], !there || id.Vault != k.vault.Name})
+		heard, err := k.cache.Loaded(k.vault.Name, heardMark(said.Name))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, unfolded{said, there && k.folds[said.Name], !there || id.Vault != k.vault.Name, heard})
 	}
 	slices.SortStableFunc(all, func(a, b unfolded) int { return a.Lines - b.Lines })
 	return all, nil
 }
+
+// heardMark is what the cache remembers a placements object by that it has from the vault.
+func heardMark(name string) string { return "heard/" + name }
 
 // endPlacements writes what is new about where a vault's objects are, together with what the objects before said that it
 // replaces, and lets go of these.
@@ -170,6 +185,9 @@ func (s *Session) fold(ctx context.Context, k *keeper, pending []format.Placemen
 	for _, o := range old {
 		names, before, err := s.cache.SaidIn(k.vault.Name, o.Name)
 		if err != nil {
+			return err
+		}
+		if err := k.confirmAll(ctx, names); err != nil { // a line says what was read back, not what others say
 			return err
 		}
 		for _, n := range names {

@@ -25,8 +25,9 @@ type keeper struct {
 	ahead  time.Time     // until when what is needed now will soon be needed: see Session.Foresee
 	now    func() time.Time
 	report Report
-	listed map[format.Hash]bool // placements objects that the vault has; nil: too many
-	life   context.Context      // ends when the vault is left out: nothing waits any longer for it
+	listed map[format.Hash]bool  // placements objects that the vault has; nil: too many
+	fresh  map[string]store.Info // meta objects with index segments that were not read yet, as listed
+	life   context.Context       // ends when the vault is left out: nothing waits any longer for it
 	end    context.CancelFunc
 
 	mu       sync.Mutex
@@ -187,6 +188,11 @@ func (k *keeper) holds(p format.Placement, need time.Time) bool {
 	return k.vault.Locking.Mode == store.Compliance && p.Mode == string(store.Compliance) && !p.Until.Before(need)
 }
 
+// seems is holds, by what is only said of the lock: good for a forecast, and for nothing that anything leans on.
+func (k *keeper) seems(p format.Placement, need time.Time) bool {
+	return k.holds(p, need) || k.vault.Locking.Mode == store.Compliance && p.Mode == "" && !p.Until.Before(need)
+}
+
 // further is what a lock is set to that has to be lengthened: at once for what is foreseen, where that is within the ceiling.
 func (k *keeper) further(need time.Time) (store.Retention, error) {
 	if k.ahead.After(need) {
@@ -220,19 +226,23 @@ func (k *keeper) extend(ctx context.Context, p format.Placement, need time.Time)
 		return fmt.Errorf("extend the lock of %s: %w", p.Name, err)
 	}
 	ref.Version = info.Version
-	if !got.Covers(store.Retention{Mode: want.Mode, Until: need}) {
+	least := store.Retention{Mode: want.Mode, Until: need}
+	np := format.Placement{Name: ref.Name, Version: info.Version, Size: info.Size, Mode: string(got.Mode), Until: format.At(got.Until)}
+	if !got.Covers(least) {
 		if err := k.vault.Lock.Extend(ctx, ref, want); err != nil {
 			return fmt.Errorf("extend the lock of %s: %w", p.Name, err)
 		}
 		k.mu.Lock()
 		k.calls.Extended++
 		k.mu.Unlock()
-	}
-	np, _, err := k.readBack(ctx, ref, -1, store.Retention{Mode: want.Mode, Until: need})
-	if err != nil {
-		return err
+		if np, _, err = k.readBack(ctx, ref, -1, least); err != nil {
+			return err
+		}
 	}
 	np.Index = p.Index
+	if np.Version == p.Version && np.Until.Equal(p.Until.Time) { // as a placements object says already
+		return k.cache.PutPlacements(k.vault.Name, []format.Placement{np})
+	}
 	return k.note(np)
 }
 

@@ -17,7 +17,8 @@ type listing struct {
 	more bool
 	err  error
 	open bool
-	over bool // what has was asked of last lies on top of an older version
+	over bool       // what has was asked of last lies on top of an older version
+	last store.Info // what has was asked of last, as listed
 }
 
 func newListing(ctx context.Context, r store.Reader, prefix string) *listing {
@@ -51,7 +52,9 @@ func (l *listing) has(p format.Placement) (bool, Finding, error) {
 	for l.more && l.head.Name == p.Name {
 		if !l.head.DeleteMarker && (p.Version == "" || l.head.Version == p.Version) {
 			there, size = true, l.head.Size
-			sized = sized || l.head.Size == p.Size
+			if !sized && l.head.Size == p.Size {
+				sized, l.last = true, l.head
+			}
 		} else {
 			others++
 			l.over = l.over || there && !l.head.DeleteMarker

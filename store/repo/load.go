@@ -36,9 +36,6 @@ func (s *Session) load(ctx context.Context, k *keeper) error {
 	if err := s.settleDoubts(ctx, k); err != nil {
 		return err
 	}
-	if err := k.confirmLocks(ctx); err != nil {
-		return err
-	}
 	return s.loadIndexes(ctx, k)
 }
 
@@ -49,8 +46,9 @@ type segment struct {
 }
 
 // takeHearsay remembers where objects are said to be, as far as nothing is known of them here. What is said of their locks
-// counts for none, see confirmLocks; where there are locks the latest end that is said is kept beside it, to tell what is
-// gone from what was taken away in its time.
+// counts for none: a lock is read where something leans on it, what the point needs, what content is found in, what is folded;
+// see holds. So a machine that lost its cache asks for as many locks as its point needs, and not for all that are there. Where
+// there are locks the latest end that is said is kept, to tell what is gone from what was taken away in its time.
 func (k *keeper) takeHearsay(lines []format.Placement) error {
 	fresh := map[string]format.Placement{}
 	for _, p := range lines {
@@ -75,26 +73,27 @@ func (k *keeper) takeHearsay(lines []format.Placement) error {
 	return k.cache.PutPlacements(k.vault.Name, slices.Collect(maps.Values(fresh)))
 }
 
-// confirmLocks reads the locks of what others say is there. It is done once for every object; a machine that kept its cache
-// knows of all it has stored.
-func (k *keeper) confirmLocks(ctx context.Context) error {
+// confirmAll reads the locks of objects of which is only said how they are locked.
+func (k *keeper) confirmAll(ctx context.Context, names []string) error {
 	if k.vault.Locking.Mode == store.ModeNone {
 		return nil
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(secureParallel)
-	for p, err := range k.cache.Placements(k.vault.Name) {
+	for _, name := range names {
+		p, ok, err := k.placement(name)
 		if err != nil {
 			_ = g.Wait()
 			return err
 		}
-		if p.Mode == "" {
+		if ok && p.Mode == "" {
 			g.Go(func() error { return k.confirmLock(gctx, p) })
 		}
 	}
 	return g.Wait()
 }
 
+// confirmLock reads one lock. Without one the object stays as it is known.
 func (k *keeper) confirmLock(ctx context.Context, p format.Placement) error {
 	info, got, err := k.vault.Read.Stat(ctx, store.Ref{Name: p.Name, Version: p.Version})
 	if err != nil && !Unreadable(ctx, err) {
@@ -181,7 +180,13 @@ func (s *Session) loadIndexes(ctx context.Context, k *keeper) error {
 		if done {
 			continue
 		}
-		g.Go(func() error {
+		if info, ok := k.fresh[p.Name]; ok {
+			mu.Lock()
+			fresh = append(fresh, indexed{segment{info, info.Modified}, p.Index})
+			mu.Unlock()
+			continue
+		}
+		g.Go(func() error { // the listing left it out
 			info, _, err := k.vault.Read.Stat(gctx, store.Ref{Name: p.Name, Version: p.Version})
 			if err != nil {
 				return k.passOver(p.Name, err)
@@ -195,6 +200,7 @@ func (s *Session) loadIndexes(ctx context.Context, k *keeper) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	k.fresh = nil
 	slices.SortFunc(fresh, func(a, b indexed) int {
 		return cmp.Or(a.arrived.Compare(b.arrived), strings.Compare(a.info.Name, b.info.Name))
 	})
@@ -203,6 +209,22 @@ func (s *Session) loadIndexes(ctx context.Context, k *keeper) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// indexAt notes when a vault got an object with index segments that was not read yet: of several that tell where a chunk is, the
+// one that it has had longest is believed.
+func (k *keeper) indexAt(info store.Info) error {
+	done, err := k.cache.Loaded(k.vault.Name, info.Name)
+	if err != nil || done {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.fresh == nil {
+		k.fresh = map[string]store.Info{}
+	}
+	k.fresh[info.Name] = info
 	return nil
 }
 

@@ -214,7 +214,7 @@ func (k *keeper) takePlacements(t *told) error {
 	if err := k.displace(t, says); err != nil {
 		return err
 	}
-	return k.cache.MarkLoaded(k.vault.Name, name)
+	return k.cache.MarkLoaded(k.vault.Name, name, heardMark(name))
 }
 
 // displace lets go of placements objects that were known before another came that replaces them: a fold of another machine, or

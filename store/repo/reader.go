@@ -224,12 +224,23 @@ func (r *Reader) ready(ctx context.Context, o *object, name string) (*pack.Objec
 	if o.opened != nil {
 		return o.opened, o.proven, nil
 	}
-	info, _, err := r.in.Stat(ctx, r.hint(name))
+	info, err := r.expected(ctx, name)
 	if err != nil {
 		return nil, false, err
 	}
 	err = r.openAt(ctx, o, info)
 	return o.opened, false, err
+}
+
+// expected gives the version to open first, with its size: of one that is placed that is known, and reading it shows whether it is there.
+func (r *Reader) expected(ctx context.Context, name string) (store.Info, error) {
+	if r.place != nil {
+		if p, ok := r.place(name); ok && p.Version != "" {
+			return store.Info{Ref: store.Ref{Name: name, Version: p.Version}, Size: p.Size}, nil
+		}
+	}
+	info, _, err := r.in.Stat(ctx, store.Ref{Name: name})
+	return info, err
 }
 
 // relocate pins the object to the version with the right bytes.

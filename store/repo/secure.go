@@ -243,7 +243,7 @@ func (s *Session) Forecast(needs iter.Seq2[format.Need, error]) ([]int64, error)
 			if err != nil {
 				return nil, err
 			}
-			if k.vault.Locking.Mode != store.ModeNone && !(ok && k.holds(p, until)) {
+			if k.vault.Locking.Mode != store.ModeNone && !(ok && k.seems(p, until)) {
 				out[i]++
 			}
 		}
@@ -269,7 +269,7 @@ func (s *Session) segmentsDue(k *keeper, until time.Time, others int64) (n int64
 		switch {
 		case err != nil:
 			return 0, err
-		case !isSegment(p) || k.holds(p, until):
+		case !isSegment(p) || k.seems(p, until):
 		case len(p.Index) > 0:
 			n++
 		default:
