@@ -209,6 +209,7 @@ type engine struct {
 	predecessors []format.Predecessor
 	mend         *mending  // not nil: something the parent needs is lost
 	thin         *thinning // not nil: stored objects that are mostly dead are let go
+	scattered    bool      // the parent's needs list lies in too many objects
 
 	stats  stats
 	dedup  *dedup

@@ -7,10 +7,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-backup/holdfast/replicator/backup"
+	"github.com/holdfast-backup/holdfast/replicator/retain"
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	"github.com/holdfast-backup/holdfast/replicator/source/memsource"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/tree"
 )
 
 // turning tells when a run has found what it goes on from and turns to its source.
@@ -24,12 +28,11 @@ func (s turning) Freeze(ctx context.Context) (source.View, error) {
 	return s.Source.Freeze(ctx)
 }
 
-// asked counts the requests of one run, by what they do, as far as they are no listings: those before it turns to its source,
-// and all.
+// asked counts what one run asks, by what that does: before it turns to its source, and in all. A listing counts once.
 func (r *rig) asked() (before, all map[string]int) {
 	r.t.Helper()
-	var counts [3]atomic.Int64
-	ops := []string{"open", "stat", "extend"}
+	var counts [6]atomic.Int64
+	ops := []string{"open", "stat", "extend", "put", "inspect", "versions"}
 	r.wrap(0, func(op, _ string) bool {
 		for i, o := range ops {
 			if o == op {
@@ -129,4 +132,124 @@ func TestSaidLocksAreRead(t *testing.T) {
 			equal(t, r.contents(0, res.Point), want) // contents looks at every lock that the point needs
 		})
 	}
+}
+
+// TestRunAsksForWhatChanged: a run that changed one entry asks as much with many points in the vault as with a few: one listing of
+// the descriptors and one of everything, one look at the vault's settings, the commit object it goes on from once, and what it
+// stores, each read back.
+func TestRunAsksForWhatChanged(t *testing.T) {
+	r := newRig(t, 1)
+	src, want := memsource.New(memsource.Options{Now: r.now}), map[string][]byte{}
+	r.source = src
+	change(r, src, want, "stays", body(1, 100))
+	made := 0
+	for _, runs := range []int{2, 6, 30} {
+		for ; made < runs; made++ {
+			r.clock = r.clock.Add(time.Minute)
+			change(r, src, want, "k", body(uint64(100+made), 100))
+			r.run()
+		}
+		r.clock = r.clock.Add(time.Minute)
+		change(r, src, want, "k", body(uint64(10_000+made), 100))
+		_, all := r.asked()
+		t.Logf("after %d runs: %v", made, all)
+		most := map[string]int{"versions": 2, "inspect": 1, "put": 5, "stat": 5, "extend": 0}
+		for op, n := range most {
+			if all[op] > n {
+				t.Errorf("after %d runs: %d of %s, at most %d", made, all[op], op, n)
+			}
+		}
+	}
+	if r.saw(repo.Missing, "") || r.saw(repo.Damaged, "") || r.saw(repo.Tampered, "") {
+		t.Error("something is wrong in the vault")
+	}
+}
+
+// TestSecondSourceIsListedAnew: what a session listed when it opened is not what its later runs go by: points that others made
+// meanwhile are seen.
+func TestSecondSourceIsListedAnew(t *testing.T) {
+	r := newRig(t, 1)
+	src, want := memsource.New(memsource.Options{Now: r.now}), map[string][]byte{}
+	change(r, src, want, "k", body(1, 100))
+	r.source = src
+	s, err := r.session(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for range 3 { // of one session, each after the one before
+		r.clock = r.clock.Add(time.Minute)
+		change(r, src, want, "k", body(uint64(r.clock.Unix()), 100))
+		res, err := backup.Run(t.Context(), backup.Options{
+			Source: src, Name: "uploads", Session: s, Retention: retain.Policy{Daily: retain.Span{Duration: 35 * 24 * time.Hour}}, TagsMaxAge: -1, Memory: 64 << 20, Now: r.local,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, res.Point.String())
+		c := r.commitOf(res.Point)
+		if n := len(ids); n > 1 && (len(c.Predecessors) != 1 || c.Predecessors[0].ID.String() != ids[n-2]) {
+			t.Errorf("point %d of the session follows %v", n, c.Predecessors)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNeedsListsStayTogether: however many runs each change another entry, the pages of the list of what the newest point needs
+// lie in a few objects, each of which a run reads, and what that costs is bounded.
+func TestNeedsListsStayTogether(t *testing.T) {
+	r := newRig(t, 2)
+	src, want := memsource.New(memsource.Options{Now: r.now}), map[string][]byte{}
+	r.source = src
+	runs := 90
+	for n := range runs {
+		change(r, src, want, fmt.Sprintf("k/%04d", n), body(uint64(n), 100))
+	}
+	var last *backup.Result
+	worst, lines := 0, int64(0)
+	for n := range runs {
+		r.clock = r.clock.Add(time.Minute)
+		change(r, src, want, fmt.Sprintf("k/%04d", n), body(uint64(1000+n), 100))
+		last = r.run()
+		c := r.commitOf(last.Point)
+		in := map[string]bool{c.Needs.Object: true}
+		var bytes int64
+		for _, err := range tree.Needs(t.Context(), r.plain(0).Page, c.Needs, func(ref format.PageRef) {
+			in[ref.Object], bytes = true, bytes+ref.Frame.Length
+		}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		worst, lines = max(worst, len(in)), c.Needs.Entries
+		if most := 3 + int(bytes>>15); len(in) > most {
+			t.Errorf("run %d: the list of %d bytes lies in %d objects, at most %d", n, bytes, len(in), most)
+		}
+	}
+	t.Logf("%d lines, in %d objects at worst", lines, worst)
+	if lines < int64(runs) {
+		t.Fatalf("only %d lines", lines)
+	}
+	for vault := range 2 {
+		equal(t, r.contents(vault, last.Point), want)
+	}
+	if r.saw(repo.Missing, "") || r.saw(repo.Damaged, "") || r.saw(repo.Tampered, "") {
+		t.Error("something is wrong in the vault")
+	}
+}
+
+// plain reads plain objects of a vault.
+func (r *rig) plain(vault int) *repo.Reader {
+	r.t.Helper()
+	rp, err := repo.Find(r.t.Context(), r.stores[vault], "", nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	reader, err := repo.NewReader(rp, r.stores[vault], nil, nil, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return reader
 }

@@ -42,7 +42,8 @@ func (e *engine) examine(ctx context.Context, gone []string) (*mending, error) {
 		return m, nil
 	}
 	weigh := newScales(e.s, e.takenAt)
-	for n, err := range tree.Needs(ctx, e.s.Page, e.parent.Needs, nil) {
+	pieces := scatter{objects: map[string]bool{}}
+	for n, err := range tree.Needs(ctx, e.s.Page, e.parent.Needs, pieces.add) {
 		if isLost(err) {
 			return m, nil // the list itself
 		}
@@ -61,9 +62,33 @@ func (e *engine) examine(ctx context.Context, gone []string) (*mending, error) {
 			return m, nil
 		}
 	}
-	e.thin = weigh.verdict()
+	e.thin, e.scattered = weigh.verdict(), pieces.tooMany()
 	return nil, nil
 }
+
+// scatter is how many objects a list's pages lie in, each of which every run reads. Pages are reused, so each run would leave
+// one more of them, until there is one for each page.
+type scatter struct {
+	objects map[string]bool
+	bytes   int64
+}
+
+// A list may lie in so many objects, and in one more for each so many bytes. One that lies in more is written anew: so a run
+// writes no more than about these bytes for that, over time, and reads no more objects than a list of that size is worth.
+const (
+	fewPieces  = 2
+	pieceBytes = 32 << 10
+	maxPieces  = 10_000 // that are counted: a list of 300 MiB stays as it is
+)
+
+func (s *scatter) add(ref format.PageRef) {
+	s.bytes += ref.Frame.Length
+	if len(s.objects) <= maxPieces {
+		s.objects[ref.Object] = true
+	}
+}
+
+func (s *scatter) tooMany() bool { return int64(len(s.objects)) > fewPieces+s.bytes/pieceBytes }
 
 // isLost reports whether err says that no vault has an object.
 func isLost(err error) bool {

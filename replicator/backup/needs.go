@@ -273,7 +273,11 @@ func (e *engine) oldNeeds(ctx context.Context, known *knownPages) iter.Seq2[form
 	if e.parent == nil || e.mend != nil {
 		return func(func(format.Need, error) bool) {}
 	}
-	return tree.Needs(ctx, e.s.Page, e.parent.Needs, known.add)
+	reuse := known.add
+	if e.scattered { // every page is written anew
+		reuse = nil
+	}
+	return tree.Needs(ctx, e.s.Page, e.parent.Needs, reuse)
 }
 
 // changes gives the tally and the objects every point needs, by name, with sizes; lists are among these.

@@ -34,6 +34,8 @@ type View struct {
 
 	// PassedOver is told of points marked as empty that came after the one that was taken, how many and the newest; may be nil.
 	PassedOver func(n int, newest Point)
+
+	base *Point // of the source at hand, whose commit object was read
 }
 
 // Point is a recovery point with what is known of it.
@@ -96,22 +98,24 @@ func (v View) source(ctx context.Context, listed []repo.Point, yield func(Point,
 	if !v.Repository.Vouched() { // nobody knows whose list it is
 		return give(ctx, v, listed, nil, yield)
 	}
-	earlier, err := v.earlier(ctx, listed)
+	base, earlier, err := v.earlier(ctx, listed)
 	if err != nil {
 		return yield(Point{}, err)
 	}
 	if len(listed) <= fewPoints {
-		return give(ctx, v, listed, nil, yield)
+		earlier = nil
 	}
+	v.base = base
 	return give(ctx, v, listed, earlier, yield)
 }
 
 // earlier reads the list of the newest point of a source that came in time and can be read, and reports the points that are in
-// it and withheld. listed are all of the source, in order of time. Without a list that can be read it gives none.
-func (v View) earlier(ctx context.Context, listed []repo.Point) (repo.Earlier, error) {
+// it and withheld. base is that point as it was read. listed are all of the source, in order of time. Without a list that can be
+// read it gives none.
+func (v View) earlier(ctx context.Context, listed []repo.Point) (base *Point, _ repo.Earlier, err error) {
 	reader, err := repo.NewReader(v.Repository, v.In, nil, nil, v.Report)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, p := range slices.Backward(listed) {
 		if p.Late || p.Distrusted {
@@ -119,7 +123,7 @@ func (v View) earlier(ctx context.Context, listed []repo.Point) (repo.Earlier, e
 		}
 		got, err := v.read(ctx, p)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		c := got.Kept()
 		if c == nil || got.Distrusted {
@@ -127,14 +131,14 @@ func (v View) earlier(ctx context.Context, listed []repo.Point) (repo.Earlier, e
 		}
 		earlier, err := repo.ReadEarlier(ctx, reader.Page, c.Points)
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return nil, nil, ctx.Err()
 		}
 		if err != nil {
-			return nil, nil // every commit object is read instead; that the list is lost is for verify to say
+			return &got, nil, nil // every commit object is read instead; that the list is lost is for verify to say
 		}
-		return earlier, v.Repository.CheckListed(ctx, v.In, earlier, listed, v.Vault, p.Source, time.Now(), v.Report)
+		return &got, earlier, v.Repository.CheckListed(ctx, v.In, earlier, listed, v.Vault, p.Source, time.Now(), v.Report)
 	}
-	return nil, nil
+	return nil, nil, nil
 }
 
 // Read reads the commit object of a point that a points list told of.
@@ -166,6 +170,10 @@ func give(ctx context.Context, v View, listed []repo.Point, earlier repo.Earlier
 		for i, p := range some {
 			if line, ok := earlier[p.ID]; ok && line.SignedAt.Equal(p.SignedAt.Time) {
 				out[i] = Point{Point: p, Line: &line}
+				continue
+			}
+			if v.base != nil && v.base.Name == p.Name {
+				out[i] = *v.base
 				continue
 			}
 			g.Go(func() (err error) {

@@ -63,7 +63,7 @@ func Resolve(ctx context.Context, v View, spec string, allowIncomplete bool) (Po
 	if len(listed) == 0 {
 		return Point{}, fmt.Errorf("%s: %w: all points of %s were signed by a key that is distrusted and arrived after that; their IDs take them all the same", spec, ErrNotFound, source)
 	}
-	earlier, err := v.earlier(ctx, listed)
+	_, earlier, err := v.earlier(ctx, listed)
 	if err != nil {
 		return Point{}, err
 	}

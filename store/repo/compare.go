@@ -64,7 +64,7 @@ func (k *keeper) parts(kind string) ([]string, error) {
 	switch {
 	case n == 0:
 		return nil, nil
-	case n <= manyPlacements || kind == format.PrefixPlacements || kind == format.PrefixDescriptors:
+	case n <= manyPlacements || k.overview.holds() || kind == format.PrefixPlacements || kind == format.PrefixDescriptors:
 		return []string{kind}, nil
 	}
 	var out []string

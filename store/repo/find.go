@@ -26,12 +26,13 @@ type Repository struct {
 	End         *End        // why there are no more of them though one more is signed; nil where there is none
 
 	keys      []signer // of the chain
+	proofs    *proofs  // of signatures by these
 	unvouched bool     // see Unvouched
 }
 
 // chainOf is a repository with these descriptors.
 func chainOf(chain []Link) *Repository {
-	return &Repository{ID: chain[0].Repository, Fingerprint: chain[0].Sum, Chain: chain, keys: signersOf(chain)}
+	return &Repository{ID: chain[0].Repository, Fingerprint: chain[0].Sum, Chain: chain, keys: signersOf(chain), proofs: newProofs()}
 }
 
 // Link is one descriptor of the chain.

@@ -15,7 +15,7 @@ import (
 // not grow with the number of runs, they are folded: the old ones are let go, which means that they are no longer kept up
 // here, never deleted by a run, and over when their locks are.
 const (
-	foldAt       = 8         // so many small index segments
+	foldAt       = 8          // so many small index segments
 	smallSegment = 128 << 10  // stored bytes below which index segments are small
 	maxFoldLines = 4 * 32_768 // of index segments at once
 	besideLines  = 1024       // at most so many stand beside a run's pages, and only beside so many bytes of these: they are

@@ -29,6 +29,10 @@ type Heads struct {
 	List   format.PageRef       // the points list that told of those without a commit; zero: none
 
 	Changed map[format.Hash]format.PointLine // lines of that list that do not hold any more
+
+	base format.Hash    // the point whose list that is
+	read *format.Commit // its commit object
+	from *keeper        // where that was read
 }
 
 // Points gathers the points of one source from every active vault. Of those that stand in the points list of the newest one
@@ -38,6 +42,7 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 	listed := make([][]Point, len(s.keepers))
 	if err := s.eachIndexed(ctx, func(ctx context.Context, i int, k *keeper) error {
 		points, err := k.chain.Points(ctx, k.vault.Read, source, k.report)
+		k.overview.end()
 		if err != nil {
 			return err
 		}
@@ -62,7 +67,7 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 	anew := map[string]time.Time{} // when vaults were begun that hold nothing from before that
 	err = s.eachIndexed(ctx, func(ctx context.Context, i int, k *keeper) error {
 		CheckListed(earlier, listed[i], []string{k.vault.Name}, source, k.clock(), k.report)
-		heads, err := s.heads(ctx, k, listed[i], earlier)
+		heads, err := s.heads(ctx, k, listed[i], earlier, &h)
 		if err != nil {
 			return err
 		}
@@ -141,8 +146,9 @@ func withVault(names []string, vault string) []string {
 	return names[:min(len(names), format.MaxPointVaults)]
 }
 
-// heads reads the commit objects of a vault's points that no list tells of. Points that cannot be read are left out.
-func (s *Session) heads(ctx context.Context, k *keeper, points []Point, earlier Earlier) ([]Head, error) {
+// heads reads the commit objects of a vault's points that no list tells of, but the one whose list it is, which was read
+// there. Points that cannot be read are left out.
+func (s *Session) heads(ctx context.Context, k *keeper, points []Point, earlier Earlier, h *Heads) ([]Head, error) {
 	heads := make([]Head, len(points))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(secureParallel)
@@ -152,7 +158,10 @@ func (s *Session) heads(ctx context.Context, k *keeper, points []Point, earlier 
 			continue
 		}
 		g.Go(func() error {
-			c, err := s.repo.Commit(gctx, k.vault.Read, p, k.report)
+			c, err := h.read, error(nil)
+			if k != h.from || p.ID != h.base {
+				c, err = s.repo.Commit(gctx, k.vault.Read, p, k.report)
+			}
 			if notOurs(err) {
 				k.report.send(Damaged, p.Name, "%v", err)
 				return nil
@@ -197,7 +206,7 @@ func (s *Session) earlier(ctx context.Context, listed [][]Point, h *Heads) (Earl
 	k := s.keepers[at[base.ID]]
 	var c *format.Commit
 	err = s.patiently(ctx, k, func(ctx context.Context) (err error) {
-		c, err = s.repo.Commit(ctx, k.vault.Read, *base, nil)
+		c, err = s.repo.Commit(ctx, k.vault.Read, *base, k.report)
 		return err
 	})
 	var earlier Earlier
@@ -210,7 +219,7 @@ func (s *Session) earlier(ctx context.Context, listed [][]Point, h *Heads) (Earl
 	if err != nil {
 		return nil, nil // every commit object is read instead, and what is wrong shows there
 	}
-	h.List = c.Points
+	h.List, h.base, h.read, h.from = c.Points, base.ID, c, k
 	return earlier, nil
 }
 

@@ -17,18 +17,19 @@ import (
 
 // keeper stores and locks objects in one vault, and remembers where they are. Every lock is read back before it counts.
 type keeper struct {
-	vault  *Vault
-	cache  *cache.Cache
-	chain  *Repository // as this vault shows it: when descriptors came, and where they end
-	reader *Reader
-	offset time.Duration // vault's clock minus ours
-	ahead  time.Time     // until when what is needed now will soon be needed: see Session.Foresee
-	now    func() time.Time
-	report Report
-	listed map[format.Hash]bool  // placements objects that the vault has; nil: too many
-	fresh  map[string]store.Info // meta objects with index segments that were not read yet, as listed
-	life   context.Context       // ends when the vault is left out: nothing waits any longer for it
-	end    context.CancelFunc
+	vault    *Vault
+	cache    *cache.Cache
+	chain    *Repository // as this vault shows it: when descriptors came, and where they end
+	reader   *Reader
+	overview *overview
+	offset   time.Duration // vault's clock minus ours
+	ahead    time.Time     // until when what is needed now will soon be needed: see Session.Foresee
+	now      func() time.Time
+	report   Report
+	listed   map[format.Hash]bool  // placements objects that the vault has; nil: too many
+	fresh    map[string]store.Info // meta objects with index segments that were not read yet, as listed
+	life     context.Context       // ends when the vault is left out: nothing waits any longer for it
+	end      context.CancelFunc
 
 	mu       sync.Mutex
 	pending  []format.Placement // read back, not yet in a placements object
@@ -36,6 +37,8 @@ type keeper struct {
 	unplaced int64              // bytes of what was stored since they were last written
 	folds    map[string]bool    // placements objects that the end of the run takes into its own
 	flushed  time.Time          // when that was
+	dated    time.Time          // the vault's own time of what was stored last
+	datedAt  time.Time          // ours when it was read back
 	failed   error              // the first failure: nothing more is put here in this run
 	calls    Calls
 
@@ -52,7 +55,8 @@ type keeper struct {
 func newKeeper(v *Vault, now func() time.Time, report Report) *keeper {
 	k := &keeper{now: now, report: report.in(v.Name), flushed: now()}
 	k.life, k.end = context.WithCancel(context.Background())
-	k.vault = k.guarded(v).eitherName()
+	v, k.overview = withOverview(k.guarded(v))
+	k.vault = v.eitherName()
 	return k
 }
 
@@ -135,6 +139,7 @@ func (k *keeper) deliver(ctx context.Context, name string, body []byte, sum form
 	k.calls.Objects++
 	k.calls.Bytes += int64(len(body))
 	k.unplaced += int64(len(body))
+	k.dated, k.datedAt = arrived, k.now()
 	k.mu.Unlock()
 	return p, arrived, nil
 }

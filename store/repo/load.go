@@ -27,6 +27,9 @@ import (
 // itself goes before what it is told; of several that tell, the one that the vault has had longest is believed; a lock
 // counts only once it was read back here; and a version on top of another is not believed to be ours before it was read.
 func (s *Session) load(ctx context.Context, k *keeper) error {
+	if err := k.look(); err != nil {
+		return err
+	}
 	if err := k.loadPlacements(ctx, k.chain); err != nil {
 		return err
 	}
@@ -34,6 +37,9 @@ func (s *Session) load(ctx context.Context, k *keeper) error {
 		return err
 	}
 	if err := s.settleDoubts(ctx, k); err != nil {
+		return err
+	}
+	if err := k.looked(); err != nil {
 		return err
 	}
 	return s.loadIndexes(ctx, k)

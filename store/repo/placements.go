@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -40,6 +41,8 @@ func (k *keeper) loadPlacements(ctx context.Context, r *Repository) (err error) 
 func (k *keeper) loadPlacementsUnder(ctx context.Context, r *Repository, prefix string) (found bool, err error) {
 	var batch []segment
 	seen, listed := "", map[format.Hash]bool{}
+	loaded := k.loadedUnder(prefix)
+	defer loaded.close()
 	for info, err := range k.vault.Read.Versions(ctx, prefix) {
 		if err != nil {
 			return found, fmt.Errorf("list placements: %w", err)
@@ -51,7 +54,15 @@ func (k *keeper) loadPlacementsUnder(ctx context.Context, r *Repository, prefix 
 			continue
 		}
 		seen = info.Name
-		id, err := r.vouchPlacements(info.Name)
+		done, err := loaded.has(info.Name)
+		if err != nil {
+			return found, err
+		}
+		vouch := r.vouchPlacements
+		if done { // which it is not before its signature was verified
+			vouch = format.ParsePlacementsName
+		}
+		id, err := vouch(info.Name)
 		if err != nil {
 			k.report.send(Tampered, info.Name, "%v", err)
 			continue
@@ -59,10 +70,6 @@ func (k *keeper) loadPlacementsUnder(ctx context.Context, r *Repository, prefix 
 		found = true
 		if len(listed) < maxSegments {
 			listed[id.Sum] = true
-		}
-		done, err := k.cache.Loaded(k.vault.Name, info.Name)
-		if err != nil {
-			return found, err
 		}
 		if done {
 			continue
@@ -79,6 +86,37 @@ func (k *keeper) loadPlacementsUnder(ctx context.Context, r *Repository, prefix 
 		k.listed = nil
 	}
 	return found, k.loadBatch(ctx, r, batch)
+}
+
+// loadedNames are the segments that were loaded, asked for beside a listing of them.
+type loadedNames struct {
+	k    *keeper
+	next func() (string, error, bool)
+	stop func()
+	head string
+	err  error
+	more bool
+	last string // that was asked for
+}
+
+func (k *keeper) loadedUnder(prefix string) *loadedNames {
+	l := &loadedNames{k: k}
+	l.next, l.stop = iter.Pull2(k.cache.LoadedUnder(k.vault.Name, prefix))
+	l.head, l.err, l.more = l.next()
+	return l
+}
+
+func (l *loadedNames) close() { l.stop() }
+
+// has reports whether a segment was loaded. Names come in order; one that does not is looked up.
+func (l *loadedNames) has(name string) (bool, error) {
+	if name < l.last {
+		return l.k.cache.Loaded(l.k.vault.Name, name)
+	}
+	for l.last = name; l.more && l.err == nil && l.head < name; {
+		l.head, l.err, l.more = l.next()
+	}
+	return l.err == nil && l.more && l.head == name, l.err
 }
 
 // told is a placements object that was read and proved.

@@ -62,6 +62,10 @@ func OpenRenewal(ctx context.Context, o RenewalOptions) (*Renewal, error) {
 	if k.reader, err = NewReader(o.Repository, k.vault.Read, nil, place, k.report); err != nil {
 		return nil, err
 	}
+	if err := k.look(); err != nil {
+		return nil, err
+	}
+	defer k.overview.end()
 	if err := k.loadPlacements(ctx, o.Repository); err != nil {
 		return nil, err
 	}
@@ -304,12 +308,12 @@ func (r *Renewal) Newer() []string {
 // Segments gives the names of the placements objects and index segments that are known.
 func (r *Renewal) Segments() iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		for p, err := range r.k.cache.Placements(r.k.vault.Name) {
+		for p, err := range r.k.segments() {
 			if err != nil {
 				yield("", err)
 				return
 			}
-			if isSegment(p) && !yield(p.Name, nil) {
+			if !yield(p.Name, nil) {
 				return
 			}
 		}

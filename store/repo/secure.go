@@ -5,7 +5,6 @@ import (
 	"errors"
 	"iter"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -110,11 +109,11 @@ func (s *Session) secureSegments(ctx context.Context, k *keeper) error {
 		let[o.Name] = true
 	}
 	var due []format.Placement
-	for p, err := range s.cache.Placements(k.vault.Name) {
+	for p, err := range k.segments() {
 		if err != nil {
 			return err
 		}
-		if isSegment(p) && !let[p.Name] && !k.holds(p, until) {
+		if !let[p.Name] && !k.holds(p, until) {
 			due = append(due, p)
 		}
 	}
@@ -265,11 +264,11 @@ func (s *Session) Forecast(needs iter.Seq2[format.Need, error]) ([]int64, error)
 // the run folds into its own placements is let go.
 func (s *Session) segmentsDue(k *keeper, until time.Time, others int64) (n int64, err error) {
 	var placements []string
-	for p, err := range s.cache.Placements(k.vault.Name) {
+	for p, err := range k.segments() {
 		switch {
 		case err != nil:
 			return 0, err
-		case !isSegment(p) || k.seems(p, until):
+		case k.seems(p, until):
 		case len(p.Index) > 0:
 			n++
 		default:
@@ -295,9 +294,20 @@ func (s *Session) segmentsDue(k *keeper, until time.Time, others int64) (n int64
 // leastStored is how many objects a run stores that changed something, beside its placements and its commit object.
 const leastStored = 3
 
-// isSegment tells what later runs use and no point needs.
-func isSegment(p format.Placement) bool {
-	return len(p.Index) > 0 || strings.HasPrefix(p.Name, format.PrefixPlacements)
+// segments gives what later runs use and no point needs: meta objects with index segments, and placements objects.
+func (k *keeper) segments() iter.Seq2[format.Placement, error] {
+	return func(yield func(format.Placement, error) bool) {
+		for _, kind := range []string{format.PrefixMeta, format.PrefixPlacements} {
+			for p, err := range k.cache.PlacementsUnder(k.vault.Name, kind) {
+				if err == nil && kind == format.PrefixMeta && len(p.Index) == 0 {
+					continue
+				}
+				if !yield(p, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
 }
 
 // Standing gives the objects every point needs besides content: the descriptors, the points they vouch for, and the host key's

@@ -46,6 +46,7 @@ type Session struct {
 	keepers []*keeper
 	givers  func() []*keeper // the vaults that others may take from
 	enc     *pack.Encoder
+	proofs  *proofs          // that the cache remembers
 	to      []keys.Recipient // restore keys
 	meta    []keys.Recipient // restore keys and the host's metadata key
 	now     func() time.Time
@@ -104,8 +105,15 @@ func OpenSession(ctx context.Context, o SessionOptions) (*Session, error) {
 	if s.cache, err = o.Cache(s.repo.CacheID()); err != nil {
 		return nil, err
 	}
+	if s.proofs, err = openProofs(s.cache); err != nil {
+		return nil, errors.Join(err, s.cache.Close())
+	}
+	s.repo.proofs = s.proofs
 	for _, k := range s.keepers {
 		k.cache = s.cache // of those left out already, too: what is known of them is still of use
+		if k.chain != nil {
+			k.chain.proofs = s.proofs
+		}
 	}
 	if err := s.each(ctx, func(ctx context.Context, k *keeper) error {
 		err := s.load(ctx, k)
@@ -191,6 +199,7 @@ func (s *Session) recognise(ctx context.Context, k *keeper) (*Repository, error)
 func (s *Session) accept(k *keeper, r *Repository) (err error) {
 	s.known.ReportStrangers(r, k.report)
 	k.chain = s.repo.shownBy(r)
+	k.chain.proofs = cmp.Or(s.proofs, k.chain.proofs)
 	k.reader, err = NewReader(s.repo, k.vault.Read, s.host.Identities(), s.placer(k), k.report)
 	return err
 }
@@ -308,7 +317,7 @@ func (s *Session) placer(k *keeper) func(string) (format.Placement, bool) {
 // Close closes the cache.
 func (s *Session) Close() error {
 	s.letGo()
-	return s.cache.Close()
+	return errors.Join(s.proofs.keep(s.cache), s.cache.Close())
 }
 
 // letGo ends what may still wait for a vault.

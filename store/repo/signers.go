@@ -2,7 +2,6 @@ package repo
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"slices"
@@ -48,21 +47,21 @@ func signersOf(chain []Link) (out []signer) {
 	return out
 }
 
-// made reports whether this key made a signature. Most that are not its own are told by their hint, without any arithmetic.
-func (s signer) made(of signature) bool {
+// made reports whether a key made a signature. Most that are not its own are told by their hint, without any arithmetic.
+func (r *Repository) made(s signer, of signature) bool {
 	switch {
 	case of.hint != "" && of.hint != s.hint:
 		return false
 	case of.source != "" && len(s.Sources) > 0 && !slices.Contains(s.Sources, of.source):
 		return false
 	}
-	return attest.Verify(ed25519.PublicKey(s.Key.Key), of.domain, of.msg, of.sig)
+	return r.proofs.verify(s.Key.Key, of)
 }
 
 // Signed reports whether any key that the repository ever had for a point's source signed the point's name.
 func (r *Repository) Signed(id format.PointID) bool {
 	of := pointSignature(r, id)
-	return slices.ContainsFunc(r.keys, func(s signer) bool { return s.made(of) })
+	return slices.ContainsFunc(r.keys, func(s signer) bool { return r.made(s, of) })
 }
 
 // signed reports whether any of the repository's keys made a signature, and whether it counts for nothing all the same, since
@@ -74,7 +73,7 @@ func (r *Repository) signed(of signature, arrived time.Time) (ok, distrusted boo
 
 // maker gives the key of the chain that made a signature; nil where none did.
 func (r *Repository) maker(of signature) *signer {
-	i := slices.IndexFunc(r.keys, func(s signer) bool { return s.made(of) })
+	i := slices.IndexFunc(r.keys, func(s signer) bool { return r.made(s, of) })
 	if i < 0 {
 		return nil
 	}
@@ -107,7 +106,7 @@ func (r *Repository) retired(s signer, arrived time.Time) bool {
 // them distrusts, it came before the key was dropped, and does not claim a later time than that.
 func (r *Repository) judge(p Point) (distrusted, vouched bool) {
 	for _, s := range r.keys {
-		if !s.made(pointSignature(r, p.PointID)) {
+		if !r.made(s, pointSignature(r, p.PointID)) {
 			continue
 		}
 		later := r.after(s)
@@ -128,7 +127,7 @@ func (r *Repository) judge(p Point) (distrusted, vouched bool) {
 // tooLate reports whether a vault got a point only once its key did not count any more.
 func (r *Repository) tooLate(p Point) bool {
 	for _, s := range r.keys {
-		if s.made(pointSignature(r, p.PointID)) {
+		if r.made(s, pointSignature(r, p.PointID)) {
 			later := r.after(s)
 			return r.retired(s, p.Arrived) || len(later) > 0 && p.SignedAt.After(later[0].Created.Time)
 		}

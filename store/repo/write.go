@@ -200,13 +200,14 @@ func (s *Session) signer(d attest.Domain) func([]byte) []byte {
 // object the point needs there (see Secure) and filled in everything but Format, Kind, Repository, Descriptor and
 // SignedAt. It gives the point's ID.
 func (s *Session) Commit(ctx context.Context, c *format.Commit) (format.Hash, error) {
+	begun := s.stored()
 	if err := s.EndPlacements(ctx); err != nil {
 		return format.Hash{}, err
 	}
 	c.Format, c.Kind, c.Repository = format.Version, "point", s.repo.ID
 	c.Manifest.First, c.Manifest.Digest = "", "" // it is plain: no key may stand in it
 	c.Descriptor = s.repo.Chain[len(s.repo.Chain)-1].Sum
-	if err := s.timely(ctx, c.RetainUntil.Time); err != nil {
+	if err := s.timely(ctx, c.RetainUntil.Time, begun); err != nil {
 		return format.Hash{}, err
 	}
 	return s.signInTime(ctx, c)
@@ -304,11 +305,17 @@ func (s *Session) withoutEarly(early *earlyError) error {
 	return nil
 }
 
-// timely asks the vaults for the time once more and refuses a point that would be over already. A machine may have slept
+// timely has the vaults' time once more and refuses a point that would be over already. A machine may have slept
 // for weeks, or its clock been set, since the run began: locks that were read back then need not hold any more, and a
-// signed time from the future would make a point that no reader takes.
-func (s *Session) timely(ctx context.Context, until time.Time) error {
-	if err := s.each(ctx, func(ctx context.Context, k *keeper) error { return k.meet(ctx) }); err != nil {
+// signed time from the future would make a point that no reader takes. Where something was stored since begun, the vault's own
+// time of that tells it.
+func (s *Session) timely(ctx context.Context, until time.Time, begun []int64) error {
+	if err := s.eachIndexed(ctx, func(ctx context.Context, i int, k *keeper) error {
+		if k.metBy(begun[i]) {
+			return nil
+		}
+		return k.meet(ctx)
+	}); err != nil {
 		return err
 	}
 	if now := s.Now(); !until.After(now) {
@@ -316,4 +323,26 @@ func (s *Session) timely(ctx context.Context, until time.Time) error {
 			store.ErrClock, until.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	return nil
+}
+
+// stored is how many objects each vault was given so far.
+func (s *Session) stored() []int64 {
+	out := make([]int64, len(s.keepers))
+	for i, k := range s.keepers {
+		k.mu.Lock()
+		out[i] = k.calls.Objects
+		k.mu.Unlock()
+	}
+	return out
+}
+
+// sameClock is how far a vault's time of an object and the time it gave when asked may be apart to be taken for one clock's.
+const sameClock = 5 * time.Second
+
+// metBy reports whether the vault's time of an object that it was given since so many shows that its clock, and ours, go on as
+// they did when it was asked.
+func (k *keeper) metBy(objects int64) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.calls.Objects > objects && k.dated.Sub(k.datedAt.Add(k.offset)).Abs() <= sameClock
 }

@@ -17,6 +17,7 @@ const (
 	keyLoaded    = 'l' // + vault + name of the segment
 	keySaid      = 's' // + vault + name of a placements object
 	keySaidIn    = 't' // + vault + name of a placements object + 0 + number of the part
+	keyProof     = 'v' // + hash of a signature that was verified
 	keyScratch   = 'n' // + counter + key; void once its run is over
 )
 

@@ -102,6 +102,20 @@ func (c *Cache) Loaded(vault, segment string) (bool, error) {
 	return c.get("looking up a segment", key, func([]byte) error { return nil })
 }
 
+// LoadedUnder gives the segments of a vault that MarkLoaded was called for whose names begin with under, in order. An error is the
+// last it gives.
+func (c *Cache) LoadedUnder(vault, under string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		prefix, err := namedKey(keyLoaded, vault, under)
+		if err == nil {
+			err = c.each("listing segments", prefix, func(rest, _ []byte) (bool, error) { return yield(under+string(rest), nil), nil })
+		}
+		if err != nil {
+			yield("", err)
+		}
+	}
+}
+
 // MarkLoaded remembers that segments of a vault (placements or index objects, by name) were read and all they say was put
 // here. It syncs, and with itself everything put before.
 func (c *Cache) MarkLoaded(vault string, segments ...string) error {

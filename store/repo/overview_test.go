@@ -1,0 +1,138 @@
+package repo
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"testing"
+
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/memstore"
+)
+
+// listedVault counts listings.
+type listedVault struct {
+	*memstore.Store
+	prefixes []string
+	broken   error
+}
+
+func (l *listedVault) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
+	l.prefixes = append(l.prefixes, prefix)
+	if l.broken != nil {
+		return func(yield func(store.Info, error) bool) { yield(store.Info{}, l.broken) }
+	}
+	return l.Store.Versions(ctx, prefix)
+}
+
+func putInto(t *testing.T, w store.Writer, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if _, err := w.Put(t.Context(), name, bytes.NewReader([]byte(name)), int64(len(name)), store.PutOptions{SHA256: sha256.Sum256([]byte(name))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func under(t *testing.T, r store.Reader, prefix string) (names []string, err error) {
+	t.Helper()
+	for info, err := range r.Versions(t.Context(), prefix) {
+		if err != nil {
+			return names, err
+		}
+		names = append(names, info.Name)
+	}
+	return names, nil
+}
+
+// TestOverview: folders are given from one listing until something is stored, a name is asked for by itself, and a vault with too
+// much in it, or one that does not list, is listed as before.
+func TestOverview(t *testing.T) {
+	begin := func(t *testing.T, names ...string) (*Vault, *overview, *listedVault) {
+		l := &listedVault{Store: memstore.New(memstore.Options{})}
+		putInto(t, l.Store, names...)
+		v, g := withOverview(&Vault{Read: l, Write: l})
+		g.begin()
+		return v, g, l
+	}
+	check := func(t *testing.T, v *Vault, prefix string, want ...string) {
+		t.Helper()
+		if got, err := under(t, v.Read, prefix); err != nil || !slices.Equal(got, want) {
+			t.Errorf("under %s are %q, %v", prefix, got, err)
+		}
+	}
+	names := []string{"a/1", "a/2", "b/1", "c/x/1", "c/y/1"}
+	t.Run("one listing", func(t *testing.T) {
+		v, g, l := begin(t, names...)
+		check(t, v, "a/", "a/1", "a/2")
+		check(t, v, "b/", "b/1")
+		check(t, v, "c/x/", "c/x/1")
+		check(t, v, "d/")
+		if !slices.Equal(l.prefixes, []string{""}) || !g.holds() {
+			t.Errorf("listed %q", l.prefixes)
+		}
+	})
+	t.Run("a name", func(t *testing.T) {
+		v, _, l := begin(t, names...)
+		check(t, v, "a/", "a/1", "a/2")
+		putInto(t, l.Store, "a/11") // by somebody else
+		check(t, v, "a/1", "a/1", "a/11")
+	})
+	t.Run("something was stored", func(t *testing.T) {
+		v, g, _ := begin(t, names...)
+		check(t, v, "b/", "b/1")
+		putInto(t, v.Write, "b/2")
+		check(t, v, "b/", "b/1", "b/2")
+		if g.holds() {
+			t.Error("what was listed before counts")
+		}
+	})
+	t.Run("too much", func(t *testing.T) {
+		v, g, l := begin(t)
+		for i := range maxOverview + 1 {
+			putInto(t, l.Store, fmt.Sprintf("a/%06d", i))
+		}
+		putInto(t, l.Store, "b/1")
+		check(t, v, "b/", "b/1")
+		check(t, v, "b/", "b/1")
+		if !slices.Equal(l.prefixes, []string{"", "b/", "b/"}) || g.holds() || !g.vast {
+			t.Errorf("listed %q", l.prefixes)
+		}
+	})
+	t.Run("no answer", func(t *testing.T) {
+		v, _, l := begin(t, names...)
+		l.broken = errors.New("broken")
+		if _, err := under(t, v.Read, "a/"); !errors.Is(err, l.broken) {
+			t.Errorf("it says %v", err)
+		}
+		l.broken = nil
+		check(t, v, "a/", "a/1", "a/2")
+	})
+	t.Run("an object of a folder's name", func(t *testing.T) {
+		for _, name := range []string{"c", "c/x", "c/x/1/y"} {
+			v, _, l := begin(t, names...)
+			putInto(t, l.Store, name)
+			want := []string{"c/x/1"}
+			if name == "c/x/1/y" { // which lies below, and hides nothing that is asked for
+				want = append(want, name)
+			}
+			check(t, v, "c/x/", want...)
+			if direct := slices.Contains(l.prefixes, "c/x/"); direct != (len(want) == 1) {
+				t.Errorf("%s: listed %q", name, l.prefixes)
+			}
+			check(t, v, "a/", "a/1", "a/2")
+		}
+	})
+	t.Run("not begun", func(t *testing.T) {
+		v, g, l := begin(t, names...)
+		g.end()
+		check(t, v, "a/", "a/1", "a/2")
+		if !slices.Equal(l.prefixes, []string{"a/"}) {
+			t.Errorf("listed %q", l.prefixes)
+		}
+	})
+}
