@@ -41,13 +41,13 @@ func laterRows() []tampering {
 			r, stored := s.repository(), framed([]byte("{\"format\":\"2\"}\n"))
 			s.put(signPlacements(s.host.Signing, r.ID, "first", format.At(time.Now().Truncate(time.Second)), stored), stored)
 		}},
-		{name: "the owner's descriptor of a later version", want: "points 4: 2 complete; verify 4: 2 tampered descriptors; content 4: 2 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", inDir: "points 4: 2 complete; verify 4: 2 tampered descriptors; content 4: 2 tampered descriptors; prune 4: refused; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: func(s *stage) {
+		{name: "the owner's descriptor of a later version", want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", inDir: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 4: refused; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: func(s *stage) {
 			s.put(s.following(nil, inHead("2", false), keys.OwnerKey(s.restore)))
 		}},
-		{name: "the owner's descriptor with a feature", want: "points 4: 2 complete; verify 4: 2 tampered descriptors; content 4: 2 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", inDir: "points 4: 2 complete; verify 4: 2 tampered descriptors; content 4: 2 tampered descriptors; prune 4: refused; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: func(s *stage) {
+		{name: "the owner's descriptor with a feature", want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", inDir: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 4: refused; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: func(s *stage) {
 			s.put(s.following(nil, inHead(format.Version, true), keys.OwnerKey(s.restore)))
 		}},
-		{name: "an unknown member of the owner's descriptor", want: "points 4: 2 complete; verify 4: 2 tampered descriptors; content 4: 2 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", inDir: "points 4: 2 complete; verify 4: 2 tampered descriptors; content 4: 2 tampered descriptors; prune 4: refused; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: func(s *stage) {
+		{name: "an unknown member of the owner's descriptor", want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", inDir: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 4: refused; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: func(s *stage) {
 			s.put(s.following(nil, func(b []byte) []byte {
 				return []byte(strings.Replace(string(b), `,"number"`, `,"colour":"red","number"`, 1))
 			}, keys.OwnerKey(s.restore)))
