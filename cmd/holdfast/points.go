@@ -237,7 +237,7 @@ func (r *reading) protections(ctx context.Context, points []browse.Point, all bo
 	defer func() { err = errors.Join(err, scratch.Close()) }()
 	vault := r.asRepoVault()
 	vault.Inspect, vault.Lock = nil, nil // a reader may not look at the bucket's settings
-	known, err := repo.OpenRenewal(ctx, repo.RenewalOptions{Repository: r.repo, Vault: vault, Cache: scratch.Cache, Report: r.besides, Now: r.now})
+	known, err := repo.OpenRenewal(ctx, repo.RenewalOptions{Repository: r.repo, Vault: vault, Cache: scratch.Cache, Report: r.findings.add, Now: r.now})
 	if err != nil {
 		return nil, err
 	}
@@ -260,16 +260,6 @@ func (r *reading) protections(ctx context.Context, points []browse.Point, all bo
 		held[p.ID] = &h
 	}
 	return held, nil
-}
-
-// besides takes what was noticed by a command that reads placements and does not go by them: what is wrong with one is a warning and
-// no alarm, as these commands do not read them everywhere. Who goes by them (run, renew) and verify call it an alarm.
-func (r *reading) besides(f repo.Finding) {
-	if strings.HasPrefix(f.Name, format.PrefixPlacements) {
-		r.hints.add(f)
-		return
-	}
-	r.findings.add(f)
 }
 
 // shortfall says what is not locked as long as a point is kept.

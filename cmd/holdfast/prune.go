@@ -192,7 +192,7 @@ func (r *reading) runPrune(ctx context.Context, remover store.Remover, retired [
 	defer func() { err = errors.Join(err, scratch.Close()) }()
 	var printErr error
 	o := prune.Options{
-		Repository: r.repo, Vault: r.asRepoVault(), Remover: remover, Retired: retired, Scratch: scratch.Cache, Made: r.made(), Report: r.findings.add, Besides: r.besides,
+		Repository: r.repo, Vault: r.asRepoVault(), Remover: remover, Retired: retired, Scratch: scratch.Cache, Made: r.made(), Report: r.findings.add,
 		Concurrency: min(r.connections(), 32), Progress: &prune.Progress{}, Now: r.now,
 		Emit: func(item prune.Item) {
 			if held != nil && remover != nil {

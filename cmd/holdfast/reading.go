@@ -82,7 +82,6 @@ type reading struct {
 	ids      []keys.Identity // as given on the command line
 	findings findings
 	own      *[]cache.Made // see made; nil: not asked for yet
-	hints    findings      // in placements, for commands that do not go by them
 }
 
 // openReading finds the vault that the flags name. The caller closes it.
@@ -579,7 +578,6 @@ func (r *reading) alarm() error {
 }
 
 func (r *reading) alarms() (lines []string, alarm error) {
-	r.hints.tell(r.ui)
 	lines, count, gone := r.findings.tell(r.ui)
 	if count == 0 {
 		return nil, nil

@@ -37,10 +37,11 @@ func laterRows() []tampering {
 				return append([]string{l[0], `{"kind":"hologram","key":"ghost","size":11,"rays":[1,2],"angle":{"x":1}}` + "\n"}, l[2:]...)
 			}})
 		}},
-		{name: "placements of a later version", want: "points 0: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; renew 4; prune 0; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", do: func(s *stage) {
-			r, stored := s.repository(), framed([]byte("{\"format\":\"2\"}\n"))
-			s.put(signPlacements(s.host.Signing, r.ID, "first", format.At(time.Now().Truncate(time.Second)), stored), stored)
-		}},
+		{name: "placements of a later version", want: "points 4: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; renew 4; prune 0; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point",
+			inDir: "points 0: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; prune 4; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", do: func(s *stage) {
+				r, stored := s.repository(), framed([]byte("{\"format\":\"2\"}\n"))
+				s.put(signPlacements(s.host.Signing, r.ID, "first", format.At(time.Now().Truncate(time.Second)), stored), stored)
+			}},
 		{name: "the owner's descriptor of a later version", want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", inDir: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 4: refused; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: func(s *stage) {
 			s.put(s.following(nil, inHead("2", false), keys.OwnerKey(s.restore)))
 		}},

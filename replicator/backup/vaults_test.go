@@ -92,7 +92,7 @@ func TestAVaultDiesAtAnyMoment(t *testing.T) {
 		t.Run(fmt.Sprint("vault", which), func(t *testing.T) {
 			t.Parallel()
 			died := 0
-			for after := int64(first(8)); ; after += int64(every(8)) {
+			for after := int64(first(4)); ; after += int64(every(4)) {
 				r := newRigWith(t, 2, tiny())
 				src, want := varied(r)
 				r.run()
@@ -135,7 +135,7 @@ func TestAVaultDiesAtAnyMoment(t *testing.T) {
 
 // TestBehindVaultIsAllThatIsLeft: the vault that is ahead dies in the middle of the run that lets the other catch up.
 func TestBehindVaultIsAllThatIsLeft(t *testing.T) {
-	for after := int64(first(12)); after < 90; after += int64(every(12)) {
+	for after := int64(first(6)); after < 90; after += int64(every(6)) {
 		r := newRigWith(t, 2, tiny())
 		src, want := varied(r)
 		r.wrap(1, func(op, _ string) bool { return op == "inspect" })

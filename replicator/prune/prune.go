@@ -40,7 +40,6 @@ type Options struct {
 	Emit        func(Item)   // called one at a time; may be nil
 	Report      repo.Report  // may be nil
 	Made        []cache.Made // points that this machine remembers to have made there: where one is not listed a directory is left alone
-	Besides     repo.Report  // of the placements of a directory, which are read to be kept; may be nil
 	Progress    *Progress    // may be nil
 	Now         func() time.Time
 }
@@ -189,7 +188,7 @@ func (r *run) keepSegments(ctx context.Context, set *needed.Set) (err error) {
 		return nil
 	}
 	known, err := repo.OpenRenewal(ctx, repo.RenewalOptions{
-		Repository: r.o.Repository, Vault: r.o.Vault, Cache: r.o.Scratch, Report: r.o.Besides, Now: r.o.Now,
+		Repository: r.o.Repository, Vault: r.o.Vault, Cache: r.o.Scratch, Report: r.o.Report, Now: r.o.Now,
 	})
 	if err != nil {
 		return err
