@@ -146,18 +146,25 @@ func TestThrottled(t *testing.T) {
 	able := count / time.Since(began).Seconds() // what this machine can do
 	r.aws.EBS.Log()
 	r.aws.EBS.Set(func(o *ebs.Options) { o.GetPerAccount = limit })
-	r.aws.World.AddSnapshot(world.Snapshot{VolumeID: v.ID, Lineage: "another", SizeGiB: 1, Started: time.Now(), Content: world.NewBlocks(blocks)})
-	began = time.Now()
-	res := r.run()
-	took := time.Since(began)
-	if reads := len(r.reads()); res.Status != format.StatusComplete || reads != count {
-		t.Errorf("%s %q, %d reads", res.Status, r.missing, reads)
+	var rate float64
+	for try := range 3 { // what else this machine does may slow one down
+		r.aws.EBS.Log()
+		r.aws.World.AddSnapshot(world.Snapshot{
+			VolumeID: v.ID, Lineage: fmt.Sprint("another ", try), SizeGiB: 1, Started: time.Now(), Content: world.NewBlocks(blocks),
+		})
+		began = time.Now()
+		res := r.run()
+		took := time.Since(began)
+		if reads := len(r.reads()); res.Status != format.StatusComplete || reads != count {
+			t.Errorf("%s %q, %d reads", res.Status, r.missing, reads)
+		}
+		rate = float64(count) / took.Seconds()
+		t.Logf("%d blocks in %s: %.0f a second of %d allowed; %d requests were refused", count, took, rate, limit, r.aws.EBS.Refused())
+		if rate >= 0.9*min(limit, 0.8*able) {
+			return
+		}
 	}
-	rate := float64(count) / took.Seconds()
-	t.Logf("%d blocks in %s: %.0f a second of %d allowed; %d requests were refused", count, took, rate, limit, r.aws.EBS.Refused())
-	if rate < 0.9*min(limit, 0.8*able) {
-		t.Errorf("%.0f blocks a second where %d are allowed, and %.0f possible", rate, limit, able)
-	}
+	t.Errorf("%.0f blocks a second where %d are allowed, and %.0f possible", rate, limit, able)
 }
 
 // What cannot be read is named, and the point is incomplete.
