@@ -93,6 +93,9 @@ func optionsOf(e format.Entry) minio.PutObjectOptions {
 func TestDefacedObjects(t *testing.T) {
 	eachServer(t, func(t *testing.T, s *servers.Server) {
 		for _, versions := range []bool{false, true} {
+			if testing.Short() && !versions {
+				continue // under the race detector; whole without
+			}
 			name := bucket(t, s, versions)
 			r := restoretest.New(t)
 			src := memsource.New(memsource.Options{})
