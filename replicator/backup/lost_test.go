@@ -1,9 +1,12 @@
 package backup_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"slices"
 	"strings"
@@ -347,4 +350,49 @@ func TestWhatWasPrunedIsNoLoss(t *testing.T) {
 	if pruned == 0 || r.saw(repo.Missing, "") || res.BytesRead != 0 {
 		t.Errorf("%d objects went, read %d bytes, or something was reported", pruned, res.BytesRead)
 	}
+}
+
+// TestACopiedVault: every object has another version than the one that was stored. That is said as it is, not as if all were gone; and
+// nothing is read from the source for it.
+func TestACopiedVault(t *testing.T) {
+	r := newRig(t, 1)
+	src, want := varied(r)
+	r.run()
+	var all []store.Info
+	for info, err := range r.stores[0].Versions(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, info)
+	}
+	for _, info := range all {
+		body, err := r.stores[0].Open(t.Context(), info.Ref, 0, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(body)
+		if err == nil {
+			err = body.Close()
+		}
+		if err == nil {
+			_, err = r.stores[0].Put(t.Context(), info.Name, bytes.NewReader(b), int64(len(b)), store.PutOptions{SHA256: sha256.Sum256(b)})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.lose(0, info)
+	}
+	r.saw("", "")
+	change(r, src, want, "k/0021", body(1, 400))
+	res := r.run()
+	if res.BytesRead != 400 {
+		t.Errorf("read %d bytes", res.BytesRead)
+	}
+	r.mu.Lock()
+	told := slices.Clone(r.found)
+	r.mu.Unlock()
+	if !slices.ContainsFunc(told, func(f repo.Finding) bool { return strings.Contains(f.Detail, "the vault is a copy") }) {
+		t.Errorf("%v", told)
+	}
+	equal(t, r.contents(0, res.Point), want)
 }

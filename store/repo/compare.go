@@ -81,6 +81,7 @@ type comparison struct {
 	mu        sync.Mutex
 	kept      int // those aside that init puts there
 	gone      int
+	others    int // of these, where other versions lie under the name
 	confirmed int
 	told      []Finding
 }
@@ -174,6 +175,9 @@ func (c *comparison) count(p format.Placement, there bool, why Finding) {
 		return // its lock is over, by what others say too: whoever may remove such things did. If a point needs it, that shows there
 	}
 	c.gone++
+	if strings.HasPrefix(why.Detail, otherVersion) {
+		c.others++
+	}
 	if len(c.told) < maxToldLost {
 		why.Name = p.Name
 		c.told = append(c.told, why)
@@ -183,7 +187,12 @@ func (c *comparison) count(p format.Placement, there bool, why Finding) {
 // tell reports what is gone. A vault that has nothing left is one finding.
 func (c *comparison) tell() {
 	name := c.k.vault.Name
-	if c.gone > 1 && c.kept == 0 {
+	switch {
+	case c.gone > 1 && c.kept == 0 && c.others > c.gone/2:
+		c.k.report.send(Missing, "vault "+name, "none of the %d objects is there as the version that was stored, but %d have others: the vault is a copy, or somebody covered them; "+
+			"what points need is read there before it counts, or stored again", c.gone, c.others)
+		return
+	case c.gone > 1 && c.kept == 0:
 		c.k.report.send(Missing, "vault "+name, "nothing is left of the %d objects that were stored there; what points need is stored there again", c.gone)
 		return
 	}

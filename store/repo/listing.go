@@ -69,10 +69,12 @@ func (l *listing) has(p format.Placement) (bool, Finding, error) {
 	case there:
 		return false, Finding{Kind: Damaged, Detail: fmt.Sprintf("it has %d bytes instead of %d", size, p.Size)}, nil
 	case others > 0:
-		return false, Finding{Kind: Missing, Detail: fmt.Sprintf("the version that was stored is gone; %d other versions or delete markers are there", others)}, nil
+		return false, Finding{Kind: Missing, Detail: fmt.Sprintf("%s; %d other versions or delete markers are there", otherVersion, others)}, nil
 	}
 	return false, Finding{Kind: Missing, Detail: "it is gone"}, nil
 }
+
+const otherVersion = "the version that was stored is gone"
 
 // there asks for exactly what was placed.
 func (k *keeper) there(ctx context.Context, p format.Placement) (bool, error) {
