@@ -26,7 +26,13 @@ func TestPruneBesideNewerPlacements(t *testing.T) {
 			s.date(name, time.Now().Add(-5*24*time.Hour))
 		}
 		before := s.names("")
-		s.good("prune", "--delete", "--json")
+		code := 0
+		if newer {
+			code = exitAlarm
+		}
+		if got := s.run("prune", "--delete", "--json"); got.code != code {
+			t.Fatalf("%d instead of %d: %s%s", got.code, code, got.out, got.err)
+		}
 		var gone []string
 		left := s.names("")
 		for _, name := range before {
