@@ -69,8 +69,8 @@ func scripts(t *testing.T) []string {
 	}
 	if testing.Short() {
 		words := []string{
-			"completion", "config", "draft", "in-the-way", "keychange", "keygen", "keyowner", "later", "names", "no-descriptor", "policy",
-			"reader", "secrets", "spans", "trusted", "usage", "vector-repository", "version",
+			"another-descriptor", "completion", "config", "draft", "in-the-way", "keychange", "keygen", "keyowner", "later", "names",
+			"no-descriptor", "once", "pins", "policy", "reader", "secrets", "shortform", "spans", "trusted", "usage", "vector-repository", "version",
 		}
 		all = slices.DeleteFunc(all, func(p string) bool {
 			name := strings.TrimSuffix(filepath.Base(p), ".txtar")

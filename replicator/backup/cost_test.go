@@ -204,6 +204,9 @@ func TestNeedsListsStayTogether(t *testing.T) {
 	src, want := memsource.New(memsource.Options{Now: r.now}), map[string][]byte{}
 	r.source = src
 	runs := 90
+	if testing.Short() { // under the race detector; whole without
+		runs = 40
+	}
 	for n := range runs {
 		change(r, src, want, fmt.Sprintf("k/%04d", n), body(uint64(n), 100))
 	}
