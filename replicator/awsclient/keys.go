@@ -2,15 +2,12 @@ package awsclient
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/holdfast-backup/holdfast/store"
 )
@@ -166,18 +163,13 @@ func (*renewed) RetryableError() bool { return true }
 
 // Refused reports whether err says that the credentials themselves were not taken. vague: it may be about a right as well.
 func Refused(err error) (refused, vague bool) {
-	if api, ok := errors.AsType[smithy.APIError](err); ok {
-		switch api.ErrorCode() {
-		case "ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired", "InvalidToken", "InvalidAccessKeyId",
-			"InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "AuthFailure", "InvalidSecurity":
-			return true, false
-		}
-	}
-	resp, ok := errors.AsType[*smithyhttp.ResponseError](err)
-	if !ok {
+	a := AnswerOf(err)
+	switch {
+	case outdated(a.Code):
+		return true, false
+	case a.Status == 0:
 		return false, false
 	}
 	// The answer to a HEAD has no body and so no code; some vendors call a key that is no more a denial.
-	status := resp.HTTPStatusCode()
-	return status == http.StatusForbidden || status == http.StatusUnauthorized, true
+	return a.Status == http.StatusForbidden || a.Status == http.StatusUnauthorized, true
 }

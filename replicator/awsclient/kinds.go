@@ -45,10 +45,12 @@ func Kind(err error) error {
 	case strings.HasSuffix(a.Code, ".NotFound"): // EC2's, such as InvalidVolume.NotFound
 		return store.ErrNotFound
 	}
+	if outdated(a.Code) {
+		return store.ErrCredentials
+	}
 	switch a.Code {
-	case "InvalidAccessKeyId", "InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidSignatureException",
-		"IncompleteSignatureException", "MissingAuthenticationTokenException", "AuthFailure", "AuthorizationHeaderMalformed", "InvalidSecurity",
-		"ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired", "RequestExpired", "NotSignedUp", "AccountProblem":
+	case "InvalidSignatureException", "IncompleteSignatureException", "MissingAuthenticationTokenException", "AuthorizationHeaderMalformed",
+		"NotSignedUp", "AccountProblem":
 		return store.ErrCredentials
 	case "RequestTimeTooSkewed":
 		return store.ErrClock
@@ -64,6 +66,16 @@ func Kind(err error) error {
 		return store.ErrTransient
 	}
 	return nil
+}
+
+// outdated reports whether a code says that credentials are not taken which may since have been renewed.
+func outdated(code string) bool {
+	switch code {
+	case "ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired", "InvalidToken", "InvalidAccessKeyId",
+		"InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "AuthFailure", "InvalidSecurity":
+		return true
+	}
+	return false
 }
 
 // ConcurrentLimit is the one throttle that the SDK does not take for one.

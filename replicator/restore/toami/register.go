@@ -3,7 +3,6 @@ package toami
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,7 +14,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	"github.com/aws/smithy-go"
 
 	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 	"github.com/holdfast-backup/holdfast/replicator/restore"
@@ -204,10 +202,7 @@ func (t *Target) available(ctx context.Context, id string) (*types.Image, error)
 }
 
 // notYet reports whether EC2 does not know an AMI that was just registered.
-func notYet(err error) bool {
-	api, ok := errors.AsType[smithy.APIError](err)
-	return ok && api.ErrorCode() == "InvalidAMIID.NotFound"
-}
+func notYet(err error) bool { return awsclient.AnswerOf(err).Code == "InvalidAMIID.NotFound" }
 
 func reason(r *types.StateReason) string {
 	if r == nil {

@@ -86,17 +86,9 @@ func (o onlyAsks) RoundTrip(req *http.Request) (*http.Response, error) {
 	return o.next.RoundTrip(req)
 }
 
-// codeOf is AWS's error code, or nothing.
-func codeOf(err error) string {
-	if api, ok := errors.AsType[smithy.APIError](err); ok {
-		return api.ErrorCode()
-	}
-	return ""
-}
-
 // refused reports whether err says that this one action is not to be had, and in what words that is recorded.
 func refused(err error) (why string, ok bool) {
-	switch codeOf(err) {
+	switch awsclient.AnswerOf(err).Code {
 	case "UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "UnauthorizedAccess":
 		return "access denied", true
 	case "InvalidAction", "UnsupportedOperation", "OptInRequired", "Unsupported":
@@ -107,7 +99,7 @@ func refused(err error) (why string, ok bool) {
 
 // gone reports whether err says that a resource is no longer there: Invalid*ID.NotFound, in many spellings.
 func gone(err error) bool {
-	code := codeOf(err)
+	code := awsclient.AnswerOf(err).Code
 	return strings.Contains(code, "NotFound") || strings.HasSuffix(code, "Unavailable") && strings.HasPrefix(code, "InvalidAMI")
 }
 
