@@ -1,7 +1,6 @@
 package ebssource_test
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -13,26 +12,13 @@ import (
 )
 
 // TestEndless: no answer of EC2 is read without a limit.
-func TestEndless(t *testing.T) { sourcetest.Endless(t, atAnyKey) }
+func TestEndless(t *testing.T) { sourcetest.EndlessAnswers(t, sourcetest.At(at).List) }
 
 // TestRedirected: what sends it elsewhere is not followed.
-func TestRedirected(t *testing.T) {
-	sourcetest.Redirected(t, func(ctx context.Context, t *testing.T, endpoint string) error {
-		return sourcetest.Listed(ctx, atAnyKey(t, endpoint))
-	})
-}
+func TestRedirected(t *testing.T) { sourcetest.Redirected(t, sourcetest.At(at).List) }
 
 // TestRenewed: credentials that were renewed meanwhile are taken up.
-func TestRenewed(t *testing.T) {
-	sourcetest.Renewed(t, func(ctx context.Context, t *testing.T, endpoint string, get store.CredentialsFunc) error {
-		return sourcetest.Listed(ctx, at(t, endpoint, get))
-	})
-}
-
-func atAnyKey(t *testing.T, endpoint string) source.Source {
-	t.Helper()
-	return at(t, endpoint, store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}))
-}
+func TestRenewed(t *testing.T) { sourcetest.Renewed(t, sourcetest.At(at).ListAs) }
 
 // at gives the source at an endpoint.
 func at(t *testing.T, endpoint string, get store.CredentialsFunc) source.Source {

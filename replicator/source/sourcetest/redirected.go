@@ -2,14 +2,11 @@ package sourcetest
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
-
-	"github.com/holdfast-backup/holdfast/replicator/source"
 )
 
 // Redirected holds a client to this: a server that sends it elsewhere is not followed, whatever the status, and the error says
@@ -46,19 +43,4 @@ func Redirected(t *testing.T, use func(ctx context.Context, t *testing.T, endpoi
 	if n := followed.Load(); n > 0 {
 		t.Errorf("%d requests were sent on", n)
 	}
-}
-
-// Listed opens a source and lists it to its end, and gives what goes wrong on the way.
-func Listed(ctx context.Context, s source.Source) (err error) {
-	v, err := s.Freeze(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, v.Close()) }()
-	for _, err := range v.Entries(ctx, "", "") {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
