@@ -181,7 +181,7 @@ func (s *search) choose(found []foundPage) {
 		}
 	}
 	if len(alone) < len(found) {
-		if all := s.untangle(found, contests(found)); all != nil {
+		if all := s.untangle(found); all != nil {
 			alone = all
 		}
 	}
@@ -301,11 +301,14 @@ const (
 
 // untangle gives the one way to choose among pages that comes to the digest of the lost page, which is
 // made of what the source's listing said of every entry. Without a digest there is no telling.
-func (s *search) untangle(found []foundPage, open []bool) []foundPage {
+func (s *search) untangle(found []foundPage) []foundPage {
 	if len(s.pages) > 0 || s.lost.Digest == "" || len(found) > maxTangled {
 		return nil
 	}
-	t := tangle{lost: s.lost, found: found, open: open}
+	t := tangle{lost: s.lost, found: found, open: contests(found)}
+	for i, p := range found {
+		t.open[i] = t.open[i] || !p.certain
+	}
 	t.from(0)
 	if t.ways != 1 || t.tries >= maxTries {
 		return nil
@@ -338,7 +341,7 @@ func (t *tangle) from(i int) {
 		t.from(i + 1)
 		t.chosen = t.chosen[:n]
 	}
-	if (t.open[i] || !t.found[i].certain) && t.tries < maxTries && t.ways < 2 {
+	if t.open[i] && t.tries < maxTries && t.ways < 2 {
 		t.from(i + 1)
 	}
 }

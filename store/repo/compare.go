@@ -114,7 +114,7 @@ func (c *comparison) list(ctx context.Context, prefix string) error {
 				return err
 			}
 		}
-		c.count(p, there, why)
+		c.count(p, there, l.moved, why)
 		if there {
 			if l.over {
 				if err := c.prove(ctx, p); err != nil {
@@ -162,7 +162,7 @@ func (c *comparison) confirm(ctx context.Context, p format.Placement) (there boo
 	return there, err
 }
 
-func (c *comparison) count(p format.Placement, there bool, why Finding) {
+func (c *comparison) count(p format.Placement, there, moved bool, why Finding) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if there {
@@ -175,7 +175,7 @@ func (c *comparison) count(p format.Placement, there bool, why Finding) {
 		return // its lock is over, by what others say too: whoever may remove such things did. If a point needs it, that shows there
 	}
 	c.gone++
-	if strings.HasPrefix(why.Detail, otherVersion) {
+	if moved {
 		c.others++
 	}
 	if len(c.told) < maxToldLost {

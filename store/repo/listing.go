@@ -11,14 +11,15 @@ import (
 
 // listing walks a vault's versions under one prefix, in order of name, beside names that are asked for in that order.
 type listing struct {
-	next func() (store.Info, error, bool)
-	stop func()
-	head store.Info
-	more bool
-	err  error
-	open bool
-	over bool       // what has was asked of last lies on top of an older version
-	last store.Info // what has was asked of last, as listed
+	next  func() (store.Info, error, bool)
+	stop  func()
+	head  store.Info
+	more  bool
+	err   error
+	open  bool
+	over  bool       // what has was asked of last lies on top of an older version
+	moved bool       // what has was asked of last is not there, and other versions are under its name
+	last  store.Info // what has was asked of last, as listed
 }
 
 func newListing(ctx context.Context, r store.Reader, prefix string) *listing {
@@ -48,7 +49,7 @@ func (l *listing) has(p format.Placement) (bool, Finding, error) {
 	}
 	there, sized, others := false, false, 0
 	var size int64
-	l.over = false
+	l.over, l.moved = false, false
 	for l.more && l.head.Name == p.Name {
 		if !l.head.DeleteMarker && (p.Version == "" || l.head.Version == p.Version) {
 			there, size = true, l.head.Size
@@ -69,12 +70,11 @@ func (l *listing) has(p format.Placement) (bool, Finding, error) {
 	case there:
 		return false, Finding{Kind: Damaged, Detail: fmt.Sprintf("it has %d bytes instead of %d", size, p.Size)}, nil
 	case others > 0:
-		return false, Finding{Kind: Missing, Detail: fmt.Sprintf("%s; %d other versions or delete markers are there", otherVersion, others)}, nil
+		l.moved = true
+		return false, Finding{Kind: Missing, Detail: fmt.Sprintf("the version that was stored is gone; %d other versions or delete markers are there", others)}, nil
 	}
 	return false, Finding{Kind: Missing, Detail: "it is gone"}, nil
 }
-
-const otherVersion = "the version that was stored is gone"
 
 // there asks for exactly what was placed.
 func (k *keeper) there(ctx context.Context, p format.Placement) (bool, error) {
