@@ -78,10 +78,10 @@ type Reader interface {
 	Open(ctx context.Context, ref Ref, off, n int64) (io.ReadCloser, error)
 	// Stat reads size, time and lock of ref (the newest version if ref.Version is empty). Info.Latest is not filled in.
 	Stat(ctx context.Context, ref Ref) (Info, Retention, error)
-	// Versions lists every version and delete marker under prefix, by name in byte order, then newest first. Each
-	// (name, version) comes once even where the server repeats it; a listing that does not advance is an error. After an
-	// error the sequence ends.
-	Versions(ctx context.Context, prefix string) iter.Seq2[Info, error]
+	// Versions lists every version and delete marker under prefix whose name comes behind after ("": all), by name in byte
+	// order, then newest first. It costs what it gives, not what lies before that. Each (name, version) comes once even where
+	// the server repeats it; a listing that does not advance is an error. After an error the sequence ends.
+	Versions(ctx context.Context, prefix, after string) iter.Seq2[Info, error]
 }
 
 // Writer stores objects. It can create and, where a vault has versions, add a version; it can never remove one.
@@ -123,6 +123,20 @@ type Facts struct {
 // Garbled reports whether a listed name may not be the true one: servers that cannot write a character put U+FFFD in its
 // place. Such a name stands where the true one belongs in the order of names, which is not where it seems to.
 func Garbled(name string) bool { return strings.ContainsRune(name, utf8.RuneError) }
+
+// Behind gives of a listing the names behind one, for vaults that begin a listing before it or cannot begin in the middle.
+func Behind(list iter.Seq2[Info, error], after string) iter.Seq2[Info, error] {
+	if after == "" {
+		return list
+	}
+	return func(yield func(Info, error) bool) {
+		for info, err := range list {
+			if (err != nil || info.Name > after) && !yield(info, err) {
+				return
+			}
+		}
+	}
+}
 
 // InOrder gives of a listing what stands in the order of names, for those who hold it against names of their own; the rest, which
 // somebody else put there, goes to other, which may be nil.

@@ -102,7 +102,7 @@ func (c *counting) Inspect(ctx context.Context) (store.Facts, error) {
 	return c.Inspector.Inspect(ctx)
 }
 
-func (c *counting) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
+func (c *counting) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	return func(yield func(store.Info, error) bool) {
 		n := 0
 		defer func() {
@@ -111,7 +111,7 @@ func (c *counting) Versions(ctx context.Context, prefix string) iter.Seq2[store.
 			c.pages += max(1, (n+pageNames-1)/pageNames)
 			c.listed = append(c.listed, prefix)
 		}()
-		for info, err := range c.Reader.Versions(ctx, prefix) {
+		for info, err := range c.Reader.Versions(ctx, prefix, after) {
 			n++
 			if !yield(info, err) {
 				return
@@ -124,7 +124,7 @@ func (c *counting) Versions(ctx context.Context, prefix string) iter.Seq2[store.
 func (c *counting) bare(ctx context.Context) (time.Duration, error) {
 	began := cpuOfSelf()
 	for _, prefix := range c.listed {
-		for _, err := range c.Reader.Versions(ctx, prefix) {
+		for _, err := range c.Reader.Versions(ctx, prefix, "") {
 			if err != nil {
 				return 0, err
 			}

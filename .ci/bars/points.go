@@ -278,7 +278,7 @@ func (f frozen) Freeze(ctx context.Context) (source.View, error) {
 
 // names counts what is stored, without a request.
 func (y *years) names(ctx context.Context) (n int) {
-	for range y.vault.Reader.Versions(ctx, "") {
+	for range y.vault.Reader.Versions(ctx, "", "") {
 		n++
 	}
 	return n

@@ -163,7 +163,7 @@ func (b *backends) listsInOrder(ctx context.Context, v *vault, now time.Time) er
 	if err != nil || !facts.ObjectLock {
 		return nil
 	}
-	for range v.Versions(ctx, format.PrefixDescriptors) {
+	for range v.Versions(ctx, format.PrefixDescriptors, "") {
 		return nil // it is one already, or cannot be asked
 	}
 	if !facts.Clock.IsZero() {

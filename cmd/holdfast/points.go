@@ -217,7 +217,7 @@ func (r *reading) protections(ctx context.Context, points []browse.Point, all bo
 	}
 	if !all {
 		n := 0
-		for info, err := range r.vault.Reader.Versions(ctx, format.PrefixPlacements) {
+		for info, err := range r.vault.Reader.Versions(ctx, format.PrefixPlacements, "") {
 			if err != nil {
 				return nil, fmt.Errorf("list placements: %w", err)
 			}

@@ -21,7 +21,7 @@ import (
 // names are those of the first vault's objects under a prefix, in order, each once.
 func (s *stage) names(prefix string) (out []string) {
 	s.t.Helper()
-	for info, err := range s.open(0).Versions(s.t.Context(), prefix) {
+	for info, err := range s.open(0).Versions(s.t.Context(), prefix, "") {
 		s.ok(err)
 		if !info.DeleteMarker && (len(out) == 0 || out[len(out)-1] != info.Name) {
 			out = append(out, info.Name)
@@ -39,7 +39,7 @@ func (s *stage) take(names ...string) {
 			continue
 		}
 		var versions []string
-		for info, err := range s.open(0).Versions(s.t.Context(), name) {
+		for info, err := range s.open(0).Versions(s.t.Context(), name, "") {
 			s.ok(err)
 			versions = append(versions, info.Version)
 		}

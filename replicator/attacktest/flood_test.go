@@ -43,11 +43,11 @@ func (f *flooded) Open(ctx context.Context, ref store.Ref, off, n int64) (io.Rea
 	return f.Reader.Open(ctx, ref, off, n)
 }
 
-func (f *flooded) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
+func (f *flooded) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	if !strings.HasPrefix(prefix, format.PrefixPoints) {
-		return f.Reader.Versions(ctx, prefix)
+		return f.Reader.Versions(ctx, prefix, after)
 	}
-	return func(yield func(store.Info, error) bool) {
+	return store.Behind(func(yield func(store.Info, error) bool) {
 		f.listed.Add(1)
 		at := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 		var sum format.Hash
@@ -63,12 +63,12 @@ func (f *flooded) Versions(ctx context.Context, prefix string) iter.Seq2[store.I
 				return
 			}
 		}
-		for info, err := range f.Reader.Versions(ctx, prefix) {
+		for info, err := range f.Reader.Versions(ctx, prefix, after) {
 			if !yield(info, err) {
 				return
 			}
 		}
-	}
+	}, after)
 }
 
 // TestFloodOfPoints: a million names of junk are one listing, no object is read for them, and memory does not grow.
@@ -88,7 +88,7 @@ func TestFloodOfPoints(t *testing.T) {
 	in := &flooded{Reader: s, n: n, hint: format.KeyHint(host.Public()), page: 1000 * time.Second / pace}
 	r := must(repo.Find(t.Context(), in, "", nil))
 	start := time.Now()
-	for range in.Versions(t.Context(), format.PrefixPoints) {
+	for range in.Versions(t.Context(), format.PrefixPoints, "") {
 	}
 	listed, cpu := time.Since(start), spent(t)
 	var before, most runtime.MemStats
@@ -171,7 +171,7 @@ func junkOn(t *testing.T, kind servers.Kind) {
 	}
 	listing := fastest(func() {
 		for _, prefix := range []string{format.PrefixDescriptors, format.PrefixDescriptors + "000001-", format.PrefixPoints + "site/"} {
-			for _, err := range a.in.Versions(t.Context(), prefix) {
+			for _, err := range a.in.Versions(t.Context(), prefix, "") {
 				if err != nil {
 					t.Fatal(err)
 				}

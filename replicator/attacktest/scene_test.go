@@ -49,9 +49,9 @@ type front struct {
 	when func(info store.Info) time.Time
 }
 
-func (f *front) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
+func (f *front) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	return func(yield func(store.Info, error) bool) {
-		for info, err := range f.Reader.Versions(ctx, prefix) {
+		for info, err := range f.Reader.Versions(ctx, prefix, after) {
 			if err == nil && f.hide != nil && f.hide(info.Name) {
 				continue
 			}

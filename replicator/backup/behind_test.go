@@ -77,13 +77,13 @@ func (h *hostile) Inspect(ctx context.Context) (store.Facts, error) {
 	return h.Store.Inspect(ctx)
 }
 
-func (h *hostile) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
-	return func(yield func(store.Info, error) bool) {
+func (h *hostile) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
+	return store.Behind(func(yield func(store.Info, error) bool) {
 		if err := h.wait(ctx, "versions", prefix); err != nil {
 			yield(store.Info{}, err)
 			return
 		}
-		for info, err := range h.Store.Versions(ctx, prefix) {
+		for info, err := range h.Store.Versions(ctx, prefix, after) {
 			if !yield(info, err) || err != nil {
 				return
 			}
@@ -99,7 +99,7 @@ func (h *hostile) Versions(ctx context.Context, prefix string) iter.Seq2[store.I
 				return
 			}
 		}
-	}
+	}, after)
 }
 
 // stalling lets a vault stand between the session and its store, as a command opens it.

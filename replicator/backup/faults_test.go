@@ -51,11 +51,11 @@ func (f *flaky) Stat(ctx context.Context, ref store.Ref) (store.Info, store.Rete
 	return f.inner.Stat(ctx, ref)
 }
 
-func (f *flaky) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
+func (f *flaky) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	if err := f.check("versions", prefix); err != nil {
 		return func(yield func(store.Info, error) bool) { yield(store.Info{}, err) }
 	}
-	return f.inner.Versions(ctx, prefix)
+	return f.inner.Versions(ctx, prefix, after)
 }
 
 func (f *flaky) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o store.PutOptions) (store.Ref, error) {

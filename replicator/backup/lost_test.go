@@ -275,11 +275,11 @@ func forget(c *cache.Cache, vaults []*repo.Vault) error {
 // stale lists nothing under packs.
 type stale struct{ store.Reader }
 
-func (s stale) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
+func (s stale) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	if prefix == format.PrefixPacks {
 		return func(func(store.Info, error) bool) {}
 	}
-	return s.Reader.Versions(ctx, prefix)
+	return s.Reader.Versions(ctx, prefix, after)
 }
 
 // TestDamageThatAVerificationFound flips a byte in a pack, which no listing shows, and notes it as `verify` does.
@@ -359,7 +359,7 @@ func TestACopiedVault(t *testing.T) {
 	src, want := varied(r)
 	r.run()
 	var all []store.Info
-	for info, err := range r.stores[0].Versions(t.Context(), "") {
+	for info, err := range r.stores[0].Versions(t.Context(), "", "") {
 		if err != nil {
 			t.Fatal(err)
 		}

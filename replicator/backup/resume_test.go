@@ -21,7 +21,7 @@ import (
 // inVault adds up the sizes of what a vault holds under a prefix, and counts it.
 func (r *rig) inVault(vault int, prefix string) (objects int, size int64) {
 	r.t.Helper()
-	for info, err := range r.stores[vault].Versions(context.Background(), prefix) {
+	for info, err := range r.stores[vault].Versions(context.Background(), prefix, "") {
 		if err != nil {
 			r.t.Fatal(err)
 		}
@@ -213,7 +213,7 @@ func TestTheClockJumpsWhileARunIsUnderWay(t *testing.T) {
 // but what init stored.
 func (r *rig) prune(vault int) {
 	for _, prefix := range []string{format.PrefixPacks, format.PrefixMeta, format.PrefixNeeds, format.PrefixPlacements} {
-		for info, err := range r.stores[vault].Versions(context.Background(), prefix) {
+		for info, err := range r.stores[vault].Versions(context.Background(), prefix, "") {
 			if err != nil {
 				r.t.Error(err)
 				return

@@ -58,7 +58,7 @@ func change(r *rig, src *memsource.Source, want map[string][]byte, key string, b
 func (r *rig) names(vault int, prefix string) []store.Info {
 	r.t.Helper()
 	var out []store.Info
-	for info, err := range r.stores[vault].Versions(r.t.Context(), prefix) {
+	for info, err := range r.stores[vault].Versions(r.t.Context(), prefix, "") {
 		if err != nil {
 			r.t.Fatal(err)
 		}

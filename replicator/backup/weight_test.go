@@ -48,7 +48,7 @@ func TestMetadataIsLight(t *testing.T) {
 		pages += leaf.Frame.Length
 	}
 	var meta int64
-	for info, err := range r.stores[0].Versions(t.Context(), format.PrefixMeta) {
+	for info, err := range r.stores[0].Versions(t.Context(), format.PrefixMeta, "") {
 		if err != nil {
 			t.Fatal(err)
 		}

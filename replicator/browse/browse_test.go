@@ -312,7 +312,7 @@ func TestFind(t *testing.T) {
 	// of an earlier point, as the report says; where the chunk key cut them decides.
 	h.findings = nil
 	lost := h.point(h.c).Commit.Manifest.Object
-	for info := range h.vault.Versions(t.Context(), lost) {
+	for info := range h.vault.Versions(t.Context(), lost, "") {
 		if err := h.vault.Attacker().Lose(info.Ref); err != nil {
 			t.Fatal(err)
 		}

@@ -126,7 +126,7 @@ func (w *world) mark(key string, k format.Kind) {
 func countNames(t *testing.T, s *memstore.Store, prefix string) (n int) {
 	t.Helper()
 	last := ""
-	for info, err := range s.Versions(context.Background(), prefix) {
+	for info, err := range s.Versions(context.Background(), prefix, "") {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -156,7 +156,7 @@ func vaultOf(s *memstore.Store, p *faults.Plan) *repo.Vault {
 // run to run.
 func (w *world) plan(old *memstore.Store, rules ...faults.Rule) *faults.Plan {
 	known := map[string]bool{}
-	for info := range old.Versions(context.Background(), "") {
+	for info := range old.Versions(context.Background(), "", "") {
 		known[info.Name] = true
 	}
 	p := faults.New(rules...)

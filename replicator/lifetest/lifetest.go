@@ -359,7 +359,7 @@ func (w *World) Sizes(ctx context.Context) (total Stored, kinds map[string]Store
 		}
 	}
 	kinds = map[string]Stored{}
-	for info, err := range w.Store.Versions(ctx, "") {
+	for info, err := range w.Store.Versions(ctx, "", "") {
 		if err != nil {
 			return total, kinds, err
 		}

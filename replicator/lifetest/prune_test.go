@@ -30,7 +30,7 @@ func short() lifetest.Options {
 func versions(t *testing.T, w *lifetest.World, prefix string) []store.Info {
 	t.Helper()
 	var out []store.Info
-	for info, err := range w.Store.Versions(t.Context(), prefix) {
+	for info, err := range w.Store.Versions(t.Context(), prefix, "") {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -69,7 +69,7 @@ func doRenew(ctx context.Context, w *lifetest.World, v repo.Vault, o renew.Optio
 func packs(t *testing.T, w *lifetest.World) []string {
 	t.Helper()
 	var out []string
-	for info, err := range w.Store.Versions(t.Context(), format.PrefixPacks) {
+	for info, err := range w.Store.Versions(t.Context(), format.PrefixPacks, "") {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,7 +174,7 @@ func TestRenewUnderAttack(t *testing.T) {
 // unlockAll takes every lock off, as an administrator can in governance mode, or a copy of the bucket does.
 func unlockAll(t *testing.T, w *lifetest.World) {
 	t.Helper()
-	for info, err := range w.Store.Versions(t.Context(), "") {
+	for info, err := range w.Store.Versions(t.Context(), "", "") {
 		if err == nil {
 			err = w.Store.Attacker().Unlock(info.Ref)
 		}

@@ -123,7 +123,7 @@ func (r *run) folder(ctx context.Context, prefix string, want *cursor, number *i
 			r.o.Report(repo.Finding{Kind: repo.Tampered, Name: info.Name, Detail: "it is listed out of order, or under a name that is not its own, and stays"})
 		}
 	}
-	for info, err := range store.InOrder(r.o.Vault.Read.Versions(ctx, prefix), odd) {
+	for info, err := range store.InOrder(r.o.Vault.Read.Versions(ctx, prefix, ""), odd) {
 		if err != nil {
 			return fmt.Errorf("list %s: %w", prefix, err)
 		}

@@ -133,7 +133,7 @@ func (r *run) keepNewest(points []needed.Point, ends []bool) {
 // same, as far as it can be read: readers may be wrong about them. passed are all of them, also those that cannot be read.
 func (r *run) doubtful(ctx context.Context) (out []needed.Point, passed []repo.Point, _ error) {
 	seen := ""
-	for info, err := range r.o.Vault.Read.Versions(ctx, format.PrefixPoints) {
+	for info, err := range r.o.Vault.Read.Versions(ctx, format.PrefixPoints, "") {
 		if err != nil {
 			return nil, nil, fmt.Errorf("list points: %w", err)
 		}

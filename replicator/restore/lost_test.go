@@ -22,7 +22,7 @@ import (
 func lose(t *testing.T, r *restoretest.Repo, name string) {
 	t.Helper()
 	n := 0
-	for info, err := range r.Store.Versions(t.Context(), name) {
+	for info, err := range r.Store.Versions(t.Context(), name, "") {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -182,7 +182,7 @@ func (r *rig) verify(o Options) ([]Finding, Summary) {
 func (r *rig) list(prefix string) []store.Info {
 	r.t.Helper()
 	var out []store.Info
-	for info, err := range r.vault.Versions(context.Background(), prefix) {
+	for info, err := range r.vault.Versions(context.Background(), prefix, "") {
 		if err != nil {
 			r.t.Fatal(err)
 		}
@@ -206,7 +206,7 @@ func (r *rig) one(prefix string) store.Info {
 func (r *rig) oldest(prefix string) store.Info {
 	r.t.Helper()
 	var out store.Info
-	for info, err := range r.vault.Versions(context.Background(), prefix) {
+	for info, err := range r.vault.Versions(context.Background(), prefix, "") {
 		if err != nil {
 			r.t.Fatal(err)
 		}

@@ -69,7 +69,7 @@ func (l *listing) drain(prefix string) error {
 func (l *listing) open(prefix string) error {
 	l.close()
 	l.prefix = prefix
-	l.next, l.stop = iter.Pull2(store.InOrder(l.in.Versions(l.ctx, prefix), func(info store.Info) {
+	l.next, l.stop = iter.Pull2(store.InOrder(l.in.Versions(l.ctx, prefix, ""), func(info store.Info) {
 		if l.passed != nil {
 			l.odd = errors.Join(l.odd, l.passed(info.Name, group{versions: 1}))
 		}

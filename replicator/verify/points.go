@@ -18,7 +18,7 @@ func (r *run) strays(ctx context.Context) error {
 	for _, l := range r.o.Repository.Chain {
 		ours[l.Name] = true
 	}
-	for info, err := range r.o.In.Versions(ctx, format.PrefixDescriptors) {
+	for info, err := range r.o.In.Versions(ctx, format.PrefixDescriptors, "") {
 		if err != nil {
 			return fmt.Errorf("list descriptors: %w", err)
 		}

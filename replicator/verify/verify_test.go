@@ -403,13 +403,13 @@ func (f *flaky) Open(ctx context.Context, ref store.Ref, off, n int64) (io.ReadC
 	return f.Store.Open(ctx, ref, off, n)
 }
 
-func (f *flaky) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
+func (f *flaky) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	return func(yield func(store.Info, error) bool) {
 		if err := f.ask(); err != nil {
 			yield(store.Info{}, err)
 			return
 		}
-		f.Store.Versions(ctx, prefix)(yield)
+		f.Store.Versions(ctx, prefix, after)(yield)
 	}
 }
 

@@ -68,7 +68,7 @@ func TestPlainCopy(t *testing.T) {
 			t.Errorf("%+v %+v %v", info, lock, err)
 		}
 		n := 0
-		for info, err := range s.Versions(t.Context(), "") {
+		for info, err := range s.Versions(t.Context(), "", "") {
 			if n++; err != nil || info.Name != "packs/ab/x.age" {
 				t.Errorf("%+v, %v", info, err)
 			}
@@ -127,7 +127,7 @@ func TestLinks(t *testing.T) {
 	if err := put(s, "dangling", []byte("y"), store.Retention{}); err == nil {
 		t.Error("a dangling link was replaced")
 	}
-	for info, err := range s.Versions(t.Context(), "") { // one file that is no object ends no listing
+	for info, err := range s.Versions(t.Context(), "", "") { // one file that is no object ends no listing
 		if err != nil || info.Name != "real/object" {
 			t.Errorf("listed: %s, %v", info.Name, err)
 		}
@@ -157,7 +157,7 @@ func TestOwnFolder(t *testing.T) {
 		}
 	}
 	for _, prefix := range []string{".holdfast", ".holdfast/", ".holdfast/retention/"} {
-		for info := range s.Versions(t.Context(), prefix) {
+		for info := range s.Versions(t.Context(), prefix, "") {
 			t.Errorf("under %s: %+v", prefix, info)
 		}
 	}
@@ -198,7 +198,7 @@ func TestObjectBesideItsOwnFolder(t *testing.T) {
 		t.Errorf("%v; want in the way", err)
 	}
 	for _, prefix := range []string{"x/", "x/y", "x/y/z"} {
-		for info, err := range s.Versions(t.Context(), prefix) {
+		for info, err := range s.Versions(t.Context(), prefix, "") {
 			t.Errorf("%s: %v, %v", prefix, info, err)
 		}
 		if _, _, err := s.Stat(t.Context(), store.Ref{Name: "x/y"}); !errors.Is(err, store.ErrNotFound) {

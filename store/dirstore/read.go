@@ -104,7 +104,7 @@ func (s *Store) checkRef(ctx context.Context, ref store.Ref) error {
 
 // Versions implements store.Reader: every file under prefix, by name in byte order. Memory grows with the largest single
 // directory only. Links and special files are no objects, and passed over.
-func (s *Store) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
+func (s *Store) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	return func(yield func(store.Info, error) bool) {
 		if prefix == private || strings.HasPrefix(prefix, private+"/") {
 			return // nothing in there is an object
@@ -117,7 +117,7 @@ func (s *Store) Versions(ctx context.Context, prefix string) iter.Seq2[store.Inf
 				return
 			}
 		}
-		w := walker{s: s, ctx: ctx, prefix: prefix, yield: yield}
+		w := walker{s: s, ctx: ctx, prefix: prefix, after: after, yield: yield}
 		if err := w.walk(dir); err != nil && !errors.Is(err, errStop) {
 			yield(store.Info{}, s.fail("versions", store.Ref{Name: prefix}, err))
 		}
@@ -130,6 +130,7 @@ type walker struct {
 	s      *Store
 	ctx    context.Context
 	prefix string
+	after  string
 	yield  func(store.Info, error) bool
 }
 
@@ -150,14 +151,16 @@ func (w *walker) walk(dir string) error {
 			continue
 		}
 		if e.IsDir() {
-			if below := name + "/"; strings.HasPrefix(below, w.prefix) || strings.HasPrefix(w.prefix, below) {
+			below := name + "/"
+			behind := below > w.after || strings.HasPrefix(w.after, below)
+			if behind && (strings.HasPrefix(below, w.prefix) || strings.HasPrefix(w.prefix, below)) {
 				if err := w.walk(name); err != nil {
 					return err
 				}
 			}
 			continue
 		}
-		if !strings.HasPrefix(name, w.prefix) {
+		if !strings.HasPrefix(name, w.prefix) || name <= w.after {
 			continue
 		}
 		if err := w.file(name, e); err != nil {

@@ -196,9 +196,9 @@ func (s *Store) Stat(ctx context.Context, ref store.Ref) (store.Info, store.Rete
 }
 
 // Versions implements store.Reader. It lists the vault as it was when the iteration began.
-func (s *Store) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
+func (s *Store) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	return func(yield func(store.Info, error) bool) {
-		for _, info := range s.snapshot(prefix) {
+		for _, info := range s.snapshot(prefix, after) {
 			if err := ctx.Err(); err != nil {
 				yield(store.Info{}, fail("versions", store.Ref{Name: prefix}, nil, err))
 				return
@@ -210,12 +210,15 @@ func (s *Store) Versions(ctx context.Context, prefix string) iter.Seq2[store.Inf
 	}
 }
 
-func (s *Store) snapshot(prefix string) []store.Info {
+func (s *Store) snapshot(prefix, after string) []store.Info {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.inOrder()
 	var out []store.Info
-	from, _ := slices.BinarySearch(s.names, prefix)
+	from, found := slices.BinarySearch(s.names, max(prefix, after))
+	if found && after >= prefix { // begins behind it
+		from++
+	}
 	for _, name := range s.names[from:] {
 		if !strings.HasPrefix(name, prefix) {
 			break

@@ -174,12 +174,7 @@ func (i inspector) Inspect(ctx context.Context) (store.Facts, error) {
 }
 
 // Reader wraps r. A stream that breaks counts as an error of Open.
-func (m *Meter) Reader(r store.Reader) store.Reader {
-	if v, ok := r.(resumer); ok {
-		return resumingReader{reader{m, r}, v}
-	}
-	return reader{m, r}
-}
+func (m *Meter) Reader(r store.Reader) store.Reader { return reader{m, r} }
 
 type reader struct {
 	m *Meter
@@ -227,15 +222,11 @@ func (d *download) Read(p []byte) (int, error) {
 
 func (d *download) Close() error { return d.rc.Close() }
 
-func (r reader) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
-	return r.count(r.r.Versions(ctx, prefix))
-}
-
-func (r reader) count(seq iter.Seq2[store.Info, error]) iter.Seq2[store.Info, error] {
+func (r reader) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	return func(yield func(store.Info, error) bool) {
 		var failed error
 		defer func() { r.m.versions.done(failed) }()
-		for info, err := range seq {
+		for info, err := range r.r.Versions(ctx, prefix, after) {
 			if err == nil {
 				r.m.entries.Add(1)
 			}
@@ -245,18 +236,4 @@ func (r reader) count(seq iter.Seq2[store.Info, error]) iter.Seq2[store.Info, er
 			}
 		}
 	}
-}
-
-// resumer is a listing that can begin in the middle; see package retry.
-type resumer interface {
-	VersionsAfter(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error]
-}
-
-type resumingReader struct {
-	reader
-	v resumer
-}
-
-func (r resumingReader) VersionsAfter(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
-	return r.count(r.v.VersionsAfter(ctx, prefix, after))
 }

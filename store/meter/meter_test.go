@@ -53,9 +53,9 @@ func TestCounts(t *testing.T) {
 	if _, _, err := r.Stat(t.Context(), ref); err != nil {
 		t.Fatal(err)
 	}
-	for range r.Versions(t.Context(), "") {
+	for range r.Versions(t.Context(), "", "") {
 	}
-	for range r.Versions(t.Context(), "") {
+	for range r.Versions(t.Context(), "", "") {
 		break
 	}
 	until := store.Retention{Mode: store.Compliance, Until: time.Now().Add(time.Hour)}

@@ -222,8 +222,8 @@ func (f *fake) Stat(_ context.Context, ref store.Ref) (store.Info, store.Retenti
 	return v.info, v.lock, nil
 }
 
-func (f *fake) Versions(_ context.Context, prefix string) iter.Seq2[store.Info, error] {
-	return func(yield func(store.Info, error) bool) {
+func (f *fake) Versions(_ context.Context, prefix, after string) iter.Seq2[store.Info, error] {
+	return store.Behind(func(yield func(store.Info, error) bool) {
 		list := slices.Clone(f.list)
 		slices.SortStableFunc(list, func(a, b *version) int { return strings.Compare(a.info.Name, b.info.Name) })
 		switch {
@@ -242,7 +242,7 @@ func (f *fake) Versions(_ context.Context, prefix string) iter.Seq2[store.Info, 
 				return
 			}
 		}
-	}
+	}, after)
 }
 
 // TestFaults: what a vault could do wrong that no server here does.

@@ -231,7 +231,7 @@ func (r *run) listing(ctx context.Context) {
 	found := map[store.Ref]int{}
 	var late []string
 	now := r.now()
-	for info, err := range r.Vault.Versions(ctx, r.dir) {
+	for info, err := range r.Vault.Versions(ctx, r.dir, "") {
 		if err != nil {
 			if errors.Is(err, store.ErrDenied) {
 				r.add(check, Critical, "give the writer "+r.vendor.Right("s3:ListBucketVersions")+" and "+r.vendor.Right("s3:ListBucket")+" on the bucket",

@@ -32,7 +32,7 @@ func Order(ctx context.Context, a attack.Canaries, list store.Reader, now time.T
 		}
 	}
 	var got []string
-	for info, err := range list.Versions(ctx, dir) {
+	for info, err := range list.Versions(ctx, dir, "") {
 		switch {
 		case errors.Is(err, store.ErrListing):
 			return fmt.Errorf("%w: %w", ErrOrder, err)

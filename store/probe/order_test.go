@@ -32,15 +32,15 @@ func (o *ordered) Put(_ context.Context, name string, _ []byte, opts attack.PutO
 	return attack.Answer{Status: 200, Version: "1"}
 }
 
-func (o *ordered) Versions(_ context.Context, prefix string) iter.Seq2[store.Info, error] {
-	return func(yield func(store.Info, error) bool) {
+func (o *ordered) Versions(_ context.Context, prefix, after string) iter.Seq2[store.Info, error] {
+	return store.Behind(func(yield func(store.Info, error) bool) {
 		slices.SortFunc(o.names, o.order)
 		for _, n := range o.names {
 			if strings.HasPrefix(n, prefix) && !yield(store.Info{Ref: store.Ref{Name: n, Version: "1"}}, o.fails) {
 				return
 			}
 		}
-	}
+	}, after)
 }
 
 // TestOrder: every order that servers are known to keep is told from that of bytes; no answer is no order.

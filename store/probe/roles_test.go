@@ -80,13 +80,13 @@ func TestRoles(t *testing.T) {
 			if _, lock, err := inside.Stat(t.Context(), brief); err == nil {
 				time.Sleep(time.Until(lock.Until) + 1500*time.Millisecond)
 			}
-			for info, err := range inside.Versions(t.Context(), "packs/brief.age") {
+			for info, err := range inside.Versions(t.Context(), "packs/brief.age", "") {
 				if err != nil {
 					t.Fatal(err)
 				}
 				can(true, "remove what is no longer locked, and a marker", vendor.Remover, inside.Remove(t.Context(), info.Ref))
 			}
-			for info := range inside.Versions(t.Context(), "packs/brief.age") {
+			for info := range inside.Versions(t.Context(), "packs/brief.age", "") {
 				t.Errorf("left: %+v", info)
 			}
 		})
@@ -123,7 +123,7 @@ func read(t testing.TB, s *s3store.Store, ref store.Ref) error {
 
 func list(t testing.TB, s *s3store.Store) error {
 	t.Helper()
-	for _, err := range s.Versions(t.Context(), "") {
+	for _, err := range s.Versions(t.Context(), "", "") {
 		return err
 	}
 	return nil

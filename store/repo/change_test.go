@@ -272,7 +272,7 @@ func TestVersionsThatOnlyTheirOwnerReads(t *testing.T) {
 		id := b.point("uploads")
 		ours := map[string]bool{}
 		var names []string
-		for info := range b.store.Versions(t.Context(), "") {
+		for info := range b.store.Versions(t.Context(), "", "") {
 			ours[info.Name+info.Version] = true
 			names = append(names, info.Name)
 		}

@@ -23,9 +23,9 @@ func (v behind) Stat(ctx context.Context, ref store.Ref) (store.Info, store.Rete
 	return v.dated(info), r, err
 }
 
-func (v behind) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
+func (v behind) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	return func(yield func(store.Info, error) bool) {
-		for info, err := range v.Reader.Versions(ctx, prefix) {
+		for info, err := range v.Reader.Versions(ctx, prefix, after) {
 			if !yield(v.dated(info), err) {
 				return
 			}

@@ -174,7 +174,7 @@ func (l *look) unlisted() error {
 
 // each gives the versions of the name, the newest first, as long as visit wants more.
 func (l *look) each(visit func(store.Info) (bool, error)) error {
-	for info, err := range l.r.Versions(l.ctx, l.name) {
+	for info, err := range l.r.Versions(l.ctx, l.name, "") {
 		if err != nil {
 			return fmt.Errorf("list versions of %s: %w", l.name, err)
 		}

@@ -142,7 +142,7 @@ func Find(ctx context.Context, r store.Reader, pin string, report Report) (*Repo
 func descriptors(ctx context.Context, r store.Reader, prefix string, report Report) iter.Seq2[candidate, error] {
 	return func(yield func(candidate, error) bool) {
 		var at candidate
-		for info, err := range r.Versions(ctx, prefix) {
+		for info, err := range r.Versions(ctx, prefix, "") {
 			if err != nil {
 				yield(candidate{}, fmt.Errorf("list descriptors: %w", err))
 				return
@@ -235,7 +235,7 @@ const elsewhere = "it is the same object in every vault: `holdfast init` brings 
 
 // nothing tells a place without a repository from a repository that lost its descriptor.
 func nothing(ctx context.Context, r store.Reader) error {
-	for _, err := range r.Versions(ctx, format.PrefixPoints) {
+	for _, err := range r.Versions(ctx, format.PrefixPoints, "") {
 		if err != nil {
 			return fmt.Errorf("list points: %w", err)
 		}

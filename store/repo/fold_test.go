@@ -75,7 +75,7 @@ func (b *bench) knows(names ...string) (known, read int) {
 // listed gives what the vault has under a prefix.
 func (b *bench) listed(prefix string) (out []store.Info) {
 	b.t.Helper()
-	for info, err := range b.store.Versions(b.t.Context(), prefix) {
+	for info, err := range b.store.Versions(b.t.Context(), prefix, "") {
 		if err != nil {
 			b.t.Fatal(err)
 		}

@@ -92,14 +92,14 @@ func (g guardedReader) Stat(ctx context.Context, ref store.Ref) (store.Info, sto
 	return info, lock, done(err)
 }
 
-func (g guardedReader) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
+func (g guardedReader) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	return func(yield func(store.Info, error) bool) {
 		ctx, done, err := g.k.enter(ctx)
 		if err != nil {
 			yield(store.Info{}, err)
 			return
 		}
-		for info, err := range g.r.Versions(ctx, prefix) {
+		for info, err := range g.r.Versions(ctx, prefix, after) {
 			if err != nil {
 				yield(store.Info{}, done(err))
 				return

@@ -71,7 +71,7 @@ func TestTheLatestEndThatIsSaid(t *testing.T) {
 func (b *bench) only(prefix string) store.Info {
 	b.t.Helper()
 	var out []store.Info
-	for info, err := range b.store.Versions(b.t.Context(), prefix) {
+	for info, err := range b.store.Versions(b.t.Context(), prefix, "") {
 		if err != nil {
 			b.t.Fatal(err)
 		}

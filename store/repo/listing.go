@@ -24,7 +24,7 @@ type listing struct {
 
 func newListing(ctx context.Context, r store.Reader, prefix string) *listing {
 	l := &listing{}
-	l.next, l.stop = iter.Pull2(store.InOrder(r.Versions(ctx, prefix), nil))
+	l.next, l.stop = iter.Pull2(store.InOrder(r.Versions(ctx, prefix, ""), nil))
 	return l
 }
 

@@ -52,7 +52,7 @@ func (g *overview) holds() bool {
 }
 
 // Versions implements store.Reader.
-func (g *overview) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
+func (g *overview) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	return func(yield func(store.Info, error) bool) {
 		if strings.HasSuffix(prefix, "/") {
 			names, ok, err := g.all(ctx)
@@ -62,14 +62,14 @@ func (g *overview) Versions(ctx context.Context, prefix string) iter.Seq2[store.
 			}
 			if ok && !shadowed(names, prefix) {
 				for _, info := range names {
-					if strings.HasPrefix(info.Name, prefix) && !yield(info, nil) {
+					if strings.HasPrefix(info.Name, prefix) && info.Name > after && !yield(info, nil) {
 						return
 					}
 				}
 				return
 			}
 		}
-		g.Reader.Versions(ctx, prefix)(yield)
+		g.Reader.Versions(ctx, prefix, after)(yield)
 	}
 }
 
@@ -93,7 +93,7 @@ func (g *overview) all(ctx context.Context) (names []store.Info, ok bool, err er
 		return g.names, g.whole, nil
 	}
 	g.wants, g.taken = false, time.Now()
-	for info, err := range g.Reader.Versions(ctx, "") {
+	for info, err := range g.Reader.Versions(ctx, "", "") {
 		if err != nil {
 			return nil, false, err
 		}

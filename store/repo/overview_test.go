@@ -21,12 +21,12 @@ type listedVault struct {
 	broken   error
 }
 
-func (l *listedVault) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
+func (l *listedVault) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	l.prefixes = append(l.prefixes, prefix)
 	if l.broken != nil {
 		return func(yield func(store.Info, error) bool) { yield(store.Info{}, l.broken) }
 	}
-	return l.Store.Versions(ctx, prefix)
+	return l.Store.Versions(ctx, prefix, after)
 }
 
 func putInto(t *testing.T, w store.Writer, names ...string) {
@@ -40,7 +40,7 @@ func putInto(t *testing.T, w store.Writer, names ...string) {
 
 func under(t *testing.T, r store.Reader, prefix string) (names []string, err error) {
 	t.Helper()
-	for info, err := range r.Versions(t.Context(), prefix) {
+	for info, err := range r.Versions(t.Context(), prefix, "") {
 		if err != nil {
 			return names, err
 		}
@@ -72,6 +72,15 @@ func TestOverview(t *testing.T) {
 		check(t, v, "b/", "b/1")
 		check(t, v, "c/x/", "c/x/1")
 		check(t, v, "d/")
+		for after, want := range map[string]int{"a": 2, "a/": 2, "a/1": 1, "a/2": 0, "b": 0} {
+			n := 0
+			for range v.Read.Versions(t.Context(), "a/", after) {
+				n++
+			}
+			if n != want {
+				t.Errorf("behind %s: %d names", after, n)
+			}
+		}
 		if !slices.Equal(l.prefixes, []string{""}) || !g.holds() {
 			t.Errorf("listed %q", l.prefixes)
 		}

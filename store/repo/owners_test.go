@@ -418,7 +418,7 @@ func TestTheEndInOneVault(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for info := range b.store.Versions(t.Context(), r.Chain[1].Name) {
+			for info := range b.store.Versions(t.Context(), r.Chain[1].Name, "") {
 				if err := b.store.Attacker().Damage(info.Ref, func(body []byte) []byte { return append(body, 'x') }); err != nil {
 					t.Fatal(err)
 				}

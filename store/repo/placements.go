@@ -43,7 +43,7 @@ func (k *keeper) loadPlacementsUnder(ctx context.Context, r *Repository, prefix 
 	seen, listed := "", map[format.Hash]bool{}
 	loaded := k.loadedUnder(prefix)
 	defer loaded.close()
-	for info, err := range k.vault.Read.Versions(ctx, prefix) {
+	for info, err := range k.vault.Read.Versions(ctx, prefix, "") {
 		if err != nil {
 			return found, fmt.Errorf("list placements: %w", err)
 		}

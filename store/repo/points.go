@@ -117,7 +117,7 @@ func (r *Repository) listed(ctx context.Context, in store.Reader, prefix string,
 		})
 	}
 	junk := ""
-	for info, err := range in.Versions(ctx, prefix) {
+	for info, err := range in.Versions(ctx, prefix, "") {
 		if err != nil {
 			_ = g.Wait()
 			return nil, err

@@ -315,7 +315,7 @@ func TestForksOfOneAge(t *testing.T) {
 func names(t *testing.T, r store.Reader) string {
 	t.Helper()
 	var out []string
-	for info, err := range r.Versions(t.Context(), "") {
+	for info, err := range r.Versions(t.Context(), "", "") {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -64,7 +64,7 @@ func gather(ctx context.Context, in store.Reader, prefix string, most int, repor
 			out, left = cutUnvouched(out, most), left+len(out)-most
 		}
 	}
-	for info, err := range in.Versions(ctx, prefix) {
+	for info, err := range in.Versions(ctx, prefix, "") {
 		if err != nil {
 			return nil, 0, err
 		}

@@ -56,7 +56,7 @@ func (b *bench) moved(t *testing.T) *memstore.Store {
 	t.Helper()
 	to := memstore.New(memstore.Options{Now: b.now})
 	var list []store.Info
-	for info, err := range b.store.Versions(t.Context(), "") {
+	for info, err := range b.store.Versions(t.Context(), "", "") {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -280,7 +280,7 @@ func TestAListOfManyVouchedPoints(t *testing.T) {
 	if two, err := repo.Find(t.Context(), empty.Read, "", b.report); err != nil || len(two.Standing()) != len(r.Standing()) || b.saw(repo.Damaged, "") {
 		t.Errorf("a new vault: %v", err)
 	}
-	for info := range b.store.Versions(t.Context(), list) {
+	for info := range b.store.Versions(t.Context(), list, "") {
 		if err := b.store.Attacker().Damage(info.Ref, func(body []byte) []byte { return body[:len(body)/2] }); err != nil {
 			t.Fatal(err)
 		}

@@ -100,7 +100,7 @@ func (r *Repository) CheckListed(ctx context.Context, in store.Reader, earlier E
 // a listing, and junk no more than that.
 func (r *Repository) vaultNames(ctx context.Context, in store.Reader) ([]string, error) {
 	var names []string
-	for info, err := range in.Versions(ctx, format.PrefixPlacements) {
+	for info, err := range in.Versions(ctx, format.PrefixPlacements, "") {
 		if err != nil {
 			return nil, fmt.Errorf("list placements: %w", err)
 		}

@@ -19,9 +19,9 @@ type withholding struct {
 	hide func(name string) bool
 }
 
-func (w withholding) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
+func (w withholding) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	return func(yield func(store.Info, error) bool) {
-		for info, err := range w.Reader.Versions(ctx, prefix) {
+		for info, err := range w.Reader.Versions(ctx, prefix, after) {
 			if err == nil && w.hide(info.Name) {
 				continue
 			}

@@ -103,16 +103,11 @@ func (b *body) reopen(err error) error {
 
 func (b *body) Close() error { return b.rc.Close() }
 
-// resumer is a Reader that can begin a listing in the middle: with names after a given one, or a little before.
-type resumer interface {
-	VersionsAfter(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error]
-}
-
-// Versions goes on after a failure behind the last entry given, from the page it was on if the driver can, else by listing
-// again from the beginning. Nothing is buffered.
-func (r reader) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
+// Versions goes on after a failure behind the last entry given: it lists again from the name before that, as the versions of
+// one name cannot be told apart by what they come behind. Nothing is buffered.
+func (r reader) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	return func(yield func(store.Info, error) bool) {
-		l := listing{r: r, prefix: prefix}
+		l := listing{r: r, prefix: prefix, before: after}
 		s := r.p.series("versions", store.Ref{Name: prefix})
 		for {
 			given := l.given
@@ -136,12 +131,12 @@ type listing struct {
 	prefix string
 	given  int64
 	last   store.Ref // given last
-	before string    // the name given before last.Name: listing from behind it gives all versions of last.Name again
+	before string    // the name given before last.Name, or what the listing begins behind: from there all versions of last.Name come again
 }
 
 func (l *listing) run(ctx context.Context, yield func(store.Info, error) bool) error {
 	skipping := l.given > 0
-	for info, err := range l.open(ctx) {
+	for info, err := range l.r.r.Versions(ctx, l.prefix, l.before) {
 		if err != nil {
 			return err
 		}
@@ -162,7 +157,7 @@ func (l *listing) run(ctx context.Context, yield func(store.Info, error) bool) e
 			// Its older versions, if it had any, may have come and gone past: better no listing than one with a hole.
 			return fmt.Errorf("%w: %s (version %s) vanished while it was listed", store.ErrListing, l.last.Name, l.last.Version)
 		}
-		if info.Name != l.last.Name {
+		if l.given > 0 && info.Name != l.last.Name {
 			l.before = l.last.Name
 		}
 		l.last = info.Ref
@@ -172,11 +167,4 @@ func (l *listing) run(ctx context.Context, yield func(store.Info, error) bool) e
 		}
 	}
 	return nil
-}
-
-func (l *listing) open(ctx context.Context) iter.Seq2[store.Info, error] {
-	if m, ok := l.r.r.(resumer); ok && l.before != "" {
-		return m.VersionsAfter(ctx, l.prefix, l.before)
-	}
-	return l.r.r.Versions(ctx, l.prefix)
 }

@@ -1,6 +1,7 @@
 package s3store_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/pem"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -203,7 +205,7 @@ func TestBadListings(t *testing.T) {
 			})
 			var got []store.Info
 			var last error
-			for info, err := range s.Versions(t.Context(), "") {
+			for info, err := range s.Versions(t.Context(), "", "") {
 				if last = err; err != nil {
 					break
 				}
@@ -219,6 +221,74 @@ func TestBadListings(t *testing.T) {
 	}
 }
 
+// TestBehind: whatever a server makes of the name that a listing is to begin behind, what comes is behind it, and each version once.
+func TestBehind(t *testing.T) {
+	type version struct{ key, id string }
+	all := []version{{"p/a", "1"}, {"p/b", "2"}, {"p/b", "1"}, {"p/c", "3"}, {"p/c", "2"}, {"p/c", "1"}, {"p/d", "1"}, {"p/e", "1"}}
+	for habit, c := range map[string]struct {
+		order func(a, b version) int
+		asked func(v version, key, id string) bool // whether a version comes behind the markers
+	}{
+		"begins behind it": {nil, func(v version, key, id string) bool { return v.key > key || v.key == key && id != "" && v.id < id }},
+		"begins with it":   {nil, func(v version, key, id string) bool { return v.key > key || v.key == key && (id == "" || v.id < id) }},
+		"begins a page before it": {nil, func(v version, key, id string) bool {
+			return v.key > key || v.key == key && id != "" && v.id < id || id == "" && v.key >= "p/b"
+		}},
+		"knows no such thing": {nil, func(v version, key, id string) bool { return id == "" || v.key > key || v.key == key && v.id < id }},
+		"oldest first": {func(a, b version) int { return cmp.Or(strings.Compare(a.key, b.key), strings.Compare(a.id, b.id)) },
+			func(v version, key, id string) bool { return v.key > key || v.key == key && id != "" && v.id > id }},
+		"another order, and knows no such thing": {func(a, b version) int { return cmp.Or(strings.Compare(b.key, a.key), strings.Compare(b.id, a.id)) },
+			func(v version, key, id string) bool { return id == "" || v.key < key || v.key == key && v.id < id }},
+	} {
+		for _, size := range []int{2, 3, 1000} {
+			s := fake(t, func(w http.ResponseWriter, r *http.Request) {
+				q := r.URL.Query()
+				list := slices.Clone(all)
+				if c.order != nil {
+					slices.SortFunc(list, c.order)
+				}
+				var page []version
+				more := false
+				for _, v := range list {
+					if key := q.Get("key-marker"); strings.HasPrefix(v.key, q.Get("prefix")) && (key == "" || c.asked(v, key, q.Get("version-id-marker"))) {
+						if more = len(page) == size; more {
+							break
+						}
+						page = append(page, v)
+					}
+				}
+				fmt.Fprintf(w, "<ListVersionsResult><IsTruncated>%t</IsTruncated>", more)
+				if more {
+					last := page[size-1]
+					fmt.Fprintf(w, "<NextKeyMarker>%s</NextKeyMarker><NextVersionIdMarker>%s</NextVersionIdMarker>", last.key, last.id)
+				}
+				for _, v := range page {
+					_, _ = io.WriteString(w, entry(v.key, v.id))
+				}
+				_, _ = io.WriteString(w, "</ListVersionsResult>")
+			}, func(o *s3store.Options) { o.PageSize = size })
+			for _, after := range []string{"", "p", "p/", "p/a", "p/b", "p/bb", "p/c", "p/d", "p/e", "p/f", "q"} {
+				var got, want []version
+				for info, err := range s.Versions(t.Context(), "p/", after) {
+					if err != nil {
+						t.Fatalf("%s, %d a page, behind %q: %v", habit, size, after, err)
+					}
+					got = append(got, version{info.Name, info.Version})
+				}
+				for _, v := range all {
+					if v.key > after {
+						want = append(want, v)
+					}
+				}
+				byID := func(a, b version) int { return cmp.Or(strings.Compare(a.key, b.key), strings.Compare(b.id, a.id)) }
+				if slices.SortFunc(got, byID); !slices.Equal(got, want) {
+					t.Errorf("%s, %d a page, behind %q: listed %v", habit, size, after, got)
+				}
+			}
+		}
+	}
+}
+
 // TestListingBreaksOff: an answer that ends early is worth another try, wherever in it that is.
 func TestListingBreaksOff(t *testing.T) {
 	page := "<?xml version=\"1.0\"?><ListVersionsResult><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>" + entry("a", "1") + "</ListVersionsResult>"
@@ -228,7 +298,7 @@ func TestListingBreaksOff(t *testing.T) {
 			_, _ = io.WriteString(w, page[:n])
 		})
 		var last error
-		for _, err := range s.Versions(t.Context(), "") {
+		for _, err := range s.Versions(t.Context(), "", "") {
 			last = err
 		}
 		if !errors.Is(last, store.ErrTransient) {

@@ -34,7 +34,7 @@ func TestRedirects(t *testing.T) {
 			})
 			ref := store.Ref{Name: "n", Version: "v"}
 			errs := map[string]error{}
-			for _, errs["list"] = range s.Versions(t.Context(), "points/") {
+			for _, errs["list"] = range s.Versions(t.Context(), "points/", "") {
 				break
 			}
 			_, errs["inspect"] = s.Inspect(t.Context())
@@ -67,7 +67,7 @@ func TestRewrittenEncoding(t *testing.T) {
 		answer(w, http.StatusForbidden, "AccessDenied", "no")
 	})
 	ref := store.Ref{Name: "n", Version: "v"}
-	for range s.Versions(t.Context(), "points/") {
+	for range s.Versions(t.Context(), "points/", "") {
 		break
 	}
 	_, _ = s.Inspect(t.Context())

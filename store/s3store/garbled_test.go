@@ -74,7 +74,7 @@ func TestOddNamesHideNothing(t *testing.T) {
 		for _, size := range []int{1, 4, 7} {
 			s := fake(t, garbling(append(slices.Clone(ours), odd...)), func(o *s3store.Options) { o.PageSize = size })
 			var got []string
-			for info, err := range s.Versions(t.Context(), "points/") {
+			for info, err := range s.Versions(t.Context(), "points/", "") {
 				if err != nil {
 					t.Fatalf("%s, %d a page: %v", what, size, err)
 				}
@@ -86,7 +86,7 @@ func TestOddNamesHideNothing(t *testing.T) {
 				t.Errorf("%s, %d a page: listed %q", what, size, got)
 			}
 			n := 0
-			for info, err := range store.InOrder(s.Versions(t.Context(), "points/site/"), nil) {
+			for info, err := range store.InOrder(s.Versions(t.Context(), "points/site/", ""), nil) {
 				if err != nil {
 					t.Fatal(err)
 				}

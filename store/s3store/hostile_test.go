@@ -21,7 +21,7 @@ func hostileClient(t testing.TB, endpoint string, stall time.Duration) storetest
 		store.Credentials{AccessKeyID: "AKID", SecretAccessKey: "hidden-secret"}, func(o *s3store.Options) { o.Stall = stall })
 	return storetest.HostileClient{
 		List: func(ctx context.Context) (n int, err error) {
-			for _, err := range s.Versions(ctx, "") {
+			for _, err := range s.Versions(ctx, "", "") {
 				if err != nil {
 					return n, err
 				}

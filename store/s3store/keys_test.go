@@ -46,7 +46,7 @@ func TestRenewedKeys(t *testing.T) {
 		}
 		again := retry.New(retry.Options{}).Reader(s)
 		list := func() error {
-			for _, err := range again.Versions(t.Context(), "points/") {
+			for _, err := range again.Versions(t.Context(), "points/", "") {
 				if err != nil {
 					return err
 				}
@@ -73,7 +73,7 @@ func TestRenewedKeys(t *testing.T) {
 		}
 	}
 	s := fake(t, func(w http.ResponseWriter, _ *http.Request) { answer(w, 403, "InvalidAccessKeyId", "never was") })
-	for _, err := range s.Versions(t.Context(), "points/") {
+	for _, err := range s.Versions(t.Context(), "points/", "") {
 		if !errors.Is(err, store.ErrCredentials) {
 			t.Errorf("no others: %v", err)
 		}

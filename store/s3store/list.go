@@ -21,21 +21,18 @@ const maxPage = 1000
 // Versions implements store.Reader. It streams: what is kept are the entries of the last two pages, because servers
 // repeat some where a page begins. Servers that repeat a marker, or go backwards again and again, give store.ErrListing. A name
 // that stands out of order is given where it stands: whoever may store objects can have versitygw list one so (see garbled).
-func (s *Store) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
-	return s.VersionsAfter(ctx, prefix, "")
-}
-
-// VersionsAfter is Versions that begins with the names after a given one; some servers begin with that one itself.
-func (s *Store) VersionsAfter(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
+//
+// The server is asked to begin behind after. Some begin with that name itself, or know no such thing: see store.Behind.
+func (s *Store) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	ref := store.Ref{Name: prefix}
-	return func(yield func(store.Info, error) bool) {
+	return store.Behind(func(yield func(store.Info, error) bool) {
 		// The consumer may stop in the middle of a page.
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		if err := s.versions(ctx, prefix, after, yield); err != nil && !errors.Is(err, errStop) {
 			yield(store.Info{}, s.fail(ctx, "versions", ref, err))
 		}
-	}
+	}, after)
 }
 
 var errStop = errors.New("stopped by the consumer")
@@ -43,6 +40,12 @@ var errStop = errors.New("stopped by the consumer")
 func (s *Store) versions(ctx context.Context, prefix, after string, yield func(store.Info, error) bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	switch { // MinIO refuses a marker that is not under the prefix
+	case after < prefix:
+		after = ""
+	case !strings.HasPrefix(after, prefix):
+		return nil // all names that begin so come before it
 	}
 	l := &lister{s: s, prefix: prefix, yield: yield, pages: pageCount{most: s.pageSize}, seen: recent{limit: 2 * s.pageSize}}
 	for {

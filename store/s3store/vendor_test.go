@@ -59,7 +59,7 @@ func TestWriterUnderAWSRules(t *testing.T) {
 				if _, err := put(t, s, "no/lock/asked", []byte("x"), store.Retention{}); err != nil {
 					t.Error(err)
 				}
-				for _, err := range s.Versions(t.Context(), "") {
+				for _, err := range s.Versions(t.Context(), "", "") {
 					if err != nil {
 						t.Error(err)
 					}

@@ -194,7 +194,7 @@ func (b *body) Close() error {
 	return err
 }
 
-func (r reader) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
+func (r reader) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	return func(yield func(store.Info, error) bool) {
 		inner, done := r.g.enter(ctx)
 		ended := false
@@ -205,7 +205,7 @@ func (r reader) Versions(ctx context.Context, prefix string) iter.Seq2[store.Inf
 		}()
 		r.g.w.Enter()
 		defer r.g.w.Exit()
-		for info, err := range r.r.Versions(inner, prefix) {
+		for info, err := range r.r.Versions(inner, prefix, after) {
 			if err != nil {
 				ended = true
 				err = done(err)

@@ -84,7 +84,7 @@ func (d *dripping) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (s slow) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
+func (s slow) Versions(ctx context.Context, _, _ string) iter.Seq2[store.Info, error] {
 	return func(yield func(store.Info, error) bool) {
 		for { // endless
 			if err := s.wait(ctx); err != nil {
@@ -112,7 +112,7 @@ func TestStalls(t *testing.T) {
 	}
 	list := func(ctx context.Context, g *stall.Guard, s slow) error {
 		n := 0
-		for _, err := range g.Reader(s).Versions(ctx, "") {
+		for _, err := range g.Reader(s).Versions(ctx, "", "") {
 			if n++; err != nil || n == 5000 {
 				return err
 			}
@@ -200,7 +200,7 @@ func TestTheCallersTimeIsHisOwn(t *testing.T) {
 		}
 		g := stall.NewGuard(time.Minute)
 		n := 0
-		for _, err := range g.Reader(mem).Versions(t.Context(), "") {
+		for _, err := range g.Reader(mem).Versions(t.Context(), "", "") {
 			if n++; err != nil {
 				t.Fatal(err)
 			}

@@ -87,6 +87,7 @@ func cases() []testCase {
 		{name: "Names", run: (*suite).names},
 		{name: "BadNames", run: (*suite).badNames},
 		{name: "Listing", run: (*suite).listing},
+		{name: "ListingBehind", run: (*suite).listingBehind},
 		{name: "ListingStops", run: (*suite).listingStops},
 		{name: "WrongHash", run: (*suite).wrongHash},
 		{name: "ShortBody", run: (*suite).shortBody},
@@ -176,12 +177,14 @@ func (s *suite) mustRead(ref store.Ref, want []byte) {
 	}
 }
 
-func (s *suite) list(prefix string) []store.Info {
+func (s *suite) list(prefix string) []store.Info { return s.listBehind(prefix, "") }
+
+func (s *suite) listBehind(prefix, after string) []store.Info {
 	s.Helper()
 	var out []store.Info
-	for info, err := range s.v.Versions(s.ctx(), prefix) {
+	for info, err := range s.v.Versions(s.ctx(), prefix, after) {
 		if err != nil {
-			s.Fatalf("list %q: %v", prefix, err)
+			s.Fatalf("list %q behind %q: %v", prefix, after, err)
 		}
 		out = append(out, info)
 	}

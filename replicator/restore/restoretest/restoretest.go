@@ -239,7 +239,7 @@ func (r *Repo) Cover(name string, body []byte) {
 func (r *Repo) Names(prefix string) []string {
 	r.T.Helper()
 	var out []string
-	for info, err := range r.Store.Versions(context.Background(), prefix) {
+	for info, err := range r.Store.Versions(context.Background(), prefix, "") {
 		r.check(err)
 		if info.Latest {
 			out = append(out, info.Name)

@@ -122,7 +122,7 @@ func TestSparseFilesByHand(t *testing.T) {
 	must(t, err)
 	r.Backup(src)
 	vault := filepath.Join(work, "vault")
-	for info, err := range r.Store.Versions(t.Context(), "") {
+	for info, err := range r.Store.Versions(t.Context(), "", "") {
 		must(t, err)
 		in, err := r.Store.Open(t.Context(), info.Ref, 0, -1)
 		must(t, err)

@@ -122,7 +122,7 @@ func (r *rig) expect(i int, types string, found ...string) {
 
 // names lists what lies in a vault, in the order of the series.
 func (r *rig) names(i int) (out []store.Ref) {
-	for info, err := range r.stores[i].Versions(r.t.Context(), format.PrefixReports) {
+	for info, err := range r.stores[i].Versions(r.t.Context(), format.PrefixReports, "") {
 		must(r.t, err)
 		out = append(out, info.Ref)
 	}

@@ -70,7 +70,7 @@ func Read(ctx context.Context, o Options) error {
 	}
 	r := &reading{ctx: ctx, o: o}
 	var name []store.Info // the versions of one name, the newest first
-	for info, err := range store.InOrder(o.Vault.Versions(ctx, prefix), nil) {
+	for info, err := range store.InOrder(o.Vault.Versions(ctx, prefix, ""), nil) {
 		if err != nil {
 			return fmt.Errorf("list records: %w", err)
 		}

@@ -92,7 +92,7 @@ func (r *Reporter) begun(ctx context.Context, series format.Time) bool {
 		if v.Err != nil {
 			continue
 		}
-		for _, err := range v.Read.Versions(ctx, format.SeriesPrefix(r.Key.Name, series)) {
+		for _, err := range v.Read.Versions(ctx, format.SeriesPrefix(r.Key.Name, series), "") {
 			if err == nil {
 				return true
 			}

@@ -2,6 +2,7 @@ package flat_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -57,8 +58,13 @@ func put(t *testing.T, w store.Writer, name, body string) store.Ref {
 
 func list(t *testing.T, in store.Reader, prefix string) []store.Info {
 	t.Helper()
+	return listBehind(t, in, prefix, "")
+}
+
+func listBehind(t *testing.T, in store.Reader, prefix, after string) []store.Info {
+	t.Helper()
 	var out []store.Info
-	for info, err := range in.Versions(t.Context(), prefix) {
+	for info, err := range in.Versions(t.Context(), prefix, after) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -125,11 +131,17 @@ func TestVersions(t *testing.T) {
 					t.Errorf("%s: what lies beside comes first", info.Name)
 				}
 			}
+			for _, after := range []string{"packs", prefix, prefix + "0", "packs/a7", "packs/a7/", "packs/a7/a77", "packs/a7z", "packs/zz", got[0].Name, got[len(got)/3].Name, got[len(got)-1].Name} {
+				from, _ := slices.BinarySearchFunc(got, after, func(info store.Info, after string) int { return cmp.Or(strings.Compare(info.Name, after), -1) })
+				if behind := listBehind(t, r, prefix, after); !slices.Equal(behind, got[from:]) {
+					t.Errorf("%d more, %s behind %s: %d listed of %d", many, prefix, after, len(behind), len(got[from:]))
+				}
+			}
 		}
 		if got := list(t, r, "points/"); len(got) != 1 {
 			t.Errorf("%v", got)
 		}
-		for info := range r.Versions(t.Context(), "packs/") { // whoever has enough may stop
+		for info := range r.Versions(t.Context(), "packs/", "") { // whoever has enough may stop
 			if info.Name > "packs/80" {
 				break
 			}
@@ -143,10 +155,10 @@ type broken struct {
 	after int
 }
 
-func (b broken) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
+func (b broken) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	return func(yield func(store.Info, error) bool) {
 		n := 0
-		for info, err := range b.Reader.Versions(ctx, prefix) {
+		for info, err := range b.Reader.Versions(ctx, prefix, after) {
 			if n++; n > b.after {
 				yield(store.Info{}, store.ErrListing)
 				return
@@ -170,7 +182,7 @@ func TestVersionsBroken(t *testing.T) {
 	for _, after := range []int{0, 1, 16_000, 16_900, 17_020} {
 		n := 0
 		var err error
-		for _, e := range flat.NewReader(broken{s, after}).Versions(t.Context(), "packs/") {
+		for _, e := range flat.NewReader(broken{s, after}).Versions(t.Context(), "packs/", "") {
 			if err != nil {
 				t.Error("it goes on after an error")
 			}

@@ -15,30 +15,31 @@ const maxHeld = 16 << 10
 
 // Versions implements store.Reader: everything under prefix by the name that references use, in order of that. What lies in the
 // folder comes before what lies beside it.
-func (r *Reader) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
+func (r *Reader) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	kind, rest, ok := strings.Cut(prefix, "/")
 	kind += "/"
 	switch {
 	case !ok || kind != format.PrefixPacks && kind != format.PrefixMeta && kind != format.PrefixNeeds:
-		return r.in.Versions(ctx, prefix)
+		return r.in.Versions(ctx, prefix, after)
 	case len(rest) <= 2:
-		return func(yield func(store.Info, error) bool) {
+		// What lies beside a folder comes behind all that is in it: behind a name of the folder is all that is beside it.
+		return store.Behind(func(yield func(store.Info, error) bool) {
 			l := lister{ctx: ctx, in: r.in, kind: kind, yield: yield}
-			l.all(prefix)
-		}
+			l.all(prefix, after)
+		}, after)
 	case rest[2] != '/':
-		return r.in.Versions(ctx, prefix) // no name that references use begins so
+		return r.in.Versions(ctx, prefix, after) // no name that references use begins so
 	}
 	hash, folder := rest[3:], rest[:2]
 	if len(hash) < 2 && strings.HasPrefix(folder, hash) {
 		hash = folder
 	}
 	if !strings.HasPrefix(hash, folder) {
-		return r.in.Versions(ctx, prefix)
+		return r.in.Versions(ctx, prefix, after)
 	}
-	return func(yield func(store.Info, error) bool) {
-		merge(r.in.Versions(ctx, prefix), beside(r.in.Versions(ctx, kind+hash)), yield)
-	}
+	return store.Behind(func(yield func(store.Info, error) bool) {
+		merge(r.in.Versions(ctx, prefix, after), beside(r.in.Versions(ctx, kind+hash, "")), yield)
+	}, after)
 }
 
 // beside gives of a listing what lies under a name without folder, by the name that references use.
@@ -95,8 +96,8 @@ type lister struct {
 	yield func(store.Info, error) bool
 }
 
-func (l *lister) all(prefix string) {
-	next, stop := iter.Pull2(l.in.Versions(l.ctx, prefix))
+func (l *lister) all(prefix, after string) {
+	next, stop := iter.Pull2(l.in.Versions(l.ctx, prefix, after))
 	defer stop()
 	info, err, more := next()
 	for more && err == nil {
@@ -151,7 +152,7 @@ func (l *lister) group(name string) string {
 func (l *lister) apart(group string) iter.Seq2[store.Info, error] {
 	return func(yield func(store.Info, error) bool) {
 		for _, digit := range "0123456789abcdef" {
-			for info, err := range beside(l.in.Versions(l.ctx, group+string(digit))) {
+			for info, err := range beside(l.in.Versions(l.ctx, group+string(digit), "")) {
 				if !yield(info, err) || err != nil {
 					return
 				}

@@ -25,7 +25,7 @@ func put(t *testing.T, w store.Writer, name, body string) (store.Ref, error) {
 
 func versions(t *testing.T, r store.Reader) (names []string, err error) {
 	t.Helper()
-	for info, err := range r.Versions(t.Context(), "") {
+	for info, err := range r.Versions(t.Context(), "", "") {
 		if err != nil {
 			return names, err
 		}

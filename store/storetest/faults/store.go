@@ -90,11 +90,11 @@ func (r reader) Open(ctx context.Context, ref store.Ref, off, n int64) (io.ReadC
 	return r.p.Body(ctx, w, rc, fail("open", ref, store.ErrTransient, "", errReset))
 }
 
-func (r reader) Versions(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
+func (r reader) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	return func(yield func(store.Info, error) bool) {
 		w, ok := r.p.Next("versions", prefix)
 		if !ok {
-			r.r.Versions(ctx, prefix)(yield)
+			r.r.Versions(ctx, prefix, after)(yield)
 			return
 		}
 		ref := store.Ref{Name: prefix}
@@ -106,7 +106,7 @@ func (r reader) Versions(ctx context.Context, prefix string) iter.Seq2[store.Inf
 		}
 		var all []store.Info
 		var last error
-		for info, err := range r.r.Versions(ctx, prefix) {
+		for info, err := range r.r.Versions(ctx, prefix, after) {
 			if last = err; err == nil {
 				all = append(all, info)
 			}
