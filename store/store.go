@@ -1,7 +1,7 @@
 // Package store is the vocabulary every vault speaks: how one stored object is named, put, read, locked and listed.
 //
 // It holds types, errors and four tiny interfaces, and nothing that does I/O. Drivers (s3store, dirstore, memstore)
-// implement them; wrappers (retry, meter) add to them; the repository format (store/repo) is their one consumer below
+// implement them; wrappers (retry, meter, stall) go around them, see Around; the repository format (store/repo) is their one consumer below
 // the replicator. Nothing here may import a vendor SDK, print, exit, or know what a recovery point is. Code that backs
 // up is handed a Reader, a Writer and a Locker, so that "the job cannot destroy" is a fact of its types: Remover is
 // implemented by drivers but handed to nothing except prune.

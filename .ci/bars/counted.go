@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"iter"
 	"maps"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/memstore"
 )
 
 // pageNames is how many names the answer to one listing request holds, at most vendors.
@@ -18,15 +18,34 @@ const pageNames = 1000
 
 // counting is a vault that counts the requests it is asked, as a vendor would: a listing is one for each thousand names.
 type counting struct {
-	store.Reader
+	store.Reader // of mem, counted
 	store.Writer
 	store.Locker
 	store.Inspector
+	mem *memstore.Store
 
 	mu     sync.Mutex
 	asked  map[string]int // by what was done with which kind of object
 	pages  int            // requests of listings
 	listed []string       // prefixes, as often as they were
+}
+
+// newCounting counts in front of a store.
+func newCounting(mem *memstore.Store) *counting {
+	c := &counting{mem: mem}
+	around := store.Around(func(ctx context.Context, op store.Op, do func(context.Context) error) error {
+		switch op.Name {
+		case "versions": // by its pages: see below
+		case "inspect": // as the driver for S3 asks: for versioning and for object lock
+			c.count("settings", "")
+			c.count("settings", "")
+		default: // by the method of HTTP
+			c.count(map[string]string{"open": "get", "stat": "head", "put": "put", "extend": "lock"}[op.Name], op.Ref.Name)
+		}
+		return do(ctx)
+	})
+	c.Reader, c.Writer, c.Locker, c.Inspector = around.Reader(mem), around.Writer(mem), around.Locker(mem), around.Inspector(mem)
+	return c
 }
 
 func (c *counting) count(op, name string) {
@@ -76,32 +95,6 @@ func (c *counting) stored() (n int) {
 	return n
 }
 
-func (c *counting) Open(ctx context.Context, ref store.Ref, off, n int64) (io.ReadCloser, error) {
-	c.count("get", ref.Name)
-	return c.Reader.Open(ctx, ref, off, n)
-}
-
-func (c *counting) Stat(ctx context.Context, ref store.Ref) (store.Info, store.Retention, error) {
-	c.count("head", ref.Name)
-	return c.Reader.Stat(ctx, ref)
-}
-
-func (c *counting) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o store.PutOptions) (store.Ref, error) {
-	c.count("put", name)
-	return c.Writer.Put(ctx, name, body, size, o)
-}
-
-func (c *counting) Extend(ctx context.Context, ref store.Ref, to store.Retention) error {
-	c.count("lock", ref.Name)
-	return c.Locker.Extend(ctx, ref, to)
-}
-
-func (c *counting) Inspect(ctx context.Context) (store.Facts, error) {
-	c.count("settings", "") // as the driver for S3 asks: for versioning and for object lock
-	c.count("settings", "")
-	return c.Inspector.Inspect(ctx)
-}
-
 func (c *counting) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	return func(yield func(store.Info, error) bool) {
 		n := 0
@@ -124,7 +117,7 @@ func (c *counting) Versions(ctx context.Context, prefix, after string) iter.Seq2
 func (c *counting) bare(ctx context.Context) (time.Duration, error) {
 	began := cpuOfSelf()
 	for _, prefix := range c.listed {
-		for _, err := range c.Reader.Versions(ctx, prefix, "") {
+		for _, err := range c.mem.Versions(ctx, prefix, "") {
 			if err != nil {
 				return 0, err
 			}

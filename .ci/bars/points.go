@@ -189,7 +189,7 @@ func newYears(ctx context.Context, dir string, h history) (*years, error) {
 		return nil, err
 	}
 	mem := memstore.New(memstore.Options{Now: y.now})
-	y.vault = &counting{Reader: mem, Writer: mem, Locker: mem, Inspector: mem}
+	y.vault = newCounting(mem)
 	restore, err := keys.GenerateIdentity(keys.X25519)
 	if err != nil {
 		return nil, err

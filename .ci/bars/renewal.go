@@ -34,7 +34,7 @@ func renewal(ctx context.Context, w *world) (err error) {
 	w.bar(true, "every day every object of every living point was locked to the point's own retain-until")
 	w.bar(max(f.Packs, f.First) <= 1.2, "locks lengthened: %.2f calls for each pack in a slack period, %.2f in the worst period after the first month and %.2f in the worst of it, %.2f for each stored object (at most 1.2)", f.PacksAll, f.Packs, f.First, f.All)
 	w.bar(f.Waste <= 1.5, "stored bytes were at most %.2f times the living bytes (at most 1.5)", f.Waste)
-	w.bar(l.Meter.Snapshot().Remove.Calls == int64(f.Pruned) && f.Pruned > 0, "%d deletes were asked for, all of them by prune", f.Pruned)
+	w.bar(l.Meter.Snapshot().Asked["remove"].Calls == int64(f.Pruned) && f.Pruned > 0, "%d deletes were asked for, all of them by prune", f.Pruned)
 	return w.renewed(ctx)
 }
 

@@ -65,7 +65,7 @@ func TestDirectoryVault(t *testing.T) {
 	if got, err := io.ReadAll(r); err != nil || string(got) != "content" {
 		t.Errorf("%q, %v", got, err)
 	}
-	if s := v.counted.Snapshot(); s.Put.Calls != 1 || s.BytesIn != 7 {
+	if s := v.counted.Snapshot(); s.Asked["put"].Calls != 1 || s.BytesIn != 7 {
 		t.Errorf("counted %+v", s)
 	}
 	if err := v.close(); err != nil {

@@ -12,7 +12,7 @@ import (
 // TestOnlyPruneRemoves: nothing is handed a way to delete but prune, and nothing calls a driver's.
 func TestOnlyPruneRemoves(t *testing.T) {
 	may := []string{
-		"store/store.go", "store/memstore/", "store/dirstore/", "store/s3store/", "store/retry/", "store/meter/", "store/stall/", "store/storetest/", "store/repo/flat/",
+		"store/store.go", "store/wrap.go", "store/memstore/", "store/dirstore/", "store/s3store/", "store/storetest/", "store/repo/flat/",
 		"replicator/prune/", "replicator/lifetest/", "cmd/holdfast/prune.go", "cmd/holdfast/backends.go",
 	}
 	asks := regexp.MustCompile(`store\.Remover|openRemover|\.Remover\(|\.Remove\(ctx, |RemoveObject`)

@@ -42,47 +42,8 @@ func (h *hostile) wait(ctx context.Context, op, name string) error {
 	}
 }
 
-func (h *hostile) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o store.PutOptions) (store.Ref, error) {
-	if err := h.wait(ctx, "put", name); err != nil {
-		return store.Ref{}, err
-	}
-	return h.Store.Put(ctx, name, body, size, o)
-}
-
-func (h *hostile) Extend(ctx context.Context, ref store.Ref, to store.Retention) error {
-	if err := h.wait(ctx, "extend", ref.Name); err != nil {
-		return err
-	}
-	return h.Store.Extend(ctx, ref, to)
-}
-
-func (h *hostile) Stat(ctx context.Context, ref store.Ref) (store.Info, store.Retention, error) {
-	if err := h.wait(ctx, "stat", ref.Name); err != nil {
-		return store.Info{}, store.Retention{}, err
-	}
-	return h.Store.Stat(ctx, ref)
-}
-
-func (h *hostile) Open(ctx context.Context, ref store.Ref, off, n int64) (io.ReadCloser, error) {
-	if err := h.wait(ctx, "open", ref.Name); err != nil {
-		return nil, err
-	}
-	return h.Store.Open(ctx, ref, off, n)
-}
-
-func (h *hostile) Inspect(ctx context.Context) (store.Facts, error) {
-	if err := h.wait(ctx, "inspect", ""); err != nil {
-		return store.Facts{}, err
-	}
-	return h.Store.Inspect(ctx)
-}
-
 func (h *hostile) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	return store.Behind(func(yield func(store.Info, error) bool) {
-		if err := h.wait(ctx, "versions", prefix); err != nil {
-			yield(store.Info{}, err)
-			return
-		}
 		for info, err := range h.Store.Versions(ctx, prefix, after) {
 			if !yield(info, err) || err != nil {
 				return
@@ -105,8 +66,14 @@ func (h *hostile) Versions(ctx context.Context, prefix, after string) iter.Seq2[
 // stalling lets a vault stand between the session and its store, as a command opens it.
 func (r *rig) stalling(which int, h *hostile) {
 	g := stall.NewGuard(time.Minute)
+	waits := store.Around(func(ctx context.Context, op store.Op, do func(context.Context) error) error {
+		if err := h.wait(ctx, op.Name, op.Ref.Name); err != nil {
+			return err
+		}
+		return do(ctx)
+	})
 	v := r.vaults[which]
-	v.Read, v.Write, v.Lock, v.Inspect = g.Reader(h), g.Writer(h), g.Locker(h), g.Inspector(h)
+	v.Read, v.Write, v.Lock, v.Inspect = g.Reader(waits.Reader(h)), g.Writer(waits.Writer(h)), g.Locker(waits.Locker(h)), g.Inspector(waits.Inspector(h))
 }
 
 // timed notes when a vault is given its commit.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"iter"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,74 +14,19 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
-// flaky is a vault that stops answering when down says so.
-type flaky struct {
-	inner interface {
-		store.Reader
-		store.Writer
-		store.Locker
-		store.Inspector
-	}
-	down func(op, name string) bool
-}
-
 // errDown calls itself what time-outs of the network call themselves.
 var errDown = fmt.Errorf("the vault does not answer: %w", context.DeadlineExceeded)
 
-func (f *flaky) check(op, name string) error {
-	if f.down != nil && f.down(op, name) {
-		return &store.Error{Op: op, Vault: "flaky", Ref: store.Ref{Name: name}, Err: errDown}
-	}
-	return nil
-}
-
-func (f *flaky) Open(ctx context.Context, ref store.Ref, off, n int64) (io.ReadCloser, error) {
-	if err := f.check("open", ref.Name); err != nil {
-		return nil, err
-	}
-	return f.inner.Open(ctx, ref, off, n)
-}
-
-func (f *flaky) Stat(ctx context.Context, ref store.Ref) (store.Info, store.Retention, error) {
-	if err := f.check("stat", ref.Name); err != nil {
-		return store.Info{}, store.Retention{}, err
-	}
-	return f.inner.Stat(ctx, ref)
-}
-
-func (f *flaky) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
-	if err := f.check("versions", prefix); err != nil {
-		return func(yield func(store.Info, error) bool) { yield(store.Info{}, err) }
-	}
-	return f.inner.Versions(ctx, prefix, after)
-}
-
-func (f *flaky) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o store.PutOptions) (store.Ref, error) {
-	if err := f.check("put", name); err != nil {
-		return store.Ref{}, err
-	}
-	return f.inner.Put(ctx, name, body, size, o)
-}
-
-func (f *flaky) Extend(ctx context.Context, ref store.Ref, to store.Retention) error {
-	if err := f.check("extend", ref.Name); err != nil {
-		return err
-	}
-	return f.inner.Extend(ctx, ref, to)
-}
-
-func (f *flaky) Inspect(ctx context.Context) (store.Facts, error) {
-	if err := f.check("inspect", ""); err != nil {
-		return store.Facts{}, err
-	}
-	return f.inner.Inspect(ctx)
-}
-
-// wrap puts a flaky store before vault i.
+// wrap has vault i stop answering when down says so.
 func (r *rig) wrap(i int, down func(op, name string) bool) {
-	f := &flaky{inner: r.stores[i], down: down}
-	v := r.vaults[i]
-	v.Read, v.Write, v.Lock, v.Inspect = f, f, f, f
+	around := store.Around(func(ctx context.Context, op store.Op, do func(context.Context) error) error {
+		if down != nil && down(op.Name, op.Ref.Name) {
+			return &store.Error{Op: op.Name, Vault: "flaky", Ref: store.Ref{Name: op.Ref.Name}, Err: errDown}
+		}
+		return do(ctx)
+	})
+	v, in := r.vaults[i], r.stores[i]
+	v.Read, v.Write, v.Lock, v.Inspect = around.Reader(in), around.Writer(in), around.Locker(in), around.Inspector(in)
 }
 
 func fill(src *memsource.Source, n int) map[string][]byte {

@@ -26,7 +26,7 @@ func TestMonthsOfDailyRuns(t *testing.T) {
 	if f.Waste > 1.5 || max(f.Packs, f.First) > 1.2 || f.Pruned == 0 || f.Points < 35 {
 		t.Errorf("%+v", f)
 	}
-	if got := w.Meter.Snapshot().Remove.Calls; got != int64(f.Pruned) {
+	if got := w.Meter.Snapshot().Asked["remove"].Calls; got != int64(f.Pruned) {
 		t.Errorf("%d deletes were asked for, prune deleted %d", got, f.Pruned)
 	}
 }

@@ -207,17 +207,17 @@ func TestRenewInterrupted(t *testing.T) {
 	for n := 1; n <= calls; n++ {
 		unlockAll(t, w)
 		p, v := faulty(w, faults.Rule{Nth: n, Way: faults.Transient})
-		before := w.Meter.Snapshot().Extend.Calls
+		before := w.Meter.Snapshot().Asked["extend"].Calls
 		if s, err := doRenew(t.Context(), w, v, renew.Options{}); err == nil {
 			t.Fatalf("call %d of %d failed, and the renewal did not: %+v", n, calls, s)
 		}
 		p.Check(t)
-		extended += int(w.Meter.Snapshot().Extend.Calls - before)
+		extended += int(w.Meter.Snapshot().Asked["extend"].Calls - before)
 		if _, err := doRenew(t.Context(), w, *w.Vault, renew.Options{}); err != nil {
 			t.Fatalf("after call %d of %d: %v", n, calls, err)
 		}
 		audit(t, w)
-		if made := w.Meter.Snapshot().Extend.Calls - before; made > whole.Extended+16 {
+		if made := w.Meter.Snapshot().Asked["extend"].Calls - before; made > whole.Extended+16 {
 			t.Fatalf("after call %d of %d: %d locks lengthened instead of %d", n, calls, made, whole.Extended)
 		}
 	}

@@ -7,8 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,7 +16,6 @@ import (
 	"github.com/holdfast-backup/holdfast/crypto/seal"
 	"github.com/holdfast-backup/holdfast/replicator/source/memsource"
 	"github.com/holdfast-backup/holdfast/store"
-	"github.com/holdfast-backup/holdfast/store/memstore"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
@@ -368,49 +367,18 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// flaky fails every request from a certain one on.
-type flaky struct {
-	*memstore.Store
-	left   chan struct{}
-	cancel context.CancelFunc
-}
-
 var errGone = errors.New("the vault does not answer")
 
-func (f *flaky) ask() error {
-	select {
-	case <-f.left:
-		return nil
-	default:
-		if f.cancel != nil {
-			f.cancel()
+// failing fails every request from the nth on, and says so.
+func failing(in store.Reader, n int, failed func()) store.Reader {
+	var asked atomic.Int64
+	return store.Around(func(ctx context.Context, _ store.Op, do func(context.Context) error) error {
+		if asked.Add(1) > int64(n) {
+			failed()
+			return errGone
 		}
-		return errGone
-	}
-}
-
-func (f *flaky) Stat(ctx context.Context, ref store.Ref) (store.Info, store.Retention, error) {
-	if err := f.ask(); err != nil {
-		return store.Info{}, store.Retention{}, err
-	}
-	return f.Store.Stat(ctx, ref)
-}
-
-func (f *flaky) Open(ctx context.Context, ref store.Ref, off, n int64) (io.ReadCloser, error) {
-	if err := f.ask(); err != nil {
-		return nil, err
-	}
-	return f.Store.Open(ctx, ref, off, n)
-}
-
-func (f *flaky) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
-	return func(yield func(store.Info, error) bool) {
-		if err := f.ask(); err != nil {
-			yield(store.Info{}, err)
-			return
-		}
-		f.Store.Versions(ctx, prefix, after)(yield)
-	}
+		return do(ctx)
+	}).Reader(in)
 }
 
 // A vault that stops answering, at whatever request, ends the verification with its error: never a finding, never "ok".
@@ -419,11 +387,7 @@ func TestFailingVault(t *testing.T) {
 	r.run("uploads", filled())
 	o := r.options(Content)
 	for n := 0; ; n++ {
-		f := &flaky{Store: r.vault, left: make(chan struct{}, n)}
-		for range n {
-			f.left <- struct{}{}
-		}
-		o.In = f
+		o.In = failing(r.vault, n, func() {})
 		o.Emit = func(f Finding) { t.Errorf("after %d requests: %v", n, f) }
 		_, err := Run(t.Context(), o)
 		if err == nil {
@@ -444,11 +408,7 @@ func TestCancel(t *testing.T) {
 	o := r.options(Content)
 	for n := 0; n < 60; n += 7 {
 		ctx, cancel := context.WithCancel(t.Context())
-		f := &flaky{Store: r.vault, left: make(chan struct{}, n), cancel: cancel}
-		for range n {
-			f.left <- struct{}{}
-		}
-		o.In = f
+		o.In = failing(r.vault, n, cancel)
 		if _, err := Run(ctx, o); err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("after %d requests: %v", n, err)
 		}

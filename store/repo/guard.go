@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 
 	"github.com/holdfast-backup/holdfast/store"
 )
@@ -18,19 +17,28 @@ var errLeftOut = errors.New("left out")
 // not waited for again by each request that is still being tried.
 func (k *keeper) guarded(v *Vault) *Vault {
 	g := *v
+	around := store.Around(k.ask)
 	if v.Read != nil {
-		g.Read = guardedReader{k, v.Read}
+		g.Read = guardedReader{around.Reader(v.Read), k, v.Read}
 	}
 	if v.Write != nil {
-		g.Write = guardedWriter{k, v.Write}
+		g.Write = around.Writer(v.Write)
 	}
 	if v.Lock != nil {
-		g.Lock = guardedLocker{k, v.Lock}
+		g.Lock = around.Locker(v.Lock)
 	}
 	if v.Inspect != nil {
-		g.Inspect = guardedInspector{k, v.Inspect}
+		g.Inspect = around.Inspector(v.Inspect)
 	}
 	return &g
+}
+
+func (k *keeper) ask(ctx context.Context, _ store.Op, do func(context.Context) error) error {
+	ctx, done, err := k.enter(ctx)
+	if err != nil {
+		return err
+	}
+	return done(do(ctx))
 }
 
 // enter gives a context for one request. done is called when it is over, and words its error.
@@ -59,6 +67,7 @@ func (k *keeper) enter(ctx context.Context) (_ context.Context, done func(error)
 }
 
 type guardedReader struct {
+	store.Reader
 	k *keeper
 	r store.Reader
 }
@@ -82,73 +91,3 @@ type guardedBody struct {
 }
 
 func (b *guardedBody) Close() error { return b.done(b.ReadCloser.Close()) }
-
-func (g guardedReader) Stat(ctx context.Context, ref store.Ref) (store.Info, store.Retention, error) {
-	ctx, done, err := g.k.enter(ctx)
-	if err != nil {
-		return store.Info{}, store.Retention{}, err
-	}
-	info, lock, err := g.r.Stat(ctx, ref)
-	return info, lock, done(err)
-}
-
-func (g guardedReader) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
-	return func(yield func(store.Info, error) bool) {
-		ctx, done, err := g.k.enter(ctx)
-		if err != nil {
-			yield(store.Info{}, err)
-			return
-		}
-		for info, err := range g.r.Versions(ctx, prefix, after) {
-			if err != nil {
-				yield(store.Info{}, done(err))
-				return
-			}
-			if !yield(info, nil) {
-				break
-			}
-		}
-		_ = done(nil)
-	}
-}
-
-type guardedWriter struct {
-	k *keeper
-	w store.Writer
-}
-
-func (g guardedWriter) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o store.PutOptions) (store.Ref, error) {
-	ctx, done, err := g.k.enter(ctx)
-	if err != nil {
-		return store.Ref{}, err
-	}
-	ref, err := g.w.Put(ctx, name, body, size, o)
-	return ref, done(err)
-}
-
-type guardedLocker struct {
-	k *keeper
-	l store.Locker
-}
-
-func (g guardedLocker) Extend(ctx context.Context, ref store.Ref, to store.Retention) error {
-	ctx, done, err := g.k.enter(ctx)
-	if err != nil {
-		return err
-	}
-	return done(g.l.Extend(ctx, ref, to))
-}
-
-type guardedInspector struct {
-	k *keeper
-	i store.Inspector
-}
-
-func (g guardedInspector) Inspect(ctx context.Context) (store.Facts, error) {
-	ctx, done, err := g.k.enter(ctx)
-	if err != nil {
-		return store.Facts{}, err
-	}
-	f, err := g.i.Inspect(ctx)
-	return f, done(err)
-}

@@ -12,28 +12,16 @@ import (
 
 // Reader wraps r. A stream of a named version that breaks is opened again where it broke. A stream of a Ref without a
 // version is not: what is newest may be another object by then, so its error, which store.Retryable knows, is the caller's.
-func (p *Policy) Reader(r store.Reader) store.Reader { return reader{p, r} }
+func (p *Policy) Reader(r store.Reader) store.Reader { return reader{p.Around.Reader(r), p, r} }
 
 type reader struct {
-	p *Policy
-	r store.Reader
-}
-
-type stat struct {
-	info store.Info
-	lock store.Retention
-}
-
-func (r reader) Stat(ctx context.Context, ref store.Ref) (store.Info, store.Retention, error) {
-	s, err := do(ctx, r.p, "stat", ref, func() (stat, error) {
-		info, lock, err := r.r.Stat(ctx, ref)
-		return stat{info, lock}, err
-	})
-	return s.info, s.lock, err
+	store.Reader // tries again
+	p            *Policy
+	once         store.Reader
 }
 
 func (r reader) Open(ctx context.Context, ref store.Ref, off, n int64) (io.ReadCloser, error) {
-	rc, err := do(ctx, r.p, "open", ref, func() (io.ReadCloser, error) { return r.r.Open(ctx, ref, off, n) })
+	rc, err := r.Reader.Open(ctx, ref, off, n)
 	if err != nil || ref.Version == "" {
 		return rc, err
 	}
@@ -90,7 +78,7 @@ func (b *body) reopen(err error) error {
 		if b.left == 0 {
 			return io.EOF // everything had come; only the end was lost
 		}
-		rc, oerr := b.r.r.Open(b.ctx, b.ref, b.off, b.left)
+		rc, oerr := b.r.once.Open(b.ctx, b.ref, b.off, b.left)
 		if oerr == nil {
 			cerr := b.rc.Close() // of a broken stream: whatever it says
 			_ = cerr
@@ -136,7 +124,7 @@ type listing struct {
 
 func (l *listing) run(ctx context.Context, yield func(store.Info, error) bool) error {
 	skipping := l.given > 0
-	for info, err := range l.r.r.Versions(ctx, l.prefix, l.before) {
+	for info, err := range l.r.once.Versions(ctx, l.prefix, l.before) {
 		if err != nil {
 			return err
 		}

@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -39,7 +38,10 @@ type Event struct {
 }
 
 // Policy repeats requests. It has no state between them and is safe for concurrent use.
-type Policy struct{ o Options }
+type Policy struct {
+	store.Around
+	o Options
+}
 
 // New makes a Policy, filling in the defaults.
 func New(o Options) *Policy {
@@ -61,7 +63,9 @@ func New(o Options) *Policy {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Policy{o: o}
+	p := &Policy{o: o}
+	p.Around = p.try
+	return p
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -132,75 +136,21 @@ func (e *ended) Unwrap() error { return e.by }
 // LastTry is what the try before came to: for who ended it because nothing moved, and is to say what did.
 func (e *ended) LastTry() error { return e.last }
 
-// do runs f until it succeeds or is not worth repeating.
-func do[T any](ctx context.Context, p *Policy, op string, ref store.Ref, f func() (T, error)) (T, error) {
-	s := p.series(op, ref)
+// try does something until it succeeds or is not worth repeating. What is simply done again may be done twice, where it was the
+// answer that was lost. Bytes that are put twice become one more version, which costs space until its lock ends and can do no harm, as
+// every reader knows the version it wants; the same retention set twice is set once.
+func (p *Policy) try(ctx context.Context, op store.Op, do func(context.Context) error) error {
+	s := p.series(op.Name, op.Ref)
 	for {
-		v, err := f()
+		err := do(ctx)
+		if op.Name == "remove" && s.tries > 0 && errors.Is(err, store.ErrNotFound) {
+			err = nil // it was removed before
+		}
 		if err == nil {
-			return v, nil
+			return nil
 		}
 		if err := s.again(ctx, err); err != nil {
-			return v, err
+			return err
 		}
 	}
-}
-
-// Writer wraps w. A Put whose answer was lost is simply put again: the same bytes become one more version, which costs
-// space until its lock ends and can do no harm, as every reader knows the version it wants.
-func (p *Policy) Writer(w store.Writer) store.Writer { return writer{p, w} }
-
-type writer struct {
-	p *Policy
-	w store.Writer
-}
-
-func (w writer) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o store.PutOptions) (store.Ref, error) {
-	return do(ctx, w.p, "put", store.Ref{Name: name}, func() (store.Ref, error) { return w.w.Put(ctx, name, body, size, o) })
-}
-
-// Locker wraps l. Setting the same retention twice is setting it once.
-func (p *Policy) Locker(l store.Locker) store.Locker { return locker{p, l} }
-
-type locker struct {
-	p *Policy
-	l store.Locker
-}
-
-func (l locker) Extend(ctx context.Context, ref store.Ref, to store.Retention) error {
-	_, err := do(ctx, l.p, "extend", ref, func() (struct{}, error) { return struct{}{}, l.l.Extend(ctx, ref, to) })
-	return err
-}
-
-// Inspector wraps i.
-func (p *Policy) Inspector(i store.Inspector) store.Inspector { return inspector{p, i} }
-
-type inspector struct {
-	p *Policy
-	i store.Inspector
-}
-
-func (i inspector) Inspect(ctx context.Context) (store.Facts, error) {
-	return do(ctx, i.p, "inspect", store.Ref{}, func() (store.Facts, error) { return i.i.Inspect(ctx) })
-}
-
-// Remover wraps r. A Remove whose answer was lost finds nothing the second time: that is success, and vaults say so.
-func (p *Policy) Remover(r store.Remover) store.Remover { return remover{p, r} }
-
-type remover struct {
-	p *Policy
-	r store.Remover
-}
-
-func (r remover) Remove(ctx context.Context, ref store.Ref) error {
-	first := true
-	_, err := do(ctx, r.p, "remove", ref, func() (struct{}, error) {
-		err := r.r.Remove(ctx, ref)
-		if !first && errors.Is(err, store.ErrNotFound) {
-			err = nil
-		}
-		first = false
-		return struct{}{}, err
-	})
-	return err
 }

@@ -15,6 +15,7 @@ import (
 // Guard ends all requests of one vault when the vault makes no progress, and refuses those that come later: a dead vault
 // costs the limit once, however often it is asked.
 type Guard struct {
+	store.Around
 	w    *Watch
 	life context.Context
 }
@@ -22,7 +23,9 @@ type Guard struct {
 // NewGuard makes a guard that lets a vault give or take nothing for limit (0: Default).
 func NewGuard(limit time.Duration) *Guard {
 	life, end := context.WithCancelCause(context.Background())
-	return &Guard{w: NewWatch(limit, end), life: life}
+	g := &Guard{w: NewWatch(limit, end), life: life}
+	g.Around = g.ask
+	return g
 }
 
 // enter begins a request. done ends it and words its error.
@@ -57,63 +60,24 @@ func (g *Guard) verdict(ctx context.Context, err error) error {
 }
 
 // ask makes a request that is waited for as a whole.
-func ask[T any](ctx context.Context, g *Guard, f func(context.Context) (T, error)) (T, error) {
+func (g *Guard) ask(ctx context.Context, _ store.Op, do func(context.Context) error) error {
 	ctx, done := g.enter(ctx)
 	g.w.Enter()
-	v, err := f(ctx)
+	err := do(ctx)
 	g.w.Exit()
-	return v, done(err)
-}
-
-// Inspector wraps i.
-func (g *Guard) Inspector(i store.Inspector) store.Inspector { return inspector{g, i} }
-
-type inspector struct {
-	g *Guard
-	i store.Inspector
-}
-
-func (i inspector) Inspect(ctx context.Context) (store.Facts, error) {
-	return ask(ctx, i.g, i.i.Inspect)
-}
-
-// Locker wraps l.
-func (g *Guard) Locker(l store.Locker) store.Locker { return locker{g, l} }
-
-type locker struct {
-	g *Guard
-	l store.Locker
-}
-
-func (l locker) Extend(ctx context.Context, ref store.Ref, to store.Retention) error {
-	_, err := ask(ctx, l.g, func(ctx context.Context) (struct{}, error) { return struct{}{}, l.l.Extend(ctx, ref, to) })
-	return err
-}
-
-// Remover wraps r.
-func (g *Guard) Remover(r store.Remover) store.Remover { return remover{g, r} }
-
-type remover struct {
-	g *Guard
-	r store.Remover
-}
-
-func (r remover) Remove(ctx context.Context, ref store.Ref) error {
-	_, err := ask(ctx, r.g, func(ctx context.Context) (struct{}, error) { return struct{}{}, r.r.Remove(ctx, ref) })
-	return err
+	return done(err)
 }
 
 // Writer wraps w. What a try sends again is no progress.
-func (g *Guard) Writer(w store.Writer) store.Writer { return writer{g, w} }
+func (g *Guard) Writer(w store.Writer) store.Writer { return writer{g.Around.Writer(w), g} }
 
 type writer struct {
+	store.Writer
 	g *Guard
-	w store.Writer
 }
 
 func (w writer) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o store.PutOptions) (store.Ref, error) {
-	counted := &sent{w: w.g.w, r: body}
-	return ask(ctx, w.g, func(ctx context.Context) (store.Ref, error) { return w.w.Put(ctx, name, counted, size, o) })
+	return w.Writer.Put(ctx, name, &sent{w: w.g.w, r: body}, size, o)
 }
 
 // sent counts how far a body was read.
@@ -136,25 +100,13 @@ func (s *sent) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// Reader wraps r.
-func (g *Guard) Reader(r store.Reader) store.Reader { return reader{g, r} }
+// Reader wraps r. What streams is waited for piece by piece.
+func (g *Guard) Reader(r store.Reader) store.Reader { return reader{g.Around.Reader(r), g, r} }
 
 type reader struct {
+	store.Reader
 	g *Guard
 	r store.Reader
-}
-
-type stat struct {
-	info store.Info
-	lock store.Retention
-}
-
-func (r reader) Stat(ctx context.Context, ref store.Ref) (store.Info, store.Retention, error) {
-	s, err := ask(ctx, r.g, func(ctx context.Context) (stat, error) {
-		info, lock, err := r.r.Stat(ctx, ref)
-		return stat{info, lock}, err
-	})
-	return s.info, s.lock, err
 }
 
 func (r reader) Open(ctx context.Context, ref store.Ref, off, n int64) (io.ReadCloser, error) {

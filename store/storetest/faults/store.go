@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"syscall"
 	"time"
 
@@ -56,21 +57,39 @@ func lost(op string, ref store.Ref) error {
 	return fail(op, ref, store.ErrTransient, "", fmt.Errorf("the answer was lost: %w", errReset))
 }
 
-// Reader wraps r.
-func (p *Plan) Reader(r store.Reader) store.Reader { return reader{p, r} }
-
-type reader struct {
-	p *Plan
-	r store.Reader
-}
-
-func (r reader) Stat(ctx context.Context, ref store.Ref) (store.Info, store.Retention, error) {
-	if w, ok := r.p.Next("stat", ref.Name); ok {
-		if err := r.p.Err(ctx, w, "stat", ref); err != nil {
-			return store.Info{}, store.Retention{}, err
+// act does what is asked as it is, or fails.
+func (p *Plan) act(ctx context.Context, op store.Op, do func(context.Context) error) error {
+	w, ok := p.Next(op.Name, op.Ref.Name)
+	if ok {
+		if err := p.Err(ctx, w, op.Name, op.Ref); err != nil {
+			return err
 		}
 	}
-	return r.r.Stat(ctx, ref)
+	err := do(ctx)
+	if err == nil && w == Lost && slices.Contains(Ways(op.Name), Lost) {
+		return lost(op.Name, op.Ref)
+	}
+	return err
+}
+
+// Locker wraps l.
+func (p *Plan) Locker(l store.Locker) store.Locker { return store.Around(p.act).Locker(l) }
+
+// Remover wraps r.
+func (p *Plan) Remover(r store.Remover) store.Remover { return store.Around(p.act).Remover(r) }
+
+// Inspector wraps i.
+func (p *Plan) Inspector(i store.Inspector) store.Inspector { return store.Around(p.act).Inspector(i) }
+
+// Reader wraps r.
+func (p *Plan) Reader(r store.Reader) store.Reader {
+	return reader{store.Around(p.act).Reader(r), p, r}
+}
+
+type reader struct {
+	store.Reader // of which the streams are made to break in the middle here
+	p            *Plan
+	r            store.Reader
 }
 
 func (r reader) Open(ctx context.Context, ref store.Ref, off, n int64) (io.ReadCloser, error) {
@@ -176,60 +195,4 @@ func (w writer) Put(ctx context.Context, name string, body io.ReaderAt, size int
 		return ref, lost("put", ref)
 	}
 	return got, err
-}
-
-// Locker wraps l.
-func (p *Plan) Locker(l store.Locker) store.Locker { return locker{p, l} }
-
-type locker struct {
-	p *Plan
-	l store.Locker
-}
-
-func (l locker) Extend(ctx context.Context, ref store.Ref, to store.Retention) error {
-	return l.p.act(ctx, "extend", ref, func() error { return l.l.Extend(ctx, ref, to) })
-}
-
-// act does something that has no result, or fails.
-func (p *Plan) act(ctx context.Context, op string, ref store.Ref, do func() error) error {
-	w, ok := p.Next(op, ref.Name)
-	if ok {
-		if err := p.Err(ctx, w, op, ref); err != nil {
-			return err
-		}
-	}
-	err := do()
-	if err == nil && w == Lost {
-		return lost(op, ref)
-	}
-	return err
-}
-
-// Remover wraps r.
-func (p *Plan) Remover(r store.Remover) store.Remover { return remover{p, r} }
-
-type remover struct {
-	p *Plan
-	r store.Remover
-}
-
-func (r remover) Remove(ctx context.Context, ref store.Ref) error {
-	return r.p.act(ctx, "remove", ref, func() error { return r.r.Remove(ctx, ref) })
-}
-
-// Inspector wraps i.
-func (p *Plan) Inspector(i store.Inspector) store.Inspector { return inspector{p, i} }
-
-type inspector struct {
-	p *Plan
-	i store.Inspector
-}
-
-func (i inspector) Inspect(ctx context.Context) (store.Facts, error) {
-	if w, ok := i.p.Next("inspect", ""); ok {
-		if err := i.p.Err(ctx, w, "inspect", store.Ref{}); err != nil {
-			return store.Facts{}, err
-		}
-	}
-	return i.i.Inspect(ctx)
 }
