@@ -104,10 +104,14 @@ func TestDefacedObjects(t *testing.T) {
 				bodies[e.Key] = random(uint64(len(bodies)), n)
 				src.PutEntry(e, bodies[e.Key])
 			}
+			large := 70 << 20 // in parts
+			if testing.Short() {
+				large = 100
+			}
 			add(full("right"), 100)
-			add(full("right and large"), 70<<20)
+			add(full("right and large"), large)
 			add(format.Entry{Key: "plain"}, 10)
-			add(full("large content"), 70<<20)
+			add(full("large content"), large)
 			add(full("large tags"), 70<<20)
 			for _, w := range ways() {
 				add(full(w.key), 100)
