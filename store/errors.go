@@ -9,6 +9,7 @@ import (
 // wrapping. An error that is none of them is permanent and unexplained.
 var (
 	ErrNotFound    = errors.New("not found")
+	ErrNoBucket    = errors.New("no such bucket") // the vault itself is not there
 	ErrDenied      = errors.New("access denied")
 	ErrCredentials = errors.New("credentials not accepted")         // unknown key, wrong secret, expired session token
 	ErrLocked      = errors.New("refused because locked")           // the answer a locked object should give

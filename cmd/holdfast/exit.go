@@ -203,6 +203,7 @@ func outcomes() []outcome {
 		{seal.ErrDamaged, exitDamage, "damaged"},
 		{format.ErrMalformed, exitDamage, "damaged"},
 		{format.ErrBounds, exitDamage, "damaged"},
+		{store.ErrNoBucket, exitFailed, "not_found"},
 		{store.ErrNotFound, exitFailed, "not_found"},
 		{store.ErrStalled, exitFailed, "unreachable"},
 		{repo.ErrBehind, exitFailed, "unreachable"},

@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"slices"
 	"time"
@@ -21,7 +20,6 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
-	"github.com/holdfast-backup/holdfast/store/repo/pack"
 )
 
 // View is one vault's repository as it is looked at.
@@ -196,7 +194,7 @@ func give(ctx context.Context, v View, listed []repo.Point, earlier repo.Earlier
 // read fetches a commit object. The error is one that says nothing of the object itself.
 func (v View) read(ctx context.Context, p repo.Point) (Point, error) {
 	c, err := v.Repository.Commit(ctx, v.In, p, v.Report)
-	got, err := known(p, c, err)
+	got, err := known(ctx, p, c, err)
 	if c := got.Kept(); c != nil {
 		got.Doubt = v.Repository.Doubt(c)
 		got.Distrusted = got.Distrusted || got.Doubt != nil
@@ -205,11 +203,11 @@ func (v View) read(ctx context.Context, p repo.Point) (Point, error) {
 }
 
 // known puts together what reading a commit object came to.
-func known(p repo.Point, c *format.Commit, err error) (Point, error) {
+func known(ctx context.Context, p repo.Point, c *format.Commit, err error) (Point, error) {
 	if errors.Is(err, format.ErrNewer) {
 		return Point{Point: p, Err: err, Head: c}, nil
 	}
-	if err != nil && !spoiled(err) {
+	if err != nil && !repo.Classify(ctx, err).Lost() {
 		return Point{}, err
 	}
 	if err != nil {
@@ -217,18 +215,6 @@ func known(p repo.Point, c *format.Commit, err error) (Point, error) {
 	}
 	line := c.Line(p.ID)
 	return Point{Point: p, Line: &line, Commit: c}, nil
-}
-
-// spoiled reports whether err says that stored bytes are lost or damaged, rather than that they could not be asked for.
-func spoiled(err error) bool {
-	for _, e := range []error{
-		repo.ErrDamaged, repo.ErrMissing, repo.ErrWrongBytes, pack.ErrDamaged, format.ErrMalformed, format.ErrBounds, store.ErrNotFound, io.ErrUnexpectedEOF,
-	} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
 }
 
 // report passes on that something of a point could not be read.

@@ -35,7 +35,7 @@ func List(ctx context.Context, r *repo.Reader, c *format.Commit, prefix string) 
 				if err == nil && e.Key < last {
 					err = fmt.Errorf("key %.200q stands after %.200q: %w", e.Key, last, format.ErrMalformed)
 				}
-				if err != nil && ctx.Err() == nil && repo.GoneBytes(err) {
+				if repo.Classify(ctx, err).Lost() {
 					err = &tree.Lost{From: max(leaf.First, last), Entries: max(leaf.Entries-n, 1), Object: leaf.Object, Err: err, Leaf: true}
 					if yield(nil, err) {
 						break
@@ -94,7 +94,7 @@ func Find(ctx context.Context, v View, r *repo.Reader, source string, pattern gl
 					v.report(lost.Object, lost)
 					continue
 				}
-				if err != nil && spoiled(err) {
+				if repo.Classify(ctx, err).Lost() {
 					v.report(p.Commit.Manifest.Object, err)
 					break
 				}

@@ -214,7 +214,7 @@ func (v View) byFullID(ctx context.Context, spec string) (Point, error) {
 	if p.Name == "" && errors.Is(err, repo.ErrMissing) {
 		return Point{}, fmt.Errorf("%s: %w here under that ID; compare all its digits with the paper", spec, ErrNotFound)
 	}
-	got, err := known(p, c, err)
+	got, err := known(ctx, p, c, err)
 	if err == nil {
 		err = got.Err
 	}

@@ -151,7 +151,7 @@ func (r *run) all(ctx context.Context) (err error) {
 		return err
 	}
 	r.sum.Living = len(r.living)
-	set, err := needed.Gather(ctx, reader, r.o.Scratch, "needed", r.living, r.broken)
+	set, err := needed.Gather(ctx, reader, r.o.Scratch, "needed", r.living, func(p needed.Point, err error) error { return r.broken(ctx, p, err) })
 	if err != nil {
 		return unsure(ctx, err)
 	}

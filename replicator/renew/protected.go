@@ -71,7 +71,7 @@ func (l *Locks) lock(ctx context.Context, w repo.Wanted) (time.Time, error) {
 		return until, nil
 	}
 	lock, err := l.r.ReadBack(ctx, w)
-	if err != nil && (ctx.Err() != nil || !unusable(err)) {
+	if err != nil && !unusable(ctx, err) {
 		return time.Time{}, err
 	}
 	l.mu.Lock()

@@ -101,7 +101,7 @@ func Run(ctx context.Context, o Options) (s Summary, err error) {
 		return s, nil
 	}
 	set, err := needed.Gather(ctx, r.Reader(), o.Scratch, "needed", points, func(p needed.Point, err error) error {
-		if ctx.Err() != nil || !unusable(err) {
+		if !unusable(ctx, err) {
 			return err
 		}
 		s.Broken++
@@ -158,7 +158,7 @@ func choose(ctx context.Context, o Options) (out []needed.Point, broken, distrus
 		c, err := o.Repository.Commit(ctx, o.Vault.Read, p, o.Report)
 		switch {
 		case err == nil, errors.Is(err, format.ErrNewer) && c != nil: // its head says what it needs
-		case named || !unusable(err):
+		case named || !unusable(ctx, err):
 			return nil, broken, distrusted, err
 		default: // the others can be helped all the same
 			report(o.Report, repo.Damaged, p.Name, err)
@@ -191,11 +191,7 @@ func report(r repo.Report, kind repo.FindingKind, name string, err error) {
 }
 
 // unusable tells damage from a vault in trouble.
-func unusable(err error) bool {
-	for _, kind := range []error{repo.ErrDamaged, repo.ErrMissing, repo.ErrWrongBytes, format.ErrMalformed, format.ErrBounds, format.ErrNewer} {
-		if errors.Is(err, kind) {
-			return true
-		}
-	}
-	return false
+func unusable(ctx context.Context, err error) bool {
+	f := repo.Classify(ctx, err)
+	return f.Lost() || f == repo.Newer
 }

@@ -317,6 +317,8 @@ func TestOneLostPackFailsWhatWasInIt(t *testing.T) {
 	}
 }
 
+// Of a vault that cannot be reached nothing is said of its objects: the restore ends, and does not report each entry as damaged. So it is
+// where connections break in the middle of a body, and where the bucket has gone.
 func TestAVaultOutOfReachEndsTheRun(t *testing.T) {
 	r := restoretest.New(t)
 	src := memsource.New(memsource.Options{})
@@ -324,17 +326,25 @@ func TestAVaultOutOfReachEndsTheRun(t *testing.T) {
 		src.Put(fmt.Sprintf("%04d", i), random(uint64(i), 10))
 	}
 	c := r.Backup(src)
-	off := &store.Error{Op: "open", Kind: store.ErrTransient}
-	_, err := restore.Run(t.Context(), restore.Options{
-		Reader: r.Reader(broken{Reader: r.Store, open: func(n string) error {
-			if strings.HasPrefix(n, "packs/") {
-				return off
-			}
-			return nil
-		}}), Commit: c, Target: &memory{},
-	})
-	if !errors.Is(err, restore.ErrStop) || !errors.Is(err, store.ErrTransient) {
-		t.Errorf("error is %v", err)
+	for _, off := range []*store.Error{
+		{Op: "open", Kind: store.ErrTransient},
+		{Op: "open", Kind: store.ErrTransient, Err: io.ErrUnexpectedEOF},
+		{Op: "open", Kind: store.ErrNoBucket, Code: "NoSuchBucket"},
+	} {
+		res, err := restore.Run(t.Context(), restore.Options{
+			Reader: r.Reader(broken{Reader: r.Store, open: func(n string) error {
+				if strings.HasPrefix(n, "packs/") {
+					return off
+				}
+				return nil
+			}}), Commit: c, Target: &memory{},
+		})
+		if !errors.Is(err, restore.ErrStop) || !errors.Is(err, off.Kind) || errors.Is(err, repo.ErrDamaged) {
+			t.Errorf("error is %v", err)
+		}
+		if at := res.Failed; off.Kind == store.ErrNoBucket && at > 100 {
+			t.Errorf("%d entries were tried", at)
+		}
 	}
 }
 

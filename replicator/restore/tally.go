@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,7 +10,6 @@ import (
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
-	"github.com/holdfast-backup/holdfast/store/repo/pack"
 )
 
 // giveUpAfter is how many entries may fail one after the other, for reasons that are not their own, before the run ends.
@@ -130,7 +130,7 @@ func (t *tally) fail(f Failure) error {
 	}
 	t.mu.Unlock()
 	t.show(f.Entries, 0)
-	if errors.Is(f.Err, store.ErrCredentials) {
+	if errors.Is(f.Err, store.ErrCredentials) || errors.Is(f.Err, store.ErrNoBucket) {
 		return fmt.Errorf("%w: %w", ErrStop, f) // nothing that is still to come can be read either
 	}
 	if give {
@@ -141,17 +141,8 @@ func (t *tally) fail(f Failure) error {
 
 // ownFault reports whether err concerns one entry or stored object, so that others may well succeed.
 func ownFault(err error) bool {
-	return errors.Is(err, ErrRefused) || errors.Is(err, ErrContent) || errors.Is(err, ErrNotKept) || errors.Is(err, format.ErrUnknownKind) || damaged(err)
+	return errors.Is(err, ErrRefused) || errors.Is(err, ErrContent) || errors.Is(err, ErrNotKept) || errors.Is(err, format.ErrUnknownKind) || damaged(context.Background(), err) // of which a restore that was ended reports none
 }
 
 // damaged reports whether err says that stored bytes are missing or wrong, rather than out of reach for now.
-func damaged(err error) bool {
-	for _, kind := range []error{
-		repo.ErrDamaged, repo.ErrMissing, repo.ErrWrongBytes, pack.ErrDamaged, format.ErrMalformed, format.ErrBounds, store.ErrNotFound,
-	} {
-		if errors.Is(err, kind) {
-			return true
-		}
-	}
-	return false
-}
+func damaged(ctx context.Context, err error) bool { return repo.Classify(ctx, err).Lost() }

@@ -98,7 +98,7 @@ func (w *walker) leaf(ctx context.Context, leaf format.PageRef) error {
 	var n int64
 	for e, err := range tree.LeafEntries(ctx, w.o.Reader.Page, leaf) {
 		if err != nil {
-			if ctx.Err() != nil || !damaged(err) {
+			if !damaged(ctx, err) {
 				return fmt.Errorf("read the manifest: %w", err)
 			}
 			err = fmt.Errorf("manifest page from here on: %w", err)
@@ -123,7 +123,7 @@ func (w *walker) lostPart(lost *tree.Lost) error {
 
 // lostRest records that the manifest cannot be read further.
 func (w *walker) lostRest(ctx context.Context, err error) error {
-	if ctx.Err() != nil || !damaged(err) {
+	if !damaged(ctx, err) {
 		return fmt.Errorf("read the manifest: %w", err)
 	}
 	rest := int64(1)

@@ -2,7 +2,6 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -105,7 +104,7 @@ func (r *run) placement(ctx context.Context, name string, g group) error {
 		return nil
 	}
 	if err := r.o.Repository.CheckPlacements(ctx, r.o.In, g.kept[len(g.kept)-1]); err != nil {
-		if _, ok := judge(err); !ok && !errors.Is(err, format.ErrSignature) && !repo.Unreadable(ctx, err) {
+		if _, ok := judge(ctx, err); !ok && !repo.Unreadable(ctx, err) {
 			return fmt.Errorf("verify: %w", err)
 		}
 		r.find(repo.Tampered, name, format.Hash{}, "not placements of this repository: %v", err)

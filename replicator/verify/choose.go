@@ -80,7 +80,7 @@ func (r *run) passOver(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if _, ok := judge(err); ok || repo.Unreadable(ctx, err) {
+	if _, ok := judge(ctx, err); ok || repo.Unreadable(ctx, err) {
 		return nil
 	}
 	return err

@@ -157,7 +157,7 @@ func (w *walk) failed(ctx context.Context, name, what string, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	k, ok := judge(err)
+	k, ok := judge(ctx, err)
 	if !ok {
 		return fmt.Errorf("verify: %w", err)
 	}

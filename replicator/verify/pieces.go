@@ -62,7 +62,7 @@ func (w *walk) pieces(ctx context.Context, ps []piece) error {
 		w.done(int64(len(ps)))
 		return nil
 	}
-	if _, ok := judge(err); !ok || ctx.Err() != nil {
+	if _, ok := judge(ctx, err); !ok {
 		return w.failed(ctx, name, "", err)
 	}
 	lost, first, why := 0, "", error(nil)
@@ -76,7 +76,7 @@ func (w *walk) pieces(ctx context.Context, ps []piece) error {
 			w.done(1)
 			continue
 		}
-		if _, ok := judge(err); !ok || ctx.Err() != nil {
+		if _, ok := judge(ctx, err); !ok {
 			return w.failed(ctx, name, "", err)
 		}
 		failed[frames[i]] = err

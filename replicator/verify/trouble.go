@@ -7,30 +7,24 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 
-	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
-	"github.com/holdfast-backup/holdfast/store/repo/pack"
 )
 
 // judge tells what an error says of the vault's content; ok is false for errors that say nothing of it (a failing
 // connection, a refused credential, a key that does not open), which end the verification.
-func judge(err error) (k repo.FindingKind, ok bool) {
-	for _, e := range []error{repo.ErrDamaged, repo.ErrWrongBytes, pack.ErrDamaged, format.ErrMalformed, format.ErrBounds, io.ErrUnexpectedEOF, errDiffers} {
-		if errors.Is(err, e) {
-			return repo.Damaged, true
-		}
-	}
-	if errors.Is(err, repo.ErrMissing) || errors.Is(err, store.ErrNotFound) {
+func judge(ctx context.Context, err error) (k repo.FindingKind, ok bool) {
+	switch repo.Classify(ctx, err) {
+	case repo.Spoilt:
+		return repo.Damaged, true
+	case repo.Gone:
 		return repo.Missing, true
-	}
-	if errors.Is(err, format.ErrNewer) {
+	case repo.Newer, repo.Foreign:
 		return repo.Tampered, true // a program newer than this one was here, or somebody who has the host key
 	}
-	return "", false
+	return repo.Damaged, ctx.Err() == nil && errors.Is(err, errDiffers)
 }
 
 // errDiffers: intact bytes that are not what they were referred to as.
@@ -41,7 +35,7 @@ func (r *run) trouble(ctx context.Context, name string, p format.Hash, err error
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	k, ok := judge(err)
+	k, ok := judge(ctx, err)
 	if !ok {
 		return fmt.Errorf("verify: %w", err)
 	}

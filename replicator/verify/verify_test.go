@@ -369,35 +369,43 @@ func TestRefusals(t *testing.T) {
 
 var errGone = errors.New("the vault does not answer")
 
-// failing fails every request from the nth on, and says so.
-func failing(in store.Reader, n int, failed func()) store.Reader {
+// failing fails every request from the nth on with err, and says so.
+func failing(in store.Reader, n int, err error, failed func()) store.Reader {
 	var asked atomic.Int64
 	return store.Around(func(ctx context.Context, _ store.Op, do func(context.Context) error) error {
 		if asked.Add(1) > int64(n) {
 			failed()
-			return errGone
+			return err
 		}
 		return do(ctx)
 	}).Reader(in)
 }
 
-// A vault that stops answering, at whatever request, ends the verification with its error: never a finding, never "ok".
+// A vault that stops answering, at whatever request, ends the verification with its error: never a finding, never "ok". A connection that
+// breaks within a body is no damage, and a bucket that is not there is no lost object.
 func TestFailingVault(t *testing.T) {
 	r := newRig(t)
 	r.run("uploads", filled())
-	o := r.options(Content)
-	for n := 0; ; n++ {
-		o.In = failing(r.vault, n, func() {})
-		o.Emit = func(f Finding) { t.Errorf("after %d requests: %v", n, f) }
-		_, err := Run(t.Context(), o)
-		if err == nil {
-			if n < 20 {
-				t.Fatalf("done after %d requests", n)
+	for _, with := range []error{
+		errGone,
+		&store.Error{Op: "open", Kind: store.ErrTransient, Err: io.ErrUnexpectedEOF},
+		&store.Error{Op: "open", Kind: store.ErrNoBucket, Code: "NoSuchBucket"},
+		&store.Error{Op: "open", Kind: store.ErrStalled},
+	} {
+		o := r.options(Content)
+		for n := 0; ; n++ {
+			o.In = failing(r.vault, n, with, func() {})
+			o.Emit = func(f Finding) { t.Errorf("%v after %d requests: %v", with, n, f) }
+			_, err := Run(t.Context(), o)
+			if err == nil {
+				if n < 20 {
+					t.Fatalf("done after %d requests", n)
+				}
+				break
 			}
-			break
-		}
-		if !errors.Is(err, errGone) {
-			t.Fatalf("after %d requests: %v", n, err)
+			if !errors.Is(err, with) {
+				t.Fatalf("%v after %d requests: %v", with, n, err)
+			}
 		}
 	}
 }
@@ -408,7 +416,7 @@ func TestCancel(t *testing.T) {
 	o := r.options(Content)
 	for n := 0; n < 60; n += 7 {
 		ctx, cancel := context.WithCancel(t.Context())
-		o.In = failing(r.vault, n, cancel)
+		o.In = failing(r.vault, n, errGone, cancel)
 		if _, err := Run(ctx, o); err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("after %d requests: %v", n, err)
 		}

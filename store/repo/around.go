@@ -4,13 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"errors"
-	"io"
 	"iter"
 	"slices"
 	"strings"
 
-	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/pack"
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
@@ -23,7 +20,7 @@ import (
 func (r *Reader) Leaves(ctx context.Context, c *format.Commit, from, to string, visit func(format.PageRef)) iter.Seq2[format.PageRef, error] {
 	var known *intact // once something is lost
 	find := func(ctx context.Context, ref format.PageRef, end string, cause error) ([]format.PageRef, []*tree.Lost, error) {
-		if ctx.Err() != nil || !GoneBytes(cause) {
+		if !Classify(ctx, cause).Lost() {
 			return nil, nil, cause
 		}
 		if known == nil {
@@ -36,11 +33,6 @@ func (r *Reader) Leaves(ctx context.Context, c *format.Commit, from, to string, 
 		return s.all(ctx)
 	}
 	return tree.Around(ctx, r.Page, c.Manifest, from, to, visit, find)
-}
-
-// GoneBytes reports whether err says that stored bytes are lost or damaged, rather than that they could not be asked for.
-func GoneBytes(err error) bool {
-	return lostBytes(err) || errors.Is(err, store.ErrNotFound) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // search looks for what lies below one lost page.
@@ -117,7 +109,7 @@ func (s *search) scan(ctx context.Context, level int) ([]foundPage, error) {
 	var out []foundPage
 	room := maxFoundBytes
 	for n, err := range tree.Needs(ctx, s.r.Page, s.c.Needs, nil) {
-		if err != nil && GoneBytes(err) && ctx.Err() == nil {
+		if Classify(ctx, err).Lost() {
 			break // the list is broken off here, and what it names before this serves
 		}
 		if err != nil {
@@ -127,7 +119,7 @@ func (s *search) scan(ctx context.Context, level int) ([]foundPage, error) {
 			continue
 		}
 		some, err := s.object(ctx, n, level)
-		if err != nil && (ctx.Err() != nil || !GoneBytes(err)) {
+		if err != nil && !Classify(ctx, err).Lost() {
 			return nil, err
 		}
 		for _, p := range some {
@@ -212,7 +204,7 @@ func (s *search) reach(ctx context.Context, level int) error {
 		switch {
 		case err == nil:
 			p.Last = last
-		case ctx.Err() != nil || !GoneBytes(err):
+		case !Classify(ctx, err).Lost():
 			return err
 		case end == "":
 			p.Last = string(bytes.Repeat([]byte{0xff}, format.MaxKey))

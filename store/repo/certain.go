@@ -44,7 +44,7 @@ type pageAt struct {
 func (r *Reader) surveyManifest(ctx context.Context, c *format.Commit) (*intact, error) {
 	u := &intact{living: map[string]int64{}, edge: map[pageAt]bool{}}
 	find := func(ctx context.Context, ref format.PageRef, end string, cause error) ([]format.PageRef, []*tree.Lost, error) {
-		if ctx.Err() != nil || !GoneBytes(cause) {
+		if !Classify(ctx, cause).Lost() {
 			return nil, nil, cause
 		}
 		if u.lost = append(u.lost, stretch{ref.First, end, ref.Level}); u.first == ref.First {

@@ -44,7 +44,7 @@ func (k *keeper) reconsider(ctx context.Context, name string) error {
 	if err != nil && !Unreadable(ctx, err) {
 		return err
 	}
-	if _, err = k.adopt(ctx, name, p.Size, p.Index); lostBytes(err) && ctx.Err() == nil {
+	if _, err = k.adopt(ctx, name, p.Size, p.Index); Classify(ctx, err).Lost() {
 		return k.lose(name, err)
 	}
 	return err

@@ -65,8 +65,7 @@ func whole(ctx context.Context, r store.Reader, hint store.Ref, sum format.Hash,
 // else can read it (encrypted with a key of his own, or moved into an archive). Another version of that name may do. What
 // would fail for any version alike, such as credentials or a network, is not.
 func Unreadable(ctx context.Context, err error) bool {
-	return err != nil && ctx.Err() == nil && !store.Retryable(err) && !errors.Is(err, store.ErrCredentials) && !errors.Is(err, store.ErrClock) &&
-		!errors.Is(err, errLeftOut) && !errors.Is(err, store.ErrStalled) && (errors.Is(err, store.ErrNotFound) || errors.As(err, new(*store.Error)))
+	return Classify(ctx, err).OfObject() && (errors.Is(err, store.ErrNotFound) || errors.As(err, new(*store.Error)))
 }
 
 // slurp reads an object of at most max bytes.

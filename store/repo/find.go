@@ -200,7 +200,7 @@ func pickFirst(ctx context.Context, r store.Reader, cands []candidate, any bool,
 		}
 		l, err := readDescriptor(ctx, r, c, nil, report)
 		if err != nil {
-			if notOurs(err) || errors.Is(err, format.ErrDraft) {
+			if f := Classify(ctx, err); f.Lost() || f == Foreign {
 				junk = append(junk, Finding{Tampered, c.name, err.Error()})
 				spoilt = cmp.Or(spoilt, err)
 				continue

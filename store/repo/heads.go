@@ -162,7 +162,7 @@ func (s *Session) heads(ctx context.Context, k *keeper, points []Point, earlier 
 			if k != h.from || p.ID != h.base {
 				c, err = s.repo.Commit(gctx, k.vault.Read, p, k.report)
 			}
-			if notOurs(err) {
+			if Classify(gctx, err).Lost() {
 				k.report.send(Damaged, p.Name, "%v", err)
 				return nil
 			}

@@ -19,7 +19,7 @@ func (s *Session) HoldPoint(ctx context.Context, p Point) error {
 			return nil
 		}
 		info, err := locate(ctx, k.vault.Read, p.Name, p.ID, format.MaxCommit, k.report)
-		if lostBytes(err) && ctx.Err() == nil {
+		if Classify(ctx, err).Lost() {
 			return nil
 		}
 		if err != nil {

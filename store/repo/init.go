@@ -129,7 +129,7 @@ func survey(ctx context.Context, o InitOptions) ([]*Repository, *Repository, err
 		found[i], err = known.recognise(ctx, v, o.HostKey, o.Report)
 		switch {
 		case err == nil, errors.Is(err, ErrNoRepository):
-		case notOurs(err):
+		case Classify(ctx, err).Lost():
 			lost = cmp.Or(lost, fmt.Errorf("vault %s: %w", v.Name, err))
 		case errors.Is(err, ErrHostKey):
 			return nil, nil, fmt.Errorf("vault %s already holds a repository: %w", v.Name, err)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/holdfast-backup/holdfast/crypto/attest"
+	"github.com/holdfast-backup/holdfast/crypto/seal"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/pack"
@@ -132,8 +133,8 @@ func (k *keeper) junk(info store.Info) (bool, error) {
 // dismiss passes over a segment that cannot be used, and remembers it: at once if the bytes under its name are the right ones
 // and none of ours, and else only when a second run finds it so, since bytes can be damaged on their way. Where there are
 // no versions, what is damaged today may be mended tomorrow and look the same.
-func (k *keeper) dismiss(info store.Info, why error) error {
-	if err := k.passOver(info.Name, why); err != nil {
+func (k *keeper) dismiss(ctx context.Context, info store.Info, why error) error {
+	if err := k.passOver(ctx, info.Name, why); err != nil {
 		return err
 	}
 	if info.Version == "" || errors.Is(why, format.ErrNewer) || errors.Is(why, errNoDescriptor) { // a newer program, of the same cache, reads it
@@ -195,7 +196,7 @@ func (s *Session) loadIndexes(ctx context.Context, k *keeper) error {
 		g.Go(func() error { // the listing left it out
 			info, _, err := k.vault.Read.Stat(gctx, store.Ref{Name: p.Name, Version: p.Version})
 			if err != nil {
-				return k.passOver(p.Name, err)
+				return k.passOver(gctx, p.Name, err)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -257,7 +258,7 @@ func (s *Session) loadIndex(ctx context.Context, k *keeper, seg indexed) error {
 		return s.takeIndex(lines)
 	})
 	if err = w.word(err); err != nil && !errors.Is(err, errDistrusted) {
-		return k.dismiss(seg.info, err)
+		return k.dismiss(ctx, seg.info, err)
 	}
 	return s.cache.MarkLoaded(k.vault.Name, name)
 }
@@ -351,8 +352,9 @@ func (w *witness) word(err error) error {
 }
 
 // passOver reports a segment that cannot be used and goes on; only a failing vault stops the run.
-func (k *keeper) passOver(name string, err error) error {
-	if notOurs(err) || errors.Is(err, format.ErrNewer) || errors.Is(err, errNoDescriptor) || errors.Is(err, format.ErrSignature) || wrongVersion(err) {
+func (k *keeper) passOver(ctx context.Context, name string, err error) error {
+	f := Classify(ctx, err)
+	if f.OfObject() && f != Refused || errors.Is(err, seal.ErrNoKey) {
 		k.report.send(Tampered, name, "left out: %v", err)
 		if errors.Is(err, format.ErrNewer) {
 			k.mu.Lock()

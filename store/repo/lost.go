@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast/store/repo/format"
-	"github.com/holdfast-backup/holdfast/store/repo/pack"
 )
 
 // LostError names stored objects that a point needs and that no vault in use can give: gone, or damaged. What they held
@@ -28,17 +27,6 @@ func (e *LostError) Error() string {
 }
 
 func (e *LostError) Unwrap() error { return e.Err }
-
-// lostBytes reports whether err says that a vault has not got an object's right bytes, rather than that the vault is in
-// trouble.
-func lostBytes(err error) bool {
-	for _, e := range []error{ErrMissing, ErrDamaged, ErrWrongBytes, pack.ErrDamaged, format.ErrMalformed, format.ErrBounds} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
-}
 
 // losses collects what vaults lack.
 type losses struct {
@@ -127,7 +115,7 @@ func (s *Session) from(ctx context.Context, name string, not *keeper, read func(
 			// It was left behind; the next vault may do.
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case lostBytes(err):
+		case Classify(ctx, err).Lost():
 			lost.Err = err
 			if _, ok, perr := k.placement(name); perr != nil {
 				return perr
@@ -186,7 +174,7 @@ func (s *Session) Holds(ctx context.Context, name string) (bool, error) {
 		if err == nil {
 			return true, nil
 		}
-		if ctx.Err() == nil && (lostBytes(err) || !s.inStep(k)) {
+		if ctx.Err() == nil && (Classify(ctx, err).Lost() || !s.inStep(k)) {
 			continue
 		}
 		if err := s.settle(ctx, k, err); err != nil {
@@ -212,7 +200,7 @@ func (s *Session) secure(ctx context.Context, k *keeper, name string, size int64
 		if k.holds(p, need) {
 			return nil
 		}
-		if err = k.extend(ctx, p, need); !lostBytes(err) || ctx.Err() != nil {
+		if err = k.extend(ctx, p, need); !Classify(ctx, err).Lost() {
 			return err
 		}
 		if err := k.lose(name, err); err != nil {
@@ -250,7 +238,7 @@ func (s *Session) obtain(ctx context.Context, k *keeper, name string, size int64
 		return format.Placement{}, err
 	}
 	p, err := k.adopt(ctx, name, size, index)
-	if !lostBytes(err) || ctx.Err() != nil {
+	if !Classify(ctx, err).Lost() {
 		return p, err
 	}
 	if errors.Is(err, ErrDamaged) {

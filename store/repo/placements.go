@@ -152,7 +152,7 @@ func (k *keeper) loadBatch(ctx context.Context, r *Repository, batch []segment) 
 		if !t.held {
 			again, err := r.placements(ctx, k.vault.Read, t.segment, k.report)
 			if err != nil {
-				if err := k.dismiss(t.info, err); err != nil {
+				if err := k.dismiss(ctx, t.info, err); err != nil {
 					return err
 				}
 				continue
@@ -214,7 +214,7 @@ func (k *keeper) unreplaced(ctx context.Context, r *Repository, batch []segment)
 			err = k.cache.MarkLoaded(k.vault.Name, g.info.Name)
 			t = nil
 		} else if err != nil {
-			err = k.dismiss(g.info, err)
+			err = k.dismiss(ctx, g.info, err)
 			t = nil
 		}
 		if err != nil {

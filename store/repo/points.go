@@ -3,7 +3,6 @@ package repo
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -224,9 +223,4 @@ func (r *Repository) Commit(ctx context.Context, in store.Reader, p Point, repor
 		return c, fmt.Errorf("point %s: %w", p.ID, err)
 	}
 	return c, nil
-}
-
-// notOurs tells damage and forgery, which a reader passes over, from failures that make it stop.
-func notOurs(err error) bool {
-	return errors.Is(err, format.ErrMalformed) || errors.Is(err, format.ErrBounds) || errors.Is(err, ErrDamaged) || errors.Is(err, ErrMissing)
 }

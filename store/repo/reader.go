@@ -334,16 +334,14 @@ func (r *Reader) block(ctx context.Context, ref store.Ref, n, size int64) ([]byt
 	return r.blocks.get(k, func() []byte { return b }), nil
 }
 
-// wrongVersion reports whether err may come from bytes that are not the object's. A flipped byte in the header of a sealed
-// object looks like no key of ours.
-func wrongVersion(err error) bool {
-	return errors.Is(err, ErrWrongBytes) || errors.Is(err, pack.ErrDamaged) || errors.Is(err, store.ErrNotFound) ||
-		errors.Is(err, seal.ErrNoKey) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, format.ErrMalformed) || errors.Is(err, format.ErrBounds)
-}
-
-// otherMayDo reports whether another version of the object may be the right one.
+// otherMayDo reports whether another version of the object may be the right one, and was not looked for yet. A flipped byte in the
+// header of a sealed object looks like no key of ours, and a version that always breaks off like a bad connection.
 func otherMayDo(ctx context.Context, err error) bool {
-	return wrongVersion(err) || Unreadable(ctx, err)
+	if errors.Is(err, ErrMissing) || errors.Is(err, ErrDamaged) {
+		return false
+	}
+	f := Classify(ctx, err)
+	return f.Lost() || f == Refused || ctx.Err() == nil && (errors.Is(err, seal.ErrNoKey) || errors.Is(err, io.ErrUnexpectedEOF))
 }
 
 // annotate names the object, and calls bytes that stayed wrong what they are.

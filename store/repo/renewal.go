@@ -137,7 +137,7 @@ func (r *Renewal) Survey(ctx context.Context, wanted iter.Seq2[Wanted, error], l
 			defer mu.Unlock()
 			f.Objects++
 			switch {
-			case lostBytes(err) && gctx.Err() == nil:
+			case Classify(gctx, err).Lost():
 				f.Lost++
 				r.k.report.send(lossOf(err), w.Name, "%v", err)
 				return nil
@@ -199,7 +199,7 @@ func (r *Renewal) Extend(ctx context.Context, done func()) (Renewed, error) {
 				return nil
 			case gctx.Err() != nil:
 				return gctx.Err()
-			case lostBytes(err):
+			case Classify(gctx, err).Lost():
 				lost.Add(1)
 				r.k.report.send(lossOf(err), d.name, "%v", err)
 				return nil

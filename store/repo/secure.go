@@ -78,7 +78,7 @@ func (s *Session) secureAll(ctx context.Context, k *keeper, list *dueList, lost 
 		}
 		g.Go(func() error {
 			err := s.secure(gctx, k, d.name, d.size, d.need)
-			if lostBytes(err) && gctx.Err() == nil {
+			if Classify(gctx, err).Lost() {
 				lost.add(k, d.name, err)
 				return nil
 			}
@@ -142,7 +142,7 @@ func (s *Session) copySegments(ctx context.Context, k *keeper, until time.Time) 
 				continue
 			}
 			_, err := s.obtain(ctx, k, p.Name, p.Size, until)
-			if lostBytes(err) {
+			if Classify(ctx, err).Lost() {
 				continue // it was reported; what it said is in the cache
 			}
 			if err != nil {
@@ -178,7 +178,7 @@ func (s *Session) extendAll(ctx context.Context, k *keeper, due []format.Placeme
 			switch {
 			case gctx.Err() != nil:
 				return gctx.Err()
-			case lostBytes(err):
+			case Classify(gctx, err).Lost():
 				return k.lose(p.Name, err)
 			}
 			if refused.Add(1) <= maxRefused {

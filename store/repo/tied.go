@@ -2,7 +2,6 @@ package repo
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"github.com/holdfast-backup/holdfast/store"
@@ -63,7 +62,7 @@ func (r *Repository) untieListed(ctx context.Context, in store.Reader, points []
 			switch {
 			case err == nil:
 				before[p.ID] = follows(c)
-			case !notOurs(err) && !errors.Is(err, format.ErrNewer):
+			case !Classify(ctx, err).OfObject():
 				return err
 			}
 		}

@@ -100,7 +100,7 @@ func (r *Repository) Named(ctx context.Context, in store.Reader, id format.Hash,
 		if err == nil || errors.Is(err, format.ErrNewer) && c != nil {
 			return p, c, err
 		}
-		if !notOurs(err) && !Unreadable(ctx, err) {
+		if !Classify(ctx, err).OfObject() {
 			return Point{}, nil, err
 		}
 		if i == 0 {

@@ -28,7 +28,7 @@ func (r *Repository) readVouched(ctx context.Context, in store.Reader, report Re
 			continue
 		}
 		err := l.readVouched(ctx, r, in, report)
-		if notOurs(err) {
+		if Classify(ctx, err).Lost() {
 			report.send(Damaged, l.Vouched.Object, "the points that %s vouches for cannot be read: %v; read another vault with --vault NAME", l.describe(), err)
 			continue
 		}

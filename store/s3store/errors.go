@@ -18,8 +18,10 @@ import (
 // kindOfCode maps the codes of S3 vendors to what callers act on; nil: judge by the HTTP status.
 func kindOfCode(code string) error {
 	switch code {
-	case "NoSuchKey", "NoSuchVersion", "NoSuchBucket", "NotFound":
+	case "NoSuchKey", "NoSuchVersion", "NotFound":
 		return store.ErrNotFound
+	case "NoSuchBucket":
+		return store.ErrNoBucket
 	case "AccessDenied", "AllAccessDisabled", "AccountProblem":
 		return store.ErrDenied
 	case "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken", "InvalidAccessKeyId",

@@ -46,7 +46,7 @@ func TestVendorCodes(t *testing.T) {
 	}{
 		{"open", 404, "NoSuchKey", "", store.ErrNotFound},
 		{"open", 404, "NoSuchVersion", "", store.ErrNotFound},
-		{"open", 404, "NoSuchBucket", "", store.ErrNotFound},
+		{"open", 404, "NoSuchBucket", "", store.ErrNoBucket},
 		{"open", 404, "", "", store.ErrNotFound},
 		{"open", 405, "MethodNotAllowed", "", store.ErrNotFound},
 		{"open", 403, "AccessDenied", "", store.ErrDenied},

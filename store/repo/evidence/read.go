@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/crypto/attest"
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -120,7 +121,7 @@ func (r *reading) name(versions []store.Info) error {
 	}
 	rec, from, overlaid, err := r.record(id, versions)
 	if err != nil {
-		if r.ctx.Err() != nil || !passable(err) {
+		if !passable(r.ctx, err) {
 			return fmt.Errorf("read %s: %w", versions[0].Name, err)
 		}
 		r.find(Missing, versions[0].Name, "it cannot be read: %v", err)
@@ -204,7 +205,7 @@ func (r *reading) record(id format.RecordID, versions []store.Info) (rec *format
 			continue
 		}
 		b, err := r.bytes(v)
-		if err != nil && (r.ctx.Err() != nil || !passable(err)) {
+		if err != nil && !passable(r.ctx, err) {
 			return nil, "", 0, err
 		}
 		if err != nil || sumOf(b) != id.Sum {
@@ -244,11 +245,6 @@ func (r *reading) bytes(v store.Info) ([]byte, error) {
 }
 
 // passable reports whether an error is about one record alone.
-func passable(err error) bool {
-	for _, kind := range []error{format.ErrMalformed, format.ErrBounds, format.ErrNewer, ErrChanged, store.ErrNotFound, io.ErrUnexpectedEOF} {
-		if errors.Is(err, kind) {
-			return true
-		}
-	}
-	return errors.As(err, new(*store.Error)) && !store.Retryable(err) && !errors.Is(err, store.ErrCredentials)
+func passable(ctx context.Context, err error) bool {
+	return repo.Classify(ctx, err).OfObject() || errors.Is(err, ErrChanged)
 }
