@@ -202,8 +202,8 @@ func TestRefusals(t *testing.T) {
 			}
 			l.Bucket = "no-such-bucket-here"
 			_, err = open(t, l, srv.Root).Inspect(t.Context())
-			if !errors.Is(err, store.ErrNotFound) {
-				t.Errorf("no such bucket: %v; want not found", err)
+			if !errors.Is(err, store.ErrNoBucket) {
+				t.Errorf("%v; want no such bucket", err)
 			}
 		})
 	}
