@@ -92,6 +92,13 @@ func (f *faultBench) threePoints(ctx context.Context, prefix string) error {
 	if err := os.MkdirAll(filepath.Join(c.dir, "home"), 0o700); err != nil {
 		return err
 	}
+	host, err := os.ReadFile(filepath.Join(f.template.dir, "host.key"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(c.dir, "host.key"), host, 0o600)
+	}
+	if err != nil {
+		return err
+	}
 	for i := range 3 {
 		b := []*bucket{f.before, f.after, f.after}[i]
 		points, err := f.run(ctx, c, f.vault.Direct, b.s.Direct, b)
@@ -103,17 +110,13 @@ func (f *faultBench) threePoints(ctx context.Context, prefix string) error {
 	return nil
 }
 
-// configure writes a case's configuration and keys.
+// configure writes a case's configuration. Its init makes the host key, which is pinned to the repository it was made for.
 func (f *faultBench) configure(c *faultCase, vaultEnd, sourceEnd string, b *bucket) error {
 	text := strings.NewReplacer(
 		"VAULT_URL", at(vaultEnd, f.bucket, c.id, f.write).url, "SOURCE_URL", at(sourceEnd, b.name, "", f.users[0]).url,
 		"CACHE", filepath.Join(c.dir, "cache"),
 	).Replace(f.config)
-	host, err := os.ReadFile(filepath.Join(f.template.dir, "host.key"))
-	if err != nil {
-		return err
-	}
-	return errors.Join(os.WriteFile(filepath.Join(c.dir, "holdfast.yaml"), []byte(text), 0o600), os.WriteFile(filepath.Join(c.dir, "host.key"), host, 0o600))
+	return os.WriteFile(filepath.Join(c.dir, "holdfast.yaml"), []byte(text), 0o600)
 }
 
 func (f *faultBench) writer(b *bucket) []string {
