@@ -11,6 +11,9 @@ import (
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/credentials"
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
+	"github.com/holdfast-backup/holdfast/replicator/restore"
+	"github.com/holdfast-backup/holdfast/replicator/restore/tobucket"
+	"github.com/holdfast-backup/holdfast/replicator/restore/todir"
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	dirsource "github.com/holdfast-backup/holdfast/replicator/source/dir"
 	s3source "github.com/holdfast-backup/holdfast/replicator/source/s3"
@@ -22,11 +25,72 @@ import (
 	"github.com/holdfast-backup/holdfast/store/retry"
 	"github.com/holdfast-backup/holdfast/store/s3store"
 	"github.com/holdfast-backup/holdfast/store/s3store/attacker"
-	"github.com/holdfast-backup/holdfast/store/s3url"
 	"github.com/holdfast-backup/holdfast/store/stall"
 )
 
-// This file is the one list of drivers. A new vendor is a case in driver or openSource.
+// backend is what reads and stores at one kind of place; what there is not is nil.
+type backend struct {
+	vault  func(b *backends, at location.Location, get store.CredentialsFunc) (driver, error)
+	source func(b *backends, s config.Source, get store.CredentialsFunc) (source.Source, error)
+	target func(r *reading, t *target, get store.CredentialsFunc) (restore.Target, error)
+	attack func(at location.Location, get store.CredentialsFunc) (*attacker.Attacker, error)
+}
+
+// kinds is the one list of them: a new one is a line here, and where its URLs are of a new kind one in package location.
+func kinds() map[location.Kind]backend {
+	return map[location.Kind]backend{
+		location.S3:   {vault: bucketVault, source: bucketSource, target: bucketTarget, attack: bucketAttack},
+		location.File: {vault: folderVault, source: folderSource, target: folderTarget},
+		location.EBS:  {source: diskSource, target: snapshotTarget},
+		location.EC2:  {source: machineSource, target: imageTarget},
+	}
+}
+
+func bucketVault(b *backends, at location.Location, get store.CredentialsFunc) (driver, error) {
+	return s3store.New(s3store.Options{
+		Location: at.S3, Credentials: get, Connections: b.connections, UserAgent: userAgent(), Stall: b.stall, PageSize: b.page,
+	})
+}
+
+func folderVault(b *backends, at location.Location, _ store.CredentialsFunc) (driver, error) {
+	return dirstore.Open(at.Path, dirstore.Options{ReadOnly: b.readOnly})
+}
+
+func bucketSource(b *backends, s config.Source, get store.CredentialsFunc) (source.Source, error) {
+	versions := "current"
+	if s.AllVersions {
+		versions = "all"
+	}
+	l := s.URL.S3
+	return s3source.New(s3source.Options{
+		Bucket: l.Bucket, Prefix: l.Prefix, Endpoint: l.Endpoint, Region: l.Region, PathStyle: l.PathStyle, Credentials: get,
+		Versions: versions, Exclude: s.Exclude, SkipTags: s.Tags.Never, Archived: string(s.Archived), Connections: b.connections,
+		ETag: s.ETag, IfMatch: s.IfMatch, RequestPayer: s.RequesterPays,
+	})
+}
+
+func folderSource(_ *backends, s config.Source, _ store.CredentialsFunc) (source.Source, error) {
+	return dirsource.New(dirsource.Options{Root: filepath.Clean(s.URL.Path), Exclude: s.Exclude, OneFileSystem: s.OneFileSystem})
+}
+
+func bucketTarget(r *reading, t *target, get store.CredentialsFunc) (restore.Target, error) {
+	l := t.at.S3
+	prefix := l.Prefix
+	if prefix != "" && !strings.HasSuffix(prefix, "/") {
+		prefix += "/" // a folder, as for a directory; never the beginning of a name
+	}
+	return tobucket.New(tobucket.Options{
+		Bucket: l.Bucket, Prefix: prefix, Endpoint: l.Endpoint, Region: l.Region, PathStyle: l.PathStyle, Credentials: get, Connections: r.connections(),
+	})
+}
+
+func folderTarget(_ *reading, t *target, _ store.CredentialsFunc) (restore.Target, error) {
+	return todir.New(todir.Options{Root: t.at.Path, Owners: t.owners, Specials: t.specials, InPlace: t.inPlace})
+}
+
+func bucketAttack(at location.Location, get store.CredentialsFunc) (*attacker.Attacker, error) {
+	return attacker.New(attacker.Options{Location: at.S3, Credentials: get, UserAgent: userAgent()})
+}
 
 // vault is an opened vault: what a job may do, and no more. There is no way from here to a delete.
 type vault struct {
@@ -53,14 +117,17 @@ type backends struct {
 	rate        *meter.Meter
 	readOnly    bool          // create nothing
 	stall       time.Duration // how long a vault may give or take nothing; 0: stall.Default
+	page        int           // names a page of listings; 0: as many as there can be
 }
 
-// driver is what every store driver is.
+// driver is what every store driver is. What it can remove goes to prune only: see openRemover.
 type driver interface {
 	store.Reader
 	store.Writer
 	store.Locker
 	store.Inspector
+	store.Remover
+	Close() error
 }
 
 // firstAnswer is how long a vault is waited for that gives no answer at the start. One that worked and stops is given
@@ -69,11 +136,11 @@ const firstAnswer = 20 * time.Second
 
 // openVault opens a vault; nothing is sent yet.
 func (b *backends) openVault(name string, at location.Location, ref credentials.Ref) (*vault, error) {
-	v := &vault{name: name, url: at, counted: meter.New(meter.Options{}), close: func() error { return nil }}
-	d, err := b.driver(v, ref)
+	d, get, err := b.open(at, ref)
 	if err != nil {
 		return nil, prefixed(err, "vault "+at.String(), "vault "+at.S3.String())
 	}
+	v := &vault{name: name, url: at, credentials: get, counted: meter.New(meter.Options{}), close: d.Close}
 	tell := func(e retry.Event) { b.ui.detail("trying again in %s: %v", e.Wait, e.Err) }
 	again := retry.New(retry.Options{Notify: tell})
 	// The first thing that is asked of a vault: whether it is there at all is seen soon.
@@ -88,34 +155,38 @@ func (b *backends) openVault(name string, at location.Location, ref credentials.
 	return v, nil
 }
 
-func (b *backends) driver(v *vault, ref credentials.Ref) (driver, error) {
-	switch v.url.Kind {
-	case location.S3:
-		get, err := credentials.Resolve(ref, b.dir, b.env)
-		if err != nil {
-			return nil, err
-		}
-		v.credentials = get
-		return s3store.New(s3store.Options{
-			Location: v.url.S3, Credentials: get, Connections: b.connections, UserAgent: userAgent(), Stall: b.stall,
-		})
-	case location.File:
-		if !ref.IsZero() {
-			return nil, usage(errors.New("a directory takes no credentials"))
-		}
-		s, err := dirstore.Open(v.url.Path, dirstore.Options{ReadOnly: b.readOnly})
-		if err != nil {
-			return nil, err
-		}
-		v.close = s.Close
-		return s, nil
+// open opens what objects are kept in, with the credentials that were found for it, if it takes any.
+func (b *backends) open(at location.Location, ref credentials.Ref) (driver, store.CredentialsFunc, error) {
+	open := kinds()[at.Kind].vault
+	switch {
+	case open == nil:
+		return nil, nil, fmt.Errorf("no driver for %q", at.Kind)
+	case at.Local() && !ref.IsZero():
+		return nil, nil, usage(errors.New("a directory takes no credentials"))
 	}
-	return nil, fmt.Errorf("no driver for %q", v.url.Kind)
+	get, err := b.resolve(at, ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := open(b, at, get)
+	return d, get, err
 }
 
-// hasObject reports whether a bucket, asked with these credentials, has an object of that name under the place's prefix.
-func hasObject(ctx context.Context, at s3url.Location, get store.CredentialsFunc, name string) bool {
-	s, err := s3store.New(s3store.Options{Location: at, Credentials: get, Connections: 1, UserAgent: userAgent()})
+// resolve finds the credentials for a place; a directory has none.
+func (b *backends) resolve(at location.Location, ref credentials.Ref) (store.CredentialsFunc, error) {
+	if at.Local() {
+		return nil, nil
+	}
+	return credentials.Resolve(ref, b.dir, b.env)
+}
+
+// hasObject reports whether a place, asked with these credentials, has an object of that name.
+func hasObject(ctx context.Context, at location.Location, get store.CredentialsFunc, name string) bool {
+	open := kinds()[at.Kind].vault
+	if open == nil {
+		return false
+	}
+	s, err := open(&backends{connections: 1, readOnly: true}, at, get)
 	if err != nil {
 		return false
 	}
@@ -126,37 +197,25 @@ func hasObject(ctx context.Context, at s3url.Location, get store.CredentialsFunc
 
 // openRemover gives the one thing that can delete. Only prune asks for it.
 func (b *backends) openRemover(at location.Location, ref credentials.Ref) (store.Remover, func() error, error) {
-	again := retry.New(retry.Options{Notify: func(e retry.Event) { b.ui.detail("trying again in %s: %v", e.Wait, e.Err) }})
-	switch at.Kind {
-	case location.S3:
-		get, err := credentials.Resolve(ref, b.dir, b.env)
-		if err != nil {
-			return nil, nil, err
-		}
-		s, err := s3store.New(s3store.Options{Location: at.S3, Credentials: get, Connections: b.connections, UserAgent: userAgent()})
-		if err != nil {
-			return nil, nil, err
-		}
-		return stall.NewGuard(b.stall).Remover(again.Remover(s)), s.Close, nil
-	case location.File:
-		s, err := dirstore.Open(at.Path, dirstore.Options{})
-		if err != nil {
-			return nil, nil, err
-		}
-		return again.Remover(s), s.Close, nil
+	d, _, err := b.open(at, ref)
+	if err != nil {
+		return nil, nil, err
 	}
-	return nil, nil, fmt.Errorf("no driver for %q", at.Kind)
+	again := retry.New(retry.Options{Notify: func(e retry.Event) { b.ui.detail("trying again in %s: %v", e.Wait, e.Err) }})
+	return stall.NewGuard(b.stall).Remover(again.Remover(d)), d.Close, nil
 }
 
 // openPaged gives a bucket that is listed two names a page: doctor and init see in which order the server lists.
 func (b *backends) openPaged(at location.Location, get store.CredentialsFunc) (store.Reader, error) {
-	return s3store.New(s3store.Options{Location: at.S3, Credentials: get, Connections: b.connections, UserAgent: userAgent(), PageSize: 2})
+	paged := *b
+	paged.page = 2
+	return kinds()[at.Kind].vault(&paged, at, get)
 }
 
 // listsInOrder refuses a bucket that is to become a vault and does not list names in the order of their bytes. It stores a
 // few canaries. What gives no clear answer is let through: whether it can be a vault is asked by others.
 func (b *backends) listsInOrder(ctx context.Context, v *vault, now time.Time) error {
-	if v.url.Kind != location.S3 {
+	if kinds()[v.url.Kind].attack == nil {
 		return nil
 	}
 	facts, err := v.once.Inspect(ctx)
@@ -187,48 +246,28 @@ func (b *backends) listsInOrder(ctx context.Context, v *vault, now time.Time) er
 
 // openAttacker gives what asks a bucket for what a job must never ask for: doctor and drill only.
 func (b *backends) openAttacker(at location.Location, get store.CredentialsFunc) (*attacker.Attacker, error) {
-	if at.Kind != location.S3 {
+	attack := kinds()[at.Kind].attack
+	if attack == nil {
 		return nil, fmt.Errorf("%s is no bucket: there is nothing to ask it", at)
 	}
-	return attacker.New(attacker.Options{Location: at.S3, Credentials: get, UserAgent: userAgent()})
+	return attack(at, get)
 }
 
 // openSource opens a source; nothing is sent yet. The credentials are nil for a directory.
 func (b *backends) openSource(s config.Source) (source.Source, store.CredentialsFunc, error) {
-	switch s.URL.Kind {
-	case location.S3:
-		get, err := credentials.Resolve(s.Credentials, b.dir, b.env)
-		if err != nil {
-			return nil, nil, fmt.Errorf("source %s: %w", s.Name, err)
-		}
-		versions := "current"
-		if s.AllVersions {
-			versions = "all"
-		}
-		l := s.URL.S3
-		src, err := s3source.New(s3source.Options{
-			Bucket: l.Bucket, Prefix: l.Prefix, Endpoint: l.Endpoint, Region: l.Region, PathStyle: l.PathStyle, Credentials: get,
-			Versions: versions, Exclude: s.Exclude, SkipTags: s.Tags.Never, Archived: string(s.Archived), Connections: b.connections,
-			ETag: s.ETag, IfMatch: s.IfMatch, RequestPayer: s.RequesterPays,
-		})
-		if err != nil {
-			return nil, nil, fmt.Errorf("source %s: %w", s.Name, err)
-		}
-		return src, get, nil
-	case location.File:
-		src, err := dirsource.New(dirsource.Options{Root: filepath.Clean(s.URL.Path), Exclude: s.Exclude, OneFileSystem: s.OneFileSystem})
-		if err != nil {
-			return nil, nil, fmt.Errorf("source %s: %w", s.Name, err)
-		}
-		return src, nil, nil
+	open := kinds()[s.URL.Kind].source
+	if open == nil {
+		return nil, nil, fmt.Errorf("source %s: no driver for %q", s.Name, s.URL.Kind)
 	}
-	if s.URL.Kind == location.EBS {
-		return b.openDisks(s)
+	get, err := b.resolve(s.URL, s.Credentials)
+	if err != nil {
+		return nil, nil, fmt.Errorf("source %s: %w", s.Name, err)
 	}
-	if s.URL.Kind == location.EC2 {
-		return b.openMachines(s)
+	src, err := open(b, s, get)
+	if err != nil {
+		return nil, nil, fmt.Errorf("source %s: %w", s.Name, err)
 	}
-	return nil, nil, fmt.Errorf("source %s: no driver for %q", s.Name, s.URL.Kind)
+	return src, get, nil
 }
 
 // userAgent names the program in vendors' logs.

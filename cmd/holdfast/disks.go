@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,7 +9,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
-	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/credentials"
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
 	"github.com/holdfast-backup/holdfast/replicator/ebsdirect"
 	"github.com/holdfast-backup/holdfast/replicator/restore"
@@ -23,25 +20,16 @@ import (
 	"github.com/holdfast-backup/holdfast/store"
 )
 
-// openDisks opens an ebs:// source.
-func (b *backends) openDisks(s config.Source) (source.Source, store.CredentialsFunc, error) {
-	get, err := credentials.Resolve(s.Credentials, b.dir, b.env)
-	if err != nil {
-		return nil, nil, fmt.Errorf("source %s: %w", s.Name, err)
-	}
+func diskSource(b *backends, s config.Source, get store.CredentialsFunc) (source.Source, error) {
 	at := s.URL.AWS
 	o := ebssource.Options{
 		Region: at.Region, Endpoint: at.Endpoint, Credentials: get, Exclude: s.Exclude, Snapshots: at.Snapshots,
 		Volumes: at.Volumes, All: at.All, Create: at.Instances, Connections: b.connections,
 	}
 	for _, t := range at.Tags {
-		o.Tags = append(o.Tags, ebssource.Tag{Key: t.Key, Value: t.Value})
+		o.Tags = append(o.Tags, ebssource.Tag(t))
 	}
-	src, err := ebssource.New(o)
-	if err != nil {
-		return nil, nil, fmt.Errorf("source %s: %w", s.Name, err)
-	}
-	return src, get, nil
+	return ebssource.New(o)
 }
 
 // disks are the flags of restores that concern disk images only.
@@ -90,8 +78,8 @@ func (t *target) openDevice() (restore.Target, error) {
 	return todevice.New(todevice.Options{Path: t.device()})
 }
 
-// openSnapshots makes the target of new EBS snapshots.
-func (r *reading) openSnapshots(ctx context.Context, t *target, get store.CredentialsFunc) (restore.Target, error) {
+// snapshotTarget makes the target of new EBS snapshots.
+func snapshotTarget(r *reading, t *target, get store.CredentialsFunc) (restore.Target, error) {
 	at := t.at.AWS
 	client, err := ebsdirect.New(ebsdirect.Options{Region: at.Region, Endpoint: at.Endpoint, Credentials: get, Write: true})
 	if err != nil {

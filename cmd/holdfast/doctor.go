@@ -226,7 +226,7 @@ func (j *job) doctorMachine() doctor.Machine {
 
 // doctorPlace says where a URL is.
 func doctorPlace(at location.Location) doctor.Place {
-	p := doctor.Place{Directory: at.Kind == location.File, Insecure: at.Insecure()}
+	p := doctor.Place{Directory: at.Local(), Insecure: at.Insecure()}
 	endpoint := at.S3.Endpoint
 	if at.AWS != nil {
 		endpoint = at.AWS.Endpoint
@@ -303,7 +303,7 @@ func (j *job) doctorSource(s config.Source) (doctor.Source, error) {
 		return doctor.Source{}, err
 	}
 	d := doctor.Source{Name: s.Name, Place: doctorPlace(s.URL), Source: src, Tags: !s.Tags.Never, Key: get, Vaults: s.Vaults}
-	if s.URL.Kind == location.S3 {
+	if kinds()[s.URL.Kind].attack != nil {
 		d.Bucket = j.doctorBucket(s.URL)
 	}
 	return d, nil

@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
 	"github.com/holdfast-backup/holdfast/replicator/drill"
 	"github.com/holdfast-backup/holdfast/store/probe"
 )
@@ -93,7 +92,7 @@ func (a *app) drill(ctx context.Context, names []string, out string) (err error)
 	var all together
 	drilled := 0
 	for _, v := range j.vaults {
-		if v.url.Kind == location.File {
+		if !v.url.Locks() {
 			a.ui.warn("vault %s is a directory: it keeps no locks, so there is nothing to drill", v.name)
 			continue
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
-	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/credentials"
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
 	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/replicator/ebsdirect"
@@ -17,16 +16,12 @@ import (
 	"github.com/holdfast-backup/holdfast/store"
 )
 
-// openMachines opens an ec2:// source, whose AMIs' snapshots are read by the EBS direct APIs.
-func (b *backends) openMachines(s config.Source) (source.Source, store.CredentialsFunc, error) {
-	get, err := credentials.Resolve(s.Credentials, b.dir, b.env)
-	if err != nil {
-		return nil, nil, fmt.Errorf("source %s: %w", s.Name, err)
-	}
+// machineSource reads the snapshots of AMIs by the EBS direct APIs.
+func machineSource(_ *backends, s config.Source, get store.CredentialsFunc) (source.Source, error) {
 	at := s.URL.AWS
 	blocks, err := ebsdirect.New(ebsdirect.Options{Region: at.Region, Endpoint: at.Endpoint, Credentials: get})
 	if err != nil {
-		return nil, nil, fmt.Errorf("source %s: %w", s.Name, err)
+		return nil, err
 	}
 	o := ec2source.Options{
 		Region: at.Region, Endpoint: at.Endpoint, Credentials: get, Exclude: s.Exclude,
@@ -35,13 +30,9 @@ func (b *backends) openMachines(s config.Source) (source.Source, store.Credentia
 		},
 	}
 	for _, t := range at.Tags {
-		o.Tags = append(o.Tags, ec2source.Tag{Key: t.Key, Value: t.Value})
+		o.Tags = append(o.Tags, ec2source.Tag(t))
 	}
-	src, err := ec2source.New(o)
-	if err != nil {
-		return nil, nil, fmt.Errorf("source %s: %w", s.Name, err)
-	}
-	return src, get, nil
+	return ec2source.New(o)
 }
 
 // machines are the flags of restores that concern machine definitions only.
@@ -59,7 +50,7 @@ func (t *target) checkMachines() error {
 	switch m := t.machines; {
 	case m.format != "" && !m.terraform():
 		return usage(fmt.Errorf("--format %s: there is terraform; without --format everything is restored as it is", safe(m.format)))
-	case m.terraform() && t.at.Kind != location.File:
+	case m.terraform() && !t.at.Local():
 		return usage(errors.New("--format terraform writes files: --to takes a directory with it"))
 	case m.suffix != "" && t.at.Kind != location.EC2:
 		return usage(errors.New("--ami-suffix is for --to ec2://REGION"))
@@ -67,8 +58,8 @@ func (t *target) checkMachines() error {
 	return nil
 }
 
-// openImages makes the target of new AMIs.
-func (r *reading) openImages(t *target, get store.CredentialsFunc) (restore.Target, error) {
+// imageTarget makes the target of new AMIs.
+func imageTarget(r *reading, t *target, get store.CredentialsFunc) (restore.Target, error) {
 	at := t.at.AWS
 	client, err := ebsdirect.New(ebsdirect.Options{Region: at.Region, Endpoint: at.Endpoint, Credentials: get, Write: true})
 	if err != nil {

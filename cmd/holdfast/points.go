@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
 	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/replicator/renew"
 	"github.com/holdfast-backup/holdfast/store/repo"
@@ -192,7 +191,7 @@ const fewObjects = 2000
 
 // protections reads how long points that are not over are held; a point that is not in it was not looked at.
 func (r *reading) protections(ctx context.Context, points []browse.Point, all bool) (_ map[format.Hash]*renew.Protection, err error) {
-	if r.vault.url.Kind == location.File || !r.repo.Vouched() {
+	if !r.vault.url.Locks() || !r.repo.Vouched() {
 		return nil, nil
 	}
 	var most int64
@@ -283,7 +282,7 @@ func (a *app) nearPoints(cmd *cobra.Command, f *readerFlags) []string {
 	quiet.ui.settle()
 	r := &reading{app: &quiet, flags: f}
 	places, err := r.places()
-	if err != nil || len(places) == 0 || places[0].url.Kind != "file" || r.openFirst(cmd.Context(), places[:1], "") != nil {
+	if err != nil || len(places) == 0 || !places[0].url.Local() || r.openFirst(cmd.Context(), places[:1], "") != nil {
 		return nil
 	}
 	defer func() { _ = r.close() }()

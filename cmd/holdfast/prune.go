@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
-	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
 	"github.com/holdfast-backup/holdfast/replicator/prune"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
@@ -92,12 +91,11 @@ func (a *app) prune(ctx context.Context, f *readerFlags, retired []string, remov
 		return err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
-	dir := r.vault.url.Kind == location.File
-	if remove && !dir && f.credentials == "" {
+	if remove && !r.vault.url.Local() && f.credentials == "" {
 		return usage(errors.New("--delete needs --credentials REF: the remover's own credential, kept elsewhere than the job's, which cannot delete and must not be able to"))
 	}
 	var held *cache.Cache
-	if dir && r.config != nil {
+	if !r.vault.url.Locks() && r.config != nil {
 		if held, err = r.holdCache(); err != nil {
 			return err
 		}
@@ -201,7 +199,7 @@ func (r *reading) runPrune(ctx context.Context, remover store.Remover, retired [
 			printErr = errors.Join(printErr, r.printPruned(item, remover != nil))
 		},
 	}
-	if r.vault.url.Kind != location.File {
+	if r.vault.url.Locks() {
 		o.Vault.Locking.Mode = store.Compliance // whatever it is: locks are asked for
 	}
 	p := o.Progress

@@ -265,8 +265,8 @@ func (r *reading) otherPlace(url string, ref credentials.Ref) ([]place, error) {
 	if err != nil {
 		return nil, usage(fmt.Errorf("--vault: %w", err))
 	}
-	if l.Kind == location.S3 && ref.IsZero() {
-		return nil, usage(errors.New("--vault with an s3:// URL needs --credentials REF as well, such as --credentials env:PREFIX"))
+	if l.Vault() && !l.Local() && ref.IsZero() {
+		return nil, usage(fmt.Errorf("--vault with an %s:// URL needs --credentials REF as well, such as --credentials env:PREFIX", l.Kind))
 	}
 	if l.Insecure() {
 		r.ui.warn("%s is not encrypted on the way: what is read is verified, but names of stored objects and requests can be seen", l)

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
-	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
 	"github.com/holdfast-backup/holdfast/replicator/needed"
 	"github.com/holdfast-backup/holdfast/replicator/renew"
 	"github.com/holdfast-backup/holdfast/replicator/retain"
@@ -85,7 +84,7 @@ func (a *app) renew(ctx context.Context, f *readerFlags, specs []string, span st
 		return err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
-	if r.vault.url.Kind == location.File {
+	if !r.vault.url.Locks() {
 		return usage(errors.New("a directory keeps no locks, so there is nothing to renew"))
 	}
 	for _, spec := range specs {
@@ -154,7 +153,7 @@ func (r *reading) printRenewed(s renew.Summary, alarms []string) error {
 // asRepoVault is the vault as the repository sees it, with the locking it is configured with, or the defaults.
 func (r *reading) asRepoVault() *repo.Vault {
 	v := &repo.Vault{Name: r.vault.name, Read: r.vault.Reader, Lock: r.vault.Locker, Inspect: r.vault.Inspector}
-	if r.vault.url.Kind == location.File {
+	if !r.vault.url.Locks() {
 		return v
 	}
 	now := r.now()

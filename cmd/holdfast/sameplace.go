@@ -28,14 +28,13 @@ const askFor = 20 * time.Second
 // holdsVault reports whether the bucket of a place, asked with that place's own credentials, is the one that holds the vault's
 // descriptor. A place that gives no answer, or may not be asked, is not known to.
 func holdsVault(ctx context.Context, at, vault location.Location, get store.CredentialsFunc, descriptor string) bool {
-	if at.Kind != location.S3 || vault.Kind != location.S3 || get == nil || !at.PrefixesOverlap(vault) {
+	if at.Kind != vault.Kind || get == nil || !at.PrefixesOverlap(vault) {
 		return false
 	}
-	l := at.S3
-	l.Prefix = vault.S3.Prefix
+	at.S3.Prefix = vault.S3.Prefix
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
-	return hasObject(ctx, l, get, descriptor)
+	return hasObject(ctx, at, get, descriptor)
 }
 
 // folderIn reports whether a folder, or what there is of the way to it, is another one or lies in it, or is a part of it that
@@ -66,7 +65,7 @@ func folderIn(path, of string) bool {
 
 // foldersOverlap reports whether one of two folders is the other or lies in it, whatever they are called.
 func foldersOverlap(a, b location.Location) bool {
-	return a.Kind == location.File && b.Kind == location.File && (folderIn(a.Path, b.Path) || folderIn(b.Path, a.Path))
+	return a.Local() && b.Local() && (folderIn(a.Path, b.Path) || folderIn(b.Path, a.Path))
 }
 
 // apart refuses a source that is, holds or lies in one of its vaults.
@@ -91,7 +90,7 @@ func (j *job) twins(ctx context.Context, r *repo.Repository) error {
 				return sameVaults(o.name, v.name)
 			}
 		}
-		if v.url.Kind != location.S3 || len(j.vaults) < 2 {
+		if v.url.Local() || len(j.vaults) < 2 {
 			continue
 		}
 		in, cancel := context.WithTimeout(ctx, askFor)

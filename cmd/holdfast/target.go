@@ -15,8 +15,6 @@ import (
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/credentials"
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
 	"github.com/holdfast-backup/holdfast/replicator/restore"
-	"github.com/holdfast-backup/holdfast/replicator/restore/tobucket"
-	"github.com/holdfast-backup/holdfast/replicator/restore/todir"
 	"github.com/holdfast-backup/holdfast/replicator/restore/totar"
 	"github.com/holdfast-backup/holdfast/replicator/restore/toterraform"
 	"github.com/holdfast-backup/holdfast/store"
@@ -69,7 +67,7 @@ func (t *target) parse() error {
 	if t.credentials == "" {
 		return nil
 	}
-	if t.at.Kind != location.S3 && t.at.Kind != location.EBS && t.at.Kind != location.EC2 {
+	if t.at.Kind == "" || t.at.Local() {
 		return usage(errors.New("--to-credentials are for an s3://, ebs:// or ec2:// target"))
 	}
 	if t.ref, err = credentials.Parse(t.credentials); err != nil {
@@ -85,7 +83,7 @@ func (t *target) apart(ctx context.Context, r *reading, landmark string) error {
 	}
 	to := resolved(t.at)
 	var get store.CredentialsFunc
-	if t.at.Kind == location.S3 && !t.ref.IsZero() {
+	if !t.ref.IsZero() {
 		var err error
 		if get, err = credentials.Resolve(t.ref, ".", r.env); err != nil {
 			return err
@@ -113,7 +111,7 @@ func (t *target) apart(ctx context.Context, r *reading, landmark string) error {
 
 // resolved follows the symbolic links of a directory as far as it exists.
 func resolved(l location.Location) location.Location {
-	if l.Kind != location.File {
+	if !l.Local() {
 		return l
 	}
 	rest := ""
@@ -144,8 +142,13 @@ func (r *reading) openTarget(ctx context.Context, t *target) (restore.Target, er
 		return totar.New(r.ui.out), nil
 	case t.machines.terraform():
 		return toterraform.New(toterraform.Options{Root: t.at.Path})
-	case t.at.Kind == location.File:
-		return todir.New(todir.Options{Root: t.at.Path, Owners: t.owners, Specials: t.specials, InPlace: t.inPlace})
+	}
+	open := kinds()[t.at.Kind].target
+	if open == nil {
+		return nil, fmt.Errorf("--to %s: no driver for %q", safe(t.text), t.at.Kind)
+	}
+	if t.at.Local() {
+		return open(r, t, nil)
 	}
 	ref := t.ref
 	if ref.IsZero() {
@@ -164,20 +167,7 @@ func (r *reading) openTarget(ctx context.Context, t *target) (restore.Target, er
 	if t.at.Insecure() {
 		r.ui.warn("%s is not encrypted on the way: what is restored can be read on the network", t.at)
 	}
-	switch t.at.Kind {
-	case location.EBS:
-		return r.openSnapshots(ctx, t, get)
-	case location.EC2:
-		return r.openImages(t, get)
-	}
-	l := t.at.S3
-	prefix := l.Prefix
-	if prefix != "" && !strings.HasSuffix(prefix, "/") {
-		prefix += "/" // a folder, as for a directory; never the beginning of a name
-	}
-	return tobucket.New(tobucket.Options{
-		Bucket: l.Bucket, Prefix: prefix, Endpoint: l.Endpoint, Region: l.Region, PathStyle: l.PathStyle, Credentials: get, Connections: r.connections(),
-	})
+	return open(r, t, get)
 }
 
 // credentialsThere looks before anything is read from the vault whether the target's credentials can be had.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
 	"github.com/holdfast-backup/holdfast/replicator/verify"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
@@ -123,7 +122,7 @@ func (a *app) verify(ctx context.Context, f *readerFlags, specs []string, level,
 	}
 	r.findings.take() // verify.Run notices the same things once more
 	o.Repository, o.In, o.Identities = r.repo, r.vault.Reader, r.ids
-	o.NoLocks = r.vault.url.Kind == location.File
+	o.NoLocks = !r.vault.url.Locks()
 	o.Concurrency = r.connections()
 	o.Made = r.made()
 	o.Vault = r.vault.name

@@ -95,26 +95,22 @@ func (r *reader) vault(i int, n ast.Node) {
 	if !r.require(n, what, seen, "name", "url") {
 		return
 	}
-	switch v.URL.Kind {
-	case location.S3:
-		if seen["credentials"] == nil {
-			r.problem(n, "%s needs credentials: env:PREFIX, profile:NAME, file:PATH or systemd:NAME", what)
-		}
-		if v.Credentials.IsDefault() {
-			r.problem(refNode, "%s.credentials cannot be default: that is what sources find by themselves, and a vault's must be another's; name them", what)
-		}
-		if v.Lock.Mode == store.ModeNone {
-			v.Lock.Mode = store.Compliance
-		}
-	case location.File:
-		if refNode != nil {
-			r.problem(refNode, "%s is a directory and takes no credentials", what)
-		}
-		if lockNode != nil {
-			r.problem(lockNode, "%s is a directory, which cannot lock what is in it; leave lock out", what)
-		}
-	case location.EBS, location.EC2:
-		r.problem(n, "%s: %s:// is what sources are; a vault is a bucket (s3://) or a directory (file://)", what, v.URL.Kind)
+	switch at := v.URL; {
+	case at.Kind == "": // said where it was read
+	case !at.Vault():
+		r.problem(n, "%s: %s:// is what sources are; a vault is a bucket (s3://) or a directory (file://)", what, at.Kind)
+	case at.Local() && refNode != nil:
+		r.problem(refNode, "%s is a directory and takes no credentials", what)
+	case !at.Local() && seen["credentials"] == nil:
+		r.problem(n, "%s needs credentials: env:PREFIX, profile:NAME, file:PATH or systemd:NAME", what)
+	case v.Credentials.IsDefault():
+		r.problem(refNode, "%s.credentials cannot be default: that is what sources find by themselves, and a vault's must be another's; name them", what)
+	}
+	switch {
+	case v.URL.Locks() && v.Lock.Mode == store.ModeNone:
+		v.Lock.Mode = store.Compliance
+	case v.URL.Vault() && !v.URL.Locks() && lockNode != nil:
+		r.problem(lockNode, "%s is a directory, which cannot lock what is in it; leave lock out", what)
 	}
 	if v.Name == "" {
 		return
@@ -288,25 +284,24 @@ func (r *reader) source(i int, n ast.Node) {
 	if !r.require(n, what, seen, "name", "url") {
 		return
 	}
-	if s.URL.Kind != location.File && s.URL.Kind != "" && seen["credentials"] == nil {
-		r.problem(n, "%s needs credentials: env:PREFIX, profile:NAME, file:PATH, systemd:NAME or default", what)
-	}
-	if s.URL.Kind == location.File {
-		if refNode != nil {
+	if known, this := s.URL.Kind != "", string(s.URL.Kind)+"://"; known {
+		if s.URL.Local() {
+			this = "a directory"
+		} else if seen["credentials"] == nil {
+			r.problem(n, "%s needs credentials: env:PREFIX, profile:NAME, file:PATH, systemd:NAME or default", what)
+		}
+		if s.URL.Local() && refNode != nil {
 			r.problem(refNode, "%s is a directory and takes no credentials", what)
 		}
 		for key, n := range only {
-			r.problem(n, "%s.%s means something for buckets only, and this is a directory", what, key)
+			if s.URL.Kind != location.S3 {
+				r.problem(n, "%s.%s means something for buckets only, and this is %s", what, key, this)
+			}
 		}
-	}
-	if s.URL.Kind != location.File && s.URL.Kind != "" {
 		for key, n := range folder {
-			r.problem(n, "%s.%s means something for directories only, and this is %s://", what, key, s.URL.Kind)
-		}
-	}
-	if s.URL.Kind == location.EBS || s.URL.Kind == location.EC2 {
-		for key, n := range only {
-			r.problem(n, "%s.%s means something for buckets only, and this is %s://", what, key, s.URL.Kind)
+			if !s.URL.Local() {
+				r.problem(n, "%s.%s means something for directories only, and this is %s", what, key, this)
+			}
 		}
 	}
 	for _, o := range c.Sources {

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
 	"github.com/holdfast-backup/holdfast/replicator/retain"
 )
 
@@ -68,7 +67,7 @@ func (r *reader) resolveVaults(i int) {
 
 // ceiling refuses a retention that a vault's own ceiling would stop in the middle of a run.
 func (r *reader) ceiling(v Vault, source string, keep retain.Policy) {
-	if v.URL.Kind == location.File {
+	if !v.URL.Locks() {
 		return
 	}
 	locked := longestDays(func(t time.Time) time.Time { return v.Lock.Slack.AddTo(t.Add(retain.Longest(keep, t))) })

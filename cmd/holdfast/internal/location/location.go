@@ -27,6 +27,33 @@ const (
 	EC2  Kind = "ec2"  // machines of a region
 )
 
+// kind is what a URL of one scheme says.
+type kind struct {
+	is           Kind
+	parse        func(k Kind, text string, u *url.URL) (Location, error)
+	local        bool // see Location.Local
+	vault, locks bool // objects can be kept there, and locked
+}
+
+// kinds is the one list of them; what reads and stores there is in backends.go of cmd/holdfast.
+func kinds() []kind {
+	return []kind{
+		{is: S3, parse: parseS3, vault: true, locks: true},
+		{is: File, parse: parseFile, local: true, vault: true},
+		{is: EBS, parse: parseAWS},
+		{is: EC2, parse: parseAWS},
+	}
+}
+
+func (k Kind) known() kind {
+	for _, known := range kinds() {
+		if known.is == k {
+			return known
+		}
+	}
+	return kind{}
+}
+
 // ErrSecret: a URL that carries a password, an access key or a signature.
 var ErrSecret = errors.New("a URL must not carry credentials; give them with a credentials reference such as env:PREFIX or file:PATH")
 
@@ -45,12 +72,21 @@ type Location struct {
 // String is the URL as it was given.
 func (l Location) String() string { return l.Text }
 
+// Local reports whether this is a directory of this machine, which takes no credentials.
+func (l Location) Local() bool { return l.Kind.known().local }
+
+// Vault reports whether objects can be kept here.
+func (l Location) Vault() bool { return l.Kind.known().vault }
+
+// Locks reports whether objects can be locked here.
+func (l Location) Locks() bool { return l.Kind.known().locks }
+
 // Insecure reports whether what goes to this place can be read on the network: an http:// endpoint that is not this machine.
 func (l Location) Insecure() bool {
-	switch l.Kind {
-	case S3:
+	switch {
+	case l.Kind == S3:
 		return !l.S3.Secure() && !l.S3.Loopback()
-	case EBS, EC2:
+	case l.AWS != nil:
 		return strings.HasPrefix(l.AWS.Endpoint, "http:") && !loopback(l.AWS.Endpoint)
 	}
 	return false
@@ -58,26 +94,20 @@ func (l Location) Insecure() bool {
 
 // Same reports whether two locations are one place, however they are spelled.
 func (l Location) Same(o Location) bool {
-	if l.Kind == EBS || l.Kind == EC2 {
-		return l.Kind == o.Kind && reflect.DeepEqual(l.AWS, o.AWS)
-	}
 	a, b := l.S3, o.S3
 	a.PathStyle, b.PathStyle = false, false
 	a.Region, b.Region = "", ""
 	a.Prefix, b.Prefix = strings.Trim(a.Prefix, "/"), strings.Trim(b.Prefix, "/")
 	a.Endpoint, b.Endpoint = host(a.Endpoint), host(b.Endpoint)
-	return l.Kind == o.Kind && l.Path == o.Path && a == b
+	return l.Kind == o.Kind && l.Path == o.Path && a == b && reflect.DeepEqual(l.AWS, o.AWS)
 }
 
 // Overlaps reports whether one of two places is the other, or lies in it.
 func (l Location) Overlaps(o Location) bool {
-	if l.Kind != o.Kind {
+	if l.Kind != o.Kind || l.AWS != nil { // what is restored to AWS is something new
 		return false
 	}
-	if l.Kind == EBS || l.Kind == EC2 {
-		return false // what is restored there is something new
-	}
-	if l.Kind == File {
+	if l.Local() {
 		return within(l.Path, o.Path) || within(o.Path, l.Path)
 	}
 	if l.S3.Bucket != o.S3.Bucket || host(l.S3.Endpoint) != host(o.S3.Endpoint) {
@@ -128,21 +158,21 @@ func Parse(text string) (Location, error) {
 	if u.Fragment != "" || strings.HasSuffix(text, "#") {
 		return Location{}, errors.New("# has no meaning in this URL; write %23 where it is part of a name")
 	}
-	switch Kind(scheme) {
-	case S3:
-		return parseS3(text, u)
-	case File:
-		return parseFile(text, u)
-	case EBS, EC2:
-		return parseAWS(Kind(scheme), text, u)
-	case "http", "https":
-		return Location{}, fmt.Errorf("%s:// is no kind of place by itself; for a bucket write s3://BUCKET/PREFIX?endpoint=%s://HOST", scheme, scheme)
-	default:
-		return Location{}, fmt.Errorf("unknown kind of URL %q; this version reads s3://, file://, ebs:// and ec2://", clip(scheme)+"://")
+	if parse := Kind(scheme).known().parse; parse != nil {
+		return parse(Kind(scheme), text, u)
 	}
+	if scheme == "http" || scheme == "https" {
+		return Location{}, fmt.Errorf("%s:// is no kind of place by itself; for a bucket write s3://BUCKET/PREFIX?endpoint=%s://HOST", scheme, scheme)
+	}
+	var names []string
+	for _, k := range kinds() {
+		names = append(names, string(k.is)+"://")
+	}
+	last := len(names) - 1
+	return Location{}, fmt.Errorf("unknown kind of URL %q; this version reads %s and %s", clip(scheme)+"://", strings.Join(names[:last], ", "), names[last])
 }
 
-func parseFile(text string, u *url.URL) (Location, error) {
+func parseFile(_ Kind, text string, u *url.URL) (Location, error) {
 	if u.Host != "" {
 		return Location{}, fmt.Errorf("file URLs take an absolute path and no host: write file:///%s", strings.TrimPrefix(u.Host+u.Path, "/"))
 	}
@@ -158,7 +188,7 @@ func parseFile(text string, u *url.URL) (Location, error) {
 	return Location{Kind: File, Text: text, Path: path.Clean(u.Path)}, nil
 }
 
-func parseS3(text string, u *url.URL) (Location, error) {
+func parseS3(_ Kind, text string, u *url.URL) (Location, error) {
 	for name := range u.Query() {
 		if secretParameter(name) {
 			return Location{}, ErrSecret
