@@ -1,5 +1,6 @@
 // Package source is what a protected thing looks like to the backup engine: something that can be frozen, listed in
-// order and read. Drivers are the subpackages s3 and dir (and later ebs, ec2); sourcetest holds them to this contract.
+// order and read. Drivers are the subpackages s3, dir, ebs and ec2; sourcetest holds them to this contract, and
+// docs/adding-a-driver.md says how to add one.
 //
 // A source is read only: nothing in these interfaces can change or delete what is protected, and a driver must not send
 // a request that could.
@@ -18,7 +19,7 @@ import (
 
 // Source is something that can be protected.
 type Source interface {
-	// Kind is "s3" or "dir", written into the recovery point.
+	// Kind is a short word such as "s3" or "dir", written into the recovery point.
 	Kind() string
 	// Freeze begins one reading of the source. What the source can truly freeze (a versioned bucket by version ID) it
 	// does; what it cannot (an unversioned bucket, a live directory) it detects changes in, see Open.

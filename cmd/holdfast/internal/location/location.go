@@ -31,7 +31,7 @@ const (
 type kind struct {
 	is           Kind
 	parse        func(k Kind, text string, u *url.URL) (Location, error)
-	local        bool // see Location.Local
+	local        bool // see Local
 	vault, locks bool // objects can be kept there, and locked
 }
 
@@ -104,11 +104,11 @@ func (l Location) Same(o Location) bool {
 
 // Overlaps reports whether one of two places is the other, or lies in it.
 func (l Location) Overlaps(o Location) bool {
+	if l.Local() && o.Local() {
+		return within(l.Path, o.Path) || within(o.Path, l.Path)
+	}
 	if l.Kind != o.Kind || l.AWS != nil { // what is restored to AWS is something new
 		return false
-	}
-	if l.Local() {
-		return within(l.Path, o.Path) || within(o.Path, l.Path)
 	}
 	if l.S3.Bucket != o.S3.Bucket || host(l.S3.Endpoint) != host(o.S3.Endpoint) {
 		return false
