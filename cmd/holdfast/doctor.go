@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
 	"github.com/holdfast-backup/holdfast/replicator/doctor"
+	"github.com/holdfast-backup/holdfast/replicator/progress"
 	"github.com/holdfast-backup/holdfast/replicator/retain"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/probe"
@@ -114,7 +115,7 @@ func (a *app) doctor(ctx context.Context, all bool) (err error) {
 	start := a.now()
 	var found []doctor.Finding
 	o.Emit = func(f doctor.Finding) { found = append(found, f) }
-	stop := a.watch(ctx, "doctor", false, func() (int64, int64) { return 0, 0 })
+	stop := a.watch(ctx, "doctor", false, &progress.Count{})
 	sum, err := doctor.Run(ctx, o)
 	stop()
 	line := diagnosis(sum, a.now().Sub(start))

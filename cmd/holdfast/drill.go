@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-backup/holdfast/replicator/drill"
+	"github.com/holdfast-backup/holdfast/replicator/progress"
 	"github.com/holdfast-backup/holdfast/store/probe"
 )
 
@@ -120,7 +121,7 @@ func (j *job) drillVault(ctx context.Context, v *vault, out string) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, closer()) }()
-	stop := j.watch(ctx, "drill "+v.name, false, func() (int64, int64) { return 0, 0 })
+	stop := j.watch(ctx, "drill "+v.name, false, &progress.Count{})
 	r, stored, err := drill.Run(ctx, o)
 	stop()
 	line := drilledJSON{

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+
+	"github.com/holdfast-backup/holdfast/replicator/progress"
 )
 
 // bar draws how far something has come, with rate and time left. A nil bar draws nothing, so callers need not ask.
@@ -78,8 +80,8 @@ func (u *ui) wipe() {
 	}
 }
 
-// watch draws what look says has been done, of a total that is 0 while it is not known, until stop is called.
-func (a *app) watch(ctx context.Context, label string, inBytes bool, look func() (done, total int64)) (stop func()) {
+// watch draws how far something has come until stop is called.
+func (a *app) watch(ctx context.Context, label string, inBytes bool, c *progress.Count) (stop func()) {
 	b := a.ui.progress(label, -1, inBytes)
 	if b == nil {
 		return func() {}
@@ -94,8 +96,8 @@ func (a *app) watch(ctx context.Context, label string, inBytes bool, look func()
 		for {
 			select {
 			case <-tick.C:
-				done, total := look()
-				if total > 0 {
+				done := c.Done.Load()
+				if total := c.Total.Load(); total > 0 {
 					b.expect(total)
 				}
 				b.add(done - last)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
+	"github.com/holdfast-backup/holdfast/replicator/progress"
 	"github.com/holdfast-backup/holdfast/replicator/prune"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
@@ -191,7 +192,7 @@ func (r *reading) runPrune(ctx context.Context, remover store.Remover, retired [
 	var printErr error
 	o := prune.Options{
 		Repository: r.repo, Vault: r.asRepoVault(), Remover: remover, Retired: retired, Scratch: scratch.Cache, Made: r.made(), Report: r.findings.add,
-		Concurrency: min(r.connections(), 32), Progress: &prune.Progress{}, Now: r.now,
+		Concurrency: min(r.connections(), 32), Progress: &progress.Count{}, Now: r.now,
 		Emit: func(item prune.Item) {
 			if held != nil && remover != nil {
 				printErr = errors.Join(printErr, held.Drop(r.vault.name, item.Name))
@@ -202,8 +203,7 @@ func (r *reading) runPrune(ctx context.Context, remover store.Remover, retired [
 	if r.vault.url.Locks() {
 		o.Vault.Locking.Mode = store.Compliance // whatever it is: locks are asked for
 	}
-	p := o.Progress
-	stop := r.watch(ctx, "prune", false, func() (done, total int64) { return p.Listed.Load() + p.Removed.Load(), 0 })
+	stop := r.watch(ctx, "prune", false, o.Progress)
 	sum, err := prune.Run(ctx, o)
 	stop()
 	alarms, alarm := r.alarms()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/replicator/needed"
+	"github.com/holdfast-backup/holdfast/replicator/progress"
 	"github.com/holdfast-backup/holdfast/replicator/renew"
 	"github.com/holdfast-backup/holdfast/replicator/retain"
 	"github.com/holdfast-backup/holdfast/store"
@@ -68,7 +69,7 @@ func (a *app) renewCommand() *cobra.Command {
 }
 
 func (a *app) renew(ctx context.Context, f *readerFlags, specs []string, span string, dry bool) (err error) {
-	o := renew.Options{DryRun: dry, Progress: &renew.Progress{}, Now: a.now}
+	o := renew.Options{DryRun: dry, Progress: &progress.Count{}, Now: a.now}
 	if span != "" {
 		s, err := retain.Parse(span)
 		if err != nil {
@@ -100,8 +101,7 @@ func (a *app) renew(ctx context.Context, f *readerFlags, specs []string, span st
 	}
 	defer func() { err = errors.Join(err, scratch.Close()) }()
 	o.Repository, o.Vault, o.Scratch, o.Report = r.repo, r.asRepoVault(), scratch.Cache, r.findings.add
-	p := o.Progress
-	stop := r.watch(ctx, "renew", false, func() (done, total int64) { return p.Looked.Load() + p.Done.Load(), 0 })
+	stop := r.watch(ctx, "renew", false, o.Progress)
 	sum, err := renew.Run(ctx, o)
 	stop()
 	if sum.Distrusted > 0 {

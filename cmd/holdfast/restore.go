@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
 	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/replicator/glob"
+	"github.com/holdfast-backup/holdfast/replicator/progress"
 	"github.com/holdfast-backup/holdfast/replicator/restore"
 )
 
@@ -180,8 +180,8 @@ func (a *app) restore(ctx context.Context, f *readerFlags, rf *restoreFlags, spe
 const maxListed = 100
 
 func (r *reading) runRestore(ctx context.Context, o restore.Options, p browse.Point, rf *restoreFlags) error {
-	var bytes atomic.Int64
-	o.Progress = func(_, n int64) { bytes.Add(n) }
+	var written progress.Count
+	o.Progress = func(_, n int64) { written.Done.Add(n) }
 	matches, err := newMatches(o.Target, rf.include)
 	if err != nil {
 		return err
@@ -198,11 +198,10 @@ func (r *reading) runRestore(ctx context.Context, o restore.Options, p browse.Po
 			r.ui.warn("%s: %v", where, f.Err)
 		}
 	}
-	total := o.Commit.Bytes
-	if len(rf.include)+len(rf.exclude) > 0 {
-		total = 0 // not known before the end
+	if len(rf.include)+len(rf.exclude) == 0 { // else it is not known before the end
+		written.Total.Store(o.Commit.Bytes)
 	}
-	stop := r.watch(ctx, "restore", true, func() (int64, int64) { return bytes.Load(), total })
+	stop := r.watch(ctx, "restore", true, &written)
 	res, err := restore.Run(ctx, o)
 	stop()
 	if listed > maxListed && !r.ui.json {

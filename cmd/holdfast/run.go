@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/replicator/backup"
+	"github.com/holdfast-backup/holdfast/replicator/progress"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
@@ -174,8 +175,8 @@ func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags) (resul
 	}
 	j.found = session.Repository()
 	j.tellSession(s.Name, session)
-	progress := &backup.Progress{}
-	stop := j.watch(ctx, s.Name, true, func() (int64, int64) { return progress.BytesRead.Load(), progress.Pending.Load() })
+	read := &progress.Count{}
+	stop := j.watch(ctx, s.Name, true, read)
 	defer stop()
 	missing, remarks, unsettled := 0, 0, 0
 	whatIfUnsettled := backup.StoreUnsettled
@@ -190,7 +191,7 @@ func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags) (resul
 	return backup.Run(ctx, backup.Options{
 		Source: src, Name: s.Name, Place: s.URL.String(), Session: session, Retention: s.Retention, Before: s.Before, Fate: j.tellFates(s.Name, f.dry), TagsMaxAge: tagsAge(s.Tags, j.now()),
 		Memory: j.config.Limits.Memory, Fetchers: j.config.Limits.Connections, DryRun: f.dry,
-		AllowEmpty: slices.Contains(f.empty, s.Name), Progress: progress, Now: j.now,
+		AllowEmpty: slices.Contains(f.empty, s.Name), Progress: read, Now: j.now,
 		Unsettled: whatIfUnsettled,
 		Unsettling: func(key string) {
 			if unsettled++; unsettled <= maxListed {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/holdfast-backup/holdfast/replicator/progress"
 	"github.com/holdfast-backup/holdfast/replicator/verify"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
@@ -85,7 +86,7 @@ func (a *app) verifyCommand() *cobra.Command {
 }
 
 func (a *app) verify(ctx context.Context, f *readerFlags, specs []string, level, sample string) (err error) {
-	o := verify.Options{Level: verify.Level(level), Progress: &verify.Progress{}}
+	o := verify.Options{Level: verify.Level(level), Progress: &progress.Count{}}
 	if o.Sample, err = parseSample(sample); err != nil {
 		return err
 	}
@@ -166,10 +167,7 @@ func (r *reading) runVerify(ctx context.Context, o verify.Options) error {
 		}
 		printErr = errors.Join(printErr, r.printFinding(f))
 	}
-	p := o.Progress
-	stop := r.watch(ctx, "verify", false, func() (done, total int64) {
-		return p.Objects.Load() + p.Entries.Load(), p.ObjectsTotal.Load() + p.EntriesTotal.Load()
-	})
+	stop := r.watch(ctx, "verify", false, o.Progress)
 	sum, err := verify.Run(ctx, o)
 	stop()
 	noted := r.note(&doubts)

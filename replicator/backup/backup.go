@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/holdfast-backup/holdfast/replicator/progress"
 	"github.com/holdfast-backup/holdfast/replicator/retain"
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	"github.com/holdfast-backup/holdfast/store/repo"
@@ -36,14 +37,14 @@ type Options struct {
 	Place      string // the source's URL as configured, without secrets: it stands in the manifest's root
 	Session    *repo.Session
 	Retention  retain.Policy
-	Before     retain.Policy // how the retention was read by earlier builds; zero: the same
-	TagsMaxAge time.Duration // how old read tags may be: 0 always read again, negative never read
-	Memory     int64         // bytes, default 256 MiB
-	Fetchers   int           // small objects read at once, default 32
-	DryRun     bool          // list and compare only
-	AllowEmpty bool          // that nothing is in the source is right
-	Unsettled  Unsettled     // what becomes of files that others write to while they are read
-	Progress   *Progress     // may be nil
+	Before     retain.Policy   // how the retention was read by earlier builds; zero: the same
+	TagsMaxAge time.Duration   // how old read tags may be: 0 always read again, negative never read
+	Memory     int64           // bytes, default 256 MiB
+	Fetchers   int             // small objects read at once, default 32
+	DryRun     bool            // list and compare only
+	AllowEmpty bool            // that nothing is in the source is right
+	Unsettled  Unsettled       // what becomes of files that others write to while they are read
+	Progress   *progress.Count // bytes read from the source, of those planned so far; may be nil
 	Missing    func(key, reason string)
 	Unsettling func(key string)          // told of each entry that is unsettled; may be nil
 	Remark     func(key, text string)    // what else there is to say of an entry; may be nil
@@ -59,22 +60,6 @@ const (
 	StoreUnsettled Unsettled = iota // what was read is kept, marked, and read again by the next run; the point is complete
 	MissUnsettled                   // it is missing, and the point incomplete
 )
-
-// Progress is filled in while a run goes on; it may be read at any time.
-type Progress struct {
-	Listed    atomic.Int64 // entries listed
-	Pending   atomic.Int64 // bytes planned to be read so far
-	BytesRead atomic.Int64 // bytes of content read from the source
-	Done      atomic.Int64 // entries in the manifest so far
-	Stored    atomic.Int64 // bytes of packs stored
-}
-
-// reset begins again.
-func (p *Progress) reset() {
-	for _, n := range []*atomic.Int64{&p.Listed, &p.Pending, &p.BytesRead, &p.Done} {
-		n.Store(0)
-	}
-}
 
 // Result is what a run made of one source.
 type Result struct {
@@ -113,7 +98,7 @@ const (
 // from the source again.
 func Run(ctx context.Context, o Options) (*Result, error) {
 	if o.Progress == nil {
-		o.Progress = &Progress{}
+		o.Progress = &progress.Count{}
 	}
 	before := o.Session.Vaults()
 	var read int64    // from the source, by tries that came to nothing as well
@@ -125,7 +110,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		var lost *repo.LostError
 		if errors.Is(err, source.ErrOrder) && !sorting {
 			sorting = true // from now on it does; what was stored is found again
-			o.Progress.reset()
+			o.Progress.Reset()
 			continue
 		}
 		if err == nil {
@@ -140,7 +125,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 				"or begin a new repository under another prefix", err, lost.Names[i])
 		}
 		gone = append(gone, lost.Names...)
-		o.Progress.reset() // the next try knows that this is gone, and starts from what is stored
+		o.Progress.Reset() // the next try knows that this is gone, and starts from what is stored
 	}
 }
 

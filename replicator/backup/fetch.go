@@ -101,7 +101,7 @@ func shortRead(err error) error {
 
 func (e *engine) count(n int) {
 	e.stats.read.Add(int64(n))
-	e.o.Progress.BytesRead.Add(int64(n))
+	e.o.Progress.Done.Add(int64(n))
 }
 
 // attempt runs read until the entry was read as it was listed, listing it again where it changed meanwhile. An entry that

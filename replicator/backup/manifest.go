@@ -75,7 +75,6 @@ func (m *manifest) take(ctx context.Context, t *task) error {
 		m.stats.entries.Add(t.reuse.Entries)
 		m.stats.holds(t.reuse.Bytes)
 		m.stats.missing.Add(t.reuse.Missing)
-		m.o.Progress.Done.Add(t.reuse.Entries)
 		m.pages = true
 		return m.tree.Reuse(ctx, *t.reuse)
 	case t.cut:
@@ -204,7 +203,6 @@ func (m *manifest) refuse(t *task, why error) ([]byte, error) {
 func (m *manifest) count(t *task) {
 	m.stats.entries.Add(1)
 	m.stats.holds(t.entry.Size)
-	m.o.Progress.Done.Add(1)
 	if t.entry.Unsettled {
 		m.stats.unsettled.Add(1)
 		m.unsure = true

@@ -117,7 +117,6 @@ func (e *engine) upload(ctx context.Context) error {
 			return err
 		}
 		size := int64(len(u.sealed.Body))
-		e.o.Progress.Stored.Add(size)
 		e.pipe.packBufs <- u.buf // there is always room for what was taken
 		lines, spots := u.index()
 		if err := e.s.Cache().PutIndex(lines); err != nil {

@@ -41,7 +41,6 @@ func (e *engine) plan(ctx context.Context) error {
 		last = entry.Key
 		p.sees(entry)
 		p.page = append(p.page, entry)
-		e.o.Progress.Listed.Add(1)
 	}
 	if err := p.endPage(ctx); err != nil {
 		return err
@@ -401,9 +400,9 @@ func (p *planner) dispatch(ctx context.Context, t *task) error {
 		return send(ctx, p.pipe.seq, t)
 	case t.image != nil, t.action == read && t.entry.Size > smallMax:
 		queue = p.pipe.large
-		p.o.Progress.Pending.Add(t.entry.Size)
+		p.o.Progress.Total.Add(t.entry.Size)
 	case t.action == read:
-		p.o.Progress.Pending.Add(t.entry.Size)
+		p.o.Progress.Total.Add(t.entry.Size)
 		t.held = max(t.entry.Size, leastHeld)
 		if err := p.budget.small.Acquire(ctx, t.held); err != nil {
 			return err

@@ -130,7 +130,7 @@ func (r *run) folder(ctx context.Context, prefix string, want *cursor, number *i
 		if !strings.HasPrefix(info.Name, prefix) {
 			return fmt.Errorf("list %s: %q is not under it: %w: %w", prefix, info.Name, ErrUnsure, store.ErrListing)
 		}
-		r.o.Progress.Listed.Add(1)
+		r.o.Progress.Done.Add(1)
 		r.mu.Lock()
 		r.sum.Versions++
 		r.mu.Unlock()
@@ -196,7 +196,6 @@ func (r *run) judge(ctx context.Context, g *group) error {
 		r.sum.Locked--
 	}
 	r.mu.Unlock()
-	r.o.Progress.Planned.Add(int64(len(items)))
 	return r.plan.add(g.number, items)
 }
 

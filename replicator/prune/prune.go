@@ -11,10 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/replicator/needed"
+	"github.com/holdfast-backup/holdfast/replicator/progress"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
@@ -37,18 +37,11 @@ type Options struct {
 	Scratch    *cache.Cache  // of its own, empty
 	// Concurrency is how many requests go on at once, default 16.
 	Concurrency int
-	Emit        func(Item)   // called one at a time; may be nil
-	Report      repo.Report  // may be nil
-	Made        []cache.Made // points that this machine remembers to have made there: where one is not listed a directory is left alone
-	Progress    *Progress    // may be nil
+	Emit        func(Item)      // called one at a time; may be nil
+	Report      repo.Report     // may be nil
+	Made        []cache.Made    // points that this machine remembers to have made there: where one is not listed a directory is left alone
+	Progress    *progress.Count // versions looked at, and deleted; may be nil
 	Now         func() time.Time
-}
-
-// Progress is filled in while a pruning goes on; it may be read at any time.
-type Progress struct {
-	Listed  atomic.Int64 // versions and delete markers looked at
-	Planned atomic.Int64 // of them to be deleted
-	Removed atomic.Int64
 }
 
 // Reason says why a version goes.
@@ -109,7 +102,7 @@ func Run(ctx context.Context, o Options) (_ Summary, err error) {
 		o.Concurrency = 16
 	}
 	if o.Progress == nil {
-		o.Progress = &Progress{}
+		o.Progress = &progress.Count{}
 	}
 	vault := *o.Vault
 	vault.Read, o.Vault = flat.NewReader(vault.Read), &vault

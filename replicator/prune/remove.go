@@ -103,7 +103,7 @@ func (r *run) removeOne(ctx context.Context, item Item) (bool, error) {
 		default:
 			return false, fmt.Errorf("delete: %w", err)
 		}
-		r.o.Progress.Removed.Add(1)
+		r.o.Progress.Done.Add(1)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -12,10 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/replicator/needed"
+	"github.com/holdfast-backup/holdfast/replicator/progress"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
@@ -31,15 +31,8 @@ type Options struct {
 	DryRun     bool
 	Scratch    *cache.Cache // of its own, empty
 	Report     repo.Report
-	Progress   *Progress // may be nil
+	Progress   *progress.Count // locks read, and lengthened; may be nil
 	Now        func() time.Time
-}
-
-// Progress is filled in while a renewal goes on; it may be read at any time.
-type Progress struct {
-	Looked atomic.Int64 // objects whose lock was read
-	Due    atomic.Int64 // locks to be lengthened
-	Done   atomic.Int64 // of them
 }
 
 // Summary is what a renewal came to.
@@ -66,7 +59,7 @@ var ErrNoPoint = errors.New("no such point in this vault")
 func Run(ctx context.Context, o Options) (s Summary, err error) {
 	began := time.Now()
 	if o.Progress == nil {
-		o.Progress = &Progress{}
+		o.Progress = &progress.Count{}
 	}
 	s.DryRun = o.DryRun
 	defer func() {
@@ -112,12 +105,11 @@ func Run(ctx context.Context, o Options) (s Summary, err error) {
 		return s, err
 	}
 	defer func() { err = errors.Join(err, set.Close()) }()
-	f, err := r.Survey(ctx, set.All(), func() { o.Progress.Looked.Add(1) })
+	f, err := r.Survey(ctx, set.All(), func() { o.Progress.Done.Add(1) })
 	s.Objects, s.Due, s.First, s.Lost = f.Objects, f.Due, f.First, f.Lost
 	if err != nil || o.DryRun {
 		return s, err
 	}
-	o.Progress.Due.Store(f.Due)
 	done, err := r.Extend(ctx, func() { o.Progress.Done.Add(1) })
 	s.Extended, s.Refused, s.Lost = done.Extended, done.Refused, s.Lost+done.Lost
 	return s, err

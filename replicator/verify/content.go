@@ -36,7 +36,7 @@ func (r *run) content(ctx context.Context, points []*point) error {
 		if k := format.Hash(sha256.Sum256(both)); !seen[k] {
 			seen[k] = true
 			todo = append(todo, p)
-			r.o.Progress.EntriesTotal.Add(p.commit.Entries)
+			r.o.Progress.Total.Add(p.commit.Entries)
 		}
 	}
 	var before *point
@@ -194,7 +194,7 @@ func (w *walk) leaf(ctx context.Context, leaf format.PageRef, known bool) error 
 		if e.Lost() != "" {
 			w.missing++
 		}
-		w.o.Progress.Entries.Add(1)
+		w.o.Progress.Done.Add(1)
 		for _, c := range e.Chunks {
 			w.usesChunk(c)
 		}

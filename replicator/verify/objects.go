@@ -19,7 +19,7 @@ import (
 
 // objects checks every stored object the points need: presence, version, lock, and from level Bytes on its bytes.
 func (r *run) objects(ctx context.Context, points []*point) error {
-	r.o.Progress.ObjectsTotal.Store(int64(len(points)))
+	r.o.Progress.Total.Add(int64(len(points)))
 	if err := r.join(ctx, commits(points).sorted()); err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func (r *run) objects(ctx context.Context, points []*point) error {
 	for _, l := range all {
 		most = max(most, l.root.Entries)
 	}
-	r.o.Progress.ObjectsTotal.Add(most) // lists of one vault mostly name the same objects
+	r.o.Progress.Total.Add(most) // lists of one vault mostly name the same objects
 	held, standing := remembered{}, remembered{}
 	broken := func(ref format.PageRef, p format.Hash, err error) error {
 		return r.trouble(ctx, ref.Object, p, fmt.Errorf("needs list: %w", err))
@@ -166,7 +166,7 @@ func (r *run) check(ctx context.Context, t task) error {
 	if t.object == nil {
 		return r.passed(ctx, t.name, t.group)
 	}
-	r.o.Progress.Objects.Add(1)
+	r.o.Progress.Done.Add(1)
 	o := t.object
 	if t.group.versions == 0 && t.group.markers == 0 {
 		if err := r.unlisted(ctx, &t); err != nil {
@@ -277,8 +277,7 @@ func (r *run) hashesNow(ctx context.Context, info store.Info, sum format.Hash) (
 	}
 	defer body.Close()
 	h := sha256.New()
-	n, err := io.Copy(h, io.LimitReader(body, info.Size+1))
-	r.o.Progress.Bytes.Add(n)
+	_, err = io.Copy(h, io.LimitReader(body, info.Size+1))
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return false, nil
 	}

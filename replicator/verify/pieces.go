@@ -102,7 +102,6 @@ func (w *walk) compare(p piece, plain []byte) error {
 	if c.At > int64(len(plain))-c.Size {
 		return repo.ErrWrongBytes
 	}
-	w.o.Progress.Bytes.Add(c.Size)
 	sum := format.Hash(sha256.Sum256(plain[c.At:][:c.Size]))
 	if sum != c.Sum {
 		return repo.ErrWrongBytes

@@ -91,8 +91,7 @@ func (r *run) reportSum(ctx context.Context, info store.Info) (format.Hash, erro
 	}
 	defer body.Close()
 	h := sha256.New()
-	n, err := io.Copy(h, io.LimitReader(body, min(info.Size, maxReport)))
-	r.o.Progress.Bytes.Add(n)
+	_, err = io.Copy(h, io.LimitReader(body, min(info.Size, maxReport)))
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = nil // shorter than listed, and so other bytes
 	}

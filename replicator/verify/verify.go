@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/replicator/progress"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
@@ -69,17 +70,8 @@ type Options struct {
 	NoLocks     bool             // the vault is a directory, which keeps no locks: Summary.LocksChecked says so
 	Concurrency int              // requests at once, default 16; content is decoded by at most 4
 	Emit        func(Finding)    // called one at a time; may be nil
-	Progress    *Progress        // may be nil
+	Progress    *progress.Count  // objects looked at and entries walked, of about so many; may be nil
 	Now         func() time.Time // by which points are over; default time.Now
-}
-
-// Progress is filled in while a verification goes on; it may be read at any time.
-type Progress struct {
-	Objects      atomic.Int64 // stored objects looked at
-	ObjectsTotal atomic.Int64 // about so many: it is not known before the end
-	Entries      atomic.Int64 // manifest entries walked
-	EntriesTotal atomic.Int64
-	Bytes        atomic.Int64 // read from packs and other objects to be hashed, or decoded
 }
 
 // Summary is what a verification came to. Counts of findings are counts of Emit's calls.
@@ -169,7 +161,7 @@ func newRun(_ context.Context, o Options) (*run, error) {
 		o.Now = time.Now
 	}
 	if o.Progress == nil {
-		o.Progress = new(Progress)
+		o.Progress = new(progress.Count)
 	}
 	o.In = flat.NewReader(o.In)
 	r := &run{o: o, reported: map[string]bool{}}
