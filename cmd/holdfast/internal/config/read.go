@@ -284,24 +284,26 @@ func (r *reader) source(i int, n ast.Node) {
 	if !r.require(n, what, seen, "name", "url") {
 		return
 	}
-	if known, this := s.URL.Kind != "", string(s.URL.Kind)+"://"; known {
-		if s.URL.Local() {
-			this = "a directory"
-		} else if seen["credentials"] == nil {
-			r.problem(n, "%s needs credentials: env:PREFIX, profile:NAME, file:PATH, systemd:NAME or default", what)
-		}
-		if s.URL.Local() && refNode != nil {
+	this := string(s.URL.Kind) + "://"
+	switch {
+	case s.URL.Kind == "": // said where it was read
+		only, folder = nil, nil
+	case s.URL.Local():
+		this = "a directory"
+		if refNode != nil {
 			r.problem(refNode, "%s is a directory and takes no credentials", what)
 		}
-		for key, n := range only {
-			if s.URL.Kind != location.S3 {
-				r.problem(n, "%s.%s means something for buckets only, and this is %s", what, key, this)
-			}
+	case seen["credentials"] == nil:
+		r.problem(n, "%s needs credentials: env:PREFIX, profile:NAME, file:PATH, systemd:NAME or default", what)
+	}
+	for key, n := range only {
+		if s.URL.Kind != location.S3 {
+			r.problem(n, "%s.%s means something for buckets only, and this is %s", what, key, this)
 		}
-		for key, n := range folder {
-			if !s.URL.Local() {
-				r.problem(n, "%s.%s means something for directories only, and this is %s", what, key, this)
-			}
+	}
+	for key, n := range folder {
+		if !s.URL.Local() {
+			r.problem(n, "%s.%s means something for directories only, and this is %s", what, key, this)
 		}
 	}
 	for _, o := range c.Sources {
