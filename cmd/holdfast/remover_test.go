@@ -12,7 +12,7 @@ import (
 // TestOnlyPruneRemoves: nothing is handed a way to delete but prune, and nothing calls a driver's.
 func TestOnlyPruneRemoves(t *testing.T) {
 	may := []string{
-		"store/store.go", "store/wrap.go", "store/memstore/", "store/dirstore/", "store/s3store/", "store/storetest/", "store/repo/flat/",
+		"store/store.go", "store/wrap.go", "store/storetest/", "store/repo/flat/",
 		"replicator/prune/", "replicator/lifetest/", "cmd/holdfast/prune.go", "cmd/holdfast/backends.go",
 	}
 	asks := regexp.MustCompile(`store\.Remover|openRemover|\.Remover\(|\.Remove\(ctx, |RemoveObject`)
@@ -31,6 +31,9 @@ func TestOnlyPruneRemoves(t *testing.T) {
 		}
 		if m := asks.Find(text); m != nil {
 			found++
+			if strings.HasPrefix(driverOf(name), "store/") {
+				return nil
+			}
 			for _, p := range may {
 				if strings.HasPrefix(name, p) {
 					return nil
