@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -145,5 +146,24 @@ func TestSources(t *testing.T) {
 	src, get, err = b.openSource(config.Source{Name: "up", URL: at(t, "s3://acme"), Credentials: ref(t, "env:S"), AllVersions: true, Archived: config.ArchivedFail})
 	if err != nil || get == nil || src.Kind() != "s3" {
 		t.Errorf("%v, %v", src, err)
+	}
+}
+
+// TestKinds: what URLs can say and what there are drivers for are the same.
+func TestKinds(t *testing.T) {
+	_, err := location.Parse("none://x")
+	if err == nil {
+		t.Fatal("any URL is read")
+	}
+	said := regexp.MustCompile(`[a-z0-9]+://`).FindAllString(strings.TrimPrefix(err.Error(), `unknown kind of URL "none://"`), -1)
+	if len(said) != len(kinds()) {
+		t.Errorf("%q are read, and %d have drivers", said, len(kinds()))
+	}
+	for _, scheme := range said {
+		l := location.Location{Kind: location.Kind(strings.TrimSuffix(scheme, "://"))}
+		b := kinds()[l.Kind]
+		if b.source == nil && b.vault == nil || (b.vault != nil) != l.Vault() || l.Locks() && !l.Vault() || b.attack != nil && !l.Locks() {
+			t.Errorf("%s: %+v; a vault: %t, with locks: %t", scheme, b, l.Vault(), l.Locks())
+		}
 	}
 }
