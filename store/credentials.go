@@ -22,8 +22,3 @@ func (c Credentials) GoString() string { return "store.Credentials{" + c.AccessK
 
 // CredentialsFunc gives current credentials; it is called again when they are about to expire.
 type CredentialsFunc func(ctx context.Context) (Credentials, error)
-
-// StaticCredentials gives the same credentials for ever.
-func StaticCredentials(c Credentials) CredentialsFunc {
-	return func(context.Context) (Credentials, error) { return c, nil }
-}

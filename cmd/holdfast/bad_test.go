@@ -81,7 +81,7 @@ func makeWorld(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	run := func(args ...string) { ts.Check(ts.Exec("holdfast", args...)) }
 	run("keygen", "--classic", "--out", "restore.key")
-	ids, err := keys.ReadIdentityFile(ts.MkAbs("restore.key"))
+	ids, err := keys.ParseIdentities([]byte(ts.ReadFile("restore.key")))
 	ts.Check(err)
 	named := strings.NewReplacer("RECIPIENT", strings.TrimSpace(ts.ReadFile("stdout")), "OWNER", keys.OwnerOf(ids[0]).String())
 	writeFile(ts, "holdfast.yaml", named.Replace(ts.ReadFile("holdfast.yaml")))

@@ -16,8 +16,8 @@ func complete(cmd *cobra.Command, flag string, give func() []string) {
 	})
 }
 
-// fixed completes a value that is one of a few.
-func fixed(values ...string) func() []string { return func() []string { return values } }
+// oneOf completes a value that is one of a few.
+func oneOf(values ...string) func() []string { return func() []string { return values } }
 
 // quietConfig is the configuration for completions, which must never print; nil if there is none.
 func (a *app) quietConfig() *config.Config {

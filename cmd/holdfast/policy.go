@@ -63,7 +63,7 @@ func (a *app) policyCommand() *cobra.Command {
 	s.StringVar(&f.options.Partition, "partition", "aws", "of AWS's resource names: aws, aws-cn or aws-us-gov")
 	s.StringVar(&f.kind, "kind", "s3", "of source-reader at aws: the `KIND` of the source, s3, ebs or ec2; the latter two need no bucket")
 	s.StringVar(&f.maxLock, "max-lock", "400d", "the longest `TIME` from now that a lock may be set for; 0 for no bound")
-	complete(cmd, "vendor", fixed(vendor.Names()...))
+	complete(cmd, "vendor", oneOf(vendor.Names()...))
 	complete(cmd, "role", func() []string {
 		var out []string
 		for _, r := range vendor.Roles() {
@@ -71,8 +71,8 @@ func (a *app) policyCommand() *cobra.Command {
 		}
 		return out
 	})
-	complete(cmd, "kind", fixed("s3", "ebs", "ec2"))
-	complete(cmd, "partition", fixed("aws", "aws-cn", "aws-us-gov"))
+	complete(cmd, "kind", oneOf("s3", "ebs", "ec2"))
+	complete(cmd, "partition", oneOf("aws", "aws-cn", "aws-us-gov"))
 	return cmd
 }
 

@@ -109,12 +109,12 @@ func (a *app) restoreCommand() *cobra.Command {
 	s.StringVar(&rf.to.disks.kmsKey, "kms-key", "", "into snapshots: encrypt them with the KMS key of this `ARN`")
 	s.StringVar(&rf.to.machines.suffix, "ami-suffix", "", "into AMIs: add `TEXT` to their names, where the old names are taken")
 	s.StringVar(&rf.to.machines.format, "format", "", "into a directory: terraform writes machine definitions as .tf.json, to be reviewed")
-	complete(cmd, "format", fixed("terraform"))
+	complete(cmd, "format", oneOf("terraform"))
 	s.BoolVar(&rf.to.specials, "specials", false, "into a directory: make devices, fifos and sockets too")
 	s.StringArrayVar(&rf.include, "include", nil, "only keys that match the `GLOB` (repeatable)")
 	s.StringArrayVar(&rf.exclude, "exclude", nil, "no keys that match the `GLOB` (repeatable)")
 	s.StringVar(&rf.overwrite, "overwrite", "never", "what is at the target already is replaced `WHEN`: never, changed or always")
-	complete(cmd, "overwrite", fixed("never", "changed", "always"))
+	complete(cmd, "overwrite", oneOf("never", "changed", "always"))
 	s.BoolVar(&rf.dry, "dry-run", false, "say what would be restored, change nothing")
 	return cmd
 }

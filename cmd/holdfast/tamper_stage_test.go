@@ -28,6 +28,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/pack"
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
 	"github.com/holdfast-backup/holdfast/store/s3store"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 	"github.com/holdfast-backup/holdfast/store/storetest/servers"
 )
 
@@ -267,7 +268,7 @@ func (s *stage) open(vault int) store.Reader {
 	}
 	l := s.srv.Location(s.vaults[vault])
 	l.Endpoint = s.srv.Direct
-	d := have(s3store.New(s3store.Options{Location: l, Credentials: store.StaticCredentials(s.srv.Root)}))
+	d := have(s3store.New(s3store.Options{Location: l, Credentials: fixed.Credentials(s.srv.Root)}))
 	s.t.Cleanup(func() { _ = d.Close() })
 	return d
 }

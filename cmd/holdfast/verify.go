@@ -80,7 +80,7 @@ func (a *app) verifyCommand() *cobra.Command {
 	f.addIdentity(cmd, "`FILE` with a restore key, for --level content")
 	f.addAllowIncomplete(cmd)
 	cmd.Flags().StringVar(&level, "level", "", "how closely to look: locks, bytes or content (default bytes, content with --identity)")
-	complete(cmd, "level", fixed("locks", "bytes", "content"))
+	complete(cmd, "level", oneOf("locks", "bytes", "content"))
 	cmd.Flags().StringVar(&sample, "sample", "100%", "`SHARE` of the stored objects to read, such as 5%")
 	return cmd
 }

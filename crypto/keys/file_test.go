@@ -105,7 +105,7 @@ func TestKeyFileModes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := keys.ReadIdentityFile(idFile); !errors.Is(err, keys.ErrFileMode) || !strings.Contains(err.Error(), "chmod 600 "+idFile) {
+	if _, err := keys.ReadSecretFile(idFile, 1<<20); !errors.Is(err, keys.ErrFileMode) || !strings.Contains(err.Error(), "chmod 600 "+idFile) {
 		t.Errorf("identity file: %v", err)
 	}
 	if _, err := keys.ReadHostKeyFile(hostFile); !errors.Is(err, keys.ErrFileMode) || !strings.Contains(err.Error(), "chmod 600 "+hostFile) {

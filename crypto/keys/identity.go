@@ -168,22 +168,8 @@ func MarshalIdentity(id Identity, created time.Time) []byte {
 // maxIdentityFile bounds an identity file. A hybrid identity with its comments is about 2.2 KB.
 const maxIdentityFile = 1 << 20
 
-// ReadIdentityFile reads age's identity-file format: one secret key a line, blank lines and lines starting with "#" passed
-// over. The file must be readable by its owner only ([ErrFileMode]), hold at least one key and be at most 1 MiB.
-// It gives the keys in the file's order.
-func ReadIdentityFile(path string) ([]Identity, error) {
-	text, err := ReadSecretFile(path, maxIdentityFile)
-	if err != nil {
-		return nil, fmt.Errorf("reading the key file %s: %w", path, err)
-	}
-	ids, err := ParseIdentities(text)
-	if err != nil {
-		return nil, fmt.Errorf("reading the key file %s: %w", path, err)
-	}
-	return ids, nil
-}
-
-// ParseIdentities reads the content of an identity file; see [ReadIdentityFile].
+// ParseIdentities reads the content of a file in age's identity format: one secret key a line, blank lines and lines starting with "#"
+// passed over. There is at least one key, and at most 1 MiB of text. It gives the keys in the file's order.
 func ParseIdentities(text []byte) ([]Identity, error) {
 	if len(text) > maxIdentityFile {
 		return nil, fmt.Errorf("%w: at most %d bytes", ErrTooLarge, maxIdentityFile)

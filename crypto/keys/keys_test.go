@@ -142,7 +142,7 @@ func TestIdentityFile(t *testing.T) {
 	if !bytes.Equal(text, keys.MarshalIdentity(id, created)) {
 		t.Error("MarshalIdentity differs from the file")
 	}
-	ids, err := keys.ReadIdentityFile(path)
+	ids, err := keys.ParseIdentities(text)
 	if err != nil || len(ids) != 1 || ids[0].Secret() != id.Secret() {
 		t.Errorf("read back %v, %v", ids, err)
 	}

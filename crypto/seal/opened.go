@@ -138,19 +138,6 @@ func (o *Opened) DecryptFrom(dst []byte, cipher io.ReaderAt, cipherOff, off int6
 	return o.decrypt(dst, off, func(w *window) { w.given, w.givenOff = cipher, cipherOff })
 }
 
-// ReadRange fills dst with the plain bytes from off on, with at most one read of src.
-func (o *Opened) ReadRange(src io.ReaderAt, dst []byte, off int64) error {
-	start, n := o.Fetch(off, int64(len(dst)))
-	if n == 0 {
-		return o.Decrypt(dst, nil, off)
-	}
-	cipher := make([]byte, n)
-	if err := readFull(src, cipher, start); err != nil {
-		return err
-	}
-	return o.DecryptFrom(dst, bytes.NewReader(cipher), start, off)
-}
-
 // decrypt lends a reader, points its window at the ciphertext, and reads dst from it.
 func (o *Opened) decrypt(dst []byte, off int64, point func(*window)) error {
 	if len(dst) == 0 {

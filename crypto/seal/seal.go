@@ -64,25 +64,9 @@ func Seal(dst io.Writer, to ...keys.Recipient) (io.WriteCloser, error) {
 }
 
 // SealedSize gives the size of a sealed file from the size of what is sealed and the length of its header, nonce included
-// (see [HeaderSize]). All in bytes.
+// All in bytes.
 func SealedSize(plain, header int64) int64 {
 	return header + plain + max(1, (plain+chunkPlain-1)/chunkPlain)*(chunkCipher-chunkPlain)
-}
-
-// HeaderSize gives the length in bytes of the header that Seal writes for these recipients, nonce included.
-func HeaderSize(to ...keys.Recipient) (int64, error) {
-	var n countWriter
-	if _, err := Seal(&n, to...); err != nil {
-		return 0, err
-	}
-	return int64(n), nil
-}
-
-type countWriter int64
-
-func (n *countWriter) Write(p []byte) (int, error) {
-	*n += countWriter(len(p))
-	return len(p), nil
 }
 
 // Open opens an age file from its start and gives its plain bytes as a stream. Every byte it gives is authenticated, but

@@ -36,6 +36,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/retry"
 	"github.com/holdfast-backup/holdfast/store/s3store"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 	"github.com/holdfast-backup/holdfast/store/storetest/servers"
 )
 
@@ -159,7 +160,7 @@ func (a *arena) begin(t *testing.T, key store.Credentials) {
 func (a *arena) open(c store.Credentials) *s3store.Store {
 	l := a.srv.Location(a.bucket)
 	l.Prefix, l.Endpoint = strings.TrimSuffix(folder, "/"), a.srv.Direct
-	s, err := s3store.New(s3store.Options{Location: l, Credentials: store.StaticCredentials(c)})
+	s, err := s3store.New(s3store.Options{Location: l, Credentials: fixed.Credentials(c)})
 	if err != nil {
 		a.t.Fatal(err)
 	}

@@ -15,8 +15,8 @@ import (
 
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	s3source "github.com/holdfast-backup/holdfast/replicator/source/s3"
-	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 	"github.com/holdfast-backup/holdfast/store/storetest/servers"
 )
 
@@ -84,7 +84,7 @@ func (a *arena) sourceOf(t *testing.T, bucket string, p servers.Policy) source.S
 	t.Helper()
 	src, err := s3source.New(s3source.Options{
 		Bucket: bucket, Endpoint: a.srv.Direct, Region: servers.Region, PathStyle: true, MaxBackoff: 50 * time.Millisecond,
-		Credentials: store.StaticCredentials(a.srv.NewUser(t, p)),
+		Credentials: fixed.Credentials(a.srv.NewUser(t, p)),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -2,9 +2,11 @@ package attacktest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +23,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/retry"
 	"github.com/holdfast-backup/holdfast/store/s3store"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 	"github.com/holdfast-backup/holdfast/store/storetest/servers"
 )
 
@@ -92,7 +95,7 @@ func (s *scene) second(t *testing.T) {
 	s.bad = s.srv.NewBucket(t, servers.BucketOptions{Lock: true})
 	l := s.srv.Location(s.bad)
 	l.Prefix, l.Endpoint = strings.TrimSuffix(folder, "/"), s.srv.Direct
-	st, err := s3store.New(s3store.Options{Location: l, Credentials: store.StaticCredentials(s.srv.Root)})
+	st, err := s3store.New(s3store.Options{Location: l, Credentials: fixed.Credentials(s.srv.Root)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +168,8 @@ func (s *scene) alone(t *testing.T, came map[string]error) {
 	if err := came[s.vault.Name]; err != nil {
 		t.Errorf("the good vault: %v", err)
 	}
-	if err := came[s.evil.Name]; !repo.Untrusted(err) {
+	distrusts := []error{repo.ErrFingerprint, repo.ErrUnpinned, repo.ErrStrangers, repo.ErrForked, repo.ErrWithheld, repo.ErrAmbiguous, repo.ErrHostKey, repo.ErrEnd}
+	if err := came[s.evil.Name]; !slices.ContainsFunc(distrusts, func(kind error) bool { return errors.Is(err, kind) }) {
 		t.Errorf("his vault: %v", err)
 	}
 }

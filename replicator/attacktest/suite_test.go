@@ -13,10 +13,10 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/restore/tobucket"
 	"github.com/holdfast-backup/holdfast/replicator/restore/todir"
 	"github.com/holdfast-backup/holdfast/replicator/verify"
-	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 	"github.com/holdfast-backup/holdfast/store/storetest/servers"
 )
 
@@ -166,7 +166,7 @@ func (a *arena) comesBack(t *testing.T) {
 		if p.source == "uploads" {
 			bucket := a.srv.NewBucket(t, servers.BucketOptions{})
 			a.restoreTo(t, rp, c, must(tobucket.New(tobucket.Options{
-				Bucket: bucket, Endpoint: a.srv.Direct, Region: servers.Region, PathStyle: true, Credentials: store.StaticCredentials(a.srv.Root),
+				Bucket: bucket, Endpoint: a.srv.Direct, Region: servers.Region, PathStyle: true, Credentials: fixed.Credentials(a.srv.Root),
 			})))
 			whole = same(t, fmt.Sprintf("point %s of %s in a bucket", p.id, p.source), a.sumsOfBucket(t, bucket), p.want) && whole
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 )
 
 func client(t *testing.T, get store.CredentialsFunc, answer http.HandlerFunc) *s3.Client {
@@ -28,7 +29,7 @@ func client(t *testing.T, get store.CredentialsFunc, answer http.HandlerFunc) *s
 }
 
 func static(id string) store.CredentialsFunc {
-	return store.StaticCredentials(store.Credentials{AccessKeyID: id, SecretAccessKey: "s"})
+	return fixed.Credentials(store.Credentials{AccessKeyID: id, SecretAccessKey: "s"})
 }
 
 // TestContentIsNotLimited, and other bodies are; content whose headers cannot be read is let go of, not read to its end.

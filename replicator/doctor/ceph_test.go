@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/probe"
 	"github.com/holdfast-backup/holdfast/store/s3url"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 )
 
 // cephFront answers a source's reader as a Ceph Object Gateway 16.2.15 was measured to: without a Server header, with request
@@ -88,7 +89,7 @@ func TestCephAnswers(t *testing.T) {
 			src.Put("a", []byte("x"))
 			s := doctor.Source{
 				Name: "uploads", Source: src, Place: doctor.Place{Host: "rgw.example.com", Loopback: true, Insecure: true},
-				Key:    store.StaticCredentials(store.Credentials{AccessKeyID: "AK", SecretAccessKey: "SK"}),
+				Key:    fixed.Credentials(store.Credentials{AccessKeyID: "AK", SecretAccessKey: "SK"}),
 				Bucket: bucketOf(s3url.Location{Bucket: "bucket", Endpoint: srv.URL, Region: "default", PathStyle: true}),
 			}
 			var all []doctor.Finding
@@ -118,7 +119,7 @@ func TestCephReaches(t *testing.T) {
 		srv := httptest.NewServer(cephFront{may: map[string]bool{"write": may}, blind: true})
 		defer srv.Close()
 		key := func(id string) store.CredentialsFunc {
-			return store.StaticCredentials(store.Credentials{AccessKeyID: id, SecretAccessKey: "SK"})
+			return fixed.Credentials(store.Credentials{AccessKeyID: id, SecretAccessKey: "SK"})
 		}
 		src := memsource.New(memsource.Options{})
 		// The vault is no directory; called one, it is not attacked, which is not what is tested here.

@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store/s3store"
 	"github.com/holdfast-backup/holdfast/store/s3store/attacker"
 	"github.com/holdfast-backup/holdfast/store/s3url"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 	"github.com/holdfast-backup/holdfast/store/storetest/servers"
 	"github.com/holdfast-backup/holdfast/store/vendor"
 )
@@ -62,7 +63,7 @@ func place(t testing.TB, srv *servers.Server) doctor.Place {
 
 func vault(t testing.TB, srv *servers.Server, bucket string, c store.Credentials) doctor.Vault {
 	t.Helper()
-	l, get := srv.Location(bucket), store.StaticCredentials(c)
+	l, get := srv.Location(bucket), fixed.Credentials(c)
 	s, err := s3store.New(s3store.Options{Location: l, Credentials: get})
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +78,7 @@ func vault(t testing.TB, srv *servers.Server, bucket string, c store.Credentials
 
 func sourceOf(t testing.TB, srv *servers.Server, bucket, versions string, c store.Credentials) doctor.Source {
 	t.Helper()
-	l, get := srv.Location(bucket), store.StaticCredentials(c)
+	l, get := srv.Location(bucket), fixed.Credentials(c)
 	s, err := s3source.New(s3source.Options{Bucket: bucket, Endpoint: l.Endpoint, Region: l.Region, PathStyle: true, Credentials: get, Versions: versions, MaxBackoff: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)

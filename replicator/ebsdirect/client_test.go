@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ebs/types"
 
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 )
 
 // recorder answers every request with 200 and remembers it.
@@ -28,7 +29,7 @@ func (r *recorder) RoundTrip(q *http.Request) (*http.Response, error) {
 func TestReadsOnly(t *testing.T) {
 	rec := &recorder{}
 	c, err := New(Options{Region: "eu-west-1", Endpoint: "http://127.0.0.1:1", Transport: rec, MaxBackoff: time.Millisecond,
-		Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"})})
+		Credentials: fixed.Credentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"})})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/replicator/source/sourcetest"
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 )
 
 // TestEndless: no listing of blocks is read without a limit.
@@ -20,7 +21,7 @@ func TestEndless(t *testing.T) {
 func TestRenewed(t *testing.T) { sourcetest.Renewed(t, listBlocks) }
 
 func anyKey() store.CredentialsFunc {
-	return store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"})
+	return fixed.Credentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"})
 }
 
 // TestRedirected: what sends it elsewhere is not followed.

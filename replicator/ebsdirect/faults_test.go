@@ -17,6 +17,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 )
 
 // start serves one snapshot of as many written blocks, and gives a client for it.
@@ -40,7 +41,7 @@ func start(t *testing.T, blocks int, o ebs.Options) (*awstest.Server, *ebsdirect
 	id := w.AddSnapshot(world.Snapshot{VolumeID: v.ID, SizeGiB: 1, Content: world.NewBlocks(content)}).ID
 	c, err := ebsdirect.New(ebsdirect.Options{
 		Region: "eu-west-1", Endpoint: srv.URL, Write: true, MaxBackoff: time.Millisecond,
-		Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}),
+		Credentials: fixed.Credentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -27,6 +27,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 )
 
 const (
@@ -34,7 +35,7 @@ const (
 	blockSize = format.ImageBlock
 )
 
-var credentials = store.StaticCredentials(store.Credentials{AccessKeyID: "AKIDTEST", SecretAccessKey: "secret"})
+var credentials = fixed.Credentials(store.Credentials{AccessKeyID: "AKIDTEST", SecretAccessKey: "secret"})
 
 // rig is an AWS and a repository in memory.
 type rig struct {

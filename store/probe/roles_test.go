@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/s3store"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 	"github.com/holdfast-backup/holdfast/store/storetest/servers"
 	"github.com/holdfast-backup/holdfast/store/vendor"
 )
@@ -97,7 +98,7 @@ func open(t testing.TB, srv *servers.Server, bucket, prefix string, c store.Cred
 	t.Helper()
 	l := srv.Location(bucket)
 	l.Prefix = prefix
-	s, err := s3store.New(s3store.Options{Location: l, Credentials: store.StaticCredentials(c)})
+	s, err := s3store.New(s3store.Options{Location: l, Credentials: fixed.Credentials(c)})
 	if err != nil {
 		t.Fatal(err)
 	}

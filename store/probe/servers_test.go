@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store/probe"
 	"github.com/holdfast-backup/holdfast/store/s3store"
 	"github.com/holdfast-backup/holdfast/store/s3store/attacker"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 	"github.com/holdfast-backup/holdfast/store/storetest/servers"
 	"github.com/holdfast-backup/holdfast/store/vendor"
 )
@@ -68,17 +69,17 @@ func run(t testing.TB, srv *servers.Server, bucket, prefix string, c store.Crede
 	t.Helper()
 	l := srv.Location(bucket)
 	l.Prefix = prefix
-	s, err := s3store.New(s3store.Options{Location: l, Credentials: store.StaticCredentials(c)})
+	s, err := s3store.New(s3store.Options{Location: l, Credentials: fixed.Credentials(c)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	paged, err := s3store.New(s3store.Options{Location: l, Credentials: store.StaticCredentials(c), PageSize: 2})
+	paged, err := s3store.New(s3store.Options{Location: l, Credentials: fixed.Credentials(c), PageSize: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer paged.Close()
-	a, err := attacker.New(attacker.Options{Location: l, Credentials: store.StaticCredentials(c), Wait: 1})
+	a, err := attacker.New(attacker.Options{Location: l, Credentials: fixed.Credentials(c), Wait: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

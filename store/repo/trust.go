@@ -35,16 +35,6 @@ var (
 	ErrWithheld = errors.New("the vault does not show a change of keys that this machine knows: it withholds it, or was set back to an earlier state")
 )
 
-// Untrusted reports whether a vault was left out because its repository is not the one that is known, or not in the state that is.
-func Untrusted(err error) bool {
-	for _, kind := range []error{ErrFingerprint, ErrUnpinned, ErrStrangers, ErrForked, ErrWithheld, ErrAmbiguous, ErrHostKey, ErrEnd} {
-		if errors.Is(err, kind) {
-			return true
-		}
-	}
-	return false
-}
-
 // NewKnown puts together what is known: a pin from the command line or the configuration, and what host keys' files hold.
 // Two that do not agree are ErrFingerprint.
 func NewKnown(pin string, hosts ...*keys.HostKey) (Known, error) {

@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/s3store"
 	"github.com/holdfast-backup/holdfast/store/s3url"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 )
 
 // fake is a store whose server is h.
@@ -401,7 +402,7 @@ func TestCABundle(t *testing.T) {
 	}
 	for _, bad := range []string{filepath.Join(t.TempDir(), "none"), os.Args[0]} {
 		t.Setenv("AWS_CA_BUNDLE", bad)
-		if _, err := s3store.New(s3store.Options{Location: l, Credentials: store.StaticCredentials(c)}); err == nil || !strings.Contains(err.Error(), "AWS_CA_BUNDLE") {
+		if _, err := s3store.New(s3store.Options{Location: l, Credentials: fixed.Credentials(c)}); err == nil || !strings.Contains(err.Error(), "AWS_CA_BUNDLE") {
 			t.Errorf("%v; want an error that names AWS_CA_BUNDLE", err)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store/s3store"
 	"github.com/holdfast-backup/holdfast/store/s3url"
 	"github.com/holdfast-backup/holdfast/store/storetest"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 	"github.com/holdfast-backup/holdfast/store/storetest/servers"
 )
 
@@ -57,7 +58,7 @@ func (w *world) locked(t testing.TB, k servers.Kind) (*servers.Server, bucket, s
 
 func open(t testing.TB, l s3url.Location, c store.Credentials, edit ...func(*s3store.Options)) *s3store.Store {
 	t.Helper()
-	o := s3store.Options{Location: l, Credentials: store.StaticCredentials(c)}
+	o := s3store.Options{Location: l, Credentials: fixed.Credentials(c)}
 	for _, e := range edit {
 		e(&o)
 	}

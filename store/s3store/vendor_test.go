@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/s3store"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 	"github.com/holdfast-backup/holdfast/store/storetest/servers"
 )
 
@@ -237,7 +238,7 @@ func TestCredentialsFunc(t *testing.T) {
 		"failing": func(context.Context) (store.Credentials, error) {
 			return store.Credentials{}, errors.New("no such profile")
 		},
-		"empty": store.StaticCredentials(store.Credentials{}),
+		"empty": fixed.Credentials(store.Credentials{}),
 	} {
 		s, err := s3store.New(s3store.Options{Location: l, Credentials: get})
 		if err != nil {

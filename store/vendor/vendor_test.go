@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/s3store"
 	"github.com/holdfast-backup/holdfast/store/s3url"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 )
 
 func TestProfiles(t *testing.T) {
@@ -121,7 +122,7 @@ func TestLockedAnswers(t *testing.T) {
 			}))
 			s, err := s3store.New(s3store.Options{
 				Location:    s3url.Location{Bucket: "bucket", Endpoint: srv.URL, Region: "us-east-1", PathStyle: true},
-				Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}),
+				Credentials: fixed.Credentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}),
 			})
 			if err != nil {
 				t.Fatal(err)

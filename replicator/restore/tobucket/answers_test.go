@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/restore"
 	"github.com/holdfast-backup/holdfast/replicator/restore/tobucket"
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 )
 
 // TestRefusedBuckets: why the target cannot be written to is told by kind, whatever the server calls it; and who gave up while
@@ -47,7 +48,7 @@ func TestRefusedBuckets(t *testing.T) {
 			defer srv.Close()
 			to, err := tobucket.New(tobucket.Options{
 				Endpoint: srv.URL, PathStyle: true, Bucket: "b", MaxBackoff: 1,
-				Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "s"}),
+				Credentials: fixed.Credentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "s"}),
 			})
 			if err != nil {
 				t.Fatal(err)

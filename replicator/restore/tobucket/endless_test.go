@@ -10,6 +10,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/source/sourcetest"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 )
 
 // TestEndless: no answer of a target is read without a limit.
@@ -23,7 +24,7 @@ func TestRenewed(t *testing.T) { sourcetest.Renewed(t, lookAt) }
 
 func lookAtAnyKey(ctx context.Context, t *testing.T, endpoint string) error {
 	t.Helper()
-	return lookAt(ctx, t, endpoint, store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}))
+	return lookAt(ctx, t, endpoint, fixed.Credentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}))
 }
 
 func lookAt(ctx context.Context, t *testing.T, endpoint string, get store.CredentialsFunc) error {

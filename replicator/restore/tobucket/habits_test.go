@@ -25,6 +25,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/source/memsource"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 )
 
 // stored is an object of the habits server.
@@ -301,7 +302,7 @@ func (s *habits) target(t *testing.T, prefix string) *tobucket.Target {
 	t.Cleanup(srv.Close)
 	target, err := tobucket.New(tobucket.Options{
 		Bucket: "bucket", Prefix: prefix, Endpoint: srv.URL, PathStyle: true, MaxBackoff: 2 * time.Millisecond,
-		Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}),
+		Credentials: fixed.Credentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}),
 	})
 	must(t, err)
 	return target

@@ -13,7 +13,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/restore/restoretest"
 	"github.com/holdfast-backup/holdfast/replicator/restore/tobucket"
 	"github.com/holdfast-backup/holdfast/replicator/source/memsource"
-	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 	"github.com/holdfast-backup/holdfast/store/storetest/servers"
 )
 
@@ -82,7 +82,7 @@ func TestTriesLeaveNothing(t *testing.T) {
 			}
 			for again := range 2 {
 				s.ResetLog()
-				target, err := tobucket.New(tobucket.Options{Bucket: name, Endpoint: s.Endpoint, Region: servers.Region, PathStyle: true, Credentials: store.StaticCredentials(creds)})
+				target, err := tobucket.New(tobucket.Options{Bucket: name, Endpoint: s.Endpoint, Region: servers.Region, PathStyle: true, Credentials: fixed.Credentials(creds)})
 				must(t, err)
 				res := run(t, restore.Options{Reader: r.Reader(nil), Commit: c, Target: target})
 				for _, f := range res.Failures {

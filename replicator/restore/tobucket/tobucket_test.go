@@ -26,6 +26,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/source/memsource"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 	"github.com/holdfast-backup/holdfast/store/storetest/servers"
 )
 
@@ -61,7 +62,7 @@ func bucket(t *testing.T, s *servers.Server, versioned bool) string {
 func into(t *testing.T, s *servers.Server, name string) *tobucket.Target {
 	t.Helper()
 	target, err := tobucket.New(tobucket.Options{
-		Bucket: name, Endpoint: s.Endpoint, Region: servers.Region, PathStyle: true, Credentials: store.StaticCredentials(s.Root), MaxBackoff: time.Second,
+		Bucket: name, Endpoint: s.Endpoint, Region: servers.Region, PathStyle: true, Credentials: fixed.Credentials(s.Root), MaxBackoff: time.Second,
 	})
 	must(t, err)
 	return target
@@ -340,7 +341,7 @@ func TestKeysAndHeadersGoOutExactly(t *testing.T) {
 	}
 	c := r.Backup(src)
 	target, err := tobucket.New(tobucket.Options{
-		Bucket: "bucket", Endpoint: srv.URL, PathStyle: true, Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}), MaxBackoff: 10 * time.Millisecond,
+		Bucket: "bucket", Endpoint: srv.URL, PathStyle: true, Credentials: fixed.Credentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}), MaxBackoff: 10 * time.Millisecond,
 	})
 	must(t, err)
 	res := run(t, restore.Options{Reader: r.Reader(nil), Commit: c, Target: target, Overwrite: restore.Always})

@@ -14,8 +14,8 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/restore/restoretest"
 	"github.com/holdfast-backup/holdfast/replicator/restore/tobucket"
 	"github.com/holdfast-backup/holdfast/replicator/source/memsource"
-	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 	"github.com/holdfast-backup/holdfast/store/storetest/servers"
 )
 
@@ -191,7 +191,7 @@ func TestVersionsUnderAPrefix(t *testing.T) {
 		}
 		for n, o := range []restore.Overwrite{restore.Never, restore.Changed, restore.Never} {
 			to, err := tobucket.New(tobucket.Options{
-				Bucket: name, Prefix: "in/", Endpoint: s.Endpoint, Region: servers.Region, PathStyle: true, Credentials: store.StaticCredentials(s.Root),
+				Bucket: name, Prefix: "in/", Endpoint: s.Endpoint, Region: servers.Region, PathStyle: true, Credentials: fixed.Credentials(s.Root),
 			})
 			must(t, err)
 			res := run(t, restore.Options{Reader: r.Reader(nil), Commit: c, Target: to, Overwrite: o})

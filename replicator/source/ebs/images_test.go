@@ -12,6 +12,7 @@ import (
 	ebssource "github.com/holdfast-backup/holdfast/replicator/source/ebs"
 	"github.com/holdfast-backup/holdfast/replicator/source/sourcetest"
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 )
 
 func TestImages(t *testing.T) {
@@ -29,7 +30,7 @@ func TestImages(t *testing.T) {
 		v := w.AddVolume(world.Volume{SizeGiB: 1})
 		var ids []string
 		src, err := ebssource.New(ebssource.Options{
-			Region: "eu-west-1", Endpoint: srv.URL, Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}),
+			Region: "eu-west-1", Endpoint: srv.URL, Credentials: fixed.Credentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}),
 		})
 		if err != nil {
 			t.Fatal(err)

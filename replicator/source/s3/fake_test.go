@@ -22,6 +22,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 )
 
 // fake is the reading half of an S3 server as AWS documents it, for what real servers in a test cannot be made to do:
@@ -104,7 +105,7 @@ func newFake(t testing.TB) (*fake, Options) {
 	t.Cleanup(srv.Close)
 	return f, Options{
 		Bucket: "bucket", Endpoint: srv.URL, PathStyle: true, MaxBackoff: time.Millisecond, IdleTimeout: 500 * time.Millisecond,
-		Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "AKID", SecretAccessKey: "hidden-secret"}),
+		Credentials: fixed.Credentials(store.Credentials{AccessKeyID: "AKID", SecretAccessKey: "hidden-secret"}),
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 )
 
 // habitNames gives what a view has met, by name.
@@ -476,7 +477,7 @@ func TestRenewed(t *testing.T) {
 			t.Errorf("%s: credentials were read %d times", code, n)
 		}
 		// Refused for good.
-		o.Credentials = store.StaticCredentials(store.Credentials{AccessKeyID: "third", SecretAccessKey: "s"})
+		o.Credentials = fixed.Credentials(store.Credentials{AccessKeyID: "third", SecretAccessKey: "s"})
 		s, err := New(o)
 		if err != nil {
 			t.Fatal(err)

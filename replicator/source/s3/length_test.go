@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	"github.com/holdfast-backup/holdfast/replicator/source/sourcetest"
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 )
 
 // delivery is how a server gives content; every one of them is met at a vendor or at a front before it.
@@ -274,7 +275,7 @@ func TestRewrittenEncoding(t *testing.T) {
 	}))
 	t.Cleanup(srv.Close)
 	v := mustFreeze(t, Options{Bucket: "bucket", Endpoint: srv.URL, PathStyle: true,
-		Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"})})
+		Credentials: fixed.Credentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"})})
 	if _, err := readAll(v, entries(t, v)[0]); err != nil {
 		t.Error(err)
 	}

@@ -13,8 +13,8 @@ import (
 
 	s3source "github.com/holdfast-backup/holdfast/replicator/source/s3"
 	"github.com/holdfast-backup/holdfast/replicator/source/sourcetest"
-	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 	"github.com/holdfast-backup/holdfast/store/storetest/servers"
 )
 
@@ -38,7 +38,7 @@ func open(t testing.TB, srv *servers.Server, bucket string, edit func(*s3source.
 	loc := srv.Location(bucket)
 	o := s3source.Options{
 		Bucket: bucket, Endpoint: loc.Endpoint, Region: loc.Region, PathStyle: loc.PathStyle,
-		Credentials: store.StaticCredentials(srv.Root), MaxBackoff: 50 * time.Millisecond,
+		Credentials: fixed.Credentials(srv.Root), MaxBackoff: 50 * time.Millisecond,
 	}
 	if edit != nil {
 		edit(&o)

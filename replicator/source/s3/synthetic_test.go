@@ -13,8 +13,8 @@ import (
 
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	s3source "github.com/holdfast-backup/holdfast/replicator/source/s3"
-	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 	"github.com/holdfast-backup/holdfast/store/storetest/synthetic"
 )
 
@@ -33,7 +33,7 @@ func frozen(t testing.TB, o synthetic.Options, edit func(*s3source.Options)) (*s
 	l := srv.Location()
 	so := s3source.Options{
 		Bucket: l.Bucket, Endpoint: l.Endpoint, Region: l.Region, PathStyle: l.PathStyle,
-		Credentials: store.StaticCredentials(srv.Credentials()), MaxBackoff: 10 * time.Millisecond,
+		Credentials: fixed.Credentials(srv.Credentials()), MaxBackoff: 10 * time.Millisecond,
 	}
 	if edit != nil {
 		edit(&so)

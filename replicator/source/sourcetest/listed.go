@@ -14,7 +14,9 @@ type At func(t *testing.T, endpoint string, get store.CredentialsFunc) source.So
 
 // List lists the source at an endpoint to its end, with some credentials.
 func (at At) List(ctx context.Context, t *testing.T, endpoint string) error {
-	return at.ListAs(ctx, t, endpoint, store.StaticCredentials(store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}))
+	return at.ListAs(ctx, t, endpoint, func(context.Context) (store.Credentials, error) {
+		return store.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}, nil
+	})
 }
 
 // ListAs is List with credentials of the caller's.

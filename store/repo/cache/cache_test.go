@@ -162,12 +162,6 @@ func TestProperty(t *testing.T) {
 				must(c.MarkLoaded(vault, name))
 				m.loaded[vault][name] = true
 			},
-			"forget": func(t *rapid.T) {
-				vault := vaults.Draw(t, "vault")
-				must(c.Forget(vault))
-				clear(m.placements[vault])
-				clear(m.loaded[vault])
-			},
 			"reopen": func(t *rapid.T) {
 				must(c.Close())
 				c, err = open(dir, Options{}, disk)
@@ -230,7 +224,7 @@ func TestClosed(t *testing.T) {
 	_, e3 := c.Loaded("v", "n")
 	_, e4 := c.Counter("m")
 	for i, err := range []error{
-		e1, e2, e3, e4, c.PutIndex([]format.IndexLine{line(1)}), c.PutPlacements("v", nil), c.MarkLoaded("v", "s"), c.Forget("v"), c.Sync(),
+		e1, e2, e3, e4, c.PutIndex([]format.IndexLine{line(1)}), c.PutPlacements("v", nil), c.MarkLoaded("v", "s"), c.Sync(),
 	} {
 		if !errors.Is(err, ErrClosed) {
 			t.Errorf("%d: %v", i, err)

@@ -172,25 +172,6 @@ func (c *Cache) Unplace(vault string, names ...string) error {
 	})
 }
 
-// Forget drops all that is known of one vault. Chunks stay: without a placement of their pack they are of no use.
-func (c *Cache) Forget(vault string) error {
-	const doing = "forgetting a vault"
-	if err := c.usable(); err != nil {
-		return fmt.Errorf("%s: %w", doing, err)
-	}
-	b := c.db.NewBatch()
-	for _, kind := range []byte{keyLoaded, keyPlacement, keySaid, keySaidIn} {
-		prefix, err := namedKey(kind, vault, "")
-		if err == nil {
-			err = b.DeleteRange(prefix, after(prefix), nil)
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", doing, errors.Join(err, b.Close()))
-		}
-	}
-	return c.outcome(doing, errors.Join(b.Commit(pebble.Sync), b.Close()))
-}
-
 // each calls visit for the keys that start with prefix, in order, with what follows the prefix, until it gives false or
 // an error. The slices are valid during the call only.
 func (c *Cache) each(doing string, prefix []byte, visit func(rest, value []byte) (bool, error)) error {

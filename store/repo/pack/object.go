@@ -91,9 +91,6 @@ func (o *Object) edges(ctx context.Context) (io.ReaderAt, error) {
 	return spans{{0, head}, {o.size - edge, tail}}, nil
 }
 
-// PayloadSize is the number of payload bytes.
-func (o *Object) PayloadSize() int64 { return o.payload }
-
 // Frames decodes the frames and calls visit for each with its place in frames; plain is valid during the call only. The
 // order is that of the payload. Frames that are near each other are fetched together. Nothing is known of frames that were
 // not visited when an error is returned.

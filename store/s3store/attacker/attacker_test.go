@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/attack"
 	"github.com/holdfast-backup/holdfast/store/s3url"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 )
 
 const secret = "hunter2hunter2"
@@ -48,7 +49,7 @@ func open(t *testing.T, s *server, region string) *Attacker {
 	t.Cleanup(srv.Close)
 	a, err := New(Options{
 		Location:    s3url.Location{Bucket: "bucket", Prefix: "prod/eu", Endpoint: srv.URL, Region: region, PathStyle: true},
-		Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "AK", SecretAccessKey: secret, SessionToken: "tokentoken"}), Wait: 1,
+		Credentials: fixed.Credentials(store.Credentials{AccessKeyID: "AK", SecretAccessKey: secret, SessionToken: "tokentoken"}), Wait: 1,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -141,7 +142,7 @@ func TestSettings(t *testing.T) {
 		s.ServeHTTP(w, r)
 	}))
 	defer srv.Close()
-	a, err := New(Options{Location: s3url.Location{Bucket: "bucket", Endpoint: srv.URL, Region: "r", PathStyle: true}, Credentials: store.StaticCredentials(store.Credentials{AccessKeyID: "AK", SecretAccessKey: secret}), Wait: 1})
+	a, err := New(Options{Location: s3url.Location{Bucket: "bucket", Endpoint: srv.URL, Region: "r", PathStyle: true}, Credentials: fixed.Credentials(store.Credentials{AccessKeyID: "AK", SecretAccessKey: secret}), Wait: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
 )
 
 const secret = "hunter2hunter2"
@@ -185,7 +186,7 @@ func TestProfile(t *testing.T) {
 
 func TestSameAccessKey(t *testing.T) {
 	static := func(id string) store.CredentialsFunc {
-		return store.StaticCredentials(store.Credentials{AccessKeyID: id, SecretAccessKey: "x"})
+		return fixed.Credentials(store.Credentials{AccessKeyID: id, SecretAccessKey: "x"})
 	}
 	if same, err := SameAccessKey(t.Context(), static("A"), static("A")); err != nil || !same {
 		t.Errorf("%v, %v", same, err)

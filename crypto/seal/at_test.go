@@ -1,11 +1,43 @@
 package seal
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 
 	"github.com/holdfast-backup/holdfast/crypto/keys"
 )
+
+// What follows reads sealed files in ways that tests compare with those of the program.
+
+// HeaderSize gives the length in bytes of the header that Seal writes for these recipients, nonce included.
+func HeaderSize(to ...keys.Recipient) (int64, error) {
+	var n countWriter
+	if _, err := Seal(&n, to...); err != nil {
+		return 0, err
+	}
+	return int64(n), nil
+}
+
+type countWriter int64
+
+func (n *countWriter) Write(p []byte) (int, error) {
+	*n += countWriter(len(p))
+	return len(p), nil
+}
+
+// ReadRange fills dst with the plain bytes from off on, with at most one read of src.
+func (o *Opened) ReadRange(src io.ReaderAt, dst []byte, off int64) error {
+	start, n := o.Fetch(off, int64(len(dst)))
+	if n == 0 {
+		return o.Decrypt(dst, nil, off)
+	}
+	cipher := make([]byte, n)
+	if err := readFull(src, cipher, start); err != nil {
+		return err
+	}
+	return o.DecryptFrom(dst, bytes.NewReader(cipher), start, off)
+}
 
 // OpenAt opens an age file of size bytes at random. Opening it costs the one or two reads of [Header]; each ReadAt of the
 // result costs one read of src over the whole range it needs, or none where the chunk is still at hand from the read before.
