@@ -241,6 +241,7 @@ func (y *years) run(ctx context.Context, sources ...int) (err error) {
 		Cache: func(format.Hash) (*cache.Cache, error) {
 			return cache.Open(filepath.Join(y.dir, "cache-"+itoa(y.caches)), cache.Options{Memory: 16 << 20})
 		},
+		Kept: cache.NewKept(filepath.Join(y.dir, "kept-"+itoa(y.caches))),
 	})
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"slices"
 	"sync"
 	"syscall"
@@ -179,6 +180,20 @@ func (j *job) openCache(id format.Hash) (*cache.Cache, error) {
 	return c, err
 }
 
+// kept is what is kept of the vaults of the repository that is pinned; nil, and so nothing, where none is, or no folder can be
+// used: then the cache says so.
+func (j *job) kept(pin string) *cache.Kept {
+	base, err := j.cacheBase(j.config)
+	if err != nil || len(pin) < 16 || strings.Trim(pin, "0123456789abcdef") != "" {
+		return nil
+	}
+	dir := filepath.Join(base, "kept-"+pin[:16])
+	if j.me().Folder(dir) != nil {
+		return nil
+	}
+	return cache.NewKept(dir)
+}
+
 func unusableCache(err error) error {
 	if errors.Is(err, trusted.ErrNotTrusted) {
 		return err
@@ -262,7 +277,7 @@ func (j *job) session(ctx context.Context, vaults []string) (*repo.Session, erro
 		return nil, err
 	}
 	s, err := repo.OpenSession(ctx, repo.SessionOptions{
-		Vaults: j.repoVaults(vaults), HostKey: h, Recipients: j.config.Keys.Recipients, Owners: j.config.Keys.Owners, Known: known, Cache: j.openCache, Report: j.findings.add, Now: j.now, Stall: j.config.Stall,
+		Vaults: j.repoVaults(vaults), HostKey: h, Recipients: j.config.Keys.Recipients, Owners: j.config.Keys.Owners, Known: known, Cache: j.openCache, Kept: j.kept(known.Pin), Report: j.findings.add, Now: j.now, Stall: j.config.Stall,
 	})
 	if path, perr := j.config.HostKeyPath(j.env); errors.Is(err, repo.ErrHostKey) && perr == nil {
 		if _, lerr := os.Lstat(path + ".next"); lerr == nil {

@@ -34,6 +34,7 @@ type rig struct {
 	vaults  []*repo.Vault
 	stores  []*memstore.Store
 	cache   string
+	kept    *cache.Kept // nil: nothing is kept
 	source  source.Source
 	memory  int64
 	tags    time.Duration
@@ -103,6 +104,7 @@ func (r *rig) session(ctx context.Context) (*repo.Session, error) {
 	return repo.OpenSession(ctx, repo.SessionOptions{
 		Vaults: r.vaults, HostKey: r.host, Now: r.local, Pace: r.pace,
 		Cache:  func(format.Hash) (*cache.Cache, error) { return cache.Open(r.cache, cache.Options{Memory: 16 << 20}) },
+		Kept:   r.kept,
 		Report: r.report,
 	})
 }

@@ -44,23 +44,17 @@ type Decision struct {
 // A policy of zeros keeps nothing: RetainUntil is at.
 func Decide(p Policy, at time.Time, earlier []Earlier) Decision {
 	at = at.UTC()
-	filled := make(map[string]bool)
-	for _, e := range earlier {
-		if !e.Complete {
-			continue
-		}
-		for _, k := range kinds(p) {
-			if s := k.slot(e.TakenAt.UTC()); slices.Contains(e.Slots, s) && !e.RetainUntil.Before(k.span.AddTo(e.TakenAt.UTC()).Truncate(time.Second)) {
-				filled[s] = true
-			}
-		}
-	}
 	d := Decision{RetainUntil: at}
 	for _, k := range kinds(p) {
 		if k.span.IsZero() {
 			continue
 		}
-		if name := k.slot(at); !filled[name] {
+		name := k.slot(at)
+		filled := func(e Earlier) bool {
+			return e.Complete && slices.Contains(e.Slots, name) && k.slot(e.TakenAt.UTC()) == name &&
+				!e.RetainUntil.Before(k.span.AddTo(e.TakenAt.UTC()).Truncate(time.Second))
+		}
+		if !slices.ContainsFunc(earlier, filled) {
 			d.Slots = append(d.Slots, name)
 			d.RetainUntil = later(d.RetainUntil, k.span.AddTo(at))
 		}

@@ -3,6 +3,7 @@ package repo
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -29,8 +30,15 @@ func kinds() []string {
 // compare holds what the cache says of a vault against the vault's own listing, once a session: name, version and size of
 // every object. What is gone, or has another size, is reported and forgotten; so a vault that was wiped, rolled back or
 // replaced under its name is not taken to hold what it held. That bytes are still right is not seen here.
-func (k *keeper) compare(ctx context.Context) error {
+func (k *keeper) compare(ctx context.Context, l *listed) error {
 	c := &comparison{k: k}
+	if l != nil {
+		if ok, err := c.compareParts(ctx, l); ok || err != nil {
+			c.tellIf(err == nil)
+			return err
+		}
+		c = &comparison{k: k}
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(compareParallel)
 	for _, kind := range kinds() {
@@ -47,7 +55,7 @@ func (k *keeper) compare(ctx context.Context) error {
 		return err
 	}
 	c.tell()
-	return nil
+	return forgetParts(k.cache, k.vault.Name)
 }
 
 // parts gives the prefixes that the names of one kind are listed by: none where none is known.
@@ -88,22 +96,32 @@ type comparison struct {
 
 // list compares the names under one prefix.
 func (c *comparison) list(ctx context.Context, prefix string) error {
-	l := newListing(ctx, c.k.vault.Read, prefix)
+	l := newListing(c.k.vault.Read.Versions(ctx, prefix, ""))
 	defer l.close()
+	if err := c.walk(ctx, l, c.k.cache.PlacementsUnder(c.k.vault.Name, prefix), nil); err != nil {
+		return fmt.Errorf("list %s: %w", prefix, err)
+	}
+	return nil
+}
+
+// walk compares placements with a listing of these names, both in order. met, which may be nil, is told of each that is there, and
+// whether it is listed.
+func (c *comparison) walk(ctx context.Context, l *listing, placements iter.Seq2[format.Placement, error], met func(p format.Placement, listed bool) error) error {
 	var gone []string
 	flush := func() error {
 		err := c.k.cache.Drop(c.k.vault.Name, gone...)
 		gone = gone[:0]
 		return err
 	}
-	for p, err := range c.k.cache.PlacementsUnder(c.k.vault.Name, prefix) {
+	for p, err := range placements {
 		if err != nil {
 			return err
 		}
 		there, why, err := l.has(p)
 		if err != nil {
-			return fmt.Errorf("list %s: %w", prefix, err)
+			return err
 		}
+		listed := there
 		if there && len(p.Index) > 0 {
 			if err := c.k.indexAt(l.last); err != nil {
 				return err
@@ -115,6 +133,11 @@ func (c *comparison) list(ctx context.Context, prefix string) error {
 			}
 		}
 		c.count(p, there, l.moved, why)
+		if there && met != nil {
+			if err := met(p, listed); err != nil {
+				return err
+			}
+		}
 		if there {
 			if l.over {
 				if err := c.prove(ctx, p); err != nil {
@@ -181,6 +204,13 @@ func (c *comparison) count(p format.Placement, there, moved bool, why Finding) {
 	if len(c.told) < maxToldLost {
 		why.Name = p.Name
 		c.told = append(c.told, why)
+	}
+}
+
+// tellIf reports what is gone, if all was compared.
+func (c *comparison) tellIf(all bool) {
+	if all {
+		c.tell()
 	}
 }
 

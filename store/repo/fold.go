@@ -3,9 +3,11 @@ package repo
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
@@ -216,11 +218,31 @@ func (k *keeper) addReplaced(to map[format.Hash]bool, name string, before []form
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	to[id.Sum] = true
+	there := k.listed == nil
+	about := make(map[string]format.Hash, len(before))
 	for _, sum := range before {
-		if k.listed == nil || k.listed[sum] {
+		if about[sum.String()] = sum; there {
 			to[sum] = true
 		}
 	}
+	if len(about) == 0 {
+		return
+	}
+	for _, name := range k.listed {
+		if sum, ok := about[sumIn(name)]; ok {
+			to[sum] = true
+		}
+	}
+}
+
+// sumIn gives the digits of the hash in the name of a placements object: it stands behind the time and a dash.
+func sumIn(name string) string {
+	const from, to = len("20260102T150405Z-"), len("20260102T150405Z-") + 2*sha256.Size
+	rest := name[strings.LastIndexByte(name, '/')+1:]
+	if len(rest) < to {
+		return ""
+	}
+	return rest[from:to]
 }
 
 // EndIndex puts the last index lines of a run beside the pages that sink takes, together with the lines of the small segments
@@ -269,7 +291,7 @@ func (s *Session) letGoOf(k *keeper, names []string) error {
 func (s *Session) smallSegments(ctx context.Context) (lines []format.IndexLine, done []string, err error) {
 	small := map[string]bool{}
 	for _, k := range s.active() {
-		for p, err := range s.cache.PlacementsUnder(k.vault.Name, format.PrefixMeta) {
+		for p, err := range s.cache.Indexed(k.vault.Name) {
 			if err != nil {
 				return nil, nil, err
 			}

@@ -160,7 +160,7 @@ func (s *Session) heads(ctx context.Context, k *keeper, points []Point, earlier 
 		g.Go(func() error {
 			c, err := h.read, error(nil)
 			if k != h.from || p.ID != h.base {
-				c, err = s.repo.Commit(gctx, k.vault.Read, p, k.report)
+				c, err = k.commit(gctx, s.repo, p)
 			}
 			if Classify(gctx, err).Lost() {
 				k.report.send(Damaged, p.Name, "%v", err)
@@ -206,7 +206,7 @@ func (s *Session) earlier(ctx context.Context, listed [][]Point, h *Heads) (Earl
 	k := s.keepers[at[base.ID]]
 	var c *format.Commit
 	err = s.patiently(ctx, k, func(ctx context.Context) (err error) {
-		c, err = s.repo.Commit(ctx, k.vault.Read, *base, k.report)
+		c, err = k.commit(ctx, s.repo, *base)
 		return err
 	})
 	var earlier Earlier

@@ -22,11 +22,12 @@ type keeper struct {
 	chain    *Repository // as this vault shows it: when descriptors came, and where they end
 	reader   *Reader
 	overview *overview
+	kept     kept
 	offset   time.Duration // vault's clock minus ours
 	ahead    time.Time     // until when what is needed now will soon be needed: see Session.Foresee
 	now      func() time.Time
 	report   Report
-	listed   map[format.Hash]bool  // placements objects that the vault has; nil: too many
+	listed   []string              // placements objects that the vault has, by name; nil: too many
 	fresh    map[string]store.Info // meta objects with index segments that were not read yet, as listed
 	life     context.Context       // ends when the vault is left out: nothing waits any longer for it
 	end      context.CancelFunc
@@ -135,6 +136,7 @@ func (k *keeper) deliver(ctx context.Context, name string, body []byte, sum form
 	if err != nil {
 		return p, arrived, err
 	}
+	k.kept.put(store.Ref{Name: p.Name, Version: p.Version}, body)
 	k.mu.Lock()
 	k.calls.Objects++
 	k.calls.Bytes += int64(len(body))
@@ -276,6 +278,9 @@ func (k *keeper) lose(name string, why error) error {
 		kind = Damaged
 	}
 	k.report.send(kind, name, "%v", why)
+	if p, ok, err := k.placement(name); err == nil && ok {
+		k.kept.drop(store.Ref{Name: name, Version: p.Version})
+	}
 	return k.cache.Drop(k.vault.Name, name)
 }
 

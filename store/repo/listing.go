@@ -22,9 +22,9 @@ type listing struct {
 	last  store.Info // what has was asked of last, as listed
 }
 
-func newListing(ctx context.Context, r store.Reader, prefix string) *listing {
+func newListing(versions iter.Seq2[store.Info, error]) *listing {
 	l := &listing{}
-	l.next, l.stop = iter.Pull2(store.InOrder(r.Versions(ctx, prefix, ""), nil))
+	l.next, l.stop = iter.Pull2(store.InOrder(versions, nil))
 	return l
 }
 

@@ -31,10 +31,14 @@ func (s *Session) load(ctx context.Context, k *keeper) error {
 	if err := k.look(); err != nil {
 		return err
 	}
-	if err := k.loadPlacements(ctx, k.chain); err != nil {
+	l, err := k.listAll(ctx)
+	if err != nil {
 		return err
 	}
-	if err := k.compare(ctx); err != nil {
+	if err := k.loadPlacements(ctx, k.chain, l); err != nil {
+		return err
+	}
+	if err := k.compare(ctx, l); err != nil {
 		return err
 	}
 	if err := s.settleDoubts(ctx, k); err != nil {
@@ -175,9 +179,9 @@ func (s *Session) loadIndexes(ctx context.Context, k *keeper) error {
 	var mu sync.Mutex
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(secureParallel)
-	for p, err := range s.cache.PlacementsUnder(k.vault.Name, format.PrefixMeta) {
+	for p, err := range s.cache.Indexed(k.vault.Name) {
 		done := true
-		if err == nil && len(p.Index) > 0 {
+		if err == nil {
 			done, err = s.cache.Loaded(k.vault.Name, p.Name)
 		}
 		if err != nil {

@@ -25,25 +25,32 @@ const maxHeldLines = 1 << 16
 // arrival. Where there are none under the vault's own name it was called otherwise before, or is a copy of another: then what
 // is said under other names is read: versions that are another vault's are not found in this one, and their objects are looked
 // for where they are needed. So it is where a vault has no name here, but a URL.
-func (k *keeper) loadPlacements(ctx context.Context, r *Repository) (err error) {
+func (k *keeper) loadPlacements(ctx context.Context, r *Repository, l *listed) (err error) {
 	found := false
 	if format.ValidName(k.vault.Name) {
-		found, err = k.loadPlacementsUnder(ctx, r, format.PrefixPlacements+k.vault.Name+"/")
+		found, err = k.loadPlacementsUnder(ctx, r, format.PrefixPlacements+k.vault.Name+"/", l)
 	}
 	if err == nil && !found {
-		_, err = k.loadPlacementsUnder(ctx, r, format.PrefixPlacements)
+		_, err = k.loadPlacementsUnder(ctx, r, format.PrefixPlacements, l)
 	}
 	return err
 }
 
 // loadPlacementsUnder reads those under a prefix, and tells whether there are any of the repository's. Junk is told by its
 // name and never read.
-func (k *keeper) loadPlacementsUnder(ctx context.Context, r *Repository, prefix string) (found bool, err error) {
+func (k *keeper) loadPlacementsUnder(ctx context.Context, r *Repository, prefix string, l *listed) (found bool, err error) {
 	var batch []segment
-	seen, listed := "", map[format.Hash]bool{}
+	seen, listed := "", []string{}
+	versions := k.vault.Read.Versions(ctx, prefix, "")
+	if l != nil {
+		versions, found = l.changed(prefix)
+		for _, info := range l.unchanged(prefix) {
+			listed = append(listed, info.Name)
+		}
+	}
 	loaded := k.loadedUnder(prefix)
 	defer loaded.close()
-	for info, err := range k.vault.Read.Versions(ctx, prefix, "") {
+	for info, err := range versions {
 		if err != nil {
 			return found, fmt.Errorf("list placements: %w", err)
 		}
@@ -62,14 +69,13 @@ func (k *keeper) loadPlacementsUnder(ctx context.Context, r *Repository, prefix 
 		if done { // which it is not before its signature was verified
 			vouch = format.ParsePlacementsName
 		}
-		id, err := vouch(info.Name)
-		if err != nil {
+		if _, err := vouch(info.Name); err != nil {
 			k.report.send(Tampered, info.Name, "%v", err)
 			continue
 		}
 		found = true
 		if len(listed) < maxSegments {
-			listed[id.Sum] = true
+			listed = append(listed, info.Name)
 		}
 		if done {
 			continue
@@ -97,21 +103,27 @@ type loadedNames struct {
 	err  error
 	more bool
 	last string // that was asked for
+	n    int    // how many were
 }
 
 func (k *keeper) loadedUnder(prefix string) *loadedNames {
 	l := &loadedNames{k: k}
 	l.next, l.stop = iter.Pull2(k.cache.LoadedUnder(k.vault.Name, prefix))
-	l.head, l.err, l.more = l.next()
 	return l
 }
+
+// fewLoaded is how many segments are looked up, before they are gone through beside the listing.
+const fewLoaded = 64
 
 func (l *loadedNames) close() { l.stop() }
 
 // has reports whether a segment was loaded. Names come in order; one that does not is looked up.
 func (l *loadedNames) has(name string) (bool, error) {
-	if name < l.last {
+	if l.n++; name < l.last || l.n <= fewLoaded {
 		return l.k.cache.Loaded(l.k.vault.Name, name)
+	}
+	if l.n == fewLoaded+1 {
+		l.head, l.err, l.more = l.next()
 	}
 	for l.last = name; l.more && l.err == nil && l.head < name; {
 		l.head, l.err, l.more = l.next()

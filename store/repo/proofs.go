@@ -11,8 +11,10 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
-// maxProofs bounds the memory of signatures that were verified. What is beyond is verified each time.
-const maxProofs = 1 << 17
+const (
+	maxProofs = 1 << 17 // bounds the memory of signatures that were verified; what is beyond is verified each time
+	fewProofs = 64      // so many are looked up in the cache; who asks for more has all of them loaded
+)
 
 // proofs remember which signatures were found right, so that the arithmetic is done once for each: a vault lists the names of
 // all its points to every run. What is remembered is the hash of the key, of what was signed, and of the signature; that a key
@@ -21,22 +23,42 @@ type proofs struct {
 	mu    sync.Mutex
 	right map[format.Hash]bool
 	fresh []format.Hash // that the cache does not have
+	cache *cache.Cache  // where others are; nil: they are all in right
+	asked int           // of the cache
 }
 
 func newProofs() *proofs { return &proofs{right: map[format.Hash]bool{}} }
 
 // openProofs takes what the cache remembers.
-func openProofs(c *cache.Cache) (*proofs, error) {
+func openProofs(c *cache.Cache) *proofs {
 	p := newProofs()
-	for h, err := range c.Proofs() {
-		if err != nil {
-			return nil, err
+	p.cache = c
+	return p
+}
+
+// knows reports whether a signature was found right before. A cache that cannot be read remembers nothing, and says why where it
+// is used next.
+func (p *proofs) knows(h format.Hash) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.right[h] || p.cache == nil {
+		return p.right[h]
+	}
+	if p.asked++; p.asked <= fewProofs {
+		ok, err := p.cache.Proved(h)
+		if ok && err == nil {
+			p.right[h] = true
 		}
-		if p.right[h] = true; len(p.right) >= maxProofs {
+		return ok && err == nil
+	}
+	for h, err := range p.cache.Proofs() {
+		if err != nil || len(p.right) >= maxProofs {
 			break
 		}
+		p.right[h] = true
 	}
-	return p, nil
+	p.cache = nil
+	return p.right[h]
 }
 
 // keep has the cache remember what was found right since.
@@ -57,10 +79,7 @@ func (p *proofs) verify(key []byte, of signature) bool {
 		return attest.Verify(ed25519.PublicKey(key), of.domain, of.msg, of.sig)
 	}
 	h := proofOf(key, of)
-	p.mu.Lock()
-	right := p.right[h]
-	p.mu.Unlock()
-	if right {
+	if p.knows(h) {
 		return true
 	}
 	if !attest.Verify(ed25519.PublicKey(key), of.domain, of.msg, of.sig) {

@@ -34,11 +34,8 @@ func TestProofs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := openProofs(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if known := p.right[proofOf(key, right)]; known != (round > 0) {
+		p := openProofs(c)
+		if known := p.knows(proofOf(key, right)); known != (round > 0) {
 			t.Errorf("round %d: it is remembered %t", round, known)
 		}
 		for range 2 {

@@ -33,6 +33,7 @@ type Reader struct {
 	dec    *pack.Decoder
 	place  func(name string) (format.Placement, bool)
 	report Report
+	kept   kept // of versions that are placed
 
 	scratch pack.Scratch
 	objects *lru[string, *object]
@@ -255,6 +256,8 @@ func (r *Reader) relocate(ctx context.Context, o *object, name string) (*pack.Ob
 		return nil, err
 	}
 	r.blocks.drop(func(k blockKey) bool { return k.ref.Name == name }) // they may be what was wrong
+	r.kept.drop(o.ref)
+	r.kept.drop(info.Ref)
 	if err := r.openAt(ctx, o, info); err != nil {
 		return nil, err
 	}
@@ -327,9 +330,11 @@ func (r *Reader) block(ctx context.Context, ref store.Ref, n, size int64) ([]byt
 	if b, ok := r.blocks.peek(k); ok {
 		return b, nil
 	}
-	b, err := readRange(ctx, r.in, ref, n*blockSize, min(blockSize, size-n*blockSize))
-	if err != nil {
-		return nil, err
+	b := make([]byte, min(blockSize, size-n*blockSize))
+	if !r.kept.at(ref, b, n*blockSize) {
+		if err := readFull(ctx, r.in, ref, n*blockSize, b); err != nil {
+			return nil, err
+		}
 	}
 	return r.blocks.get(k, func() []byte { return b }), nil
 }

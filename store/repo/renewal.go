@@ -66,10 +66,10 @@ func OpenRenewal(ctx context.Context, o RenewalOptions) (*Renewal, error) {
 		return nil, err
 	}
 	defer k.overview.end()
-	if err := k.loadPlacements(ctx, o.Repository); err != nil {
+	if err := k.loadPlacements(ctx, o.Repository, nil); err != nil {
 		return nil, err
 	}
-	if err := k.compare(ctx); err != nil {
+	if err := k.compare(ctx, nil); err != nil {
 		return nil, err
 	}
 	return &Renewal{k: k}, nil

@@ -129,12 +129,9 @@ func (s *Session) copySegments(ctx context.Context, k *keeper, until time.Time) 
 		if other == k {
 			continue
 		}
-		for p, err := range s.cache.PlacementsUnder(other.vault.Name, format.PrefixMeta) {
+		for p, err := range s.cache.Indexed(other.vault.Name) {
 			if err != nil {
 				return err
-			}
-			if len(p.Index) == 0 {
-				continue
 			}
 			if _, ok, err := k.placement(p.Name); err != nil {
 				return err
@@ -297,11 +294,8 @@ const leastStored = 3
 // segments gives what later runs use and no point needs: meta objects with index segments, and placements objects.
 func (k *keeper) segments() iter.Seq2[format.Placement, error] {
 	return func(yield func(format.Placement, error) bool) {
-		for _, kind := range []string{format.PrefixMeta, format.PrefixPlacements} {
-			for p, err := range k.cache.PlacementsUnder(k.vault.Name, kind) {
-				if err == nil && kind == format.PrefixMeta && len(p.Index) == 0 {
-					continue
-				}
+		for _, some := range []iter.Seq2[format.Placement, error]{k.cache.Indexed(k.vault.Name), k.cache.PlacementsUnder(k.vault.Name, format.PrefixPlacements)} {
+			for p, err := range some {
 				if !yield(p, err) || err != nil {
 					return
 				}

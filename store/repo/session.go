@@ -29,6 +29,7 @@ type SessionOptions struct {
 	Owners     []keys.Owner     // as configured: must be the repository's; none: whatever it has
 	Known      Known            // beside what the host key's own file pins; may be empty
 	Cache      func(repository format.Hash) (*cache.Cache, error)
+	Kept       *cache.Kept // objects that runs read again; nil: they are read from the vaults
 	Report     Report
 	Now        func() time.Time // default time.Now
 	Pace       Pace
@@ -78,6 +79,7 @@ func OpenSession(ctx context.Context, o SessionOptions) (*Session, error) {
 	s.givers = s.active
 	for _, v := range o.Vaults {
 		k := newKeeper(v, o.Now, o.Report)
+		k.kept = kept{o.Kept, v.Name}
 		if v.Err != nil {
 			_ = k.fail(v.Err) // it is in the vault's result
 		}
@@ -105,9 +107,7 @@ func OpenSession(ctx context.Context, o SessionOptions) (*Session, error) {
 	if s.cache, err = o.Cache(s.repo.CacheID()); err != nil {
 		return nil, err
 	}
-	if s.proofs, err = openProofs(s.cache); err != nil {
-		return nil, errors.Join(err, s.cache.Close())
-	}
+	s.proofs = openProofs(s.cache)
 	s.repo.proofs = s.proofs
 	for _, k := range s.keepers {
 		k.cache = s.cache // of those left out already, too: what is known of them is still of use
@@ -121,6 +121,11 @@ func OpenSession(ctx context.Context, o SessionOptions) (*Session, error) {
 		return err
 	}); err != nil && !(errors.As(err, new(*LostError)) && len(s.active()) > 0) {
 		return nil, errors.Join(err, s.cache.Close())
+	}
+	for _, k := range s.keepers {
+		if !k.joined {
+			k.overview.end()
+		}
 	}
 	s.opening = time.Since(s.began)
 	opened = true
@@ -136,6 +141,9 @@ func (s *Session) find(ctx context.Context, o SessionOptions) (err error) {
 	}
 	s.known.Descriptors = append(s.known.Descriptors, o.Known.Descriptors...)
 	s.known.know(o.Known.Newest)
+	for _, k := range s.active() {
+		k.overview.start(ctx)
+	}
 	err = s.recogniseAll(ctx)
 	if err != nil && ctx.Err() == nil && s.takeBack() {
 		s.alone = true
@@ -192,7 +200,9 @@ func (s *Session) recognise(ctx context.Context, k *keeper) (*Repository, error)
 	if err := k.meet(ctx); err != nil {
 		return nil, err
 	}
-	return s.known.recognise(ctx, k.vault, s.host, k.report)
+	v := *k.vault
+	v.Read = &keptDescriptors{Reader: v.Read, kept: k.kept}
+	return s.known.recognise(ctx, &v, s.host, k.report)
 }
 
 // accept takes a vault whose chain was judged to be the known one.
@@ -201,6 +211,9 @@ func (s *Session) accept(k *keeper, r *Repository) (err error) {
 	k.chain = s.repo.shownBy(r)
 	k.chain.proofs = cmp.Or(s.proofs, k.chain.proofs)
 	k.reader, err = NewReader(s.repo, k.vault.Read, s.host.Identities(), s.placer(k), k.report)
+	if err == nil {
+		k.reader.kept = k.kept
+	}
 	return err
 }
 
@@ -317,6 +330,9 @@ func (s *Session) placer(k *keeper) func(string) (format.Placement, bool) {
 // Close closes the cache.
 func (s *Session) Close() error {
 	s.letGo()
+	for _, k := range s.keepers {
+		k.kept.in.Trim()
+	}
 	return errors.Join(s.proofs.keep(s.cache), s.cache.Close())
 }
 
@@ -324,6 +340,7 @@ func (s *Session) Close() error {
 func (s *Session) letGo() {
 	for _, k := range s.keepers {
 		k.end()
+		k.overview.end()
 	}
 }
 

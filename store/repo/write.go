@@ -155,7 +155,7 @@ func (s *Session) putPlacements(ctx context.Context, k *keeper, lines []format.P
 	}
 	k.mu.Lock()
 	if k.listed != nil {
-		k.listed[sealed.Sum] = true
+		k.listed = append(k.listed, name)
 	}
 	k.mu.Unlock()
 	// It does not list itself: it is found by its name. The cache knows it so that its lock is kept up.

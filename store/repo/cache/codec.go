@@ -18,6 +18,9 @@ const (
 	keySaid      = 's' // + vault + name of a placements object
 	keySaidIn    = 't' // + vault + name of a placements object + 0 + number of the part
 	keyProof     = 'v' // + hash of a signature that was verified
+	keyNote      = 'o' // + vault + what it is about
+	keyUnproved  = 'q' // + vault + name of an object whose placement was not held against a listing yet
+	keyIndexed   = 'i' // + vault + name of a meta object that holds index segments
 	keyScratch   = 'n' // + counter + key; void once its run is over
 )
 

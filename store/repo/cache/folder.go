@@ -20,7 +20,7 @@ import (
 const (
 	dbDir       = "db"
 	versionFile = "version"
-	version     = "holdfast cache 3\n"
+	version     = "holdfast cache 4\n"
 	badSuffix   = ".bad-"
 	newSuffix   = ".new"
 	lockFile    = "LOCK" // what pebble.LockDirectory makes

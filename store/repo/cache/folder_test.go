@@ -155,7 +155,7 @@ func fill(t *testing.T, dir string) {
 func TestSetAside(t *testing.T) {
 	for name, spoil := range map[string]func(dir string) error{
 		"other version": func(dir string) error {
-			return os.WriteFile(filepath.Join(dir, versionFile), []byte("holdfast cache 4\n"), 0o600)
+			return os.WriteFile(filepath.Join(dir, versionFile), []byte("holdfast cache 99\n"), 0o600)
 		},
 		"longer version": func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, versionFile), []byte(version+"x"), 0o600)

@@ -24,6 +24,11 @@ func (c *Cache) Proofs() iter.Seq2[format.Hash, error] {
 	}
 }
 
+// Proved tells whether PutProofs was told of one.
+func (c *Cache) Proved(proof format.Hash) (bool, error) {
+	return c.get("looking up a signature", append([]byte{keyProof}, proof[:]...), func([]byte) error { return nil })
+}
+
 // PutProofs remembers signatures that were verified, each by a hash of all that was. It is not synced; see Sync.
 func (c *Cache) PutProofs(proofs []format.Hash) error {
 	return c.write("remembering which signatures were verified", func(w *writer) error {

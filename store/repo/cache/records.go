@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -63,6 +64,18 @@ func (c *Cache) PutPlacements(vault string, ps []format.Placement) error {
 				return err
 			}
 			if err := w.set(key, value); err != nil {
+				return err
+			}
+			key[0] = keyUnproved
+			if err := w.set(key, nil); err != nil {
+				return err
+			}
+			if key[0] = keyIndexed; len(p.Index) > 0 {
+				err = w.set(key, nil)
+			} else if strings.HasPrefix(p.Name, format.PrefixMeta) {
+				err = w.drop(key)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -141,7 +154,7 @@ func (c *Cache) MarkLoaded(vault string, segments ...string) error {
 func (c *Cache) Drop(vault string, names ...string) error {
 	return c.write("forgetting placements", func(w *writer) error {
 		for _, name := range names {
-			for _, kind := range []byte{keyLoaded, keyPlacement} {
+			for _, kind := range []byte{keyLoaded, keyPlacement, keyIndexed} {
 				key, err := namedKey(kind, vault, name)
 				if err != nil {
 					return err
@@ -160,12 +173,14 @@ func (c *Cache) Drop(vault string, names ...string) error {
 func (c *Cache) Unplace(vault string, names ...string) error {
 	return c.write("letting go of segments", func(w *writer) error {
 		for _, name := range names {
-			key, err := namedKey(keyPlacement, vault, name)
-			if err != nil {
-				return err
-			}
-			if err := w.drop(key); err != nil {
-				return err
+			for _, kind := range []byte{keyPlacement, keyIndexed} {
+				key, err := namedKey(kind, vault, name)
+				if err != nil {
+					return err
+				}
+				if err := w.drop(key); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
@@ -175,10 +190,15 @@ func (c *Cache) Unplace(vault string, names ...string) error {
 // each calls visit for the keys that start with prefix, in order, with what follows the prefix, until it gives false or
 // an error. The slices are valid during the call only.
 func (c *Cache) each(doing string, prefix []byte, visit func(rest, value []byte) (bool, error)) error {
+	return c.between(doing, prefix, after(prefix), len(prefix), visit)
+}
+
+// between is each for the keys from one on and before another, which begin alike for so many bytes.
+func (c *Cache) between(doing string, from, before []byte, head int, visit func(rest, value []byte) (bool, error)) error {
 	if err := c.usable(); err != nil {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
-	it, err := c.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	it, err := c.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: before})
 	if err != nil {
 		return c.outcome(doing, err)
 	}
@@ -188,7 +208,7 @@ func (c *Cache) each(doing string, prefix []byte, visit func(rest, value []byte)
 			break
 		}
 		var more bool
-		if more, err = visit(it.Key()[len(prefix):], value); !more || err != nil {
+		if more, err = visit(it.Key()[head:], value); !more || err != nil {
 			break
 		}
 		ok = it.Next()
