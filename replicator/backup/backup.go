@@ -187,7 +187,9 @@ type engine struct {
 	parent       *format.Commit                   // the point this one follows; nil for the first
 	last         *repo.Head                       // the last point that is not marked as empty; nil if there is none
 	empty        *Emptied                         // see conclude
-	counting     []repo.Head                      // the points that count for retention, oldest first
+	heads        repo.Heads                       // the points of this source
+	counting     []repo.Head                      // those that count for retention, oldest first
+	memo         repo.ListMemo                    // of the points list that this run writes
 	list         format.PageRef                   // the points list that told of those without a commit
 	changed      map[format.Hash]format.PointLine // lines of that list that do not hold any more
 	reread       *Reread                          // see readAnew
@@ -236,6 +238,11 @@ func newEngine(ctx context.Context, o Options, gone []string) (_ *engine, err er
 	e := &engine{o: o, s: o.Session, params: o.Session.Repository().Now().Parameters}
 	e.cut = tree.NewCut(e.s.ChunkKey(), e.params)
 	e.takenAt = e.s.Now()
+	if len(gone) > 0 {
+		if err := e.s.ForgetPoints(o.Name); err != nil {
+			return nil, err
+		}
+	}
 	earlier, err := e.findParent(ctx)
 	if err != nil {
 		return nil, err
@@ -293,7 +300,7 @@ func (e *engine) findParent(ctx context.Context) ([]retain.Earlier, error) {
 		e.parent = parent.Commit
 	}
 	e.last, e.counting = lastFilled(counting), counting
-	e.predecessors, e.list, e.changed = heads.Newest, heads.List, heads.Changed
+	e.predecessors, e.list, e.changed, e.heads = heads.Newest, heads.List, heads.Changed, heads
 	return earlier, nil
 }
 
@@ -360,6 +367,9 @@ func (e *engine) finish(ctx context.Context) (*Result, error) {
 	}
 	id, err := e.s.Commit(ctx, c)
 	if err != nil {
+		return nil, err
+	}
+	if err := e.s.NotePoints(e.o.Name, e.heads, pointsRoot.Sum, e.memo, len(e.counting)); err != nil {
 		return nil, err
 	}
 	// The point stands. Vaults that would have delayed it are brought to it now.

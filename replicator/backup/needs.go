@@ -161,7 +161,9 @@ func (e *engine) writeLists(ctx context.Context) (needs, points format.PageRef, 
 	if needs, err = e.writeNeeds(ctx, sink, list.held); err != nil {
 		return needs, points, err
 	}
-	return needs, list.root(needs.Object), nil
+	points = list.root(needs.Object)
+	e.memo.Objects = list.objects(points)
+	return needs, points, nil
 }
 
 // writeNeeds merges the parent's needs list with the tally, writes the new list, and secures every object on it, the

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -25,6 +26,9 @@ type pointsWriter struct {
 	b     *tree.Builder
 	pages bool            // there are any
 	in    map[string]bool // objects of pages
+
+	dates  []time.Time    // until when the points on the page at hand are kept
+	before repo.LeafDates // of lines on it that were not read
 }
 
 // pointsList is a points list whose last pages have no place yet.
@@ -39,6 +43,17 @@ func (l pointsList) root(object string) format.PageRef {
 		return format.EmptyTree(object)
 	}
 	return l.b.Top()
+}
+
+// objects gives those that its pages are in, once its root is known.
+func (l pointsList) objects(root format.PageRef) []string {
+	if l.b == nil {
+		return nil
+	}
+	if slices.Contains(l.held, root.Object) {
+		return l.held
+	}
+	return append(slices.Clone(l.held), root.Object)
 }
 
 // writePoints writes the points list into the object that sink fills. Pages of the list before to which nothing is added stay as
@@ -56,6 +71,8 @@ func (e *engine) writePoints(ctx context.Context, sink *repo.Sink) (list pointsL
 	w := &pointsWriter{engine: e, in: map[string]bool{}}
 	w.b = tree.NewBuilder(sink, cut, known.find, func(ref format.PageRef) { w.in[ref.Object] = true })
 	w.ListWriter = tree.NewListWriter(w.b, cut)
+	w.Ended = w.endLeaf
+	e.memo = repo.ListMemo{}
 	if err := w.merge(ctx, known, fresh); err != nil {
 		return list, err
 	}
@@ -86,6 +103,14 @@ func (w *pointsWriter) merge(ctx context.Context, known *knownPages, fresh []for
 			leaves = append(leaves, leaf)
 		}
 	}
+	old := w.heads.Memo
+	if old != nil && len(old.Leaves) == len(leaves) && w.mend == nil {
+		w.memo.Lines = slices.Clone(old.Lines)
+		if ok, err := w.extend(ctx, old, leaves, fresh); ok || err != nil {
+			return err
+		}
+		w.memo.Leaves = nil
+	}
 	last := ""
 	for i, leaf := range leaves {
 		n := len(fresh)
@@ -103,6 +128,46 @@ func (w *pointsWriter) merge(ctx context.Context, known *knownPages, fresh []for
 		}
 	}
 	return w.End(ctx)
+}
+
+// extend takes over the pages of the list before without reading their lines, and adds the new ones to the last. ok is false where lines of
+// it are over, or new ones do not come last.
+func (w *pointsWriter) extend(ctx context.Context, old *repo.ListMemo, leaves []format.PageRef, fresh []format.PointLine) (ok bool, err error) {
+	if len(leaves) == 0 || len(old.Lines) == 0 || len(fresh) == 0 || fresh[0].Key() <= old.Lines[len(old.Lines)-1].Key() {
+		return false, nil
+	}
+	last := len(leaves) - 1
+	for i, leaf := range leaves {
+		end := old.Leaves[i].Half
+		if i == last {
+			end = old.Leaves[i].First
+		}
+		if old.Leaves[i].Entries != leaf.Entries || end.Add(overAfter).Before(w.takenAt) {
+			return false, nil
+		}
+	}
+	page, err := tree.Page(ctx, w.s.Page, leaves[last])
+	if err != nil {
+		return false, err
+	}
+	if n := int64(bytes.Count(page, []byte{'\n'})); n != leaves[last].Entries {
+		return false, nil // reading its lines tells what is wrong
+	}
+	w.pages = true
+	for i, leaf := range leaves[:last] {
+		w.memo.Leaves = append(w.memo.Leaves, old.Leaves[i])
+		if err := w.b.Reuse(ctx, leaf); err != nil {
+			return false, err
+		}
+	}
+	w.Resume(leaves[last], page)
+	w.before = old.Leaves[last]
+	for _, p := range fresh {
+		if err := w.add(ctx, p); err != nil {
+			return false, err
+		}
+	}
+	return true, w.End(ctx)
 }
 
 // leaf takes over a page of the list before, as it is or with more lines.
@@ -124,9 +189,13 @@ func (w *pointsWriter) leaf(ctx context.Context, leaf format.PageRef, more []for
 	// A leaf behind one that ended within a page, or that is to be added to or changed, is written anew.
 	if len(more) == 0 && !changed && over*2 <= len(lines) && !final && !w.Filling() && !w.lost(ctx, leaf.Object) {
 		w.pages = true
+		for _, p := range lines {
+			w.remember(p)
+		}
+		w.endLeaf()
 		return w.b.Reuse(ctx, leaf)
 	}
-	lines = slices.DeleteFunc(append(lines, more...), w.over)
+	lines = append(lines, more...)
 	slices.SortFunc(lines, func(a, b format.PointLine) int { return strings.Compare(a.Key(), b.Key()) })
 	for _, p := range lines {
 		if err := w.add(ctx, p); err != nil {
@@ -144,15 +213,43 @@ func (w *pointsWriter) over(p format.PointLine) bool {
 }
 
 func (w *pointsWriter) add(ctx context.Context, p format.PointLine) error {
-	if w.over(p) {
+	if w.over(p) { // it may fill a slot all the same
+		w.memo.Lines = append(w.memo.Lines, p)
 		return nil
 	}
 	w.pages = true
-	return w.Add(ctx, p.Key(), p.Bytes, func(lines []byte) ([]byte, error) {
+	err := w.Add(ctx, p.Key(), p.Bytes, func(lines []byte) ([]byte, error) {
 		lines, err := p.AppendLine(lines)
 		if err != nil {
 			err = fmt.Errorf("point %s: %w", p.ID, err)
 		}
 		return lines, err
 	})
+	w.remember(p) // on the page that Add may have begun
+	return err
+}
+
+// remember takes a line that is on the page at hand.
+func (w *pointsWriter) remember(p format.PointLine) {
+	if w.memo.Lines = append(w.memo.Lines, p); len(w.memo.Lines)%format.MaxPageLines == 0 {
+		w.memo.Trim() // memory does not grow with the list
+	}
+	w.dates = append(w.dates, p.RetainUntil.Time)
+}
+
+// endLeaf remembers when the lines of a page are over. Of those that were not read only the first date is known.
+func (w *pointsWriter) endLeaf() {
+	slices.SortFunc(w.dates, time.Time.Compare)
+	d := repo.LeafDates{Entries: w.before.Entries + int64(len(w.dates))}
+	if n := len(w.dates); n > 0 {
+		d.First, d.Half = w.dates[0], w.dates[n/2]
+	}
+	if w.before.Entries > 0 {
+		if len(w.dates) == 0 || w.before.First.Before(d.First) {
+			d.First = w.before.First
+		}
+		d.Half = d.First
+	}
+	w.memo.Leaves = append(w.memo.Leaves, d)
+	w.dates, w.before = w.dates[:0], repo.LeafDates{}
 }

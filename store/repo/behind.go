@@ -218,7 +218,7 @@ func (s *Session) cause(k *keeper, err error) error {
 // only is the session as one vault that was left behind goes on with it: it is waited for, and takes from the others.
 func (s *Session) only(k *keeper) *Session {
 	return &Session{
-		repo: s.repo, known: s.known, host: s.host, cache: s.cache, keepers: []*keeper{k}, givers: s.active, enc: s.enc, proofs: s.proofs, to: s.to, meta: s.meta,
+		repo: s.repo, known: s.known, host: s.host, cache: s.cache, keepers: []*keeper{k}, givers: s.active, enc: s.enc, lists: s.lists, proofs: s.proofs, to: s.to, meta: s.meta,
 		now: s.now, report: s.report, pace: s.pace, copying: s.copying, began: s.began, alone: true, need: s.until(),
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -29,34 +30,47 @@ type Heads struct {
 	List   format.PageRef       // the points list that told of those without a commit; zero: none
 
 	Changed map[format.Hash]format.PointLine // lines of that list that do not hold any more
+	Memo    *ListMemo                        // of that list, where Points are only those that count for retention; else nil
 
-	base format.Hash    // the point whose list that is
-	read *format.Commit // its commit object
-	from *keeper        // where that was read
+	looks []*pointsLook  // by vault
+	base  format.Hash    // the point whose list that is
+	read  *format.Commit // its commit object
+	from  *keeper        // where that was read
 }
 
 // Points gathers the points of one source from every active vault. Of those that stand in the points list of the newest one
 // that this machine made, or, where it remembers none, of the newest that came in time, the commit objects are not read. One
 // that is damaged is reported and passed over.
 func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
+	looks := make([]*pointsLook, len(s.keepers))
+	if err := s.eachIndexed(ctx, func(ctx context.Context, i int, k *keeper) (err error) {
+		looks[i], err = s.lookAtPoints(ctx, k, source)
+		return err
+	}); err != nil {
+		return Heads{}, err
+	}
+	if h, ok, err := s.resumed(ctx, source, looks); err != nil || ok {
+		return h, err
+	}
 	listed := make([][]Point, len(s.keepers))
+	none := func() (store.Info, error, bool) { return store.Info{}, nil, false }
 	if err := s.eachIndexed(ctx, func(ctx context.Context, i int, k *keeper) error {
-		points, err := k.chain.Points(ctx, k.vault.Read, source, k.report)
-		k.overview.end()
-		if err != nil {
-			return err
+		if looks[i].same {
+			if err := s.judgePoints(ctx, k, looks[i], newListSum(), none); err != nil {
+				return err
+			}
 		}
 		made, err := s.cache.PointsMade(k.vault.Name)
 		if err != nil {
 			return err
 		}
-		CheckMade(points, made, source, k.clock(), k.report)
-		listed[i] = slices.DeleteFunc(points, func(p Point) bool { return p.Distrusted })
+		CheckMade(looks[i].points, made, source, k.clock(), looks[i].strange(k.report))
+		listed[i] = slices.DeleteFunc(looks[i].points, func(p Point) bool { return p.Distrusted })
 		return nil
 	}); err != nil {
 		return Heads{}, err
 	}
-	var h Heads
+	h := Heads{looks: looks}
 	earlier, err := s.earlier(ctx, listed, &h)
 	if err != nil {
 		return Heads{}, err
@@ -66,13 +80,16 @@ func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
 	newest := map[format.Hash]format.Predecessor{}
 	anew := map[string]time.Time{} // when vaults were begun that hold nothing from before that
 	err = s.eachIndexed(ctx, func(ctx context.Context, i int, k *keeper) error {
-		CheckListed(earlier, listed[i], []string{k.vault.Name}, source, k.clock(), k.report)
+		CheckListed(earlier, listed[i], []string{k.vault.Name}, source, k.clock(), looks[i].strange(k.report))
 		heads, err := s.heads(ctx, k, listed[i], earlier, &h)
 		if err != nil {
 			return err
 		}
 		read := slices.DeleteFunc(slices.Clone(heads), func(h Head) bool { return h.Commit == nil })
-		CheckFollowed(read, listed[i], k.clock(), k.report)
+		CheckFollowed(read, listed[i], k.clock(), looks[i].strange(k.report))
+		if len(heads) < looks[i].Count {
+			looks[i].odd.Store(true)
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		if began := k.chain.Chain[0].Arrived; isNew(began, listed[i]) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"runtime"
 	"slices"
 	"strings"
@@ -47,19 +48,26 @@ func (r *Repository) Points(ctx context.Context, in store.Reader, source string,
 	if r.unvouched {
 		return r.unvouchedPoints(ctx, in, prefix, report)
 	}
-	out, err := r.listed(ctx, in, prefix, report)
+	return r.pointsIn(ctx, in, in.Versions(ctx, prefix, ""), report)
+}
+
+func listError(err error) error { return fmt.Errorf("list points: %w", err) }
+
+// pointsIn is Points of what was listed.
+func (r *Repository) pointsIn(ctx context.Context, in store.Reader, versions iter.Seq2[store.Info, error], report Report) ([]Point, error) {
+	out, err := r.listed(ctx, versions, report)
 	if err != nil {
-		return nil, fmt.Errorf("list points: %w", err)
+		return nil, listError(err)
 	}
 	for i := range out {
 		if err := out[i].recount(ctx, in); err != nil {
-			return nil, fmt.Errorf("list points: %w", err)
+			return nil, listError(err)
 		}
 	}
 	out = slices.DeleteFunc(out, func(p Point) bool { return !p.settle(report) })
 	slices.SortFunc(out, inTime)
 	if err := r.untieListed(ctx, in, out); err != nil {
-		return nil, fmt.Errorf("list points: %w", err)
+		return nil, listError(err)
 	}
 	for i := range out {
 		p := &out[i]
@@ -97,8 +105,8 @@ func inTime(a, b Point) int {
 // costs little beyond its listing.
 const vouchBatch = 512
 
-// listed gives what is listed under a prefix and is signed by the repository. Memory does not grow with junk.
-func (r *Repository) listed(ctx context.Context, in store.Reader, prefix string, report Report) ([]Point, error) {
+// listed gives what is listed and is signed by the repository. Memory does not grow with junk.
+func (r *Repository) listed(ctx context.Context, versions iter.Seq2[store.Info, error], report Report) ([]Point, error) {
 	var mu sync.Mutex
 	var out []Point
 	g, gctx := errgroup.WithContext(ctx)
@@ -116,7 +124,7 @@ func (r *Repository) listed(ctx context.Context, in store.Reader, prefix string,
 		})
 	}
 	junk := ""
-	for info, err := range in.Versions(ctx, prefix, "") {
+	for info, err := range versions {
 		if err != nil {
 			_ = g.Wait()
 			return nil, err

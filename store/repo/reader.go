@@ -240,8 +240,27 @@ func (r *Reader) expected(ctx context.Context, name string) (store.Info, error) 
 			return store.Info{Ref: store.Ref{Name: name, Version: p.Version}, Size: p.Size}, nil
 		}
 	}
+	if isPlain(name) {
+		if info, err := r.first(ctx, store.Ref{Name: name}); err != nil || info.Size > 0 {
+			return info, err
+		}
+	}
 	info, _, err := r.in.Stat(ctx, store.Ref{Name: name})
 	return info, err
+}
+
+// first reads an object of which nothing is known as one block, so that its size need not be asked for; one that is larger has no size
+// then.
+func (r *Reader) first(ctx context.Context, ref store.Ref) (store.Info, error) {
+	b, err := slurp(ctx, r.in, ref, blockSize)
+	if errors.Is(err, format.ErrBounds) {
+		return store.Info{}, nil
+	}
+	if err != nil {
+		return store.Info{}, err
+	}
+	r.blocks.get(blockKey{ref, 0}, func() []byte { return b })
+	return store.Info{Ref: ref, Size: int64(len(b))}, nil
 }
 
 // relocate pins the object to the version with the right bytes.

@@ -47,6 +47,7 @@ type Session struct {
 	keepers []*keeper
 	givers  func() []*keeper // the vaults that others may take from
 	enc     *pack.Encoder
+	lists   *pack.Encoder    // of pages of plain lists
 	proofs  *proofs          // that the cache remembers
 	to      []keys.Recipient // restore keys
 	meta    []keys.Recipient // restore keys and the host's metadata key
@@ -102,6 +103,9 @@ func OpenSession(ctx context.Context, o SessionOptions) (*Session, error) {
 		return nil, err
 	}
 	if s.enc, err = pack.NewEncoder(); err != nil {
+		return nil, err
+	}
+	if s.lists, err = pack.NewListEncoder(); err != nil {
 		return nil, err
 	}
 	if s.cache, err = o.Cache(s.repo.CacheID()); err != nil {

@@ -16,6 +16,7 @@ const sinkFull = 8 << 20
 // objects for pages of needs lists and points lists. It is a tree.Sink and belongs to one goroutine.
 type Sink struct {
 	s     *Session
+	enc   *pack.Encoder
 	to    []keys.Recipient // nil: plain
 	name  func(format.Hash) string
 	b     *pack.Builder
@@ -25,10 +26,10 @@ type Sink struct {
 }
 
 // MetaSink takes pages of manifests and extents, and index segments.
-func (s *Session) MetaSink() *Sink { return &Sink{s: s, to: s.meta, name: format.MetaName} }
+func (s *Session) MetaSink() *Sink { return &Sink{s: s, enc: s.enc, to: s.meta, name: format.MetaName} }
 
 // NeedsSink takes pages of needs lists and points lists.
-func (s *Session) NeedsSink() *Sink { return &Sink{s: s, name: format.NeedsName} }
+func (s *Session) NeedsSink() *Sink { return &Sink{s: s, enc: s.lists, name: format.NeedsName} }
 
 // Page implements tree.Sink.
 func (k *Sink) Page(ctx context.Context, plain []byte) (*tree.Slot, error) {
@@ -55,7 +56,7 @@ func (k *Sink) Refs(ctx context.Context, encode func() ([]byte, error)) (*tree.S
 
 // add appends a frame to the object being filled.
 func (k *Sink) add(plain []byte) (f format.Frame, err error) {
-	k.frame = k.s.enc.Frame(k.frame[:0], plain)
+	k.frame = k.enc.Frame(k.frame[:0], plain)
 	if k.b == nil {
 		if k.b, err = pack.NewBuilder(k.to, nil); err != nil {
 			return f, err

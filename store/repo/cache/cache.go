@@ -47,6 +47,8 @@ type Cache struct {
 	health *health
 	closed atomic.Bool
 
+	hots hots
+
 	mu       sync.Mutex
 	counters map[string]bool // open ones
 }
@@ -153,6 +155,9 @@ func (c *Cache) Sync() error {
 
 // Close closes the cache and lets another run open it. A second Close does nothing.
 func (c *Cache) Close() error {
+	if c.usable() == nil {
+		_ = c.keepHot() // what is not kept is looked up
+	}
 	if c.closed.Swap(true) {
 		return nil
 	}

@@ -21,6 +21,7 @@ const (
 	keyNote      = 'o' // + vault + what it is about
 	keyUnproved  = 'q' // + vault + name of an object whose placement was not held against a listing yet
 	keyIndexed   = 'i' // + vault + name of a meta object that holds index segments
+	keyHot       = 'h' // + vault
 	keyScratch   = 'n' // + counter + key; void once its run is over
 )
 

@@ -2,7 +2,7 @@
 // which of a vault's own records of that were read already. It lies in one local folder.
 //
 // It saves time and nothing else: it can be deleted at any moment and is rebuilt from the vault. Everything in it is a hint
-// of which nothing is believed without asking the vault. It must never hold a key or content, never be the only
+// of which nothing is believed without asking the vault. Beside it lie copies of a few stored objects, see [Kept]. It must never hold a key or content, never be the only
 // place of anything, never grow in memory with what it holds, and never panic over what it finds on the disk.
 package cache
 

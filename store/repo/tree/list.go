@@ -98,6 +98,8 @@ type ListWriter struct {
 	cut   Cut
 	lines []byte
 	leaf  format.PageRef // that is being filled
+
+	Ended func() // told that a page was closed; may be nil
 }
 
 // NewListWriter gives pages to b as cut says.
@@ -120,6 +122,12 @@ func (w *ListWriter) Add(ctx context.Context, key string, size int64, appendLine
 	return err
 }
 
+// Resume goes on with a page that was written before, and was the last one of its list, as if its lines had just been added.
+func (w *ListWriter) Resume(leaf format.PageRef, page []byte) {
+	w.leaf = format.PageRef{First: leaf.First, Entries: leaf.Entries, Bytes: leaf.Bytes}
+	w.lines = append(w.lines[:0], page...)
+}
+
 // Filling reports whether the page at hand has lines.
 func (w *ListWriter) Filling() bool { return w.leaf.Entries > 0 }
 
@@ -130,5 +138,8 @@ func (w *ListWriter) End(ctx context.Context) error {
 	}
 	leaf, lines := w.leaf, w.lines
 	w.leaf, w.lines = format.PageRef{}, w.lines[:0]
+	if w.Ended != nil {
+		w.Ended()
+	}
 	return w.b.Leaf(ctx, leaf, lines)
 }
