@@ -159,9 +159,9 @@ const maxAlarms = 100
 func (r *reading) runVerify(ctx context.Context, o verify.Options) error {
 	var alarms []string
 	var printErr error
-	var doubts doubted
+	var found losses
 	o.Emit = func(f verify.Finding) {
-		doubts.add(f)
+		found.add(f)
 		if f.Kind == repo.Tampered && len(alarms) < maxAlarms {
 			alarms = append(alarms, f.String())
 		}
@@ -170,9 +170,9 @@ func (r *reading) runVerify(ctx context.Context, o verify.Options) error {
 	stop := r.watch(ctx, "verify", false, o.Progress)
 	sum, err := verify.Run(ctx, o)
 	stop()
-	noted := r.note(&doubts)
+	noted := r.note(&found)
 	if err == nil {
-		err = r.printVerified(sum, alarms, r.nextRun(sum, noted))
+		err = r.printVerified(sum, alarms, r.nextRun(&found, noted))
 	}
 	all := together{err, printErr}
 	switch {
