@@ -145,3 +145,74 @@ func TestOverview(t *testing.T) {
 		}
 	})
 }
+
+// TestOverviewBegun: folders that are asked for before it is known whether all is wanted are given from the first names of one listing, which
+// then goes on; where too much lies before a folder, it is listed by itself.
+func TestOverviewBegun(t *testing.T) {
+	start := func(t *testing.T, names ...string) (*Vault, *overview, *listedVault) {
+		l := &listedVault{Store: memstore.New(memstore.Options{})}
+		putInto(t, l.Store, names...)
+		v, g := withOverview(&Vault{Read: l, Write: l})
+		g.start(t.Context())
+		return v, g, l
+	}
+	var many []string
+	for i := range 3 * maxFront {
+		many = append(many, fmt.Sprintf("c/%06d", i))
+	}
+	for _, c := range []struct {
+		name   string
+		before []string
+		goesOn bool
+		listed []string
+	}{
+		{"it goes on", nil, true, []string{""}},
+		{"it ends", nil, false, []string{"", "c/", "z/"}},
+		{"much lies before it", many[:maxFront], true, []string{"", "d/", ""}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			after := "c/"
+			names := append([]string{"d/1", "d/2", "z/1"}, c.before...)
+			if c.before == nil {
+				after, names = "e/", append(names, "e/1")
+				for i := range 3 * maxFront {
+					names = append(names, fmt.Sprintf("e/%06d", i))
+				}
+			}
+			v, g, l := start(t, names...)
+			if got, err := under(t, v.Read, "d/"); err != nil || !slices.Equal(got, []string{"d/1", "d/2"}) {
+				t.Errorf("under d/ are %q, %v", got, err)
+			}
+			if len(g.names) > maxFront {
+				t.Errorf("%d names were listed", len(g.names))
+			}
+			if c.goesOn {
+				g.begin()
+			} else {
+				g.end()
+				after = "c/"
+			}
+			if _, err := under(t, v.Read, after); err != nil {
+				t.Error(err)
+			}
+			if got, err := under(t, v.Read, "z/"); err != nil || !slices.Equal(got, []string{"z/1"}) {
+				t.Errorf("under z/ are %q, %v", got, err)
+			}
+			if !slices.Equal(l.prefixes, c.listed) {
+				t.Errorf("listed %q, not %q", l.prefixes, c.listed)
+			}
+		})
+	}
+	t.Run("the call that waited has ended", func(t *testing.T) {
+		v, g, _ := start(t, append(many, "d/1")...)
+		ctx, cancel := context.WithCancel(t.Context())
+		for range v.Read.Versions(ctx, "a/", "") {
+			t.Error("something is under a/")
+		}
+		cancel() // which says nothing of the listing
+		g.begin()
+		if got, err := under(t, v.Read, "d/"); err != nil || !slices.Equal(got, []string{"d/1"}) || !g.holds() {
+			t.Errorf("under d/ are %q, %v", got, err)
+		}
+	})
+}

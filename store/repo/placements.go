@@ -96,33 +96,31 @@ func (k *keeper) loadPlacementsUnder(ctx context.Context, r *Repository, prefix 
 
 // loadedNames are the segments that were loaded, asked for beside a listing of them.
 type loadedNames struct {
-	k    *keeper
-	next func() (string, error, bool)
-	stop func()
-	head string
-	err  error
-	more bool
-	last string // that was asked for
-	n    int    // how many were
+	k      *keeper
+	prefix string
+	next   func() (string, error, bool) // nil: nothing was asked for
+	stop   func()
+	head   string
+	err    error
+	more   bool
+	last   string // that was asked for
 }
 
-func (k *keeper) loadedUnder(prefix string) *loadedNames {
-	l := &loadedNames{k: k}
-	l.next, l.stop = iter.Pull2(k.cache.LoadedUnder(k.vault.Name, prefix))
-	return l
+func (k *keeper) loadedUnder(prefix string) *loadedNames { return &loadedNames{k: k, prefix: prefix} }
+
+func (l *loadedNames) close() {
+	if l.stop != nil {
+		l.stop()
+	}
 }
-
-// fewLoaded is how many segments are looked up, before they are gone through beside the listing.
-const fewLoaded = 64
-
-func (l *loadedNames) close() { l.stop() }
 
 // has reports whether a segment was loaded. Names come in order; one that does not is looked up.
 func (l *loadedNames) has(name string) (bool, error) {
-	if l.n++; name < l.last || l.n <= fewLoaded {
+	if name < l.last {
 		return l.k.cache.Loaded(l.k.vault.Name, name)
 	}
-	if l.n == fewLoaded+1 {
+	if l.next == nil {
+		l.next, l.stop = iter.Pull2(l.k.cache.LoadedFrom(l.k.vault.Name, l.prefix, name))
 		l.head, l.err, l.more = l.next()
 	}
 	for l.last = name; l.more && l.err == nil && l.head < name; {

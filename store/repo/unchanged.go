@@ -32,7 +32,7 @@ type part struct {
 // partNote is what the cache knows the parts of a vault's listing by.
 const partNote = "parts"
 
-const partNames = 256 // about so many names are a part
+const partNames = 128 // about so many names are a part
 
 // listed is a whole listing in order, cut into parts.
 type listed struct {
@@ -51,8 +51,10 @@ type listedPart struct {
 // cut cuts a listing as it was cut before. It gives nil where that cannot be done: names are in no order, or one is in the place of a
 // folder, so that folders are to be listed by themselves.
 func (k *keeper) cut(infos []store.Info) (*listed, error) {
-	if !slices.IsSortedFunc(infos, func(a, b store.Info) int { return strings.Compare(a.Name, b.Name) }) {
-		return nil, nil
+	for i := 1; i < len(infos); i++ {
+		if infos[i].Name < infos[i-1].Name {
+			return nil, nil
+		}
 	}
 	note, err := k.cache.Note(k.vault.Name, partNote)
 	if err != nil {
@@ -213,6 +215,9 @@ func (c *comparison) compareParts(ctx context.Context, l *listed) (ok bool, err 
 
 // isFlat reports whether an object lies without its folder.
 func isFlat(info store.Info) bool {
+	if strings.Count(info.Name, "/") != 1 {
+		return false
+	}
 	_, ok := format.WithFolder(info.Name)
 	return ok
 }
@@ -280,11 +285,13 @@ func (c *comparison) part(ctx context.Context, p *listedPart) ([]part, error) {
 // loaded reports whether all placements objects among some names were read, and none is another vault's or junk.
 func (c *comparison) loaded(infos []store.Info) (bool, error) {
 	own := format.PrefixPlacements + c.k.vault.Name + "/"
+	read := c.k.loadedUnder(own)
+	defer read.close()
 	for _, info := range infos {
 		if !strings.HasPrefix(info.Name, own) {
 			return false, nil
 		}
-		if done, err := c.k.cache.Loaded(c.k.vault.Name, info.Name); err != nil || !done {
+		if done, err := read.has(info.Name); err != nil || !done {
 			return false, err
 		}
 	}

@@ -127,7 +127,9 @@ func settings(h *health, blocks *pebble.Cache, fs vfs.FS) *pebble.Options {
 		MemTableStopWritesThreshold: 2,
 		MaxOpenFiles:                openFiles,
 		// Loading an index comes in one burst: better many small tables for a while than a stalled run.
-		L0StopWritesThreshold:      256,
+		L0StopWritesThreshold: 256,
+		// Each opening adds a small table, and merging them rewrites most of the database: not every fourth time.
+		L0CompactionThreshold:      12,
 		FormatMajorVersion:         pebble.FormatNewest,
 		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
 		Logger:                     h,

@@ -118,13 +118,14 @@ func (c *Cache) Loaded(vault, segment string) (bool, error) {
 	return c.get("looking up a segment", key, func([]byte) error { return nil })
 }
 
-// LoadedUnder gives the segments of a vault that MarkLoaded was called for whose names begin with under, in order. An error is the
-// last it gives.
-func (c *Cache) LoadedUnder(vault, under string) iter.Seq2[string, error] {
+// LoadedFrom gives the segments of a vault that MarkLoaded was called for whose names begin with under, in order, from one such name
+// on. An error is the last it gives.
+func (c *Cache) LoadedFrom(vault, under, from string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		prefix, err := namedKey(keyLoaded, vault, under)
-		if err == nil {
-			err = c.each("listing segments", prefix, func(rest, _ []byte) (bool, error) { return yield(under+string(rest), nil), nil })
+		first, ferr := namedKey(keyLoaded, vault, from)
+		if err = errors.Join(err, ferr); err == nil {
+			err = c.between("listing segments", first, after(prefix), len(prefix), func(rest, _ []byte) (bool, error) { return yield(under+string(rest), nil), nil })
 		}
 		if err != nil {
 			yield("", err)
