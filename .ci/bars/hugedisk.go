@@ -106,7 +106,7 @@ func makeUp(ctx context.Context, j *job, e *format.Entry) (err error) {
 	if err != nil {
 		return err
 	}
-	needs, err := f.needsList(ctx)
+	needs, err := f.needsList(ctx, root)
 	if err != nil {
 		return err
 	}
@@ -240,15 +240,19 @@ func (f *forger) manifest(ctx context.Context, e *format.Entry) (root format.Pag
 	return root, sink.Seal(ctx)
 }
 
-// needsList stores what the point needs.
-func (f *forger) needsList(ctx context.Context) (root format.PageRef, err error) {
+// needsList stores what the point needs. The manifest's one leaf and its root are an object of their own.
+func (f *forger) needsList(ctx context.Context, manifest format.PageRef) (root format.PageRef, err error) {
 	all := f.s.Repository().Standing()
 	for name, living := range f.needs {
 		size, _, err := f.s.Size(name)
 		if err != nil {
 			return root, err
 		}
-		all = append(all, format.Need{Name: name, Size: size, Living: living})
+		n := format.Need{Name: name, Size: size, Living: living}
+		if name == manifest.Object {
+			n.Pages = format.Pages{0, living}
+		}
+		all = append(all, n)
 	}
 	slices.SortFunc(all, func(a, b format.Need) int { return strings.Compare(a.Name, b.Name) })
 	if err := f.s.Secure(ctx, func(yield func(format.Need, error) bool) {

@@ -109,7 +109,7 @@ func (s *stage) craftManifest(r *repo.Repository, c *format.Commit, b bend) {
 	s.put(c.Manifest.Object, sealed.Body)
 	had := b.needs
 	b.needs = func(list []format.Need) []format.Need {
-		list = append(list, format.Need{Name: c.Manifest.Object, Size: int64(len(sealed.Body)), Living: leaf.Frame.Length + c.Manifest.Frame.Length})
+		list = append(list, format.Need{Name: c.Manifest.Object, Size: int64(len(sealed.Body)), Living: leaf.Frame.Length + c.Manifest.Frame.Length, Pages: format.Pages{0, leaf.Frame.Length + c.Manifest.Frame.Length}})
 		if had != nil {
 			list = had(list)
 		}

@@ -104,12 +104,18 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	var read int64    // from the source, by tries that came to nothing as well
 	var gone []string // stored objects that no vault could give
 	sorting := false  // the source was found not to list in order
+	anew := false     // what the point needs is counted anew
 	for try := 1; ; try++ {
-		res, n, err := attempt(ctx, o, before, gone)
+		res, n, err := attempt(ctx, o, before, gone, anew)
 		read += n
 		var lost *repo.LostError
 		if errors.Is(err, source.ErrOrder) && !sorting {
 			sorting = true // from now on it does; what was stored is found again
+			o.Progress.Reset()
+			continue
+		}
+		if errors.Is(err, errUntrue) && !anew {
+			anew = true
 			o.Progress.Reset()
 			continue
 		}
@@ -134,8 +140,8 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 const mendTries = 5
 
 // attempt is one try. read is what it read from the source, whatever came of it.
-func attempt(ctx context.Context, o Options, before []repo.VaultResult, gone []string) (res *Result, read int64, err error) {
-	e, err := newEngine(ctx, o, gone)
+func attempt(ctx context.Context, o Options, before []repo.VaultResult, gone []string, anew bool) (res *Result, read int64, err error) {
+	e, err := newEngine(ctx, o, gone, anew)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -153,8 +159,11 @@ func attempt(ctx context.Context, o Options, before []repo.VaultResult, gone []s
 		return nil, e.stats.read.Load(), err
 	}
 	res, err = e.finish(ctx)
-	if isLost(err) {
+	if isLost(err) || errors.Is(err, errUntrue) {
 		err = errors.Join(err, e.s.FlushPlacements(ctx))
+	}
+	if errors.Is(err, errUntrue) && !anew && o.Remark != nil {
+		o.Remark(e.parent.Needs.Object, err.Error()+"; what the new point needs is counted anew from all its entries, and nothing of it is lost")
 	}
 	e.tellHabits()
 	return res, e.stats.read.Load(), err
@@ -222,7 +231,7 @@ type stats struct {
 // holds adds to the bytes of the point. One goroutine does.
 func (s *stats) holds(n int64) { s.bytes.Store(format.AddSizes(s.bytes.Load(), n)) }
 
-func newEngine(ctx context.Context, o Options, gone []string) (_ *engine, err error) {
+func newEngine(ctx context.Context, o Options, gone []string, anew bool) (_ *engine, err error) {
 	if o.Memory <= 0 {
 		o.Memory = 256 << 20
 	}
@@ -255,7 +264,7 @@ func newEngine(ctx context.Context, o Options, gone []string) (_ *engine, err er
 		return nil, err
 	}
 	e.foresee(earlier)
-	if e.mend, err = e.examine(ctx, gone); err != nil {
+	if e.mend, err = e.examine(ctx, gone, anew); err != nil {
 		return nil, err
 	}
 	e.dedup = newDedup(e.s, e.thin)

@@ -265,7 +265,11 @@ func (r *rig) checkNeeds(reader *repo.Reader, c *format.Commit, in *memstore.Sto
 	t.Helper()
 	ctx := t.Context()
 	want := map[string]int64{}
-	use := func(ref format.PageRef) { want[ref.Object] += ref.Frame.Length }
+	frames := map[string][]format.Frame{}
+	use := func(ref format.PageRef) {
+		want[ref.Object] += ref.Frame.Length
+		frames[ref.Object] = append(frames[ref.Object], ref.Frame)
+	}
 	for leaf, err := range tree.Leaves(ctx, reader.Page, c.Manifest, "", use) {
 		if err != nil {
 			t.Fatal(err)
@@ -320,6 +324,9 @@ func (r *rig) checkNeeds(reader *repo.Reader, c *format.Commit, in *memstore.Sto
 		} else {
 			got[n.Name] = n.Living
 		}
+		if truth := pagesOf(frames[n.Name]); !slices.Equal(n.Pages, truth) {
+			t.Errorf("%s: the list names the pages %v, the manifest has %v", n.Name, n.Pages, truth)
+		}
 		if info, _, err := in.Stat(ctx, store.Ref{Name: n.Name}); err != nil || info.Size != n.Size {
 			t.Errorf("%s: %d bytes in the list, %d in the vault, %v", n.Name, n.Size, info.Size, err)
 		}
@@ -332,6 +339,21 @@ func (r *rig) checkNeeds(reader *repo.Reader, c *format.Commit, in *memstore.Sto
 			t.Errorf("%s is locked until %s, the point until %s (%v)", name, lock.Until, c.RetainUntil, err)
 		}
 	}
+}
+
+// pagesOf is what a needs list says of an object in which these frames are the point's pages.
+func pagesOf(frames []format.Frame) format.Pages {
+	slices.SortFunc(frames, func(a, b format.Frame) int { return int(a.Offset - b.Offset) })
+	var edges []int64
+	for _, f := range frames {
+		if n := len(edges); n > 0 && edges[n-1] == f.Offset {
+			edges = edges[:n-1]
+		} else {
+			edges = append(edges, f.Offset)
+		}
+		edges = append(edges, f.Offset+f.Length)
+	}
+	return format.PagesOf(edges)
 }
 
 func equal(t *testing.T, got, want map[string][]byte) {

@@ -11,10 +11,10 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
 )
 
-// mending is a run after something the last point needs was lost in every vault in use. Such a run looks at every entry
-// of the last point instead of at what the listing says has changed: an entry whose content, or the page it stood on, is
-// lost is read from the source again; all others are carried over. What the new point needs is counted anew from all its
-// entries, as the parent's own list may be among what is lost.
+// mending is a run after something the last point needs was lost in every vault in use, or after its needs list was found not to
+// be true. Such a run looks at every entry of the last point instead of at what the listing says has changed: an entry whose
+// content, or the page it stood on, is lost is read from the source again; all others are carried over. What the new point needs
+// is counted anew from all its entries, as the parent's own list may be among what is lost.
 type mending struct {
 	s    *repo.Session
 	gone map[string]bool // objects that were asked for and could not be had
@@ -28,9 +28,9 @@ type mending struct {
 const maxAsked = 1 << 18
 
 // examine looks, in the parent's needs list, whether everything it needs is held by some vault; nil means yes. Only the
-// cache is asked, which the session has compared with the vaults' listings. gone is what an earlier try could not get. On
-// the way it weighs what is worth letting go of.
-func (e *engine) examine(ctx context.Context, gone []string) (*mending, error) {
+// cache is asked, which the session has compared with the vaults' listings. gone is what an earlier try could not get; anew
+// says that it did not find the list true. On the way it weighs what is worth letting go of.
+func (e *engine) examine(ctx context.Context, gone []string, anew bool) (*mending, error) {
 	if e.parent == nil {
 		return nil, nil
 	}
@@ -38,7 +38,7 @@ func (e *engine) examine(ctx context.Context, gone []string) (*mending, error) {
 	for _, name := range gone {
 		m.gone[name] = true
 	}
-	if len(gone) > 0 {
+	if len(gone) > 0 || anew {
 		return m, nil
 	}
 	weigh := newScales(e.s, e.takenAt)

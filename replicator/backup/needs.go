@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"slices"
-	"strings"
 	"sync"
 
 	"github.com/holdfast-backup/holdfast/store/repo"
@@ -19,9 +17,10 @@ import (
 type tally struct {
 	beyond bool // the parent's uses are taken off
 
-	mu  sync.Mutex
-	c   *cache.Counter
-	err error // the first failure of a call that could not return one
+	mu    sync.Mutex
+	c     *cache.Counter
+	edges map[pageEdge]int64 // of pages of manifests
+	err   error              // the first failure of a call that could not return one
 }
 
 func newTally(c *cache.Cache, name string, beyond bool) (*tally, error) {
@@ -29,7 +28,7 @@ func newTally(c *cache.Cache, name string, beyond bool) (*tally, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tally{c: counter, beyond: beyond}, nil
+	return &tally{c: counter, beyond: beyond, edges: map[pageEdge]int64{}}, nil
 }
 
 func (n *tally) close() error { return n.c.Close() }
@@ -50,11 +49,11 @@ func (n *tally) usesChunk(c format.Chunk) error {
 	return n.add(format.PackName(c.Pack), c.Share())
 }
 
-// usesPage and dropsPage are called for every page of the new tree and of the parent's. Their errors come out of all.
-func (n *tally) usesPage(ref format.PageRef) { _ = n.add(ref.Object, ref.Frame.Length) }
+// usesPage and dropsPage are called for every page of the new tree and of the parent's.
+func (n *tally) usesPage(ref format.PageRef) { n.page(ref, 1) }
 func (n *tally) dropsPage(ref format.PageRef) {
 	if n.beyond {
-		_ = n.add(ref.Object, -ref.Frame.Length)
+		n.page(ref, -1)
 	}
 }
 
@@ -137,20 +136,6 @@ func (n *tally) extent(ctx context.Context, x format.Extent, r extents, sign int
 	return n.add(x.Object, sign*x.Frame.Length)
 }
 
-// all gives the sums by name.
-func (n *tally) all() iter.Seq2[cache.Item, error] {
-	return func(yield func(cache.Item, error) bool) {
-		n.mu.Lock()
-		err := n.err
-		n.mu.Unlock()
-		if err != nil {
-			yield(cache.Item{}, err)
-			return
-		}
-		n.c.All()(yield)
-	}
-}
-
 // writeLists writes the points list and the needs list, into one object where they are small.
 func (e *engine) writeLists(ctx context.Context) (needs, points format.PageRef, err error) {
 	sink := e.s.NeedsSink()
@@ -223,111 +208,4 @@ func (e *engine) needsOf(ctx context.Context, c *format.Commit) iter.Seq2[format
 			}
 		}
 	}
-}
-
-// mergedNeeds gives the new point's needs in order of name.
-func (e *engine) mergedNeeds(ctx context.Context, known *knownPages, lists []string) iter.Seq2[format.Need, error] {
-	return func(yield func(format.Need, error) bool) {
-		next, stop := iter.Pull2(e.changes(ctx, lists))
-		defer stop()
-		item, err, more := next()
-		give := func(n format.Need) bool { return n.Living <= 0 || yield(n, nil) }
-		upTo := func(name string) bool { // changes of objects the parent did not need
-			for more && err == nil && (name == "" || item.Name < name) {
-				if !give(item) {
-					return false
-				}
-				item, err, more = next()
-			}
-			return true
-		}
-		for old, oerr := range e.oldNeeds(ctx, known) {
-			if oerr != nil {
-				yield(format.Need{}, oerr)
-				return
-			}
-			if strings.HasPrefix(old.Name, format.PrefixNeeds) {
-				continue // of the parent's points list
-			}
-			if !upTo(old.Name) {
-				return
-			}
-			if more && err == nil && item.Name == old.Name {
-				if !isStanding(old.Name) {
-					old.Living += item.Living
-				}
-				item, err, more = next()
-			}
-			if !give(old) {
-				return
-			}
-		}
-		if err == nil && !upTo("") {
-			return
-		}
-		if err != nil {
-			yield(format.Need{}, err)
-		}
-	}
-}
-
-func (e *engine) oldNeeds(ctx context.Context, known *knownPages) iter.Seq2[format.Need, error] {
-	if e.parent == nil || e.mend != nil {
-		return func(func(format.Need, error) bool) {}
-	}
-	reuse := known.add
-	if e.scattered { // every page is written anew
-		reuse = nil
-	}
-	return tree.Needs(ctx, e.s.Page, e.parent.Needs, reuse)
-}
-
-// changes gives the tally and the objects every point needs, by name, with sizes; lists are among these.
-func (e *engine) changes(ctx context.Context, lists []string) iter.Seq2[format.Need, error] {
-	return func(yield func(format.Need, error) bool) {
-		standing := e.s.Repository().Standing()
-		for _, name := range lists {
-			size, err := e.s.SizeOf(ctx, name)
-			if err != nil {
-				yield(format.Need{}, err)
-				return
-			}
-			standing = append(standing, format.Need{Name: name, Size: size, Living: size})
-		}
-		slices.SortFunc(standing, func(a, b format.Need) int { return strings.Compare(a.Name, b.Name) })
-		for item, err := range e.needs.all() {
-			if err != nil {
-				yield(format.Need{}, err)
-				return
-			}
-			for len(standing) > 0 && standing[0].Name < item.Key {
-				if !yield(standing[0], nil) {
-					return
-				}
-				standing = standing[1:]
-			}
-			if item.Sum == 0 {
-				continue
-			}
-			var size int64
-			var err error
-			if item.Sum > 0 {
-				size, err = e.s.SizeOf(ctx, item.Key)
-			} else {
-				size, _, err = e.s.Size(item.Key)
-			}
-			if !yield(format.Need{Name: item.Key, Size: size, Living: item.Sum}, err) || err != nil {
-				return
-			}
-		}
-		for _, n := range standing {
-			if !yield(n, nil) {
-				return
-			}
-		}
-	}
-}
-
-func isStanding(name string) bool {
-	return strings.HasPrefix(name, format.PrefixDescriptors) || strings.HasPrefix(name, format.PrefixKeys)
 }

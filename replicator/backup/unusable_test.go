@@ -51,7 +51,7 @@ func (r *rig) plant(lines ...string) {
 	needs := s.Repository().Standing()
 	size, _, err := s.Size(manifest.Object)
 	check(err)
-	needs = append(needs, format.Need{Name: manifest.Object, Size: size, Living: 1})
+	needs = append(needs, format.Need{Name: manifest.Object, Size: size, Living: manifest.Frame.Offset + manifest.Frame.Length, Pages: format.Pages{0, manifest.Frame.Offset + manifest.Frame.Length}})
 	sortNeeds(needs)
 	var list []byte
 	want := format.PageRef{Object: "needs", First: needs[0].Name, Entries: int64(len(needs))}

@@ -116,11 +116,11 @@ func TestLostInnerPage(t *testing.T) {
 type made struct {
 	r *restoretest.Repo
 
-	stored map[string]int64 // objects of pages: living bytes of their payload
+	stored map[string][]format.Frame // by object: pages that the point needs
 }
 
 // leafPage gives a page of entries and a reference to it that lacks its place.
-func leafPage(t *testing.T, digest bool, entries ...*format.Entry) (format.PageRef, []byte) {
+func leafPage(t *testing.T, entries ...*format.Entry) (format.PageRef, []byte) {
 	t.Helper()
 	var page []byte
 	for _, e := range entries {
@@ -135,9 +135,6 @@ func leafPage(t *testing.T, digest bool, entries ...*format.Entry) (format.PageR
 	}
 	ref := d.PageRef
 	ref.Sum = sha256.Sum256(page)
-	if !digest {
-		ref.Digest = ""
-	}
 	return ref, page
 }
 
@@ -161,7 +158,7 @@ func (m *made) place(t *testing.T, refs []*format.PageRef, pages [][]byte) strin
 	for i, slot := range slots {
 		if refs[i] != nil {
 			refs[i].Object, refs[i].Frame = slot.Object(), slot.Frame
-			m.stored[slot.Object()] += slot.Frame.Length
+			m.stored[slot.Object()] = append(m.stored[slot.Object()], slot.Frame)
 		}
 	}
 	return slots[0].Object()
@@ -169,6 +166,14 @@ func (m *made) place(t *testing.T, refs []*format.PageRef, pages [][]byte) strin
 
 // above makes an inner page over refs, in an object of its own.
 func (m *made) above(t *testing.T, refs ...format.PageRef) format.PageRef {
+	t.Helper()
+	ref, page := innerPage(t, refs...)
+	m.place(t, []*format.PageRef{&ref}, [][]byte{page})
+	return ref
+}
+
+// innerPage gives a page over refs, and a reference to it that lacks its place.
+func innerPage(t *testing.T, refs ...format.PageRef) (format.PageRef, []byte) {
 	t.Helper()
 	var page []byte
 	for _, r := range refs {
@@ -183,8 +188,7 @@ func (m *made) above(t *testing.T, refs ...format.PageRef) format.PageRef {
 	}
 	ref := d.PageRef
 	ref.Sum = sha256.Sum256(page)
-	m.place(t, []*format.PageRef{&ref}, [][]byte{page})
-	return ref
+	return ref, page
 }
 
 // root is above with the line that a root begins with.
@@ -222,7 +226,17 @@ func (m *made) commit(t *testing.T, root format.PageRef) *format.Commit {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if page, err = (format.Need{Name: name, Size: info.Size, Living: m.stored[name]}).AppendLine(page); err != nil {
+		var edges []int64
+		for _, f := range m.stored[name] {
+			if n := len(edges); n > 0 && edges[n-1] == f.Offset {
+				edges = edges[:n-1]
+			} else {
+				edges = append(edges, f.Offset)
+			}
+			edges = append(edges, f.Offset+f.Length)
+		}
+		pages := format.PagesOf(edges)
+		if page, err = (format.Need{Name: name, Size: info.Size, Living: pages.Bytes(), Pages: pages}).AppendLine(page); err != nil {
 			t.Fatal(err)
 		}
 		size += info.Size
@@ -254,7 +268,6 @@ func TestFoundPages(t *testing.T) {
 	also := entry("e", "old content")
 	gone := entry("cc", "deleted before the point was made")
 	for name, x := range map[string]struct {
-		digest   bool
 		beside   []*format.Entry // on a page beside, in the same object, that is not the point's
 		apart    bool            // the point's page of c and d lies in an object of its own
 		lose     string
@@ -266,19 +279,18 @@ func TestFoundPages(t *testing.T) {
 		"the root":                                    {lose: "root", restored: "abcdefgh"},
 		"root and one below it":                       {lose: "root left", restored: "abcdefgh"},
 		"all of them":                                 {lose: "root left right", restored: "abcdefgh"},
-		"all of them, and the digest tells":           {lose: "root left right", restored: "abcdefgh", digest: true},
 		"an earlier page of the same keys":            {lose: "left", beside: []*format.Entry{old}, restored: "abcdefgh"},
-		"an earlier page, and the digest tells":       {lose: "left", beside: []*format.Entry{old}, digest: true, restored: "abcdefgh"},
 		"an earlier page, and nothing lost over it":   {lose: "right", beside: []*format.Entry{old}, restored: "abcdefgh"},
-		"an earlier page of other keys":               {lose: "left", beside: []*format.Entry{gone}, digest: true, restored: "abcdefgh"},
+		"an earlier page of other keys":               {lose: "left", beside: []*format.Entry{gone}, restored: "abcdefgh"},
 		"an earlier page, and its successor is lost":  {lose: "left apart", beside: []*format.Entry{old}, apart: true, restored: "abefgh", failed: 2},
 		"an earlier page, and the root is lost too":   {lose: "root left apart", beside: []*format.Entry{old}, apart: true, restored: "abefgh", failed: 2},
 		"an earlier page of keys that are not lost":   {lose: "root left right apart", beside: []*format.Entry{also, entry("f", "content of f")}, apart: true, restored: "abefgh", failed: 2},
+		"an earlier page of the same length":          {lose: "root left right", beside: []*format.Entry{entry("c", "now content"), entry("d", "content of d")}, restored: "abcdefgh"},
 		"the leaves are lost too":                     {lose: "left leaves", restored: "", failed: 8},
 		"the leaves are lost, and pages above remain": {lose: "leaves", restored: "", failed: 8},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := &made{r: r, stored: map[string]int64{}}
+			m := &made{r: r, stored: map[string][]format.Frame{}}
 			var refs [4]format.PageRef
 			var pages [5][]byte
 			for i, keys := range []string{"ab", "cd", "ef", "gh"} {
@@ -286,12 +298,12 @@ func TestFoundPages(t *testing.T) {
 				if keys == "cd" {
 					first = now
 				}
-				refs[i], pages[i] = leafPage(t, x.digest, first, entry(keys[1:], "content of "+keys[1:]))
+				refs[i], pages[i] = leafPage(t, first, entry(keys[1:], "content of "+keys[1:]))
 			}
 			places := []*format.PageRef{&refs[0], &refs[1], &refs[2], &refs[3]}
 			all := pages[:4]
 			if x.beside != nil {
-				_, pages[4] = leafPage(t, x.digest, x.beside...)
+				_, pages[4] = leafPage(t, x.beside...)
 				places, all = append(places, nil), pages[:]
 			}
 			var apart string
@@ -331,15 +343,15 @@ func TestFoundPages(t *testing.T) {
 	}
 	// What lies in an object that the needs list does not name, or has other bytes than its name says, is not looked at.
 	t.Run("forged", func(t *testing.T) {
-		m := &made{r: r, stored: map[string]int64{}}
-		a, pa := leafPage(t, false, entry("a", "a"))
-		b, pb := leafPage(t, false, entry("b", "b"))
+		m := &made{r: r, stored: map[string][]format.Frame{}}
+		a, pa := leafPage(t, entry("a", "a"))
+		b, pb := leafPage(t, entry("b", "b"))
 		object := m.place(t, []*format.PageRef{&a, &b}, [][]byte{pa, pb})
 		root := m.root(t, a, b)
 		c := m.commit(t, root)
 		lose(t, r, root.Object)
-		_, forged := leafPage(t, false, entry("a", "forged"))
-		other := (&made{r: r, stored: map[string]int64{}}).place(t, []*format.PageRef{{}}, [][]byte{forged})
+		_, forged := leafPage(t, entry("a", "forged"))
+		other := (&made{r: r, stored: map[string][]format.Frame{}}).place(t, []*format.PageRef{{}}, [][]byte{forged})
 		body := bytes.Clone(r.Bytes(other))
 		lose(t, r, object)
 		r.Cover(object, body)

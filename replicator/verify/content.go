@@ -119,7 +119,11 @@ type walk struct {
 func (w *walk) leaves(ctx context.Context, before *point) error {
 	old := newEarlier(ctx, w.reader.Page, before)
 	defer old.close()
-	visit := func(ref format.PageRef) { w.uses(ref.Object) }
+	visit := func(ref format.PageRef) {
+		w.uses(ref.Object)
+		w.needs.pages.met(ref)
+	}
+	losses := w.losses.Load()
 	for leaf, err := range w.reader.Leaves(ctx, w.p.commit, "", "", visit) {
 		if lost, ok := errors.AsType[*tree.Lost](err); ok {
 			w.broken = true
@@ -132,7 +136,7 @@ func (w *walk) leaves(ctx context.Context, before *point) error {
 			w.broken = true
 			return w.trouble(ctx, w.p.commit.Manifest.Object, w.p.ID, fmt.Errorf("manifest: %w", err))
 		}
-		w.uses(leaf.Object)
+		visit(leaf)
 		if err := w.leaf(ctx, leaf, old.has(leaf)); err != nil {
 			return err
 		}
@@ -142,7 +146,21 @@ func (w *walk) leaves(ctx context.Context, before *point) error {
 		w.lost(repo.Damaged, m.Object, "the manifest promises %d entries of %d bytes, %d missing, and holds %d of %d, %d missing",
 			m.Entries, m.Bytes, m.Missing, w.entries, w.bytes, w.missing)
 	}
+	if !w.broken && losses == w.losses.Load() { // where a page is lost nobody can say of all others
+		w.marks()
+	}
 	return nil
+}
+
+// marks compares what the needs list says of the manifest's pages with those that were met.
+func (w *walk) marks() {
+	if w.needs.all {
+		return
+	}
+	for _, name := range w.needs.pages.wrong() {
+		w.find(repo.Damaged, name, w.p.ID, "the needs list names other pages in it than the manifest refers to: what stands behind a lost page would not be found, "+
+			"or be an earlier point's")
+	}
 }
 
 // lost passes on a finding about what becomes of entries: not once for each object, as others are.

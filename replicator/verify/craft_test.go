@@ -97,7 +97,12 @@ func (r *rig) craft(c crafted) format.Hash {
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		needs = append(needs, format.Need{Name: n, Size: size, Living: 1})
+		need := format.Need{Name: n, Size: size, Living: 1}
+		if n == manifest.Object { // its one leaf, and its root behind it
+			need.Pages = format.Pages{0, manifest.Frame.Offset + manifest.Frame.Length}
+			need.Living = need.Pages.Bytes()
+		}
+		needs = append(needs, need)
 	}
 	needs = append(needs, s.Repository().Standing()...)
 	sortNeeds(needs)
@@ -143,11 +148,29 @@ func TestCrafted(t *testing.T) {
 			return slices.Delete(ns, i, i+1)
 		}
 	}
+	pages := func(bend func(format.Pages) format.Pages) func([]format.Need) []format.Need {
+		return func(ns []format.Need) []format.Need {
+			i := slices.IndexFunc(ns, func(n format.Need) bool { return len(n.Pages) > 0 })
+			ns[i].Pages = bend(ns[i].Pages)
+			return ns
+		}
+	}
+	other := "the needs list names other pages in it than the manifest refers to"
 	for _, c := range []struct {
 		name string
 		bend crafted
 		want string // in the detail of the one finding of the content level; "": none
 	}{
+		{"a page of the manifest that is not named", crafted{bendNeeds: pages(func(p format.Pages) format.Pages { return format.Pages{0, p[1] / 2} })}, other},
+		{"the first one", crafted{bendNeeds: pages(func(p format.Pages) format.Pages { return format.Pages{10, p[1] - 10} })}, other},
+		{"none that is named", crafted{bendNeeds: pages(func(format.Pages) format.Pages { return nil })}, other},
+		{"more pages than there are", crafted{bendNeeds: pages(func(p format.Pages) format.Pages { return append(p, 5, 100) })}, other},
+		{"as many bytes elsewhere", crafted{bendNeeds: pages(func(p format.Pages) format.Pages { return format.Pages{1, p[1]} })}, other},
+		{"pages in an object that has none", crafted{bendNeeds: func(ns []format.Need) []format.Need {
+			i := slices.IndexFunc(ns, func(n format.Need) bool { return strings.HasPrefix(n.Name, "meta/") && len(n.Pages) == 0 })
+			ns[i].Pages = format.Pages{0, 10}
+			return ns
+		}}, other},
 		{"as it should be", crafted{}, ""},
 		{"a chunk with another hash", crafted{bendChunks: func(c []format.Chunk) { c[2].Sum[0]++ }}, `"disk" cannot be restored`},
 		{"chunks swapped", crafted{bendChunks: func(c []format.Chunk) { c[0], c[2] = c[2], c[0] }}, "its chunks are intact, and their sum is not the entry's"},

@@ -13,12 +13,13 @@ import (
 // needed is a needs list in little memory: the first eight bytes of each hash, sorted. A false match by chance is out of
 // the question, and who could make one on purpose writes the list as well.
 type needed struct {
-	sums []uint64
-	all  bool // the list could not be read, which was reported: everything counts as needed
+	sums  []uint64
+	pages *marks
+	all   bool // the list could not be read, which was reported: everything counts as needed
 }
 
 func (r *run) needsOf(ctx context.Context, p *point) (*needed, error) {
-	n := &needed{}
+	n := &needed{pages: newMarks()}
 	for need, err := range tree.Needs(ctx, r.reader.Page, p.commit.Needs, nil) {
 		if err != nil {
 			n.all = true
@@ -29,6 +30,7 @@ func (r *run) needsOf(ctx context.Context, p *point) (*needed, error) {
 			return nil, err
 		}
 		n.sums = append(n.sums, short(sum))
+		n.pages.list(need)
 	}
 	slices.Sort(n.sums)
 	return n, nil

@@ -4,8 +4,8 @@
 // The levels build on each other. Locks and bytes need no private key. Objects that many points share are looked at once,
 // and leaf pages that a point has in common with the one before are decoded once. Memory is bounded by the number of
 // points and the constants here, not by how many objects there are; the one exception is the content level, which keeps
-// eight bytes for each stored object that one point needs. The package must never write to a vault, and never let junk
-// that an attacker laid beside intact bytes pass for damage.
+// eight bytes for each stored object that one point needs, and the name of each that its manifest is in. The package must never
+// write to a vault, and never let junk that an attacker laid beside intact bytes pass for damage.
 package verify
 
 import (
@@ -126,6 +126,7 @@ type run struct {
 	sample sampler
 	opened atomic.Bool  // an entry's content was chosen to be read
 	absent atomic.Int64 // objects that were asked for by name and are not there
+	losses atomic.Int64 // what package repo found lost or damaged
 	unread unread
 
 	mu       sync.Mutex // guards what follows
@@ -246,7 +247,12 @@ func (r *run) beside(ctx context.Context) error {
 }
 
 // noticed takes what package repo reports, which knows of no point.
-func (r *run) noticed(f repo.Finding) { r.emit(Finding{Finding: f}) }
+func (r *run) noticed(f repo.Finding) {
+	if f.Kind == repo.Missing || f.Kind == repo.Damaged {
+		r.losses.Add(1)
+	}
+	r.emit(Finding{Finding: f})
+}
 
 func (r *run) find(k repo.FindingKind, name string, p format.Hash, detail string, args ...any) {
 	r.emit(Finding{repo.Finding{Kind: k, Name: name, Detail: fmt.Sprintf(detail, args...)}, p})

@@ -447,6 +447,7 @@ func TestLyingCommits(t *testing.T) {
 			t.Errorf("also finds%s", show([]Finding{f}))
 		case f.Point == short && strings.Contains(f.Detail, "needs list leaves it out"):
 			unlisted++
+		case f.Point == short && strings.Contains(f.Detail, "names other pages"): // those of the first run that the second did without
 		case f.Point == counts && strings.Contains(f.Detail, "it says"):
 			miscounted++
 		default:

@@ -1,354 +1,278 @@
 package repo
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"iter"
 	"slices"
 	"strings"
 
 	"github.com/holdfast-backup/holdfast/store/repo/format"
-	"github.com/holdfast-backup/holdfast/store/repo/pack"
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
 )
 
 // Leaves gives references to the leaf pages of a point's manifest for keys from <= key < to ("": to the end), in order. Behind an inner
-// page that is lost it finds what it can: in the meta objects of the needs list, which vouches for them by their names. What
-// is lost comes as a *tree.Lost where it would stand, and the walk goes on behind it. A page that may be an earlier point's is not
-// given: what it says of its keys may be old. visit, which may be nil, is told of inner pages.
+// page that is lost it finds what there is: the needs list says which pages of which objects are the point's. What
+// is lost comes as a *tree.Lost where it would stand, and the walk goes on behind it. visit, which may be nil, is told of inner pages.
 func (r *Reader) Leaves(ctx context.Context, c *format.Commit, from, to string, visit func(format.PageRef)) iter.Seq2[format.PageRef, error] {
-	var known *intact // once something is lost
+	var s *search // once something is lost
 	find := func(ctx context.Context, ref format.PageRef, end string, cause error) ([]format.PageRef, []*tree.Lost, error) {
 		if !Classify(ctx, cause).Lost() {
 			return nil, nil, cause
 		}
-		if known == nil {
-			var err error
-			if known, err = r.surveyManifest(ctx, c); err != nil {
+		if s == nil {
+			s = &search{r: r, c: c, from: from, to: to, at: map[pageAt]*gap{}, edge: map[pageAt]bool{}, room: maxFoundBytes}
+			if err := s.all(ctx); err != nil {
 				return nil, nil, err
 			}
 		}
-		s := &search{r: r, c: c, known: known, lost: ref, to: end, cause: cause}
-		return s.all(ctx)
+		below, lost := s.below(ref, end, cause)
+		return below, lost, nil
 	}
 	return tree.Around(ctx, r.Page, c.Manifest, from, to, visit, find)
 }
 
-// search looks for what lies below one lost page.
+// search finds the pages of a manifest that stand below lost ones. Which pages are the point's its needs list says; what has to be
+// found out is which of them no intact page leads to, and where they belong. The inner pages that can be reached tell which are lost,
+// and between which keys (gaps). The pages between these keys are what is looked for, from the highest level down, as what
+// stands below a page that is found is reached by it. What is not reached then either leaves gaps of its own.
 type search struct {
-	r     *Reader
-	c     *format.Commit
-	known *intact
-	lost  format.PageRef
-	to    string // where its keys end
-	cause error
+	r        *Reader
+	c        *format.Commit
+	from, to string // keys that are asked for
 
-	pages    []foundPage // chosen, in order
-	doubtful bool        // others were left out
+	gaps []*gap
+	at   map[pageAt]*gap
+	open []stretch
+	edge map[pageAt]bool // pages that are reached, and begin with the key at which a stretch begins or ends
+	room int             // bytes left for what is found
 }
 
-// foundPage is a page that was found in an object which the needs list names. So the point's signature vouches for it; whether it
-// belongs to the point, or to one before it, is another question.
-type foundPage struct {
-	tree.Described
-	certain bool // it is the point's
+// pageAt is where a page is.
+type pageAt struct {
+	object string
+	offset int64
 }
 
-// maxFoundBytes bounds the memory of the pages that are looked at together.
+func placeOf(ref format.PageRef) pageAt { return pageAt{ref.Object, ref.Frame.Offset} }
+
+// gap is a lost inner page.
+type gap struct {
+	ref   format.PageRef
+	to    string // where its keys end; "": with the manifest
+	found []foundPage
+	left  int64 // entries that are not accounted for
+}
+
+// stretch is where pages of lower levels than a lost page are looked for: from one key on and up to another ("": to the end).
+// Versions of one key may lie on both sides of a cut, so either may be the first key of a page.
+type stretch struct {
+	from, to string
+	of       *gap
+	found    []foundPage // in the pass at hand
+}
+
+// foundPage is one of the point's pages that no intact page leads to.
+type foundPage struct{ tree.Described }
+
+// maxFoundBytes bounds the memory of the pages that are found. Beyond it they count as lost.
 const maxFoundBytes = 16 << 20
 
-// all gives the pages below the lost one, each of the highest level there is.
-func (s *search) all(ctx context.Context) ([]format.PageRef, []*tree.Lost, error) {
-	for level := s.lost.Level - 1; level >= 0 && s.missing() > 0; level-- {
-		found, err := s.scan(ctx, level)
-		if err != nil {
-			return nil, nil, err
-		}
-		from := len(s.pages)
-		s.choose(found)
-		if level > 0 && len(s.pages) > from {
-			if err := s.reach(ctx, level); err != nil {
-				return nil, nil, err
-			}
-		}
+// all finds all there is. The meta objects are read once for each level at which something is missing.
+func (s *search) all(ctx context.Context) error {
+	t := &trail{s: s}
+	if err := t.follow(tree.Around(ctx, s.r.Page, s.c.Manifest, "", "", t.met, t.lost)); err != nil {
+		return err
 	}
-	var below []format.PageRef
-	for _, p := range s.pages {
-		below = append(below, p.PageRef)
-	}
-	lost := s.gaps()
-	if lost == nil {
-		s.r.report.send(lossOf(s.cause), s.lost.Object, "a page of the manifest is lost, and all %d entries behind it were found without it: %v", s.lost.Entries, s.cause)
-	}
-	return below, lost, nil
-}
-
-// missing is how many of the entries are not accounted for.
-func (s *search) missing() int64 {
-	n := s.lost.Entries
-	for _, p := range s.pages {
-		n -= p.Entries
-	}
-	return n
-}
-
-// gaps says what is lost: all that is not accounted for, once for the whole stretch.
-func (s *search) gaps() []*tree.Lost {
-	_, size := sums(s.pages)
-	n := s.missing()
-	if n == 0 && size == s.lost.Bytes {
-		return nil
-	}
-	return []*tree.Lost{{From: s.lost.First, To: s.to, Entries: max(n, 1), Found: s.lost.Entries - n, Doubtful: s.doubtful, Object: s.lost.Object, Err: s.cause}}
-}
-
-// scan looks for pages of a level in every meta object that the point needs. One that cannot be read is passed over: what
-// is on it is lost.
-func (s *search) scan(ctx context.Context, level int) ([]foundPage, error) {
-	var out []foundPage
-	room := maxFoundBytes
-	for n, err := range tree.Needs(ctx, s.r.Page, s.c.Needs, nil) {
-		if Classify(ctx, err).Lost() {
-			break // the list is broken off here, and what it names before this serves
-		}
-		if err != nil {
-			return nil, err
-		}
-		if !strings.HasPrefix(n.Name, format.PrefixMeta) {
+	for level := s.c.Manifest.Level - 1; level >= 0; level-- {
+		if !s.missing(level) {
 			continue
 		}
-		some, err := s.object(ctx, n, level)
-		if err != nil && !Classify(ctx, err).Lost() {
-			return nil, err
-		}
-		for _, p := range some {
-			if room -= len(p.First) + len(p.Last) + 300; room >= 0 {
-				out = append(out, p)
-			}
-		}
-	}
-	return out, nil
-}
-
-// object gives an object's pages of a level among the keys that are looked for. Its bytes are proved as a whole first: anybody can
-// seal an age file to public keys.
-func (s *search) object(ctx context.Context, n format.Need, level int) (out []foundPage, err error) {
-	body, _, err := s.r.Whole(ctx, n.Name, format.MaxPack)
-	if err != nil {
-		return nil, err
-	}
-	o, err := pack.Open(ctx, int64(len(body)), func(_ context.Context, off, n int64) ([]byte, error) {
-		return slices.Clone(body[off : off+n]), nil
-	}, s.r.ids...)
-	if err != nil {
-		return nil, err
-	}
-	all := sheets{u: s.known, object: n.Name}
-	err = o.Scan(ctx, func(f format.Frame, plain []byte) error {
-		all.add(f, plain, s.c.Manifest.Level)
-		return nil
-	})
-	all.judge(n.Living)
-	for _, p := range all.pages {
-		if p.Level == level && p.Last >= s.lost.First && (s.to == "" || p.First < s.to) {
-			out = append(out, p)
-		}
-	}
-	return out, err
-}
-
-// choose takes the pages that are the point's for certain, where none is taken yet; and others where the digest of the lost page tells
-// that they are, too.
-func (s *search) choose(found []foundPage) {
-	inOrder(found)
-	found = slices.CompactFunc(found, func(a, b foundPage) bool { return a.Sum == b.Sum && a.certain == b.certain })
-	found = slices.DeleteFunc(found, s.taken)
-	sure := slices.DeleteFunc(slices.Clone(found), func(p foundPage) bool { return !p.certain })
-	contested := contests(sure)
-	var alone []foundPage
-	for i, p := range sure {
-		if !contested[i] {
-			alone = append(alone, p)
-		}
-	}
-	if len(alone) < len(found) {
-		if all := s.untangle(found); all != nil {
-			alone = all
-		}
-	}
-	s.pages = append(s.pages, alone...)
-	inOrder(s.pages)
-	s.doubtful = s.doubtful || slices.ContainsFunc(found, func(p foundPage) bool { return !s.taken(p) })
-}
-
-func inOrder(pages []foundPage) {
-	slices.SortStableFunc(pages, func(a, b foundPage) int {
-		return cmp.Or(strings.Compare(a.First, b.First), strings.Compare(a.FirstVersion, b.FirstVersion), bytes.Compare(a.Sum[:], b.Sum[:]))
-	})
-}
-
-// reach finds out with which key the pages chosen of a level end: what they refer to says only with which their last page begins.
-// Where that cannot be read, what is lost is below them, and is looked for there.
-func (s *search) reach(ctx context.Context, level int) error {
-	for i := range s.pages {
-		p := &s.pages[i]
-		if p.Level != level {
-			continue
-		}
-		end := s.to
-		if i+1 < len(s.pages) {
-			end = s.pages[i+1].First
-		}
-		last, err := lastKey(ctx, s.r, p.PageRef)
-		switch {
-		case err == nil:
-			p.Last = last
-		case !Classify(ctx, err).Lost():
+		if err := s.pass(ctx, level); err != nil {
 			return err
-		case end == "":
-			p.Last = string(bytes.Repeat([]byte{0xff}, format.MaxKey))
-		default:
-			p.Last = end
+		}
+	}
+	s.settle()
+	return nil
+}
+
+// missing reports whether there can be pages of a level that are needed and not found.
+func (s *search) missing(level int) bool {
+	return slices.ContainsFunc(s.gaps, func(g *gap) bool { return g.ref.Level > level && g.left > 0 && s.asked(g) })
+}
+
+// asked reports whether a gap can hold keys that are asked for.
+func (s *search) asked(g *gap) bool {
+	return (s.to == "" || g.ref.First < s.to) && (g.to == "" || g.to >= s.from)
+}
+
+// pass finds the pages of one level.
+func (s *search) pass(ctx context.Context, level int) error {
+	places := s.places(level)
+	if err := s.scan(ctx, level, places); err != nil {
+		return err
+	}
+	return s.divide(ctx, places)
+}
+
+// span is where a page that was found, and all it leads to, stands.
+type span struct {
+	from, to string
+	level    int
+	open     []stretch // of what is lost below it
+}
+
+// divide takes the pages found in stretches for their gaps, and looks on before and behind what each of them leads to.
+func (s *search) divide(ctx context.Context, places *places) error {
+	var spans []span
+	before := s.open
+	for _, t := range places.list {
+		inOrder(t.found)
+		for i, p := range t.found {
+			end := t.to
+			if i+1 < len(t.found) {
+				end = t.found[i+1].First
+			}
+			if p.Level > 0 {
+				s.open = nil
+				walk := &trail{s: s, from: p.First}
+				err := walk.follow(tree.Below(ctx, s.r.Page, p.PageRef, end, walk.met, walk.lost))
+				if err != nil && !Classify(ctx, err).Lost() {
+					return err
+				}
+				if err != nil {
+					continue // no writer makes such a page
+				}
+				walk.end()
+				spans, p.Last = append(spans, span{p.First, walk.first, p.Level, s.open}), walk.first
+			}
+			t.of.left -= p.Entries
+			t.of.found = append(t.of.found, p)
+		}
+	}
+	slices.SortStableFunc(spans, func(a, b span) int { return strings.Compare(a.from, b.from) })
+	s.open = nil
+	for _, t := range before {
+		s.cut(t, spans, -1)
+	}
+	for i := range spans {
+		for _, t := range spans[i].open {
+			s.cut(t, spans, i)
 		}
 	}
 	return nil
 }
 
-// lastKey is the key of the last entry below a page.
-func lastKey(ctx context.Context, r *Reader, ref format.PageRef) (last string, err error) {
-	for {
-		page, err := tree.Page(ctx, r.Page, ref)
+// cut opens what is left of a stretch without some spans, which are in order; but for the one that it is within.
+func (s *search) cut(t stretch, spans []span, within int) {
+	from := t.from
+	open := func(to string) {
+		if to == "" || from <= to {
+			s.open = append(s.open, stretch{from: from, to: to, of: t.of})
+		}
+	}
+	i, _ := slices.BinarySearchFunc(spans, t.from, func(sp span, from string) int { return strings.Compare(sp.from, from) })
+	for ; i < len(spans) && (t.to == "" || spans[i].from <= t.to); i++ {
+		if i == within {
+			continue
+		}
+		open(spans[i].from)
+		if spans[i].level >= t.of.ref.Level {
+			return // it stands behind the lost page, not below it
+		}
+		from = max(from, spans[i].to)
+	}
+	open(t.to)
+}
+
+// settle puts what was found into the order of the walk, and evens out between gaps: what stands at the end of one may be another's.
+func (s *search) settle() {
+	for _, g := range s.gaps {
+		inOrder(g.found)
+		kept := g.found[:0]
+		for _, p := range g.found {
+			if n := len(kept); n > 0 && (p.First < kept[n-1].Last || p.Sum == kept[n-1].Sum) {
+				g.left += p.Entries // two that cannot be of one tree: the list is not true
+				continue
+			}
+			kept = append(kept, p)
+		}
+		g.found = kept
+	}
+	for _, g := range s.gaps {
+		if g.left >= 0 {
+			continue
+		}
+		for _, o := range s.gaps {
+			if n := min(-g.left, o.left); n > 0 {
+				g.left, o.left = g.left+n, o.left-n
+			}
+		}
+	}
+}
+
+// below gives what was found below a lost page, and what is lost.
+func (s *search) below(ref format.PageRef, end string, cause error) (below []format.PageRef, lost []*tree.Lost) {
+	g := s.at[placeOf(ref)]
+	if g == nil { // it could be read before
+		g = &gap{ref: ref, to: end, left: ref.Entries}
+	}
+	for _, p := range g.found {
+		below = append(below, p.PageRef)
+	}
+	if g.left <= 0 {
+		s.r.report.send(lossOf(cause), ref.Object, "a page of the manifest is lost, and all %d entries behind it were found without it: %v", ref.Entries, cause)
+		return below, nil
+	}
+	return below, []*tree.Lost{{From: ref.First, To: g.to, Entries: g.left, Found: max(ref.Entries-g.left, 0), Object: ref.Object, Err: cause}}
+}
+
+// trail is one walk over the inner pages that can be reached, from a root or from a page that was found.
+type trail struct {
+	s    *search
+	from string // the first key of that page
+
+	first string   // of the pages met last
+	same  []pageAt // all that begin with it
+	last  *gap     // the gap met last
+}
+
+func (t *trail) follow(leaves iter.Seq2[format.PageRef, error]) error {
+	for ref, err := range leaves {
 		if err != nil {
-			return "", err
+			return err
 		}
-		if ref.Level == 0 {
-			d, err := tree.Describe(page, 0)
-			return d.Last, err
-		}
-		line := bytes.TrimSuffix(page, []byte{'\n'})
-		next, err := format.ParsePageRef(page[bytes.LastIndexByte(line, '\n')+1:])
-		if err == nil && next.Level != ref.Level-1 {
-			err = format.ErrMalformed
-		}
-		if err != nil {
-			return "", err
-		}
-		if next.Object == "" { // in the same one as this page
-			next.Object = ref.Object
-		}
-		ref = next
+		t.met(ref)
+	}
+	return nil
+}
+
+// met takes a page that is referred to.
+func (t *trail) met(ref format.PageRef) {
+	p := placeOf(ref)
+	if ref.First != t.first {
+		t.first, t.same = ref.First, t.same[:0]
+	}
+	t.same = append(t.same, p)
+	if ref.First == t.from || t.last != nil && t.last.to == ref.First {
+		t.s.edge[p] = true
 	}
 }
 
-// taken reports whether a page lies where another was chosen.
-func (s *search) taken(p foundPage) bool {
-	i, _ := slices.BinarySearchFunc(s.pages, p.First, func(q foundPage, first string) int { return strings.Compare(q.First, first) })
-	for ; i < len(s.pages) && s.pages[i].First == p.First; i++ {
-		if s.pages[i].overlaps(p) {
-			return true
-		}
+// lost takes a page that was met and is lost; it is a tree.Find.
+func (t *trail) lost(ctx context.Context, ref format.PageRef, end string, cause error) ([]format.PageRef, []*tree.Lost, error) {
+	if !Classify(ctx, cause).Lost() {
+		return nil, nil, cause
 	}
-	return i > 0 && s.pages[i-1].overlaps(p) || i < len(s.pages) && s.pages[i].overlaps(p)
+	t.last = &gap{ref: ref, to: end, left: ref.Entries}
+	t.s.gaps, t.s.at[placeOf(ref)] = append(t.s.gaps, t.last), t.last
+	t.s.open = append(t.s.open, stretch{from: ref.First, to: end, of: t.last})
+	t.end()
+	return nil, nil, nil
 }
 
-// contests tells which of some pages, in order, claim keys that another claims too.
-func contests(pages []foundPage) []bool {
-	out := make([]bool, len(pages))
-	far := 0 // the one that reaches furthest so far
-	for i := 1; i < len(pages); i++ {
-		if pages[i].overlaps(pages[far]) {
-			out[i], out[far] = true, true
-		}
-		if pages[i].Last >= pages[far].Last {
-			far = i
-		}
+// end notes that a stretch begins at the pages met last.
+func (t *trail) end() {
+	for _, p := range t.same {
+		t.s.edge[p] = true
 	}
-	return out
-}
-
-// overlaps reports whether two pages cannot be of one tree. The versions of one key may lie on both sides of a cut.
-func (p foundPage) overlaps(q foundPage) bool {
-	if q.First < p.First || q.First == p.First && q.FirstVersion < p.FirstVersion {
-		p, q = q, p
-	}
-	if q.First != p.Last {
-		return q.First < p.Last
-	}
-	return p.Level > 0 || (p.LastVersion == "" || p.FirstVersion == q.FirstVersion || p.LastVersion == q.FirstVersion)
-}
-
-func sums(pages []foundPage) (entries, size int64) {
-	for _, p := range pages {
-		entries, size = entries+p.Entries, format.AddSizes(size, p.Bytes)
-	}
-	return entries, size
-}
-
-// Bounds of untangle.
-const (
-	maxTries   = 1 << 12 // ways to choose
-	maxTangled = 1 << 12 // pages
-)
-
-// untangle gives the one way to choose among pages that comes to the digest of the lost page, which is
-// made of what the source's listing said of every entry. Without a digest there is no telling.
-func (s *search) untangle(found []foundPage) []foundPage {
-	if len(s.pages) > 0 || s.lost.Digest == "" || len(found) > maxTangled {
-		return nil
-	}
-	t := tangle{lost: s.lost, found: found, open: contests(found)}
-	for i, p := range found {
-		t.open[i] = t.open[i] || !p.certain
-	}
-	t.from(0)
-	if t.ways != 1 || t.tries >= maxTries {
-		return nil
-	}
-	return t.right
-}
-
-// tangle is one way to choose after another.
-type tangle struct {
-	lost   format.PageRef
-	found  []foundPage
-	open   []bool // it may be left out
-	chosen []foundPage
-	right  []foundPage
-	ways   int
-	tries  int
-}
-
-// from decides about the pages from the i-th on.
-func (t *tangle) from(i int) {
-	if i == len(t.found) {
-		if t.tries++; proves(t.chosen, t.lost) {
-			t.ways++
-			t.right = slices.Clone(t.chosen)
-		}
-		return
-	}
-	if n := len(t.chosen); n == 0 || !t.chosen[n-1].overlaps(t.found[i]) {
-		t.chosen = append(t.chosen, t.found[i])
-		t.from(i + 1)
-		t.chosen = t.chosen[:n]
-	}
-	if t.open[i] && t.tries < maxTries && t.ways < 2 {
-		t.from(i + 1)
-	}
-}
-
-// proves reports whether pages are all that lies below a page with a digest.
-func proves(pages []foundPage, lost format.PageRef) bool {
-	if entries, size := sums(pages); len(pages) == 0 || entries != lost.Entries || size != lost.Bytes {
-		return false
-	}
-	digest := pages[0].Digest
-	for _, p := range pages[1:] {
-		digest = tree.JoinDigests(digest, p.Digest)
-		if p.Level != pages[0].Level {
-			return false
-		}
-	}
-	return digest != "" && digest == lost.Digest
 }

@@ -12,6 +12,10 @@ import (
 // sinkFull is the payload with which a sink seals the object it fills, before it takes another page.
 const sinkFull = 8 << 20
 
+// sinkPages is the number of pages at which it does so. The needs list can then name any part of them, index segments between them
+// included.
+const sinkPages = 2*format.MaxStretches - 384
+
 // Sink packs pages into stored objects: meta objects for pages of manifests and extents and for index segments, plain needs
 // objects for pages of needs lists and points lists. It is a tree.Sink and belongs to one goroutine.
 type Sink struct {
@@ -90,7 +94,7 @@ func (k *Sink) Index(lines []format.IndexLine) error {
 
 // SealFull seals the object being filled if it takes no more pages, and tells whether it did.
 func (k *Sink) SealFull(ctx context.Context) (bool, error) {
-	if k.payload() < sinkFull {
+	if k.payload() < sinkFull && len(k.slots) < sinkPages {
 		return false, nil
 	}
 	return true, k.Seal(ctx)

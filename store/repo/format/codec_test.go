@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -308,6 +309,14 @@ func TestReferencesRoundTrip(t *testing.T) {
 
 		n := Need{Name: PackName(anyHash(t, "pack")), Size: rapid.Int64Range(1, MaxPack).Draw(t, "size"), Living: rapid.Int64Min(0).Draw(t, "living"), Ext: anyExt(t)}
 		roundTrip(t, n, Need.AppendLine, ParseNeed)
+		m := Need{Name: MetaName(anyHash(t, "meta")), Size: n.Size, Living: n.Living, Ext: anyExt(t)}
+		for i := range 2 * rapid.IntRange(0, 3).Draw(t, "stretches") {
+			m.Pages = append(m.Pages, rapid.Int64Range(int64(min(i, 1)), 1<<20).Draw(t, "bytes"))
+		}
+		roundTrip(t, m, Need.AppendLine, ParseNeed)
+		if edges := m.Pages.Edges(); !slices.Equal(PagesOf(edges), m.Pages) {
+			t.Fatalf("%v has the edges %v", m.Pages, edges)
+		}
 
 		p := Placement{Name: n.Name, Version: anyText(t, "version"), Size: n.Size, Ext: anyExt(t)}
 		for range rapid.IntRange(0, 2).Draw(t, "index") {

@@ -277,8 +277,9 @@ func TestBoundsInTheDocument(t *testing.T) {
 		"chunks in an entry":                                       n("MaxEntryChunks", MaxEntryChunks),
 		"extents in an entry":                                      n("MaxExtents", MaxExtents),
 		"extents on a page of level 1":                             n("MaxInner", MaxInner),
-		"image":                                                    n("MaxImage", MaxImage),
-		"`unread` ranges of an entry":                              n("MaxUnread", MaxUnread) + ", each with a reason of " + n("MaxReason", MaxReason) + " bytes",
+		"stretches of pages in a line of a needs list":             n("MaxStretches", MaxStretches),
+		"image":                       n("MaxImage", MaxImage),
+		"`unread` ranges of an entry": n("MaxUnread", MaxUnread) + ", each with a reason of " + n("MaxReason", MaxReason) + " bytes",
 		"metadata, tags, checksums, extended attributes of an entry": n("maxPairs", maxPairs) + " each",
 		"levels of a tree above its leaves":                          n("MaxLevel", MaxLevel),
 		"descriptor": kib("MaxDescriptor", MaxDescriptor) + "; " + n("maxRecipients", maxRecipients) + " recipients of " + n("maxRecipientLen", maxRecipientLen) +

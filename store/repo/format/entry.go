@@ -184,6 +184,7 @@ type Need struct {
 	Name   string `json:"name"`
 	Size   int64  `json:"size"`
 	Living int64  `json:"living"`
+	Pages  Pages  `json:"pages,omitempty"` // of a meta object: which pages of the point's manifest are in it
 	Ext    Ext    `json:"ext,omitzero"`
 }
 

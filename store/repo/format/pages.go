@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -172,7 +173,7 @@ func (n Need) AppendLine(b []byte) ([]byte, error) {
 	b = append(b, '{')
 	b = appendText(b, "name", n.Name)
 	b = appendInt(b, "size", n.Size)
-	b = optExt(appendInt(b, "living", n.Living), n.Ext)
+	b = optExt(optPages(appendInt(b, "living", n.Living), n.Pages), n.Ext)
 	return append(b, '}', '\n'), nil
 }
 
@@ -186,6 +187,7 @@ func ParseNeed(line []byte) (Need, error) {
 		n.Size = s.int()
 		s.must("living")
 		n.Living = s.int()
+		n.Pages = s.optPages()
 		n.Ext = s.ext()
 	}
 	if err := parseLine("need", line, scan, func() error { return n.check() }); err != nil {
@@ -198,6 +200,9 @@ func (n *Need) check() error {
 	if n.Size < 1 || n.Size > MaxPack || n.Living < 0 {
 		return fmt.Errorf("%d bytes, %d living: %w", n.Size, n.Living, ErrBounds)
 	}
+	if len(n.Pages) > 0 && !strings.HasPrefix(n.Name, PrefixMeta) {
+		return fmt.Errorf("pages of a manifest in %s: %w", n.Name, ErrMalformed)
+	}
 	_, err := ParseName(n.Name)
-	return cmp.Or(err, n.Ext.orNone())
+	return cmp.Or(err, n.Pages.check(), n.Ext.orNone())
 }

@@ -232,6 +232,7 @@ func allVectors(t *testing.T) []vector {
 	out = append(out, signedVectors(t)...)
 	out = append(out, recordVectors(t)...)
 	out = append(out, extVectors(t)...)
+	out = append(out, needVectors(t)...)
 	return append(out, tableVectors(t)...)
 }
 
@@ -560,13 +561,6 @@ func referenceVectors(t *testing.T) []vector {
 	refuse("chunk/refuse-no-sum", "in an extent page each chunk has its sha256", strings.Replace(string(bytesOf(c.AppendLine(nil))), `,"sha256":"`+c.Sum.String()+`"`, "", 1), ErrMalformed)
 	refuse("chunk/refuse-hole", "a hole of nothing", `{"hole":0}`+"\n", ErrMalformed)
 
-	n := Need{Name: PackName(hashOf("pack 1")), Size: 33554432, Living: 30000000}
-	add("need/pack", "a pack", bytesOf(n.AppendLine(nil)), n)
-	meta := Need{Name: MetaName(hashOf("meta 1")), Size: 1000, Living: 1000}
-	add("need/meta", "needed whole", bytesOf(meta.AppendLine(nil)), meta)
-	refuse("need/refuse-size", "larger than any stored object", `{"name":"`+n.Name+`","size":50331649,"living":1}`+"\n", ErrBounds)
-	refuse("need/refuse-name", "not the name of a stored object", `{"name":"packs/../`+n.Name+`","size":5,"living":1}`+"\n", ErrMalformed)
-
 	pt := PointLine{
 		SignedAt: moment("2026-11-23T08:05:00Z"), ID: hashOf("point 1"), TakenAt: moment("2026-11-23T08:00:00.25Z"), RetainUntil: moment("2026-12-28T08:05:00Z"), Mode: "compliance",
 		Status: StatusIncomplete, SourceKind: "s3", Slots: []string{"daily-2026-11-23", "weekly-2026-w48"}, Marks: []string{"empty"}, Entries: 100, Bytes: 123456, Missing: 1,
@@ -582,7 +576,7 @@ func referenceVectors(t *testing.T) []vector {
 	refuse("point-line/refuse-missing", "more missing than there are", strings.Replace(pl, `"missing":1`, `"missing":101`, 1), ErrBounds)
 	refuse("point-line/refuse-unknown", "a member that is not known", strings.Replace(pl, `,"vaults"`, `,"value":1,"vaults"`, 1), ErrMalformed)
 
-	placementVectors(n, meta, add, refuse)
+	placementVectors(Need{Name: PackName(hashOf("pack 1")), Size: 33554432}, Need{Name: MetaName(hashOf("meta 1")), Size: 1500}, add, refuse)
 
 	l := IndexLine{ID: hashOf("id"), Pack: c.Pack, Frame: c.Frame, At: 5, Size: 100}
 	add("index-line/chunk", "where a chunk is", bytesOf(l.AppendLine(nil)), l)

@@ -2,8 +2,6 @@ package tree
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"iter"
 	"math"
@@ -16,7 +14,6 @@ type Lost struct {
 	From, To string // keys from here on, and before this one; empty: from the beginning, to the end
 	Entries  int64  // how many are lost there
 	Found    int64  // how many others were found without the page
-	Doubtful bool   // pages were found and left out, since they may be an earlier point's
 	Object   string // where the page was
 	Err      error  // about the page
 	Leaf     bool   // the page with the entries: the keys it ends with are not known
@@ -36,9 +33,6 @@ func (l *Lost) Error() string {
 	found := ""
 	if l.Found > 0 {
 		found = fmt.Sprintf(" (%d others were found without it)", l.Found)
-	}
-	if l.Doubtful {
-		found += "; pages that may be of an earlier point were left out: restore an earlier point for what it had there"
 	}
 	return fmt.Sprintf("the page of the manifest that leads to the keys from %s to %s is lost, and %d entries with it%s: %v", from, to, l.Entries, found, l.Err)
 }
@@ -66,6 +60,15 @@ func Around(ctx context.Context, load Load, root format.PageRef, from, to string
 		w := walker{ctx: ctx, load: load, from: from, visit: visit, yield: yield}
 		w.around = &around{find: find, to: to}
 		w.page(root, parseRoot)
+	}
+}
+
+// Below is Around for what is below a page that is no root, and whose keys lie before end.
+func Below(ctx context.Context, load Load, ref format.PageRef, end string, visit func(format.PageRef), find Find) iter.Seq2[format.PageRef, error] {
+	return func(yield func(format.PageRef, error) bool) {
+		w := walker{ctx: ctx, load: load, visit: visit, yield: yield}
+		w.around = &around{find: find, ends: []string{end}}
+		w.page(ref, parseInner)
 	}
 }
 
@@ -132,10 +135,9 @@ func (w *walker) mend(ref format.PageRef, cause error) bool {
 
 // Described is a page as it describes itself.
 type Described struct {
-	format.PageRef        // without place and sum; Digest as the writer of pages makes it
-	Last           string // key of its last entry, or of the last page it refers to
+	format.PageRef        // without place, sum and digest
+	Last           string // key of its last entry, or first key of the last page it refers to
 	FirstVersion   string // of its first entry
-	LastVersion    string
 }
 
 // Describe reads a manifest's page of a level without a reference to it. Whether it is a page of that level is what its lines tell: an
@@ -145,9 +147,6 @@ func Describe(page []byte, level int) (Described, error) {
 	if level > 0 {
 		return d, d.inner(page)
 	}
-	h := sha256.New()
-	var listing []byte
-	certain := true
 	for line, err := range format.PageLines(page) {
 		var e *format.Entry
 		if err == nil {
@@ -164,16 +163,10 @@ func Describe(page []byte, level int) (Described, error) {
 		}
 		d.Entries++
 		d.Bytes = format.AddSizes(d.Bytes, e.Size)
-		d.Last, d.LastVersion = e.Key, e.Version
-		certain = certain && e.Lost() == "" && !e.Recheck
-		listing = e.AppendListing(listing[:0])
-		h.Write(listing)
+		d.Last = e.Key
 	}
 	if d.Entries == 0 {
 		return d, fmt.Errorf("an empty page: %w", format.ErrMalformed)
-	}
-	if certain {
-		d.Digest = hex.EncodeToString(h.Sum(nil)[:16])
 	}
 	return d, nil
 }
@@ -191,9 +184,7 @@ func (d *Described) inner(page []byte) error {
 			return err
 		}
 		if d.Last == "" {
-			d.First, d.Digest = r.First, r.Digest
-		} else {
-			d.Digest = JoinDigests(d.Digest, r.Digest)
+			d.First = r.First
 		}
 		d.Last = r.First
 		d.Entries, d.Bytes, d.Missing = d.Entries+r.Entries, format.AddSizes(d.Bytes, r.Bytes), d.Missing+r.Missing
@@ -202,25 +193,4 @@ func (d *Described) inner(page []byte) error {
 		return fmt.Errorf("an empty page: %w", format.ErrMalformed)
 	}
 	return nil
-}
-
-// References gives what a page of a level refers to, as far as it can be read; object is where it lies itself. A leaf refers to none.
-func References(page []byte, level int, object string) (out []format.PageRef) {
-	if level == 0 {
-		return nil
-	}
-	for line, err := range format.PageLines(page) {
-		if err != nil {
-			return out
-		}
-		r, err := format.ParsePageRef(line)
-		if err != nil {
-			return out
-		}
-		if r.Object == "" {
-			r.Object = object
-		}
-		out = append(out, r)
-	}
-	return out
 }

@@ -1,0 +1,158 @@
+package restore_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/holdfast-backup/holdfast/replicator/restore/restoretest"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/tree"
+)
+
+// anyTree is a manifest of several levels whose pages lie in several objects at random, beside others of the same keys that no
+// point needs.
+type anyTree struct {
+	*made
+	g *rand.Rand
+
+	levels [][]format.PageRef // from the leaves up
+	bodies [][][]byte
+	leaves [][]string // entries of each leaf
+}
+
+// newAnyTree makes the leaves. Some keys have so many versions that they fill pages.
+func newAnyTree(t *testing.T, r *restoretest.Repo, g *rand.Rand) *anyTree {
+	a := &anyTree{made: &made{r: r, stored: map[string][]format.Frame{}}, g: g}
+	var entries []*format.Entry
+	for i := range 4 + g.IntN(60) {
+		key := fmt.Sprintf("k%03d", i)
+		for v := range 1 + g.IntN(2)*g.IntN(2)*g.IntN(12) {
+			entries = append(entries, &format.Entry{Kind: format.KindMarker, Key: key, Version: fmt.Sprintf("v%02d", v)})
+		}
+	}
+	var refs []format.PageRef
+	var pages [][]byte
+	for len(entries) > 0 {
+		n := min(1+g.IntN(4), len(entries))
+		ref, page := leafPage(t, entries[:n]...)
+		var lines []string
+		for _, e := range entries[:n] {
+			lines = append(lines, e.Key+" "+e.Version)
+		}
+		refs, pages, a.leaves, entries = append(refs, ref), append(pages, page), append(a.leaves, lines), entries[n:]
+	}
+	a.levels, a.bodies = [][]format.PageRef{refs}, [][][]byte{pages}
+	return a
+}
+
+// scatter stores the pages of the level at hand in some objects. Beside them lie pages of the same keys.
+func (a *anyTree) scatter(t *testing.T) {
+	level := len(a.levels) - 1
+	refs, pages := a.levels[level], a.bodies[level]
+	objects := 1 + a.g.IntN(4)
+	for o := range objects {
+		var at []*format.PageRef
+		var some [][]byte
+		for i := range refs {
+			if i*7%objects != o {
+				continue
+			}
+			if level == 0 && a.g.IntN(2) == 0 {
+				_, over := leafPage(t, &format.Entry{Kind: format.KindMarker, Key: refs[i].First, Version: "over"})
+				at, some = append(at, nil), append(some, over)
+			}
+			at, some = append(at, &refs[i]), append(some, pages[i])
+		}
+		if len(some) > 0 {
+			a.place(t, at, some)
+		}
+	}
+}
+
+// grow puts a level of inner pages upon the others.
+func (a *anyTree) grow(t *testing.T) {
+	below := a.levels[len(a.levels)-1]
+	var refs []format.PageRef
+	var pages [][]byte
+	for len(below) > 0 {
+		n := min(2+a.g.IntN(4), len(below))
+		ref, page := innerPage(t, below[:n]...)
+		refs, pages, below = append(refs, ref), append(pages, page), below[n:]
+	}
+	a.levels, a.bodies = append(a.levels, refs), append(a.bodies, pages)
+}
+
+// TestAnyTreeAnyLoss: of any tree, with any of its objects lost, a walk gives all entries of leaves that are there, each once and in
+// order, and counts the others; nothing else that lies beside them comes.
+func TestAnyTreeAnyLoss(t *testing.T) {
+	r := restoretest.New(t)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	g := rand.New(rand.NewPCG(seed, 1))
+	for range 40 {
+		a := newAnyTree(t, r, g)
+		a.scatter(t)
+		for range g.IntN(4) {
+			if a.grow(t); len(a.levels[len(a.levels)-1]) > 0 {
+				a.scatter(t)
+			}
+		}
+		root := a.root(t, a.levels[len(a.levels)-1]...)
+		c := a.commit(t, root)
+		gone := map[string]bool{}
+		objects := []string{root.Object}
+		for _, ref := range slices.Concat(a.levels...) {
+			if !slices.Contains(objects, ref.Object) {
+				objects = append(objects, ref.Object)
+			}
+		}
+		for range 1 + g.IntN(4) {
+			if name := objects[g.IntN(len(objects))]; !gone[name] {
+				gone[name] = true
+				lose(t, r, name)
+			}
+		}
+		var want, got []string
+		var lost, due int64
+		for i, ref := range a.levels[0] {
+			if gone[ref.Object] {
+				due += ref.Entries
+			} else {
+				want = append(want, a.leaves[i]...)
+			}
+		}
+		in := r.Reader(nil)
+		for leaf, err := range in.Leaves(t.Context(), c, "", "", nil) {
+			if gap, ok := errors.AsType[*tree.Lost](err); ok {
+				lost += gap.Entries
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for e, err := range tree.LeafEntries(t.Context(), in.Page, leaf) {
+				if errors.Is(err, repo.ErrMissing) {
+					lost += leaf.Entries
+					break
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, e.Key+" "+e.Version)
+			}
+		}
+		// Versions of one key that fill several pages can come in another order where the pages above all of them are lost.
+		if slices.Sort(got); !slices.Equal(got, want) || lost != due {
+			for l, refs := range a.levels {
+				for _, ref := range refs {
+					t.Logf("level %d, %d entries from %q on, %s gone: %v", l, ref.Entries, ref.First, ref.Object, gone[ref.Object])
+				}
+			}
+			t.Fatalf("%d levels, %d of %d objects gone: %d entries and %d lost, want %d and %d\n got %q\nwant %q", len(a.levels), len(gone), len(objects), len(got), lost, len(want), due, got, want)
+		}
+	}
+}
