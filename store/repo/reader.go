@@ -250,10 +250,10 @@ func (r *Reader) expected(ctx context.Context, name string) (store.Info, error) 
 }
 
 // first reads an object of which nothing is known as one block, so that its size need not be asked for; one that is larger has no size
-// then.
+// then, nor has one whose body breaks off: without a version it cannot be gone on with, as another may be the newest by then.
 func (r *Reader) first(ctx context.Context, ref store.Ref) (store.Info, error) {
 	b, err := slurp(ctx, r.in, ref, blockSize)
-	if errors.Is(err, format.ErrBounds) {
+	if errors.Is(err, format.ErrBounds) || store.Retryable(err) {
 		return store.Info{}, nil
 	}
 	if err != nil {
