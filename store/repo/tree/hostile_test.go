@@ -226,6 +226,7 @@ func FuzzInner(f *testing.F) {
 		seed, _ = a.AppendLine(seed)
 	}
 	f.Add(seed, "a0", int64(6), int64(6), 1)
+	f.Add(seed, "", int64(6), int64(6), 1) // a commit object leaves out its root's first key
 	f.Add([]byte("{}\n"), "", int64(0), int64(0), 1)
 	f.Fuzz(func(t *testing.T, page []byte, first string, entries, size int64, level int) {
 		parent := format.PageRef{Level: level, First: first, Entries: entries, Bytes: size}
@@ -244,7 +245,7 @@ func FuzzInner(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		if sum != entries || got[0].First != first || string(back) != string(page) {
+		if sum != entries || first != "" && got[0].First != first || string(back) != string(page) {
 			t.Fatalf("%d entries of %d; written again: %q", sum, entries, back)
 		}
 	})
