@@ -1,13 +1,9 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
@@ -19,28 +15,15 @@ import (
 // product lists the files, without tests, of the packages that the program is built from.
 func product(t *testing.T) map[string][]string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=ImportPath,Dir,GoFiles", ".")
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
 	files := map[string][]string{}
-	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
-		var p struct {
-			ImportPath, Dir string
-			GoFiles         []string
-		}
-		if err := d.Decode(&p); errors.Is(err, io.EOF) {
-			return files
-		} else if err != nil {
-			t.Fatal(err)
-		}
+	for _, p := range goList(t, "-deps", "./cmd/holdfast") {
 		if strings.HasPrefix(p.ImportPath, module) {
 			for _, f := range p.GoFiles {
 				files[p.ImportPath] = append(files[p.ImportPath], filepath.Join(p.Dir, f))
 			}
 		}
 	}
+	return files
 }
 
 // calledByOthers are methods that other people's packages call, by their interfaces.

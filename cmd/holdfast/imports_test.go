@@ -13,16 +13,18 @@ import (
 
 const module = "github.com/holdfast-backup/holdfast/"
 
-// pkg is what `go list` says of a package. Imports are those of production code, without tests.
+// pkg is what `go list` says of a package. Imports and files are those of production code, without tests.
 type pkg struct {
 	ImportPath string
+	Dir        string
 	Standard   bool
 	Imports    []string
+	GoFiles    []string
 }
 
 func goList(t *testing.T, args ...string) []pkg {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list", "-e", "-json=ImportPath,Standard,Imports"}, args...)...)
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list", "-e", "-json=ImportPath,Dir,Standard,Imports,GoFiles"}, args...)...)
 	cmd.Dir = "../.."
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
