@@ -28,7 +28,7 @@ func (r *run) findLiving(ctx context.Context) ([]needed.Point, error) {
 		r.points[p.Name] = true
 		r.odd[p.Name] = p.Distrusted
 		c, err := r.o.Repository.Commit(ctx, r.o.Vault.Read, p, r.o.Report)
-		if err != nil && p.Distrusted && unreadableKind(ctx, err) {
+		if err != nil && p.Distrusted && repo.Classify(ctx, err).Unusable() {
 			continue // a thief's, most likely: nothing can be known of what it needs, and what is locked stays in any case
 		}
 		if err != nil && !headAlone(c, err) {
@@ -150,7 +150,7 @@ func (r *run) doubtful(ctx context.Context) (out []needed.Point, passed []repo.P
 		if ctx.Err() != nil {
 			return nil, nil, ctx.Err()
 		}
-		if err != nil && !unreadableKind(ctx, err) {
+		if err != nil && !repo.Classify(ctx, err).Unusable() {
 			return nil, nil, err
 		}
 		passed = append(passed, p)
@@ -208,7 +208,7 @@ func headAlone(c *format.Commit, err error) bool { return c != nil && errors.Is(
 // broken decides about a point whose needs list cannot be read: nothing is deleted then, unless readers pass over the point or
 // it is distrusted.
 func (r *run) broken(ctx context.Context, p needed.Point, err error) error {
-	if r.odd[p.Name] && unreadableKind(ctx, err) {
+	if r.odd[p.Name] && repo.Classify(ctx, err).Unusable() {
 		return nil
 	}
 	return err
@@ -237,19 +237,13 @@ func (r *run) unreadable(ctx context.Context, p repo.Point, err error) (over boo
 	if ctx.Err() != nil {
 		return false, ctx.Err()
 	}
-	if !unreadableKind(ctx, err) {
+	if !repo.Classify(ctx, err).Unusable() {
 		return false, err
 	}
 	if r.o.Vault.Locking.Mode == store.ModeNone || errors.Is(err, format.ErrNewer) {
 		return false, nil
 	}
 	return r.over(ctx, p, p.Arrived)
-}
-
-// unreadableKind tells an object that is damaged from a vault in trouble.
-func unreadableKind(ctx context.Context, err error) bool {
-	f := repo.Classify(ctx, err)
-	return f.Lost() || f == repo.Newer
 }
 
 // arrivals gives what is needed by points that came after the planning began; nil where none came.

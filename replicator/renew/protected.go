@@ -71,7 +71,7 @@ func (l *Locks) lock(ctx context.Context, w repo.Wanted) (time.Time, error) {
 		return until, nil
 	}
 	lock, err := l.r.ReadBack(ctx, w)
-	if err != nil && !unusable(ctx, err) {
+	if err != nil && !repo.Classify(ctx, err).Unusable() {
 		return time.Time{}, err
 	}
 	l.mu.Lock()

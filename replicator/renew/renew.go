@@ -94,7 +94,7 @@ func Run(ctx context.Context, o Options) (s Summary, err error) {
 		return s, nil
 	}
 	set, err := needed.Gather(ctx, r.Reader(), o.Scratch, "needed", points, func(p needed.Point, err error) error {
-		if !unusable(ctx, err) {
+		if !repo.Classify(ctx, err).Unusable() {
 			return err
 		}
 		s.Broken++
@@ -150,7 +150,7 @@ func choose(ctx context.Context, o Options) (out []needed.Point, broken, distrus
 		c, err := o.Repository.Commit(ctx, o.Vault.Read, p, o.Report)
 		switch {
 		case err == nil, errors.Is(err, format.ErrNewer) && c != nil: // its head says what it needs
-		case named || !unusable(ctx, err):
+		case named || !repo.Classify(ctx, err).Unusable():
 			return nil, broken, distrusted, err
 		default: // the others can be helped all the same
 			report(o.Report, repo.Damaged, p.Name, err)
@@ -180,10 +180,4 @@ func report(r repo.Report, kind repo.FindingKind, name string, err error) {
 	if r != nil {
 		r(repo.Finding{Kind: kind, Name: name, Detail: err.Error()})
 	}
-}
-
-// unusable tells damage from a vault in trouble.
-func unusable(ctx context.Context, err error) bool {
-	f := repo.Classify(ctx, err)
-	return f.Lost() || f == repo.Newer
 }

@@ -27,6 +27,9 @@ const (
 // Lost reports whether an object's bytes cannot be had, and asking again will not help.
 func (f Fate) Lost() bool { return f == Gone || f == Spoilt }
 
+// Unusable reports whether this program cannot read an object, now or later: it is lost, or needs a newer one.
+func (f Fate) Unusable() bool { return f.Lost() || f == Newer }
+
 // OfObject reports whether only this object is concerned, so that whoever goes through many passes over it.
 func (f Fate) OfObject() bool { return f != OutOfReach }
 

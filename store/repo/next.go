@@ -49,7 +49,7 @@ func pickNext(ctx context.Context, r store.Reader, repo *Repository, n int, repo
 				"of your changes of keys, and read another vault with --vault NAME", found.Name, l.Name, n-1, ErrForked)
 		case err == nil:
 			report.send(Tampered, c.name, "a second descriptor %d, which came after %s", n, found.Name)
-		case Classify(ctx, err).Lost() || errors.Is(err, format.ErrNewer):
+		case Classify(ctx, err).Unusable():
 			switch {
 			case end == nil:
 				end = &End{n, c.name, []format.Hash{c.Sum}, c.arrived, err}
