@@ -193,19 +193,16 @@ type engine struct {
 	decision retain.Decision
 	before   []repo.VaultResult
 
-	parent       *format.Commit                   // the point this one follows; nil for the first
-	last         *repo.Head                       // the last point that is not marked as empty; nil if there is none
-	empty        *Emptied                         // see conclude
-	heads        repo.Heads                       // the points of this source
-	counting     []repo.Head                      // those that count for retention, oldest first
-	memo         repo.ListMemo                    // of the points list that this run writes
-	list         format.PageRef                   // the points list that told of those without a commit
-	changed      map[format.Hash]format.PointLine // lines of that list that do not hold any more
-	reread       *Reread                          // see readAnew
-	predecessors []format.Predecessor
-	mend         *mending  // not nil: something the parent needs is lost
-	thin         *thinning // not nil: stored objects that are mostly dead are let go
-	scattered    bool      // the parent's needs list lies in too many objects
+	parent    *format.Commit // the point this one follows; nil for the first
+	last      *repo.Head     // the last point that is not marked as empty; nil if there is none
+	empty     *Emptied       // see conclude
+	heads     repo.Heads     // the points of this source
+	counting  []repo.Head    // those that count for retention, oldest first
+	memo      repo.ListMemo  // of the points list that this run writes
+	reread    *Reread        // see readAnew
+	mend      *mending       // not nil: something the parent needs is lost
+	thin      *thinning      // not nil: stored objects that are mostly dead are let go
+	scattered bool           // the parent's needs list lies in too many objects
 
 	stats  stats
 	dedup  *dedup
@@ -308,8 +305,7 @@ func (e *engine) findParent(ctx context.Context) ([]retain.Earlier, error) {
 	if parent != nil {
 		e.parent = parent.Commit
 	}
-	e.last, e.counting = lastFilled(counting), counting
-	e.predecessors, e.list, e.changed, e.heads = heads.Newest, heads.List, heads.Changed, heads
+	e.last, e.counting, e.heads = lastFilled(counting), counting, heads
 	return earlier, nil
 }
 
@@ -372,7 +368,7 @@ func (e *engine) finish(ctx context.Context) (*Result, error) {
 		TakenAt: format.At(e.takenAt), RetainUntil: format.At(e.decision.RetainUntil.Truncate(time.Second)),
 		Status: status, Marks: marks, Entries: e.stats.entries.Load(), Bytes: e.stats.bytes.Load(), Missing: e.stats.missing.Load(),
 		Added: e.stats.added.Load(), Changed: e.stats.changed.Load(), Deleted: e.stats.deleted.Load(),
-		Mode: string(e.s.Mode()), Manifest: root, Needs: needsRoot, Points: pointsRoot, Predecessors: e.predecessors, Slots: e.decision.Slots,
+		Mode: string(e.s.Mode()), Manifest: root, Needs: needsRoot, Points: pointsRoot, Predecessors: e.heads.Newest, Slots: e.decision.Slots,
 	}
 	id, err := e.s.Commit(ctx, c)
 	if err != nil {

@@ -94,8 +94,8 @@ func (e *engine) writePoints(ctx context.Context, sink *repo.Sink) (list pointsL
 // merge walks the leaves of the list before, and puts what is new where it belongs.
 func (w *pointsWriter) merge(ctx context.Context, known *knownPages, fresh []format.PointLine) error {
 	var leaves []format.PageRef // a few: a thousand points each
-	if w.list.Entries > 0 {
-		for leaf, err := range tree.Leaves(ctx, w.s.Page, w.list, "", known.add) {
+	if w.heads.List.Entries > 0 {
+		for leaf, err := range tree.Leaves(ctx, w.s.Page, w.heads.List, "", known.add) {
 			if err != nil {
 				return err
 			}
@@ -181,7 +181,7 @@ func (w *pointsWriter) leaf(ctx context.Context, leaf format.PageRef, more []for
 		if w.over(p) {
 			over++
 		}
-		if now, ok := w.changed[p.ID]; ok {
+		if now, ok := w.heads.Changed[p.ID]; ok {
 			p, changed = now, true
 		}
 		lines = append(lines, p)

@@ -59,7 +59,7 @@ func placeOf(ref format.PageRef) pageAt { return pageAt{ref.Object, ref.Frame.Of
 type gap struct {
 	ref   format.PageRef
 	to    string // where its keys end; "": with the manifest
-	found []foundPage
+	found []tree.Described
 	left  int64 // entries that are not accounted for
 }
 
@@ -68,11 +68,8 @@ type gap struct {
 type stretch struct {
 	from, to string
 	of       *gap
-	found    []foundPage // in the pass at hand
+	found    []tree.Described // in the pass at hand
 }
-
-// foundPage is one of the point's pages that no intact page leads to.
-type foundPage struct{ tree.Described }
 
 // maxFoundBytes bounds the memory of the pages that are found. Beyond it they count as lost.
 const maxFoundBytes = 16 << 20

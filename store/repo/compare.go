@@ -33,9 +33,13 @@ func kinds() []string {
 func (k *keeper) compare(ctx context.Context, l *listed) error {
 	c := &comparison{k: k}
 	if l != nil {
-		if ok, err := c.compareParts(ctx, l); ok || err != nil {
-			c.tellIf(err == nil)
+		ok, err := c.compareParts(ctx, l)
+		if err != nil {
 			return err
+		}
+		if ok {
+			c.tell()
+			return nil
 		}
 		c = &comparison{k: k}
 	}
@@ -204,13 +208,6 @@ func (c *comparison) count(p format.Placement, there, moved bool, why Finding) {
 	if len(c.told) < maxToldLost {
 		why.Name = p.Name
 		c.told = append(c.told, why)
-	}
-}
-
-// tellIf reports what is gone, if all was compared.
-func (c *comparison) tellIf(all bool) {
-	if all {
-		c.tell()
 	}
 }
 

@@ -101,7 +101,7 @@ func (s *search) object(ctx context.Context, n format.Need, level int, places *p
 		if room := len(d.First) + len(d.Last) + 300; t != nil && s.room >= room {
 			s.room -= room
 			d.Object, d.Frame, d.Sum = n.Name, f, sha256.Sum256(plain)
-			t.found = append(t.found, foundPage{d})
+			t.found = append(t.found, d)
 		}
 		return nil
 	})
@@ -116,8 +116,8 @@ func isRoot(page []byte) bool {
 
 // inOrder sorts pages as a walk meets them. Pages that one key's versions fill come before the one on which they end, and what is
 // known to be filled by them before what leads further than one can see.
-func inOrder(pages []foundPage) {
-	slices.SortStableFunc(pages, func(a, b foundPage) int {
+func inOrder(pages []tree.Described) {
+	slices.SortStableFunc(pages, func(a, b tree.Described) int {
 		return cmp.Or(strings.Compare(a.First, b.First), strings.Compare(a.Last, b.Last), a.Level-b.Level, strings.Compare(a.FirstVersion, b.FirstVersion),
 			bytes.Compare(a.Sum[:], b.Sum[:]))
 	})

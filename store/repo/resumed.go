@@ -26,10 +26,10 @@ import (
 
 // ListMemo is what a run needs of a points list, beside the list.
 type ListMemo struct {
-	Root    format.Hash        // of the list it is about
-	Objects []string           // that its pages are in
-	Leaves  []LeafDates        // in order
-	Lines   []format.PointLine // those that fill slots, and the last ones; with such as are over and not on the list
+	Root    format.Hash        `json:"root"`    // of the list it is about
+	Objects []string           `json:"objects"` // that its pages are in
+	Leaves  []LeafDates        `json:"leaves"`  // in order
+	Lines   []format.PointLine `json:"-"`       // those that fill slots, and the last ones; with such as are over and not on the list
 }
 
 // LeafDates tells when lines of a leaf of a points list are over.
@@ -178,6 +178,12 @@ type listSum struct {
 
 func newListSum() *listSum { return &listSum{h: sha256.New()} }
 
+// reset begins anew, with the memory there is.
+func (s *listSum) reset() {
+	s.h.Reset()
+	*s = listSum{h: s.h, buf: s.buf[:0]}
+}
+
 func (s *listSum) add(info *store.Info) {
 	s.odd = s.odd || info.DeleteMarker || info.Name == s.last
 	s.last = info.Name
@@ -309,11 +315,9 @@ func (s *Session) memo(source string) (*ListMemo, error) {
 	}
 	head, lines, _ := bytes.Cut(note, []byte{'\n'})
 	m := &ListMemo{}
-	var about memoHead
-	if json.Unmarshal(head, &about) != nil {
+	if json.Unmarshal(head, m) != nil {
 		return nil, nil
 	}
-	m.Root, m.Objects, m.Leaves = about.Root, about.Objects, about.Leaves
 	for line, err := range format.PageLines(lines) {
 		if err != nil {
 			return nil, nil
@@ -325,13 +329,6 @@ func (s *Session) memo(source string) (*ListMemo, error) {
 		m.Lines = append(m.Lines, p)
 	}
 	return m, nil
-}
-
-// memoHead stands before the lines of a memo as it is noted.
-type memoHead struct {
-	Root    format.Hash `json:"root"`
-	Objects []string    `json:"objects"`
-	Leaves  []LeafDates `json:"leaves"`
 }
 
 // ForgetPoints has all points of a source looked at again: something of what was noted of them is lost.
@@ -346,7 +343,7 @@ func (s *Session) NotePoints(source string, h Heads, list format.Hash, memo List
 		return nil
 	}
 	memo.Trim()
-	note, err := json.Marshal(memoHead{memo.Root, memo.Objects, memo.Leaves})
+	note, err := json.Marshal(memo)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package repo
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -65,7 +64,7 @@ func (k *keeper) cut(infos []store.Info) (*listed, error) {
 		before = nil
 	}
 	l := &listed{infos: infos}
-	var buf []byte
+	sum := newListSum()
 	for _, kind := range kinds() {
 		if shadowed(between(infos, kind[:len(kind)-1], kind), kind) {
 			return nil, nil
@@ -86,9 +85,7 @@ func (k *keeper) cut(infos []store.Info) (*listed, error) {
 			}
 			lp.infos = between(infos, lp.First, lp.before)
 			if !lp.Sum.IsZero() {
-				var sum format.Hash
-				sum, buf = hashOf(lp.infos, buf)
-				lp.same = sum == lp.Sum
+				lp.same = sum.of(lp.infos) == lp.Sum
 			}
 			l.parts = append(l.parts, lp)
 		}
@@ -105,16 +102,15 @@ func between(infos []store.Info, from, before string) []store.Info {
 	return infos[at(from):at(before)]
 }
 
-// hashOf hashes what a listing says; zero where there is more to be said than that each name has one version. buf is used again.
-func hashOf(infos []store.Info, buf []byte) (format.Hash, []byte) {
-	buf = buf[:0]
+// of hashes what a listing says; zero where there is more to be said than that each name has one version.
+func (s *listSum) of(infos []store.Info) format.Hash {
+	s.reset()
 	for i := range infos {
-		if infos[i].DeleteMarker || i > 0 && infos[i].Name == infos[i-1].Name {
-			return format.Hash{}, buf
+		if s.add(&infos[i]); s.odd {
+			return format.Hash{}
 		}
-		buf = appendInfo(buf, &infos[i])
 	}
-	return sha256.Sum256(buf), buf
+	return s.sum()
 }
 
 // appendInfo appends what a listing says of one version.
@@ -262,7 +258,7 @@ func (c *comparison) part(ctx context.Context, p *listedPart) ([]part, error) {
 		return []part{first}, nil
 	}
 	var out []part
-	var buf []byte
+	sum := newListSum()
 	for first.First != "" {
 		n := len(p.infos)
 		next := ""
@@ -273,7 +269,7 @@ func (c *comparison) part(ctx context.Context, p *listedPart) ([]part, error) {
 				next = p.infos[n].Name
 			}
 		}
-		first.Sum, buf = hashOf(p.infos[:n], buf)
+		first.Sum = sum.of(p.infos[:n])
 		if out = append(out, first); len(p.infos) > 0 {
 			p.infos = p.infos[n:]
 		}
