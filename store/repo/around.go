@@ -172,11 +172,16 @@ func (s *search) cut(t stretch, spans []span, within int) {
 		if i == within {
 			continue
 		}
-		open(spans[i].from)
-		if spans[i].level >= t.of.ref.Level {
-			return // it stands behind the lost page, not below it
+		sp := spans[i]
+		above := sp.level >= t.of.ref.Level // so it does not stand below the lost page
+		if above && sp.to == t.from {
+			continue // versions of one key fill it: it stands before the lost page or behind it
 		}
-		from = max(from, spans[i].to)
+		open(sp.from)
+		if above {
+			return // it stands behind the lost page
+		}
+		from = max(from, sp.to)
 	}
 	open(t.to)
 }

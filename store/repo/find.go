@@ -259,8 +259,8 @@ func readDescriptor(ctx context.Context, r store.Reader, c candidate, signers []
 	if err != nil {
 		return l, fmt.Errorf("%s: %w", c.name, err)
 	}
-	if signers == nil {
-		signers = d.KeysFor(format.UseJob)[:1]
+	if signers == nil && d.Number == 0 {
+		signers = d.KeysFor(format.UseJob)[:1] // which any first one has
 	}
 	signed := func(k []byte) bool { return attest.Verify(ed25519.PublicKey(k), attest.Descriptor, body, sig) }
 	if d.Number != c.Number || !slices.ContainsFunc(signers, signed) {

@@ -326,6 +326,30 @@ func TestTheOldestDescriptorIsTheRepositorys(t *testing.T) {
 	}
 }
 
+// TestALaterDescriptorUnderAFirstName: the first descriptor has a job key that this version knows. A later one need not have, and
+// anybody can store one under a first one's name.
+func TestALaterDescriptorUnderAFirstName(t *testing.T) {
+	b := newBench(t)
+	was, err := b.find("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := *was.Now()
+	d.Number, d.Previous, d.Keys = 1, was.Fingerprint, []format.Key{{Use: format.UseJob, Alg: "unknown", Key: []byte{1}}}
+	later, err := format.EncodeDescriptor(&d, func(m []byte) []byte { return attest.Sign(b.host.Signing, attest.Descriptor, m) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := format.DescriptorID{Sum: sha256.Sum256(later)}.Name()
+	b.plant(name, later)
+	if now, err := b.find(""); err != nil || now.ID != was.ID {
+		t.Fatalf("found %v, %v", now, err)
+	}
+	if !b.saw(repo.Tampered, name) {
+		t.Error("what is no first descriptor was not reported")
+	}
+}
+
 func TestPointsStandUnderAttack(t *testing.T) {
 	b := newBench(t)
 	b.clock = b.clock.Add(time.Hour)

@@ -121,7 +121,8 @@ func codecs() map[string]func(body []byte) (value any, again []byte, err error) 
 			if err != nil {
 				return d, nil, err
 			}
-			if !attest.Verify(d.KeysFor(UseJob)[0], attest.Descriptor, body, sig) {
+			// A later one may have none that this version knows.
+			if known := d.KeysFor(UseJob); len(known) == 0 || !attest.Verify(known[0], attest.Descriptor, body, sig) {
 				return nil, nil, ErrSignature
 			}
 			again, err := EncodeDescriptor(d, func([]byte) []byte { return sig })
