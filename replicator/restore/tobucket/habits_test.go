@@ -394,6 +394,9 @@ func TestWaysOfServers(t *testing.T) {
 		{name: "listing times that are none", server: &habits{modified: "<LastModified/><LastModified>yesterday</LastModified>"}},
 		{name: "no right to look", server: &habits{blind: true}, notes: "could not be looked at", again: true},
 	} {
+		if testing.Short() && c.large && c.server.noSums {
+			continue // under the race detector; whole without
+		}
 		t.Run(c.name, func(t *testing.T) {
 			sizes := map[string]int{"small": 100, "middle": 5 << 20, "empty": 0}
 			if c.large {

@@ -72,6 +72,9 @@ func TestImageSum(t *testing.T) {
 	if got := ranges.Sum(); got != want {
 		t.Errorf("by ranges: %s, not %s", got, want)
 	}
+	if testing.Short() { // the race detector has nothing to see here
+		return
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		s := NewImageSum(4 * ImageBlock)
 		var all []byte
