@@ -2,7 +2,7 @@
 // and MinIO as processes of their own, the Go installation's tree as data. Each part prints its figures and says of each
 // bar whether it held; the exit code is 0 only if all did. It is a test program and must never be part of a release.
 //
-//	go run ./.ci/bars PART...    parts: see below; without one they are listed
+//	go run ./cmd/internal/bars PART...    parts: see below; without one they are listed
 //
 // BARS_TMP is the folder for data (default: a new one under the system's; it takes up to 15 GB for the largest part).
 package main
