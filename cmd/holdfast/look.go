@@ -100,7 +100,15 @@ func (r *reading) ls(ctx context.Context, in *repo.Reader, out *listing, spec, p
 	var lost lostKeys
 	for e, err := range browse.List(ctx, in, p.Commit, prefix) {
 		if l, ok := errors.AsType[*tree.Lost](err); ok {
-			lost.add(r.ui, l)
+			if lost.add(r.ui, l); last != nil && last.Key == l.From && last.Version != "" {
+				last = nil // what is lost may be newer
+			}
+			continue
+		}
+		if n, ok := errors.AsType[*tree.NotNewest](err); ok {
+			if lost.doubt(r.ui, n); last != nil && last.Key == n.Key {
+				last = nil
+			}
 			continue
 		}
 		if err != nil {
@@ -133,6 +141,7 @@ func (r *reading) ls(ctx context.Context, in *repo.Reader, out *listing, spec, p
 type lostKeys struct {
 	entries   int64
 	stretches int
+	doubts    int // keys of which the newest version is not known
 }
 
 // maxLostTold is how many stretches are named one by one.
@@ -145,7 +154,18 @@ func (k *lostKeys) add(u *ui, l *tree.Lost) {
 	}
 }
 
+// doubt names a key of which an older version must not stand for the newest.
+func (k *lostKeys) doubt(u *ui, n *tree.NotNewest) {
+	if k.doubts++; k.doubts <= maxLostTold {
+		u.warn("%v", n)
+	}
+}
+
 func (k *lostKeys) err() error {
+	if k.stretches == 0 && k.doubts > 0 {
+		return &marked{errIncomplete, fmt.Errorf("of %d keys of this point the newest version cannot be told, since pages of its manifest are lost in this vault; "+
+			"they may be whole in another vault (--vault NAME), and `holdfast verify` names what is damaged", k.doubts)}
+	}
 	if k.stretches == 0 {
 		return nil
 	}

@@ -15,12 +15,15 @@ import (
 
 // List gives a point's entries whose keys begin with prefix, in order of key, of one key the oldest version first. The
 // reader has a key that opens metadata. Only the pages that can hold such keys are loaded. A stretch of the manifest that is lost comes as
-// a *tree.Lost; the list goes on behind it, if the caller does.
+// a *tree.Lost, and a *tree.NotNewest behind a key of which newer versions may be lost; the list goes on behind them, if the caller does.
 func List(ctx context.Context, r *repo.Reader, c *format.Commit, prefix string) iter.Seq2[*format.Entry, error] {
 	return func(yield func(*format.Entry, error) bool) {
 		end, last := after(prefix), ""
 		for leaf, err := range r.Leaves(ctx, c, prefix, end, nil) {
-			if errors.As(err, new(*tree.Lost)) && yield(nil, err) {
+			if errors.As(err, new(*tree.Lost)) || errors.As(err, new(*tree.NotNewest)) {
+				if !yield(nil, err) {
+					return
+				}
 				continue
 			}
 			if err != nil {
@@ -93,6 +96,9 @@ func Find(ctx context.Context, v View, r *repo.Reader, source string, pattern gl
 				if lost, ok := errors.AsType[*tree.Lost](err); ok {
 					v.report(lost.Object, lost)
 					continue
+				}
+				if _, ok := errors.AsType[*tree.NotNewest](err); ok {
+					continue // what is found is there, whatever else is lost
 				}
 				if repo.Classify(ctx, err).Lost() {
 					v.report(p.Commit.Manifest.Object, err)

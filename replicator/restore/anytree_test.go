@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/holdfast-backup/holdfast/replicator/restore/restoretest"
 	"github.com/holdfast-backup/holdfast/store/repo"
@@ -22,16 +24,25 @@ type anyTree struct {
 	levels [][]format.PageRef // from the leaves up
 	bodies [][][]byte
 	leaves [][]string // entries of each leaf
+	timed  bool       // no two entries are of one time
 }
 
 // newAnyTree makes the leaves. Some keys have so many versions that they fill pages.
 func newAnyTree(t *testing.T, r *restoretest.Repo, g *rand.Rand) *anyTree {
 	a := &anyTree{made: &made{r: r, stored: map[string][]format.Frame{}}, g: g}
 	var entries []*format.Entry
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	a.timed = g.IntN(2) == 0
+	most := g.IntN(3) // 0: all versions are of one time; else those of some are
 	for i := range 4 + g.IntN(60) {
 		key := fmt.Sprintf("k%03d", i)
 		for v := range 1 + g.IntN(2)*g.IntN(2)*g.IntN(12) {
-			entries = append(entries, &format.Entry{Kind: format.KindMarker, Key: key, Version: fmt.Sprintf("v%02d", v)})
+			if step := time.Second; a.timed {
+				at = at.Add(step)
+			} else {
+				at = at.Add(step * time.Duration(g.IntN(most+1)))
+			}
+			entries = append(entries, &format.Entry{Kind: format.KindMarker, Key: key, Version: fmt.Sprintf("%08x.%02d", g.Uint32(), v), Modified: format.At(at)})
 		}
 	}
 	var refs []format.PageRef
@@ -87,7 +98,8 @@ func (a *anyTree) grow(t *testing.T) {
 }
 
 // TestAnyTreeAnyLoss: of any tree, with any of its objects lost, a walk gives all entries of leaves that are there, each once and in
-// order, and counts the others; nothing else that lies beside them comes.
+// order, and counts the others; nothing else that lies beside them comes. No older version of a key stands for its newest: it is in
+// order, or it is said that this is not known.
 func TestAnyTreeAnyLoss(t *testing.T) {
 	// The first had versions of one key on pages before and behind a lost one, and some of its leaves were not found.
 	for _, seed := range []uint64{4778707059535797241, rand.Uint64()} {
@@ -129,10 +141,26 @@ func anyLoss(t *testing.T, g *rand.Rand) {
 				want = append(want, a.leaves[i]...)
 			}
 		}
+		newest := map[string]string{}
+		for _, leaf := range a.leaves {
+			for _, line := range leaf {
+				key, version, _ := strings.Cut(line, " ")
+				newest[key] = version
+			}
+		}
+		last, torn := "", map[string]bool{}
+		current := map[string]string{}
 		in := r.Reader(nil)
 		for leaf, err := range in.Leaves(t.Context(), c, "", "", nil) {
 			if gap, ok := errors.AsType[*tree.Lost](err); ok {
 				lost += gap.Entries
+				torn[gap.From] = torn[gap.From] || gap.From == last
+				continue
+			}
+			if n, ok := errors.AsType[*tree.NotNewest](err); ok {
+				if torn[n.Key] = true; n.Key != last && current[n.Key] != "" {
+					t.Errorf("behind %q it is said that the newest %q is not known", last, n.Key)
+				}
 				continue
 			}
 			if err != nil {
@@ -141,22 +169,36 @@ func anyLoss(t *testing.T, g *rand.Rand) {
 			for e, err := range tree.LeafEntries(t.Context(), in.Page, leaf) {
 				if errors.Is(err, repo.ErrMissing) {
 					lost += leaf.Entries
+					torn[leaf.First] = torn[leaf.First] || leaf.First == last
 					break
 				}
 				if err != nil {
 					t.Fatal(err)
 				}
 				got = append(got, e.Key+" "+e.Version)
+				last, current[e.Key], torn[e.Key] = e.Key, e.Version, false
 			}
 		}
-		// Versions of one key that fill several pages can come in another order where the pages above all of them are lost.
-		if slices.Sort(got); !slices.Equal(got, want) || lost != due {
+		wrong := ""
+		for key, version := range current {
+			switch {
+			case version != newest[key] && !torn[key]:
+				wrong += fmt.Sprintf("%s %s stands for %s. ", key, version, newest[key])
+			case torn[key] && due == 0 && a.timed:
+				wrong += key + " is in doubt for no reason. "
+			}
+		}
+		if !a.timed || due > 0 { // then of some the order is not known
+			slices.Sort(got)
+			slices.Sort(want)
+		}
+		if !slices.Equal(got, want) || lost != due || wrong != "" {
 			for l, refs := range a.levels {
 				for _, ref := range refs {
 					t.Logf("level %d, %d entries from %q on, %s gone: %v", l, ref.Entries, ref.First, ref.Object, gone[ref.Object])
 				}
 			}
-			t.Fatalf("%d levels, %d of %d objects gone: %d entries and %d lost, want %d and %d\n got %q\nwant %q", len(a.levels), len(gone), len(objects), len(got), lost, len(want), due, got, want)
+			t.Fatalf("%s%d levels, %d of %d objects gone: %d entries and %d lost, want %d and %d\n got %q\nwant %q", wrong, len(a.levels), len(gone), len(objects), len(got), lost, len(want), due, got, want)
 		}
 	}
 }

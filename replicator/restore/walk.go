@@ -23,6 +23,8 @@ type walker struct {
 	turns   []*turn         // that wait for the target's answers, in order
 	waiting int64           // bytes of those
 	last    string          // the key seen last
+	history bool            // there can be several versions of it
+	torn    error           // not nil: newer ones may be lost
 	paths   tree.Paths
 	seen    int64
 }
@@ -35,6 +37,10 @@ func (w *walker) walk(ctx context.Context) error {
 			if err := w.lostPart(lost); err != nil {
 				return err
 			}
+			continue
+		}
+		if n, ok := errors.AsType[*tree.NotNewest](err); ok {
+			w.tear(n.Key, n.Err)
 			continue
 		}
 		if err != nil {
@@ -102,6 +108,9 @@ func (w *walker) leaf(ctx context.Context, leaf format.PageRef) error {
 				return fmt.Errorf("read the manifest: %w", err)
 			}
 			err = fmt.Errorf("manifest page from here on: %w", err)
+			if w.tear(leaf.First, err); n > 0 { // which key follows is not known
+				w.tear(w.last, err)
+			}
 			return w.tally.fail(Failure{Key: leaf.First, Entries: max(leaf.Entries-n, 1), Err: err})
 		}
 		n++
@@ -112,8 +121,16 @@ func (w *walker) leaf(ctx context.Context, leaf format.PageRef) error {
 	return nil
 }
 
+// tear notes that what comes next, and is lost, may be newer versions of a key.
+func (w *walker) tear(key string, why error) {
+	if key == w.last && w.history {
+		w.torn = &tree.NotNewest{Key: key, Err: why}
+	}
+}
+
 // lostPart records a stretch of the manifest that is lost. How many of its entries would match is not known then.
 func (w *walker) lostPart(lost *tree.Lost) error {
+	w.tear(lost.From, lost.Err)
 	entries := lost.Entries
 	if !w.include.Empty() {
 		entries = 1
@@ -148,7 +165,7 @@ func (w *walker) entry(ctx context.Context, e *format.Entry) error {
 			return err
 		}
 	}
-	w.last = e.Key
+	w.last, w.history, w.torn = e.Key, e.Version != "" || e.Kind == format.KindMarker, nil
 	twice := w.paths.See(e)
 	if !w.include.Empty() && !w.include.Match(e.Key) || w.exclude.Match(e.Key) {
 		return nil
@@ -180,8 +197,13 @@ func (w *walker) end(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	torn := w.torn
+	w.torn = nil
 	if len(w.group) > 0 && !w.o.Target.KeepsVersions() {
 		switch e := w.group[0]; {
+		case torn != nil:
+			w.group = w.group[:0]
+			return w.tally.lost(e, fmt.Errorf("left out, as an older one must not stand for it: %w", torn))
 		case e.Unusable != nil:
 			w.group = w.group[:0]
 			return w.tally.lost(e, e.Unusable)
@@ -194,6 +216,11 @@ func (w *walker) end(ctx context.Context) error {
 	}
 	if len(w.group) == 0 {
 		return nil
+	}
+	if torn != nil {
+		if err := w.tally.fail(Failure{Key: w.last, Entries: 1, Err: fmt.Errorf("what is current now is the newest version that is left: %w", torn)}); err != nil {
+			return err
+		}
 	}
 	return w.turn(ctx, true)
 }

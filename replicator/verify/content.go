@@ -132,6 +132,9 @@ func (w *walk) leaves(ctx context.Context, before *point) error {
 			}
 			continue
 		}
+		if errors.As(err, new(*tree.NotNewest)) {
+			continue // what is lost was told
+		}
 		if err != nil {
 			w.broken = true
 			return w.trouble(ctx, w.p.commit.Manifest.Object, w.p.ID, fmt.Errorf("manifest: %w", err))

@@ -12,7 +12,8 @@ import (
 
 // Leaves gives references to the leaf pages of a point's manifest for keys from <= key < to ("": to the end), in order. Behind an inner
 // page that is lost it finds what there is: the needs list says which pages of which objects are the point's. What
-// is lost comes as a *tree.Lost where it would stand, and the walk goes on behind it. visit, which may be nil, is told of inner pages.
+// is lost comes as a *tree.Lost where it would stand, and behind the last version of a key that is left a *tree.NotNewest where newer ones
+// may be lost; the walk goes on behind both. visit, which may be nil, is told of inner pages.
 func (r *Reader) Leaves(ctx context.Context, c *format.Commit, from, to string, visit func(format.PageRef)) iter.Seq2[format.PageRef, error] {
 	var s *search // once something is lost
 	find := func(ctx context.Context, ref format.PageRef, end string, cause error) ([]format.PageRef, []*tree.Lost, error) {
@@ -28,7 +29,8 @@ func (r *Reader) Leaves(ctx context.Context, c *format.Commit, from, to string, 
 		below, lost := s.below(ref, end, cause)
 		return below, lost, nil
 	}
-	return tree.Around(ctx, r.Page, c.Manifest, from, to, visit, find)
+	lost := func(key string) error { return s.lost(key) }
+	return inAge(ctx, r.Page, tree.Around(ctx, r.Page, c.Manifest, from, to, visit, find), lost)
 }
 
 // search finds the pages of a manifest that stand below lost ones. Which pages are the point's its needs list says; what has to be
@@ -60,7 +62,9 @@ type gap struct {
 	ref   format.PageRef
 	to    string // where its keys end; "": with the manifest
 	found []tree.Described
-	left  int64 // entries that are not accounted for
+	left  int64  // entries that are not accounted for
+	cause error  // why the page cannot be read
+	open  *error // not nil there: why not all of what it led to is found, or of what its neighbours did
 }
 
 // stretch is where pages of lower levels than a lost page are looked for: from one key on and up to another ("": to the end).
@@ -89,6 +93,7 @@ func (s *search) all(ctx context.Context) error {
 		}
 	}
 	s.settle()
+	s.join()
 	return nil
 }
 
@@ -228,6 +233,32 @@ func (s *search) below(ref format.PageRef, end string, cause error) (below []for
 	return below, []*tree.Lost{{From: ref.First, To: g.to, Entries: g.left, Found: max(ref.Entries-g.left, 0), Object: ref.Object, Err: cause}}
 }
 
+// lost gives the cause if versions of a key can be among what was not found.
+func (s *search) lost(key string) error {
+	for _, g := range s.gaps {
+		if g.ref.First <= key && (g.to == "" || key <= g.to) && *g.open != nil {
+			return *g.open
+		}
+	}
+	return nil
+}
+
+// join has gaps that share a key know of each other: nobody knows in which of them the pages stood that begin with it, and so which lacks how much.
+func (s *search) join() {
+	gaps := slices.Clone(s.gaps)
+	slices.SortStableFunc(gaps, func(a, b *gap) int { return strings.Compare(a.ref.First, b.ref.First) })
+	end, endless := "", false
+	for i, g := range gaps {
+		if g.open = new(error); i > 0 && (endless || g.ref.First <= end) {
+			g.open = gaps[i-1].open
+		}
+		end, endless = max(end, g.to), endless || g.to == ""
+		if g.left > 0 {
+			*g.open = g.cause
+		}
+	}
+}
+
 // trail is one walk over the inner pages that can be reached, from a root or from a page that was found.
 type trail struct {
 	s    *search
@@ -265,7 +296,7 @@ func (t *trail) lost(ctx context.Context, ref format.PageRef, end string, cause 
 	if !Classify(ctx, cause).Lost() {
 		return nil, nil, cause
 	}
-	t.last = &gap{ref: ref, to: end, left: ref.Entries}
+	t.last = &gap{ref: ref, to: end, left: ref.Entries, cause: cause}
 	t.s.gaps, t.s.at[placeOf(ref)] = append(t.s.gaps, t.last), t.last
 	t.s.open = append(t.s.open, stretch{from: ref.First, to: end, of: t.last})
 	t.end()

@@ -40,6 +40,27 @@ func (l *Lost) Error() string {
 // Unwrap gives the cause.
 func (l *Lost) Unwrap() error { return l.Err }
 
+// NotNewest says of a key that the last of its versions before this may not be its newest one: pages that lead to others are lost.
+type NotNewest struct {
+	Key string
+	Err error
+}
+
+func (n *NotNewest) Error() string {
+	return fmt.Sprintf("which version of %q is the newest cannot be told: %v", clip(n.Key), n.Err)
+}
+
+// Unwrap gives the cause.
+func (n *NotNewest) Unwrap() error { return n.Err }
+
+// Seam lies between pages of which nothing but their keys tells which comes first: they were found without the page that leads to
+// them. Around gives it as an error behind which it goes on.
+type Seam struct {
+	Err error // about the page
+}
+
+func (s *Seam) Error() string { return fmt.Sprintf("a seam between pages that were found: %v", s.Err) }
+
 // clip keeps messages short: keys have up to 64 KiB.
 func clip(key string) string {
 	const most = 200
@@ -54,7 +75,8 @@ func clip(key string) string {
 type Find func(ctx context.Context, ref format.PageRef, to string, cause error) (below []format.PageRef, lost []*Lost, err error)
 
 // Around is Leaves for keys from <= key < to ("": to the end), with what find has in the place of inner pages that cannot be read. What
-// is lost comes as a *Lost where it would stand; the walk goes on behind it, if the caller does.
+// is lost comes as a *Lost where it would stand, and a *Seam comes before and behind each page that was found; the walk goes on behind them, if
+// the caller does.
 func Around(ctx context.Context, load Load, root format.PageRef, from, to string, visit func(format.PageRef), find Find) iter.Seq2[format.PageRef, error] {
 	return func(yield func(format.PageRef, error) bool) {
 		w := walker{ctx: ctx, load: load, from: from, visit: visit, yield: yield}
@@ -104,6 +126,7 @@ func (w *walker) mend(ref format.PageRef, cause error) bool {
 		w.yield(format.PageRef{}, err)
 		return false
 	}
+	seam := &Seam{cause}
 	for i, r := range below {
 		for len(lost) > 0 && lost[0].From <= r.First {
 			if !w.yield(format.PageRef{}, lost[0]) {
@@ -118,12 +141,18 @@ func (w *walker) mend(ref format.PageRef, cause error) bool {
 		if i+1 < len(below) {
 			next = below[i+1].First
 		}
+		if !w.yield(format.PageRef{}, seam) {
+			return false
+		}
 		w.around.below(next)
 		more := w.page(r, parseInner)
 		w.around.up()
 		if !more {
 			return false
 		}
+	}
+	if len(below) > 0 && !w.yield(format.PageRef{}, seam) {
+		return false
 	}
 	for _, l := range lost {
 		if !w.yield(format.PageRef{}, l) {
