@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -98,6 +99,8 @@ func (r *reading) ls(ctx context.Context, in *repo.Reader, out *listing, spec, p
 		return out.line(showEntry(e), text)
 	}
 	var lost lostKeys
+	var paths tree.Paths
+	refused := 0
 	for e, err := range browse.List(ctx, in, p.Commit, prefix) {
 		if l, ok := errors.AsType[*tree.Lost](err); ok {
 			if lost.add(r.ui, l); last != nil && last.Key == l.From && last.Version != "" {
@@ -113,6 +116,11 @@ func (r *reading) ls(ctx context.Context, in *repo.Reader, out *listing, spec, p
 		}
 		if err != nil {
 			return err
+		}
+		if why := cmp.Or(paths.See(e), e.Unusable); why != nil {
+			if refused++; refused <= maxLostTold {
+				r.ui.warn("%s: no restore takes it: %v", safe(e.Key), why)
+			}
 		}
 		if all {
 			last = e

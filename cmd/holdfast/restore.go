@@ -38,9 +38,9 @@ owner and time. --include and --exclude take globs against the
 whole key: * within a segment, ** across, ?, [a-z]. So 'docs/**' takes what is in the
 folder docs. An --include that matches nothing is an error (exit 1).
 
-Exit codes: 0 everything is back; 3 something is not, or differs, and is listed; 4 everything is
-back, and the vault was tampered with; 5 everything is back, and something else in the vault is
-lost; 2 the key does not open the content.
+Exit codes: 0 everything is back; 3 something is not, or differs, and is listed; 4 the vault was
+tampered with; 5 something in the vault is lost; 2 the key does not open the content. With 4 and 5
+too the last lines, and failed in JSON, say whether everything is back.
 ` + pointHelp + unvouchedHelp + readerHelp
 
 // restoreFlags are those of restore alone.

@@ -385,7 +385,7 @@ class Point:
         self.body = {} if self.newer else parse(lines[1])
         if self.head["kind"] != "point" or self.head["source"] != source or self.head["signed_at"] != moment(stamp).strftime("%Y-%m-%dT%H:%M:%SZ"):
             raise Bad(f"{name}: its head is not what its name says")
-        self.bad = []
+        self.bad, self.torn = [], set()
 
     def note(self, what):
         self.bad.append(what)
@@ -403,6 +403,7 @@ class Point:
             if not keep:
                 raise
             self.note(f"lost: {root['entries']} entries from {shown(text(root, 'first'))!r} on: {e}")
+            self.torn.add(text(root, "first"))  # there may be newer versions of it on the page
             return
         lines = [parse(line) for line in page.split(b"\n")[:-1]]
         if "salt" in lines[0]:
@@ -428,7 +429,7 @@ class Point:
     def plain(cls, vault):
         """Walks plain trees that belong to no point."""
         walker = cls.__new__(cls)
-        walker.vault, walker.bad = vault, []
+        walker.vault, walker.bad, walker.torn = vault, [], set()
         return walker
 
     def needs(self):
@@ -646,21 +647,28 @@ def restore_one(point, root, entry, links):
     manners(path, entry)
 
 
-def current(entries):
-    """Of the entries of one key the last one; nothing where that is a marker."""
+def current(point):
+    """Of the entries of one key the last one; nothing where that is a marker, or where newer ones may be lost (12)."""
+    def newest(entry):
+        if text(entry, "key") in point.torn and ("version_id" in entry or entry.get("kind") == "marker"):
+            point.note(f"left out: {shown(text(entry, 'key'))!r}: newer versions of it may be lost")
+        elif entry.get("kind") != "marker":
+            yield entry
+
     last = None
-    for e in entries:
-        if last is not None and text(last, "key") != text(e, "key") and last.get("kind") != "marker":
-            yield last
+    for e in point.entries():
+        if last is not None and text(last, "key") != text(e, "key"):
+            yield from newest(last)
+        point.torn.discard(text(e, "key"))
         last = e
-    if last is not None and last.get("kind") != "marker":
-        yield last
+    if last is not None:
+        yield from newest(last)
 
 
 def restore(point, root):
     os.makedirs(root, exist_ok=True)
     folders, links, failed = [], {}, 0
-    for entry in current(point.entries()):
+    for entry in current(point):
         try:
             restore_one(point, root, entry, links)
             if entry.get("kind") == "dir":

@@ -131,8 +131,15 @@ func (v View) earlier(ctx context.Context, listed []repo.Point) (base *Point, _ 
 		if ctx.Err() != nil {
 			return nil, nil, ctx.Err()
 		}
+		if f := repo.Classify(ctx, err); f.OfObject() && v.Report != nil {
+			kind := repo.Damaged
+			if f == repo.Gone {
+				kind = repo.Missing
+			}
+			v.Report(repo.Finding{Kind: kind, Name: c.Points.Object, Detail: fmt.Sprintf("the list of the earlier points of %s cannot be read, so that nobody can tell whether some are withheld: %v", p.Source, err)})
+		}
 		if err != nil {
-			return &got, nil, nil // every commit object is read instead; that the list is lost is for verify to say
+			return &got, nil, nil // every commit object is read instead
 		}
 		return &got, earlier, v.Repository.CheckListed(ctx, v.In, earlier, listed, v.Vault, p.Source, time.Now(), v.Report)
 	}

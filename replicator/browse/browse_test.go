@@ -105,6 +105,39 @@ func TestPointsWithDamage(t *testing.T) {
 	}
 }
 
+// Where the list of earlier points is lost nobody can tell whether points are withheld, and that is said.
+func TestAListThatIsLost(t *testing.T) {
+	h := newHistory(t)
+	var newest Point
+	for p, err := range Points(t.Context(), h.view(), "uploads") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		newest = p
+	}
+	list := newest.Commit.Points
+	if list.Entries == 0 || len(h.findings) > 0 {
+		t.Fatalf("%d earlier points, reported %v", list.Entries, h.findings)
+	}
+	for info, err := range h.vault.Versions(t.Context(), list.Object, "") {
+		if err == nil {
+			err = h.vault.Attacker().Lose(info.Ref)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := 0
+	for p, err := range Points(t.Context(), h.view(), "uploads") {
+		if n++; err != nil || p.Err != nil {
+			t.Fatal(err, p.Err)
+		}
+	}
+	if n < 2 || len(h.findings) != 1 || h.findings[0].Kind != repo.Missing || h.findings[0].Name != list.Object {
+		t.Errorf("%d points, reported %v", n, h.findings)
+	}
+}
+
 func TestResolve(t *testing.T) {
 	h := newHistory(t)
 	for spec, want := range map[string]format.Hash{

@@ -158,28 +158,35 @@ func (a *aging) runs() (runs []run) {
 	}
 	key := a.held[0].First
 	for i := range runs {
-		r := &runs[i]
-		first, _, _ := a.ends(r.leaves[0], key)
-		_, last, other := a.ends(r.leaves[len(r.leaves)-1], key)
-		r.from, r.to, r.other = first, last, other
+		a.date(&runs[i], key)
 	}
 	return runs
 }
 
+// date reads when the first and the last version of a key on a run's leaves were made. Runs lie behind each other, so that those leaves which can be
+// read tell the order of all.
+func (a *aging) date(r *run, key string) {
+	last := len(r.leaves) - 1
+	for i := 0; i <= last && r.from.IsZero(); i++ {
+		r.from, _, _ = a.ends(r.leaves[i], key)
+	}
+	for i := last; i >= 0 && r.to.IsZero(); i-- {
+		_, r.to, r.other = a.ends(r.leaves[i], key)
+	}
+}
+
 // ends gives the times of a leaf's first and last version of a key, and whether other keys follow; zero if it cannot be read.
 func (a *aging) ends(leaf agingLeaf, key string) (first, last time.Time, other bool) {
-	n := 0
 	for e, err := range tree.LeafEntries(a.ctx, a.load, leaf.PageRef) {
 		switch {
 		case err != nil:
-			return time.Time{}, time.Time{}, other
+			return time.Time{}, time.Time{}, false
 		case e.Key != key:
 			return first, last, true
 		}
-		if last = e.Modified.Time; n == 0 {
+		if last = e.Modified.Time; first.IsZero() {
 			first = last
 		}
-		n++
 	}
 	return first, last, false
 }

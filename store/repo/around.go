@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"slices"
 	"strings"
@@ -271,6 +272,9 @@ type trail struct {
 
 func (t *trail) follow(leaves iter.Seq2[format.PageRef, error]) error {
 	for ref, err := range leaves {
+		if errors.As(err, new(*tree.Seam)) {
+			continue // nothing was looked for yet
+		}
 		if err != nil {
 			return err
 		}

@@ -460,7 +460,7 @@ func refusedEntries() []vector {
 		{"unread-empty-list", "an empty list", unread(disk, ``), ErrMalformed},
 		{"recheck-false", "false is left out", swap("}]}\n", `}],"recheck":false}`+"\n"), ErrMalformed},
 		{"sparse-one-chunk", "sparse without a hole: the chunk's hash would be the image sum", `{"kind":"file","key":"f","size":12,"file":{"mode":"0644"},"sha256":"` + hashOf("x").String() + `","sparse":true,"chunks":[{"pack":"` + hashOf("a").String() + `","frame":[0,321,1000],"size":12}]}` + "\n", ErrMalformed},
-		{"sparse-object", "objects have no holes", swap(`","chunks"`, `","sparse":true,"chunks"`), ErrMalformed},
+		{"sparse-object", "an object is never sparse, with holes or without", swap(`","chunks"`, `","sparse":true,"chunks"`), ErrMalformed},
 		{"unsettled-false", "false is left out", swap("}]}\n", `}],"unsettled":false}`+"\n"), ErrMalformed},
 		{"unsettled-object", "an object is never written to while it is read", swap("}]}\n", `}],"unsettled":true}`+"\n"), ErrMalformed},
 		{"unsettled-missing", "unsettled, and not read at all", `{"kind":"file","key":"f","size":0,"file":{"mode":"0644"},"missing":"access denied","unsettled":true}` + "\n", ErrMalformed},

@@ -53,8 +53,8 @@ func (n *NotNewest) Error() string {
 // Unwrap gives the cause.
 func (n *NotNewest) Unwrap() error { return n.Err }
 
-// Seam lies between pages of which nothing but their keys tells which comes first: they were found without the page that leads to
-// them. Around gives it as an error behind which it goes on.
+// Seam lies between pages of which nothing but their keys tells which comes first: some were found without the page that leads to
+// them, or are found where another lost page stood. Around gives it as an error behind which it goes on.
 type Seam struct {
 	Err error // about the page
 }
@@ -75,7 +75,7 @@ func clip(key string) string {
 type Find func(ctx context.Context, ref format.PageRef, to string, cause error) (below []format.PageRef, lost []*Lost, err error)
 
 // Around is Leaves for keys from <= key < to ("": to the end), with what find has in the place of inner pages that cannot be read. What
-// is lost comes as a *Lost where it would stand, and a *Seam comes before and behind each page that was found; the walk goes on behind them, if
+// is lost comes as a *Lost where it would stand, and a *Seam comes in the place of a lost page, before and behind each page that was found; the walk goes on behind them, if
 // the caller does.
 func Around(ctx context.Context, load Load, root format.PageRef, from, to string, visit func(format.PageRef), find Find) iter.Seq2[format.PageRef, error] {
 	return func(yield func(format.PageRef, error) bool) {
@@ -151,7 +151,7 @@ func (w *walker) mend(ref format.PageRef, cause error) bool {
 			return false
 		}
 	}
-	if len(below) > 0 && !w.yield(format.PageRef{}, seam) {
+	if !w.yield(format.PageRef{}, seam) {
 		return false
 	}
 	for _, l := range lost {
