@@ -83,6 +83,8 @@ func (r *rig) expectEmpty(last format.Hash) *backup.Result {
 	}
 	if _, c := r.commit(0, res.Point); !slices.Equal(c.Marks, []string{format.MarkEmpty}) || c.Slots != nil {
 		r.t.Fatalf("marks %q, slots %q", c.Marks, c.Slots)
+	} else {
+		checkList(r.t, r.plain(0), c)
 	}
 	return res
 }
@@ -96,6 +98,8 @@ func (r *rig) expectFilled() *backup.Result {
 	}
 	if _, c := r.commit(0, res.Point); c.Marks != nil {
 		r.t.Fatalf("marks %q", c.Marks)
+	} else {
+		checkList(r.t, r.plain(0), c)
 	}
 	return res
 }

@@ -190,10 +190,19 @@ func (r *rig) contents(vault int, id format.Hash) map[string][]byte {
 			r.t.Fatal(err)
 		}
 		r.checkNeeds(reader, c, in)
+		checkList(r.t, reader, c)
 		return readPoint(r.t, reader, c)
 	}
 	r.t.Fatalf("vault %d has no point %s", vault, id)
 	return nil
+}
+
+// checkList reads the list of earlier points, which readers do without where it cannot be read.
+func checkList(t *testing.T, in *repo.Reader, c *format.Commit) {
+	t.Helper()
+	if earlier, err := repo.ReadEarlier(t.Context(), in.Page, c.Points); err != nil || int64(len(earlier)) != c.Points.Entries {
+		t.Errorf("%d earlier points of %d, %v", len(earlier), c.Points.Entries, err)
+	}
 }
 
 func readPoint(t *testing.T, reader *repo.Reader, c *format.Commit) map[string][]byte {

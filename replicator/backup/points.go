@@ -61,7 +61,7 @@ func (l pointsList) objects(root format.PageRef) []string {
 func (e *engine) writePoints(ctx context.Context, sink *repo.Sink) (list pointsList, err error) {
 	var fresh []format.PointLine // that no list told of
 	for _, h := range e.counting {
-		if h.Commit != nil {
+		if !h.Told {
 			fresh = append(fresh, h.Line)
 		}
 	}

@@ -19,7 +19,8 @@ import (
 type Head struct {
 	Point
 	Line   format.PointLine // with the vaults it is in
-	Commit *format.Commit   // nil where a points list told of it: see Session.Read
+	Told   bool             // a points list told of it
+	Commit *format.Commit   // nil where a points list told of it, until Session.Read
 	Own    bool             // this machine made it, as far as its cache remembers
 }
 
@@ -171,7 +172,7 @@ func (s *Session) heads(ctx context.Context, k *keeper, points []Point, earlier 
 	g.SetLimit(secureParallel)
 	for i, p := range points {
 		if line, ok := earlier[p.ID]; ok && line.SignedAt.Equal(p.SignedAt.Time) {
-			heads[i] = Head{Point: p, Line: line}
+			heads[i] = Head{Point: p, Line: line, Told: true}
 			continue
 		}
 		g.Go(func() error {

@@ -261,7 +261,7 @@ func (s *Session) resumed(ctx context.Context, source string, looks []*pointsLoo
 		return Heads{}, false, ctx.Err()
 	}
 	for _, line := range h.Memo.Lines {
-		h.Points = append(h.Points, Head{Point: Point{PointID: format.PointID{Source: source, SignedAt: line.SignedAt, ID: line.ID}}, Line: line})
+		h.Points = append(h.Points, Head{Point: Point{PointID: format.PointID{Source: source, SignedAt: line.SignedAt, ID: line.ID}}, Line: line, Told: true})
 	}
 	last := Head{Point: point, Line: h.read.Line(point.ID), Commit: h.read, Own: true}
 	last.Line.Vaults = vaults
