@@ -103,7 +103,7 @@ func (r *reading) ls(ctx context.Context, in *repo.Reader, out *listing, spec, p
 	refused := 0
 	for e, err := range browse.List(ctx, in, p.Commit, prefix) {
 		if l, ok := errors.AsType[*tree.Lost](err); ok {
-			if lost.add(r.ui, l); last != nil && last.Key == l.From && last.Version != "" {
+			if lost.add(r.ui, l); last != nil && last.Key == l.From && last.Versioned() {
 				last = nil // what is lost may be newer
 			}
 			continue

@@ -650,7 +650,7 @@ def restore_one(point, root, entry, links):
 def current(point):
     """Of the entries of one key the last one; nothing where that is a marker, or where newer ones may be lost (12)."""
     def newest(entry):
-        if text(entry, "key") in point.torn and ("version_id" in entry or entry.get("kind") == "marker"):
+        if text(entry, "key") in point.torn and (entry.get("kind") == "marker" or "kind" not in entry and "version_id" in entry):
             point.note(f"left out: {shown(text(entry, 'key'))!r}: newer versions of it may be lost")
         elif entry.get("kind") != "marker":
             yield entry

@@ -165,7 +165,7 @@ func (w *walker) entry(ctx context.Context, e *format.Entry) error {
 			return err
 		}
 	}
-	w.last, w.history, w.torn = e.Key, e.Version != "" || e.Kind == format.KindMarker, nil
+	w.last, w.history, w.torn = e.Key, e.Versioned(), nil
 	twice := w.paths.See(e)
 	if !w.include.Empty() && !w.include.Match(e.Key) || w.exclude.Match(e.Key) {
 		return nil

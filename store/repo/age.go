@@ -199,7 +199,7 @@ func (a *aging) endOf(r *run) (key string, versions bool) {
 		if err != nil {
 			break // whoever reads it says so
 		}
-		key, versions = e.Key, e.Version != "" || e.Kind == format.KindMarker
+		key, versions = e.Key, e.Versioned()
 	}
 	return key, versions
 }

@@ -86,6 +86,12 @@ type Unread struct {
 	Ext    Ext
 }
 
+// Versioned reports whether there can be other versions of the entry's key. An image has the ID of its snapshot for a version, and is the
+// only one of its volume.
+func (e *Entry) Versioned() bool {
+	return e.Kind == KindMarker || e.Kind == KindObject && e.Version != ""
+}
+
 // Lost says in one line what of the entry could not be read; "" if nothing was left out.
 func (e *Entry) Lost() string {
 	if e.Missing != "" || len(e.Unread) == 0 {
