@@ -170,15 +170,17 @@ func (k *lostKeys) doubt(u *ui, n *tree.NotNewest) {
 }
 
 func (k *lostKeys) err() error {
-	if k.stretches == 0 && k.doubts > 0 {
-		return &marked{errIncomplete, fmt.Errorf("of %d keys of this point the newest version cannot be told, since pages of its manifest are lost in this vault; "+
-			"they may be whole in another vault (--vault NAME), and `holdfast verify` names what is damaged", k.doubts)}
-	}
-	if k.stretches == 0 {
+	var what string
+	switch {
+	case k.stretches > 0:
+		what = fmt.Sprintf("%d entries of this point are not listed", k.entries)
+	case k.doubts > 0:
+		what = fmt.Sprintf("of %d keys of this point the newest version cannot be told", k.doubts)
+	default:
 		return nil
 	}
-	return &marked{errIncomplete, fmt.Errorf("%d entries of this point are not listed, since pages of its manifest are lost in this vault; "+
-		"they may be whole in another vault (--vault NAME), and `holdfast verify` names what is damaged", k.entries)}
+	return &marked{errIncomplete, fmt.Errorf("%s, since pages of its manifest are lost in this vault; "+
+		"they may be whole in another vault (--vault NAME), and `holdfast verify` names what is damaged", what)}
 }
 
 // hitJSON is one entry that find found.

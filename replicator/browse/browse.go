@@ -131,12 +131,8 @@ func (v View) earlier(ctx context.Context, listed []repo.Point) (base *Point, _ 
 		if ctx.Err() != nil {
 			return nil, nil, ctx.Err()
 		}
-		if f := repo.Classify(ctx, err); f.OfObject() && v.Report != nil {
-			kind := repo.Damaged
-			if f == repo.Gone {
-				kind = repo.Missing
-			}
-			v.Report(repo.Finding{Kind: kind, Name: c.Points.Object, Detail: fmt.Sprintf("the list of the earlier points of %s cannot be read, so that nobody can tell whether some are withheld: %v", p.Source, err)})
+		if repo.Classify(ctx, err).OfObject() {
+			v.find(c.Points.Object, err, "the list of the earlier points of "+p.Source+" cannot be read, so that nobody can tell whether some are withheld")
 		}
 		if err != nil {
 			return &got, nil, nil // every commit object is read instead
@@ -226,6 +222,11 @@ func known(ctx context.Context, p repo.Point, c *format.Commit, err error) (Poin
 
 // report passes on that something of a point could not be read.
 func (v View) report(name string, err error) {
+	v.find(name, err, "passed over, as if it were not there")
+}
+
+// find reports an object that could not be read, with what comes of that.
+func (v View) find(name string, err error, what string) {
 	if v.Report == nil {
 		return
 	}
@@ -236,7 +237,7 @@ func (v View) report(name string, err error) {
 	case errors.Is(err, format.ErrNewer):
 		kind = repo.Tampered // or a program newer than this one was here: either way somebody has to look
 	}
-	v.Report(repo.Finding{Kind: kind, Name: name, Detail: fmt.Sprintf("passed over, as if it were not there: %v", err)})
+	v.Report(repo.Finding{Kind: kind, Name: name, Detail: fmt.Sprintf("%s: %v", what, err)})
 }
 
 func compare(a, b string) int {

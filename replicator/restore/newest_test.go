@@ -3,6 +3,7 @@ package restore_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -100,13 +101,7 @@ func TestAnOlderVersionDoesNotStandForTheNewest(t *testing.T) {
 					continue
 				}
 				var bodies []string
-				for _, k := range slices.Sorted(func(yield func(string) bool) {
-					for k := range got.got {
-						if !yield(k) {
-							return
-						}
-					}
-				}) {
+				for _, k := range slices.Sorted(maps.Keys(got.got)) {
 					bodies = append(bodies, string(got.got[k]))
 				}
 				if all := strings.Join(bodies, " "); all != x.restored || res.Failed != x.failed || doubt != x.doubt {

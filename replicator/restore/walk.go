@@ -108,9 +108,11 @@ func (w *walker) leaf(ctx context.Context, leaf format.PageRef) error {
 				return fmt.Errorf("read the manifest: %w", err)
 			}
 			err = fmt.Errorf("manifest page from here on: %w", err)
-			if w.tear(leaf.First, err); n > 0 { // which key follows is not known
-				w.tear(w.last, err)
+			next := leaf.First
+			if n > 0 { // which key follows is not known
+				next = w.last
 			}
+			w.tear(next, err)
 			return w.tally.fail(Failure{Key: leaf.First, Entries: max(leaf.Entries-n, 1), Err: err})
 		}
 		n++

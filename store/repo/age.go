@@ -57,7 +57,7 @@ const maxHeld = 1 << 16
 func (a *aging) take(ref format.PageRef, err error) bool {
 	lost, isLost := errors.AsType[*tree.Lost](err)
 	switch {
-	case errors.As(err, new(*tree.Seam)):
+	case errors.Is(err, tree.ErrSeam):
 		a.seams++
 		a.broken = true
 		return true

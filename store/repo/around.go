@@ -63,9 +63,9 @@ type gap struct {
 	ref   format.PageRef
 	to    string // where its keys end; "": with the manifest
 	found []tree.Described
-	left  int64  // entries that are not accounted for
-	cause error  // why the page cannot be read
-	open  *error // not nil there: why not all of what it led to is found, or of what its neighbours did
+	left  int64 // entries that are not accounted for
+	cause error // why the page cannot be read
+	open  error // not nil: not all is found of what it led to, or of what gaps did that share a key with it
 }
 
 // stretch is where pages of lower levels than a lost page are looked for: from one key on and up to another ("": to the end).
@@ -237,8 +237,8 @@ func (s *search) below(ref format.PageRef, end string, cause error) (below []for
 // lost gives the cause if versions of a key can be among what was not found.
 func (s *search) lost(key string) error {
 	for _, g := range s.gaps {
-		if g.ref.First <= key && (g.to == "" || key <= g.to) && *g.open != nil {
-			return *g.open
+		if g.ref.First <= key && (g.to == "" || key <= g.to) && g.open != nil {
+			return g.open
 		}
 	}
 	return nil
@@ -248,15 +248,19 @@ func (s *search) lost(key string) error {
 func (s *search) join() {
 	gaps := slices.Clone(s.gaps)
 	slices.SortStableFunc(gaps, func(a, b *gap) int { return strings.Compare(a.ref.First, b.ref.First) })
-	end, endless := "", false
-	for i, g := range gaps {
-		if g.open = new(error); i > 0 && (endless || g.ref.First <= end) {
-			g.open = gaps[i-1].open
+	for len(gaps) > 0 {
+		n, end, endless := 0, "", false
+		var why error
+		for n < len(gaps) && (n == 0 || endless || gaps[n].ref.First <= end) {
+			g := gaps[n]
+			if n, end, endless = n+1, max(end, g.to), endless || g.to == ""; g.left > 0 {
+				why = g.cause
+			}
 		}
-		end, endless = max(end, g.to), endless || g.to == ""
-		if g.left > 0 {
-			*g.open = g.cause
+		for _, g := range gaps[:n] {
+			g.open = why
 		}
+		gaps = gaps[n:]
 	}
 }
 
@@ -272,7 +276,7 @@ type trail struct {
 
 func (t *trail) follow(leaves iter.Seq2[format.PageRef, error]) error {
 	for ref, err := range leaves {
-		if errors.As(err, new(*tree.Seam)) {
+		if errors.Is(err, tree.ErrSeam) {
 			continue // nothing was looked for yet
 		}
 		if err != nil {

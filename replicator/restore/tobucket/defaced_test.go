@@ -112,7 +112,7 @@ func TestDefacedObjects(t *testing.T) {
 			add(full("right and large"), large)
 			add(format.Entry{Key: "plain"}, 10)
 			add(full("large content"), large)
-			add(full("large tags"), max(large, 65<<20))
+			add(full("large tags"), 70<<20)
 			for _, w := range ways() {
 				add(full(w.key), 100)
 				said[w.key] = w.says

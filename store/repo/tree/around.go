@@ -2,6 +2,7 @@ package tree
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -53,13 +54,9 @@ func (n *NotNewest) Error() string {
 // Unwrap gives the cause.
 func (n *NotNewest) Unwrap() error { return n.Err }
 
-// Seam lies between pages of which nothing but their keys tells which comes first: some were found without the page that leads to
-// them, or are found where another lost page stood. Around gives it as an error behind which it goes on.
-type Seam struct {
-	Err error // about the page
-}
-
-func (s *Seam) Error() string { return fmt.Sprintf("a seam between pages that were found: %v", s.Err) }
+// ErrSeam stands between pages of which nothing but their keys tells which comes first: some were found without the page that leads to
+// them, or are found where another lost page stood. Around goes on behind it.
+var ErrSeam = errors.New("a seam between pages that were found")
 
 // clip keeps messages short: keys have up to 64 KiB.
 func clip(key string) string {
@@ -75,7 +72,7 @@ func clip(key string) string {
 type Find func(ctx context.Context, ref format.PageRef, to string, cause error) (below []format.PageRef, lost []*Lost, err error)
 
 // Around is Leaves for keys from <= key < to ("": to the end), with what find has in the place of inner pages that cannot be read. What
-// is lost comes as a *Lost where it would stand, and a *Seam comes in the place of a lost page, before and behind each page that was found; the walk goes on behind them, if
+// is lost comes as a *Lost where it would stand, and an [ErrSeam] comes in the place of a lost page, before and behind each page that was found; the walk goes on behind them, if
 // the caller does.
 func Around(ctx context.Context, load Load, root format.PageRef, from, to string, visit func(format.PageRef), find Find) iter.Seq2[format.PageRef, error] {
 	return func(yield func(format.PageRef, error) bool) {
@@ -126,7 +123,6 @@ func (w *walker) mend(ref format.PageRef, cause error) bool {
 		w.yield(format.PageRef{}, err)
 		return false
 	}
-	seam := &Seam{cause}
 	for i, r := range below {
 		for len(lost) > 0 && lost[0].From <= r.First {
 			if !w.yield(format.PageRef{}, lost[0]) {
@@ -141,7 +137,7 @@ func (w *walker) mend(ref format.PageRef, cause error) bool {
 		if i+1 < len(below) {
 			next = below[i+1].First
 		}
-		if !w.yield(format.PageRef{}, seam) {
+		if !w.yield(format.PageRef{}, ErrSeam) {
 			return false
 		}
 		w.around.below(next)
@@ -151,7 +147,7 @@ func (w *walker) mend(ref format.PageRef, cause error) bool {
 			return false
 		}
 	}
-	if !w.yield(format.PageRef{}, seam) {
+	if !w.yield(format.PageRef{}, ErrSeam) {
 		return false
 	}
 	for _, l := range lost {
