@@ -67,6 +67,17 @@ func (s *stage) date(name string, at time.Time) {
 	s.ok(os.Chtimes(filepath.Join(s.vaults[0], filepath.FromSlash(name)), at, at))
 }
 
+// come has one object come so much later than another, if that is not how it was. On a server later means whenever it was put.
+func (s *stage) come(name, than string, later time.Duration) {
+	s.t.Helper()
+	at := s.arrived(than).Add(later)
+	if s.kind == directory {
+		s.date(name, at)
+	} else if later <= 0 || !s.arrived(name).After(s.arrived(than)) {
+		s.t.Fatalf("%s did not come later than %s, and nobody can say so afterwards", name, than)
+	}
+}
+
 // arrived is when the first vault got something.
 func (s *stage) arrived(name string) time.Time {
 	s.t.Helper()
@@ -130,9 +141,7 @@ func (s *stage) plantFirst() (ours, his string) {
 	d := *r.Chain[0].Descriptor
 	d.Keys = []format.Key{format.JobKey(t.Public())}
 	body := have(format.EncodeDescriptor(&d, func(b []byte) []byte { return attest.Sign(t.Signing, attest.Descriptor, b) }))
-	his = format.DescriptorID{Sum: sha256.Sum256(body)}.Name()
-	s.put(his, body)
-	return r.Chain[0].Name, his
+	return r.Chain[0].Name, s.putFirst(body)
 }
 
 // sealedMeta stores a meta object of one frame, and gives its placement.
@@ -188,6 +197,7 @@ func (s *stage) report(edit func([]byte) []byte) {
 func (s *stage) putFirst(body []byte) string {
 	s.t.Helper()
 	name := format.DescriptorID{Sum: sha256.Sum256(body)}.Name()
+	nextSecond(time.Now().Truncate(time.Second)) // on a server it is the younger one by this alone
 	s.put(name, body)
 	return name
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -18,6 +19,8 @@ type tampering struct {
 	name string
 	with stageOptions
 	do   func(s *stage)
+	// It needs times that only a directory lets one choose.
+	dated bool
 	// What stage.outcome has to give, on both servers and in a directory, if it is not the same there.
 	want, inDir string
 }
@@ -27,17 +30,17 @@ const untouched = "points 0: 2 complete; verify 0: nothing; content 0: nothing; 
 // TestTampering does one thing to a vault, in a directory and on both servers, and holds what every command says against what
 // docs/format.md says.
 func TestTampering(t *testing.T) {
-	rows := append([]tampering{{name: "nothing", do: func(*stage) {}, want: untouched}}, laterRows()...)
-	rows = slices.Concat(rows, madeRows(), movedRows())
-	inDirectory := slices.Concat(rows, firstRows(), forkRows(), withheldRows(), oldKeyRows(), replayedRows())
+	rows := []tampering{{name: "nothing", do: func(*stage) {}, want: untouched}}
+	rows = slices.Concat(rows, laterRows(), madeRows(), movedRows())
+	always := len(rows) // on every kind
+	rows = slices.Concat(rows, firstRows(), forkRows(), withheldRows(), oldKeyRows(), replayedRows())
 	for _, kind := range append([]servers.Kind{directory}, servers.Both(t)...) {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
-			rows := rows
-			if kind == directory {
-				rows = inDirectory
-			}
 			for i, x := range rows {
+				if kind != directory && (x.dated || i >= always && i%6 != 0 && os.Getenv("HOLDFAST_SWEEP") == "") {
+					continue // of those that are the same everywhere some, and all in .ci/full
+				}
 				if testing.Short() && i%8 != 0 {
 					continue // with the race detector, which is after other things; whole without
 				}

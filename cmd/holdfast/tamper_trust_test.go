@@ -18,7 +18,7 @@ func firstRows() []tampering {
 		return func(s *stage) {
 			s.bare = bare
 			ours, his := s.plantFirst()
-			s.date(his, s.arrived(ours).Add(later))
+			s.come(his, ours, later)
 			if gone {
 				s.take(ours)
 			}
@@ -28,7 +28,7 @@ func firstRows() []tampering {
 		return func(s *stage) {
 			s.bare = bare
 			ours := s.repository().Chain[0].Name
-			s.date(s.putFirst([]byte("{\"format\":\"2\"}\n")), s.arrived(ours).Add(later))
+			s.come(s.putFirst([]byte("{\"format\":\"2\"}\n")), ours, later)
 		}
 	}
 	whole := func(later time.Duration, bare bool) func(*stage) {
@@ -36,7 +36,7 @@ func firstRows() []tampering {
 			ours, his := s.plantFirst()
 			body := inHead("2", false)(s.read(his))
 			s.take(his)
-			s.date(s.putFirst(body), s.arrived(ours).Add(later))
+			s.come(s.putFirst(body), ours, later)
 			s.bare = bare
 		}
 	}
@@ -51,21 +51,21 @@ func firstRows() []tampering {
 		}
 	}
 	return []tampering{
-		{name: "a first descriptor beside, newer", want: "points 0: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: planted(time.Hour, false, false)},
-		{name: "a first descriptor beside, older", want: "points 0: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: planted(-time.Hour, false, false)},
-		{name: "a first descriptor beside, of one age", want: "points 0: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: planted(0, false, false)},
-		{name: "a first descriptor in its place", want: "points 2: nothing; verify 2: nothing; content 2: nothing; prune 2; latest 2: 0 files of no point; back 0 of 2; run 2: 1 failed; next 2: not the new point", do: planted(0, true, false)},
-		{name: "a first descriptor beside, newer, without a pin", want: "points 0: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: planted(time.Hour, false, true)},
-		{name: "a first descriptor beside, older, without a pin", want: "points 4: nothing; verify 4: 1 tampered descriptors, 2 tampered placements, 2 tampered points; content 4: 1 tampered descriptors, 2 tampered placements, 2 tampered points; prune 0; latest 1: 0 files of no point; back 0 of 2; run 0: 1 complete; next 1: not the new point", do: planted(-time.Hour, false, true)},
-		{name: "a first descriptor beside, of one age, without a pin", want: "points 1: nothing; verify 1: nothing; content 1: nothing; prune 0; latest 1: 0 files of no point; back 0 of 2; run 0: 1 complete; next 1: not the new point", do: planted(0, false, true)},
-		{name: "a first descriptor of 24 bytes of a later version, newer", want: "points 0: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: tiny(time.Hour, true)},
-		{name: "a first descriptor of 24 bytes of a later version, older", want: "points 0: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: tiny(-time.Hour, false)},
-		{name: "a first descriptor of 24 bytes of a later version, older, without a pin", want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 0; latest 4: point 2; back 2 of 2; run 0: 1 complete; next 4: the new point", do: tiny(-time.Hour, true)},
-		{name: "a first descriptor of a later version beside, older", want: "points 0: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: whole(-time.Hour, false)},
-		{name: "a first descriptor of a later version beside, older, without a pin", want: "points 1: nothing; verify 1: nothing; content 1: nothing; prune 0; latest 1: 0 files of no point; back 0 of 2; run 0: 1 complete; next 1: not the new point", do: whole(-time.Hour, true)},
-		{name: "a first descriptor of a later version beside, newer, without a pin", want: "points 0: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: whole(time.Hour, true)},
-		{name: "a repository of a later version", want: "points 1: nothing; verify 1: nothing; content 1: nothing; prune 1; latest 1: 0 files of no point; back 0 of 2; run 1: 1 failed; next 1: not the new point", do: newer(false)},
-		{name: "a repository with a feature", want: "points 1: nothing; verify 1: nothing; content 1: nothing; prune 1; latest 1: 0 files of no point; back 0 of 2; run 1: 1 failed; next 1: not the new point", do: newer(true)},
+		{name: "a first descriptor beside, newer", want: "points 0: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: planted(time.Hour, false, false)},
+		{name: "a first descriptor beside, older", dated: true, want: "points 0: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: planted(-time.Hour, false, false)},
+		{name: "a first descriptor beside, of one age", dated: true, want: "points 0: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: planted(0, false, false)},
+		{name: "a first descriptor in its place", dated: true, want: "points 2: nothing; verify 2: nothing; content 2: nothing; prune 2; latest 2: 0 files of no point; back 0 of 2; run 2: 1 failed; next 2: not the new point", do: planted(0, true, false)},
+		{name: "a first descriptor beside, newer, without a pin", want: "points 0: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: planted(time.Hour, false, true)},
+		{name: "a first descriptor beside, older, without a pin", dated: true, want: "points 4: nothing; verify 4: 1 tampered descriptors, 2 tampered placements, 2 tampered points; content 4: 1 tampered descriptors, 2 tampered placements, 2 tampered points; prune 0; latest 1: 0 files of no point; back 0 of 2; run 0: 1 complete; next 1: not the new point", do: planted(-time.Hour, false, true)},
+		{name: "a first descriptor beside, of one age, without a pin", dated: true, want: "points 1: nothing; verify 1: nothing; content 1: nothing; prune 0; latest 1: 0 files of no point; back 0 of 2; run 0: 1 complete; next 1: not the new point", do: planted(0, false, true)},
+		{name: "a first descriptor of 24 bytes of a later version, newer", want: "points 0: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: tiny(time.Hour, true)},
+		{name: "a first descriptor of 24 bytes of a later version, older", dated: true, want: "points 0: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: tiny(-time.Hour, false)},
+		{name: "a first descriptor of 24 bytes of a later version, older, without a pin", dated: true, want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 0; latest 4: point 2; back 2 of 2; run 0: 1 complete; next 4: the new point", do: tiny(-time.Hour, true)},
+		{name: "a first descriptor of a later version beside, older", dated: true, want: "points 0: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: whole(-time.Hour, false)},
+		{name: "a first descriptor of a later version beside, older, without a pin", dated: true, want: "points 1: nothing; verify 1: nothing; content 1: nothing; prune 0; latest 1: 0 files of no point; back 0 of 2; run 0: 1 complete; next 1: not the new point", do: whole(-time.Hour, true)},
+		{name: "a first descriptor of a later version beside, newer, without a pin", want: "points 0: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: whole(time.Hour, true)},
+		{name: "a repository of a later version", want: "points 1: nothing; verify 1: nothing; content 1: nothing; renew 1; prune 1; latest 1: 0 files of no point; back 0 of 2; run 1: 1 failed; next 1: not the new point", do: newer(false)},
+		{name: "a repository with a feature", want: "points 1: nothing; verify 1: nothing; content 1: nothing; renew 1; prune 1; latest 1: 0 files of no point; back 0 of 2; run 1: 1 failed; next 1: not the new point", do: newer(true)},
 	}
 }
 
@@ -81,21 +81,22 @@ func forkRows() []tampering {
 			first, body := s.following(nil, nil, signer)
 			second, other := s.following(nil, nil, signer)
 			s.put(first, body)
+			nextSecond(time.Now().Truncate(time.Second))
 			s.put(second, other)
-			s.date(second, s.arrived(first).Add(later))
+			s.come(second, first, later)
 		}
 	}
 	return []tampering{
-		{name: "two changes of keys by an owner", want: "points 4: 2 complete; verify 4: 3 tampered descriptors; content 4: 3 tampered descriptors; prune 4: refused; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: twice(time.Second)},
-		{name: "two changes of keys by an owner, of one age", want: "points 4: 2 complete; verify 4: 3 tampered descriptors; content 4: 3 tampered descriptors; prune 4: refused; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: twice(0)},
-		{name: "two changes of keys by the host key", with: orphan, want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 complete; next 4: the new point", do: twice(time.Second)},
-		{name: "two changes of keys by the host key, of one age", with: orphan, want: "points 2: nothing; verify 2: nothing; content 2: nothing; prune 2; latest 2: 0 files of no point; back 0 of 2; run 2: 1 failed; next 2: not the new point", do: twice(0)},
-		{name: "a change of keys by the host key of an owner's repository", want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 complete; next 4: the new point", do: func(s *stage) { s.put(s.following(nil, nil, s.host.Signing)) }},
-		{name: "a change of keys by nobody", want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 complete; next 4: the new point", do: func(s *stage) { s.put(s.following(nil, nil, thief().Signing)) }},
-		{name: "a change of keys that follows from another", want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 4: refused; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: func(s *stage) {
+		{name: "two changes of keys by an owner", want: "points 4: 2 complete; verify 4: 3 tampered descriptors; content 4: 3 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", inDir: "points 4: 2 complete; verify 4: 3 tampered descriptors; content 4: 3 tampered descriptors; prune 4: refused; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: twice(time.Second)},
+		{name: "two changes of keys by an owner, of one age", dated: true, want: "points 4: 2 complete; verify 4: 3 tampered descriptors; content 4: 3 tampered descriptors; prune 4: refused; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: twice(0)},
+		{name: "two changes of keys by the host key", with: orphan, want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 complete; next 4: the new point", do: twice(time.Second)},
+		{name: "two changes of keys by the host key, of one age", dated: true, with: orphan, want: "points 2: nothing; verify 2: nothing; content 2: nothing; prune 2; latest 2: 0 files of no point; back 0 of 2; run 2: 1 failed; next 2: not the new point", do: twice(0)},
+		{name: "a change of keys by the host key of an owner's repository", want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 complete; next 4: the new point", do: func(s *stage) { s.put(s.following(nil, nil, s.host.Signing)) }},
+		{name: "a change of keys by nobody", want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 complete; next 4: the new point", do: func(s *stage) { s.put(s.following(nil, nil, thief().Signing)) }},
+		{name: "a change of keys that follows from another", want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", inDir: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 4: refused; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: func(s *stage) {
 			s.put(s.following(func(d *format.Descriptor) { d.Previous = [32]byte{7} }, nil, keys.OwnerKey(s.restore)))
 		}},
-		{name: "a change of keys without its bytes", want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 4: refused; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: func(s *stage) {
+		{name: "a change of keys without its bytes", want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", inDir: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 4: refused; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: func(s *stage) {
 			name, body := s.following(nil, nil, keys.OwnerKey(s.restore))
 			s.put(name, body[1:])
 		}},
@@ -114,18 +115,18 @@ func withheldRows() []tampering {
 		}
 	}
 	return []tampering{
-		{name: "the middle point withheld", with: apart, want: "points 5: 2 complete; verify 5: 3 missing points; content 5: 3 missing points; prune 5: refused; latest 5: point 3; back 2 of 3; run 5: 1 complete; next 5: the new point", do: gone(false, 1)},
-		{name: "the newest two points withheld", with: apart, want: "points 5: 1 complete; verify 5: 2 missing points; content 5: 2 missing points; prune 5: refused; latest 5: point 1; back 1 of 3; run 5: 1 complete; next 5: the new point", do: gone(false, 1, 2)},
-		{name: "all points withheld", with: apart, want: "points 5: nothing; verify 5: 3 missing points; content 5: 3 missing points; prune 5: refused; latest 5: 0 files of no point; back 0 of 3; run 5: 1 complete; next 5: the new point", do: gone(false, 0, 1, 2)},
-		{name: "the middle point withheld from a reader without configuration", with: apart, want: "points 5: 2 complete; verify 5: 2 missing points; content 5: 2 missing points; prune 5: refused; latest 5: point 3; back 2 of 3; run 5: 1 complete; next 5: the new point", do: gone(true, 1)},
-		{name: "the oldest two points withheld from a reader without configuration", with: apart, want: "points 5: 1 complete; verify 5: 2 missing points; content 5: 2 missing points; prune 5: refused; latest 5: point 3; back 1 of 3; run 5: 1 complete; next 5: the new point", do: gone(true, 0, 1)},
-		{name: "the newest two points withheld from a reader without configuration", with: apart, want: "points 0: 1 complete; verify 0: nothing; content 0: nothing; prune 5: refused; latest 0: point 1; back 1 of 3; run 5: 1 complete; next 0: the new point", do: gone(true, 1, 2)},
-		{name: "all points withheld from a reader without configuration", with: apart, want: "points 0: nothing; verify 0: nothing; content 0: nothing; prune 5: refused; latest 1: 0 files of no point; back 0 of 3; run 5: 1 complete; next 0: the new point", do: gone(true, 0, 1, 2)},
-		{name: "the middle point and the placements withheld from a reader without configuration", with: apart, want: "points 5: 2 complete; verify 5: 1 missing placements, 1 missing points; content 5: 1 missing placements, 1 missing points; prune 5: refused; latest 5: point 3; back 2 of 3; run 5: 1 complete; next 5: the new point", do: func(s *stage) {
+		{name: "the middle point withheld", with: apart, want: "points 5: 2 complete; verify 5: 3 missing points; content 5: 3 missing points; renew 0; prune 5; latest 5: point 3; back 2 of 3; run 5: 1 complete; next 5: the new point", inDir: "points 5: 2 complete; verify 5: 3 missing points; content 5: 3 missing points; prune 5: refused; latest 5: point 3; back 2 of 3; run 5: 1 complete; next 5: the new point", do: gone(false, 1)},
+		{name: "the newest two points withheld", with: apart, want: "points 5: 1 complete; verify 5: 2 missing points; content 5: 2 missing points; renew 0; prune 5; latest 5: point 1; back 1 of 3; run 5: 1 complete; next 5: the new point", inDir: "points 5: 1 complete; verify 5: 2 missing points; content 5: 2 missing points; prune 5: refused; latest 5: point 1; back 1 of 3; run 5: 1 complete; next 5: the new point", do: gone(false, 1, 2)},
+		{name: "all points withheld", with: apart, want: "points 5: nothing; verify 5: 3 missing points; content 5: 3 missing points; renew 0; prune 5; latest 5: 0 files of no point; back 0 of 3; run 5: 1 complete; next 5: the new point", inDir: "points 5: nothing; verify 5: 3 missing points; content 5: 3 missing points; prune 5: refused; latest 5: 0 files of no point; back 0 of 3; run 5: 1 complete; next 5: the new point", do: gone(false, 0, 1, 2)},
+		{name: "the middle point withheld from a reader without configuration", with: apart, want: "points 5: 2 complete; verify 5: 2 missing points; content 5: 2 missing points; renew 0; prune 5; latest 5: point 3; back 2 of 3; run 5: 1 complete; next 5: the new point", inDir: "points 5: 2 complete; verify 5: 2 missing points; content 5: 2 missing points; prune 5: refused; latest 5: point 3; back 2 of 3; run 5: 1 complete; next 5: the new point", do: gone(true, 1)},
+		{name: "the oldest two points withheld from a reader without configuration", with: apart, want: "points 5: 1 complete; verify 5: 2 missing points; content 5: 2 missing points; renew 0; prune 5; latest 5: point 3; back 1 of 3; run 5: 1 complete; next 5: the new point", inDir: "points 5: 1 complete; verify 5: 2 missing points; content 5: 2 missing points; prune 5: refused; latest 5: point 3; back 1 of 3; run 5: 1 complete; next 5: the new point", do: gone(true, 0, 1)},
+		{name: "the newest two points withheld from a reader without configuration", with: apart, want: "points 0: 1 complete; verify 0: nothing; content 0: nothing; renew 0; prune 5; latest 0: point 1; back 1 of 3; run 5: 1 complete; next 0: the new point", inDir: "points 0: 1 complete; verify 0: nothing; content 0: nothing; prune 5: refused; latest 0: point 1; back 1 of 3; run 5: 1 complete; next 0: the new point", do: gone(true, 1, 2)},
+		{name: "all points withheld from a reader without configuration", with: apart, want: "points 0: nothing; verify 0: nothing; content 0: nothing; renew 0; prune 5; latest 1: 0 files of no point; back 0 of 3; run 5: 1 complete; next 0: the new point", inDir: "points 0: nothing; verify 0: nothing; content 0: nothing; prune 5: refused; latest 1: 0 files of no point; back 0 of 3; run 5: 1 complete; next 0: the new point", do: gone(true, 0, 1, 2)},
+		{name: "the middle point and the placements withheld from a reader without configuration", with: apart, want: "points 5: 2 complete; verify 5: 1 missing placements, 1 missing points; content 5: 1 missing placements, 1 missing points; renew 0; prune 5; latest 5: point 3; back 2 of 3; run 5: 1 complete; next 5: the new point", inDir: "points 5: 2 complete; verify 5: 1 missing placements, 1 missing points; content 5: 1 missing placements, 1 missing points; prune 5: refused; latest 5: point 3; back 2 of 3; run 5: 1 complete; next 5: the new point", do: func(s *stage) {
 			gone(true, 1)(s)
 			s.take(s.names(format.PrefixPlacements)...)
 		}},
-		{name: "the middle point withheld from a machine without its cache", with: apart, want: "points 5: 2 complete; verify 5: 2 missing points; content 5: 2 missing points; prune 5: refused; latest 5: point 3; back 2 of 3; run 5: 1 complete; next 5: the new point", do: func(s *stage) {
+		{name: "the middle point withheld from a machine without its cache", with: apart, want: "points 5: 2 complete; verify 5: 2 missing points; content 5: 2 missing points; renew 0; prune 5; latest 5: point 3; back 2 of 3; run 5: 1 complete; next 5: the new point", inDir: "points 5: 2 complete; verify 5: 2 missing points; content 5: 2 missing points; prune 5: refused; latest 5: point 3; back 2 of 3; run 5: 1 complete; next 5: the new point", do: func(s *stage) {
 			gone(false, 1)(s)
 			s.ok(os.RemoveAll(s.path("cache")))
 		}},
@@ -146,17 +147,17 @@ func oldKeyRows() []tampering {
 		}
 	}
 	return []tampering{
-		{name: "a point of the old key", want: "points 0: 2 complete, 1 complete distrusted; verify 4: 1 tampered points; content 4: 1 tampered points; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: signed(false)},
-		{name: "a point of the old key, said to be from before", want: "points 0: 2 complete, 1 complete distrusted; verify 4: 1 tampered points; content 4: 1 tampered points; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: signed(true)},
-		{name: "the old host key put back", want: "points 0: 2 complete; verify 0: nothing; content 0: nothing; prune 0; latest 0: point 2; back 2 of 2; run 2: 1 failed; next 0: not the new point", do: func(s *stage) {
+		{name: "a point of the old key", want: "points 0: 2 complete, 1 complete distrusted; verify 4: 1 tampered points; content 4: 1 tampered points; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: signed(false)},
+		{name: "a point of the old key, said to be from before", want: "points 0: 2 complete, 1 complete distrusted; verify 4: 1 tampered points; content 4: 1 tampered points; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: signed(true)},
+		{name: "the old host key put back", want: "points 0: 2 complete; verify 0: nothing; content 0: nothing; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 2: 1 failed; next 0: not the new point", do: func(s *stage) {
 			was := s.rotate()
 			s.ok(os.Remove(s.path("host.key")))
 			s.ok(keys.WriteHostKeyFile(s.path("host.key"), was))
 		}},
-		{name: "placements of the old key", want: "points 0: 2 complete; verify 0: nothing; content 0: nothing; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: func(s *stage) {
+		{name: "placements of the old key", want: "points 0: 2 complete; verify 0: nothing; content 0: nothing; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: func(s *stage) {
 			s.place(s.rotate(), vaultName(0), vaultName(0), 0, nowhere())
 		}},
-		{name: "a change of keys by the old key", with: stageOptions{orphan: true}, want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 complete; next 4: the new point", do: func(s *stage) {
+		{name: "a change of keys by the old key", with: stageOptions{orphan: true}, want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 complete; next 4: the new point", do: func(s *stage) {
 			was := s.rotate()
 			s.put(s.following(nil, nil, was.Signing))
 		}},
@@ -182,20 +183,20 @@ func replayedRows() []tampering {
 		return func(name string) string { return dir + filepath.Base(name) }
 	}
 	return []tampering{
-		{name: "a point under a later time", want: "points 4: 2 complete; verify 4: 1 tampered points; content 4: 1 tampered points; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 complete; next 4: the new point", do: again("points/", later)},
-		{name: "a point under another source", want: "points 4: 2 complete; verify 4: 1 tampered points; content 4: 1 tampered points; prune 4; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: again("points/", elsewhere("points/other/"))},
-		{name: "a point in a folder below", want: "points 4: 2 complete; verify 4: 1 tampered points; content 4: 1 tampered points; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 complete; next 4: the new point", do: again("points/", elsewhere("points/site/below/"))},
-		{name: "placements under a later time", want: "points 0: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; prune 4; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", do: again("placements/", later)},
-		{name: "placements under another vault", want: "points 0: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: again("placements/", elsewhere("placements/second/"))},
-		{name: "placements of nobody's key", want: "points 0: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; prune 4; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", do: func(s *stage) { s.place(thief(), vaultName(0), vaultName(0), 0, nowhere()) }},
-		{name: "placements that say another vault", want: "points 0: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; prune 4; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", do: func(s *stage) { s.place(s.host, vaultName(0), vaultName(1), 0, nowhere()) }},
-		{name: "placements that say another time", want: "points 0: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; prune 4; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", do: func(s *stage) { s.place(s.host, vaultName(0), vaultName(0), time.Second, nowhere()) }},
-		{name: "a vault that was copied later", want: "points 0: 2 complete late; verify 0: nothing; content 0: nothing; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: func(s *stage) { s.arriveLater() }},
-		{name: "a vault that was copied later, after a rotation", want: "points 0: 2 complete; verify 0: nothing; content 0: nothing; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: func(s *stage) {
+		{name: "a point under a later time", want: "points 4: 2 complete; verify 4: 1 tampered points; content 4: 1 tampered points; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 complete; next 4: the new point", do: again("points/", later)},
+		{name: "a point under another source", want: "points 4: 2 complete; verify 4: 1 tampered points; content 4: 1 tampered points; renew 4; prune 4; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: again("points/", elsewhere("points/other/"))},
+		{name: "a point in a folder below", want: "points 4: 2 complete; verify 4: 1 tampered points; content 4: 1 tampered points; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 complete; next 4: the new point", do: again("points/", elsewhere("points/site/below/"))},
+		{name: "placements under a later time", want: "points 4: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; renew 4; prune 0; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", inDir: "points 0: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; prune 4; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", do: again("placements/", later)},
+		{name: "placements under another vault", want: "points 0: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: again("placements/", elsewhere("placements/second/"))},
+		{name: "placements of nobody's key", want: "points 4: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; renew 4; prune 0; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", inDir: "points 0: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; prune 4; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", do: func(s *stage) { s.place(thief(), vaultName(0), vaultName(0), 0, nowhere()) }},
+		{name: "placements that say another vault", want: "points 4: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; renew 4; prune 0; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", inDir: "points 0: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; prune 4; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", do: func(s *stage) { s.place(s.host, vaultName(0), vaultName(1), 0, nowhere()) }},
+		{name: "placements that say another time", want: "points 4: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; renew 4; prune 0; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", inDir: "points 0: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; prune 4; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", do: func(s *stage) { s.place(s.host, vaultName(0), vaultName(0), time.Second, nowhere()) }},
+		{name: "a vault that was copied later", dated: true, want: "points 0: 2 complete late; verify 0: nothing; content 0: nothing; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: func(s *stage) { s.arriveLater() }},
+		{name: "a vault that was copied later, after a rotation", dated: true, want: "points 0: 2 complete; verify 0: nothing; content 0: nothing; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: func(s *stage) {
 			s.rotate()
 			s.arriveLater()
 		}},
-		{name: "a pack under another's name", want: "points 0: 2 complete; verify 5: 2 damaged packs; content 5: 5 damaged packs; prune 5; latest 3: 0 files of no point; back 0 of 2; run 5: 1 complete; next 0: the new point", do: func(s *stage) {
+		{name: "a pack under another's name", want: "points 0: 2 complete; verify 4: 2 tampered packs; content 4: 2 tampered packs; renew 0; prune 0; latest 4: point 2; back 2 of 2; run 0: 1 complete; next 4: the new point", inDir: "points 0: 2 complete; verify 5: 2 damaged packs; content 5: 5 damaged packs; prune 5; latest 3: 0 files of no point; back 0 of 2; run 5: 1 complete; next 0: the new point", do: func(s *stage) {
 			names := s.names("packs/")
 			a, b := names[0], names[len(names)-1]
 			x, y := s.read(a), s.read(b)

@@ -10,19 +10,28 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast/store"
-	"github.com/holdfast-backup/holdfast/store/memstore"
 )
 
 // pageNames is how many names the answer to one listing request holds, at most vendors.
 const pageNames = 1000
 
-// counting is a vault that counts the requests it is asked, as a vendor would: a listing is one for each thousand names.
-type counting struct {
-	store.Reader // of mem, counted
+// whole is a store with all that a vault needs.
+type whole interface {
+	store.Reader
 	store.Writer
 	store.Locker
 	store.Inspector
-	mem *memstore.Store
+}
+
+// counting is a vault that counts the requests it is asked, as a vendor would: a listing is one for each thousand names.
+type counting struct {
+	store.Reader // of in, counted
+	store.Writer
+	store.Locker
+	store.Inspector
+	in whole
+
+	listing []store.Info // of what is stored, in order: a listing by a store costs as much as what a run does with it
 
 	mu     sync.Mutex
 	asked  map[string]int // by what was done with which kind of object
@@ -31,8 +40,8 @@ type counting struct {
 }
 
 // newCounting counts in front of a store.
-func newCounting(mem *memstore.Store) *counting {
-	c := &counting{mem: mem}
+func newCounting(in whole) *counting {
+	c := &counting{in: in}
 	around := store.Around(func(ctx context.Context, op store.Op, do func(context.Context) error) error {
 		switch op.Name {
 		case "versions": // by its pages: see below
@@ -42,9 +51,12 @@ func newCounting(mem *memstore.Store) *counting {
 		default: // by the method of HTTP
 			c.count(map[string]string{"open": "get", "stat": "head", "put": "put", "extend": "lock"}[op.Name], op.Ref.Name)
 		}
-		return do(ctx)
+		if err := do(ctx); err != nil || op.Name != "put" {
+			return err
+		}
+		return c.put(ctx, op.Ref.Name)
 	})
-	c.Reader, c.Writer, c.Locker, c.Inspector = around.Reader(mem), around.Writer(mem), around.Locker(mem), around.Inspector(mem)
+	c.Reader, c.Writer, c.Locker, c.Inspector = around.Reader(in), around.Writer(in), around.Locker(in), around.Inspector(in)
 	return c
 }
 
@@ -104,24 +116,68 @@ func (c *counting) Versions(ctx context.Context, prefix, after string) iter.Seq2
 			c.pages += max(1, (n+pageNames-1)/pageNames)
 			c.listed = append(c.listed, prefix)
 		}()
-		for info, err := range c.Reader.Versions(ctx, prefix, after) {
-			n++
-			if !yield(info, err) {
-				return
+		for page := range c.listingPages(prefix, after) {
+			for _, info := range page {
+				n++
+				if err := ctx.Err(); err != nil {
+					yield(store.Info{}, err)
+					return
+				}
+				if !yield(info, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// put notes what was stored under a name. Nothing is stored twice, or deleted.
+func (c *counting) put(ctx context.Context, name string) error {
+	info, _, err := c.in.Stat(ctx, store.Ref{Name: name})
+	if err != nil {
+		return err
+	}
+	info.Latest = true
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at, _ := slices.BinarySearchFunc(c.listing, name, byName)
+	c.listing = slices.Insert(c.listing, at, info)
+	return nil
+}
+
+func byName(info store.Info, name string) int { return strings.Compare(info.Name, name) }
+
+// listingPages gives the names with a prefix that come after one, a page at a time, as a server does.
+func (c *counting) listingPages(prefix, after string) iter.Seq[[]store.Info] {
+	return func(yield func([]store.Info) bool) {
+		page := make([]store.Info, 0, pageNames)
+		for more := true; more; {
+			c.mu.Lock()
+			at, found := slices.BinarySearchFunc(c.listing, max(prefix, after), byName)
+			if found && after >= prefix {
+				at++
+			}
+			rest := c.listing[at:]
+			page = append(page[:0], rest[:min(len(rest), pageNames)]...)
+			c.mu.Unlock()
+			n := slices.IndexFunc(page, func(info store.Info) bool { return !strings.HasPrefix(info.Name, prefix) })
+			if more = n < 0 && len(page) == pageNames; n >= 0 {
+				page = page[:n]
+			}
+			if len(page) > 0 {
+				after = page[len(page)-1].Name
+				more = yield(page) && more
 			}
 		}
 	}
 }
 
 // bare lists again what was listed, looking at nothing, and gives the CPU that takes.
-func (c *counting) bare(ctx context.Context) (time.Duration, error) {
+func (c *counting) bare() time.Duration {
 	began := cpuOfSelf()
 	for _, prefix := range c.listed {
-		for _, err := range c.mem.Versions(ctx, prefix, "") {
-			if err != nil {
-				return 0, err
-			}
+		for range c.listingPages(prefix, "") {
 		}
 	}
-	return cpuOfSelf() - began, nil
+	return cpuOfSelf() - began
 }

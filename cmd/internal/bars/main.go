@@ -64,7 +64,11 @@ func main() {
 	log.SetOutput(io.Discard) // net/http grumbles there about servers that close idle connections with an answer
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := measure(ctx, os.Args[1:]); err != nil {
+	do := measure
+	if os.Getenv(listingOf) != "" {
+		do = onlyList
+	}
+	if err := do(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "bars:", err)
 		stop()
 		os.Exit(1)

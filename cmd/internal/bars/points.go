@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -40,11 +39,11 @@ const (
 
 // manyPoints measures what a run costs where one, 4,000 and 10,000 points are in the vault.
 func manyPoints(ctx context.Context, w *world) error {
-	return w.points(ctx, []history{{1, 1}, {1, 4000}, {10, 1000}})
+	return errors.Join(w.points(ctx, []history{{1, 1}, {1, 4000}, {1, 10000}, {10, 1000}}), w.programRuns(ctx, 1, 4000))
 }
 
 func manyPointsInSmall(ctx context.Context, w *world) error {
-	return w.points(ctx, []history{{1, 1}, {1, 200}})
+	return errors.Join(w.points(ctx, []history{{1, 1}, {1, 200}}), w.programRuns(ctx, 1, 200))
 }
 
 // history is what is in a vault.
@@ -64,11 +63,11 @@ func (w *world) points(ctx context.Context, all []history) error {
 	var first time.Duration // CPU of a run with one point
 	for _, h := range all {
 		began := time.Now()
-		y, err := newYears(ctx, w.path("years"), h)
+		y, err := newYears(ctx, w.path("years"), h, memsources)
 		if err != nil {
 			return err
 		}
-		fmt.Printf("  %s: %d stored objects, in %.0f s\n", h, y.names(ctx), time.Since(began).Seconds())
+		fmt.Printf("  %s: %d stored objects, in %.0f s\n", h, len(y.vault.listing), time.Since(began).Seconds())
 		cpu, err := w.oneRun(ctx, y, h)
 		if err != nil {
 			return err
@@ -102,25 +101,19 @@ func (w *world) oneRun(ctx context.Context, y *years, h history) (time.Duration,
 			return 0, err
 		}
 		took := cpuOfSelf() - began
-		runtime.GC()
-		bare, err := y.vault.bare(ctx)
-		if err != nil {
-			return 0, err
-		}
-		cpus = append(cpus, took-bare)
+		cpus = append(cpus, took-y.vault.bare())
 	}
-	names := y.names(ctx)
+	names := len(y.vault.listing)
 	others, kinds := y.vault.others()
 	w.bar(y.vault.stored() <= storedMost, "%s: a run stores %d objects (at most %d)", h, y.vault.stored(), storedMost)
 	pages := (names + pageNames - 1) / pageNames
 	w.bar(y.vault.pages+others <= pages+otherMost, "%s: a run asks %d listing requests and %d others (%d stored names: together at most %d and %d): %s", h, y.vault.pages, others, names, pages, otherMost, kinds)
-	slices.Sort(cpus)
-	return cpus[len(cpus)/2], nil
+	return middle(cpus), nil
 }
 
 // runWithoutCache says what a run of a machine asks that lost its cache.
 func (w *world) runWithoutCache(ctx context.Context, y *years, h history) error {
-	names := y.names(ctx)
+	names := len(y.vault.listing)
 	y.loseCache()
 	y.vault.reset()
 	var opening, pages int
@@ -175,39 +168,63 @@ type years struct {
 	clock   time.Time
 	step    time.Duration
 	vault   *counting
+	now     func() time.Time
+	locking repo.Locking
+	restore keys.Identity
 	host    *keys.HostKey
-	sources []*memsource.Source
+	sources []changing
 	caches  int
 	changes int
 	opening func() // called when a run has found what it goes on from, and begins its own work
 }
 
+// changing is a source of 200 small files, of which one can be given other content.
+type changing struct {
+	source.Source
+	change func(n int, content []byte) error
+}
+
+func itemKey(n int) string { return fmt.Sprintf("folder/%04d", n%200) }
+
+// memsources has the years in memory: a vault with locks, and sources.
+func memsources(y *years) error {
+	y.vault = newCounting(memstore.New(memstore.Options{Now: y.now}))
+	y.locking = repo.Locking{Mode: store.Compliance, Slack: 10 * 24 * time.Hour, Ceiling: 400 * 24 * time.Hour}
+	for i := range y.sources {
+		src := memsource.New(memsource.Options{Now: y.now})
+		y.sources[i] = changing{src, func(n int, content []byte) error {
+			src.PutEntry(format.Entry{Key: itemKey(n), Modified: format.At(y.clock.Add(-time.Hour))}, content)
+			return nil
+		}}
+		for n := range 200 {
+			src.Put(itemKey(n), fmt.Appendf(nil, "content %d", n))
+		}
+	}
+	return nil
+}
+
 // newYears makes every point with the program's own runs: all sources in one session, and again, until there are enough.
-func newYears(ctx context.Context, dir string, h history) (*years, error) {
-	y := &years{dir: dir, clock: time.Date(2026, 11, 1, 2, 0, 0, 0, time.UTC), step: pointsOver / time.Duration(h.points+100)}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+func newYears(ctx context.Context, dir string, h history, where func(*years) error) (*years, error) {
+	step := pointsOver / time.Duration(h.points+100)
+	y := &years{dir: dir, step: step, clock: time.Now().Add(-step * time.Duration(h.points+99)).Truncate(time.Second), sources: make([]changing, h.sources)}
+	y.now = func() time.Time { return y.clock }
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = where(y)
+	}
+	if err != nil {
 		return nil, err
 	}
-	mem := memstore.New(memstore.Options{Now: y.now})
-	y.vault = newCounting(mem)
-	restore, err := keys.GenerateIdentity(keys.X25519)
-	if err != nil {
+	if y.restore, err = keys.GenerateIdentity(keys.X25519); err != nil {
 		return nil, err
 	}
 	if y.host, err = keys.GenerateHostKey(keys.X25519); err != nil {
 		return nil, err
 	}
 	if _, err := repo.Init(ctx, repo.InitOptions{
-		Vaults: []*repo.Vault{y.asVault()}, HostKey: y.host, Recipients: []keys.Recipient{restore.Recipient()}, Need: dailySpan, Now: y.now,
+		Vaults: []*repo.Vault{y.asVault()}, HostKey: y.host, Recipients: []keys.Recipient{y.restore.Recipient()}, Need: dailySpan, Now: y.now,
 	}); err != nil {
 		return nil, err
-	}
-	for range h.sources {
-		src := memsource.New(memsource.Options{Now: y.now})
-		for i := range 200 {
-			src.Put(fmt.Sprintf("folder/%04d", i), fmt.Appendf(nil, "content %d", i))
-		}
-		y.sources = append(y.sources, src)
 	}
 	all := make([]int, h.sources)
 	for i := range all {
@@ -221,12 +238,10 @@ func newYears(ctx context.Context, dir string, h history) (*years, error) {
 	return y, nil
 }
 
-func (y *years) now() time.Time { return y.clock }
-
 func (y *years) asVault() *repo.Vault {
 	return &repo.Vault{
 		Name: vaultName, Read: y.vault, Write: y.vault, Lock: y.vault, Inspect: y.vault,
-		Locking: repo.Locking{Mode: store.Compliance, Slack: 10 * 24 * time.Hour, Ceiling: 400 * 24 * time.Hour},
+		Locking: y.locking,
 	}
 }
 
@@ -249,9 +264,11 @@ func (y *years) run(ctx context.Context, sources ...int) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
 	for _, i := range sources {
 		y.changes++
-		y.sources[i].PutEntry(format.Entry{Key: fmt.Sprintf("folder/%04d", y.changes%200), Modified: format.At(y.clock.Add(-time.Hour))}, fmt.Appendf(nil, "content, changed for the %d. time", y.changes))
+		if err := y.sources[i].change(y.changes, fmt.Appendf(nil, "content, changed for the %d. time", y.changes)); err != nil {
+			return err
+		}
 		res, err := backup.Run(ctx, backup.Options{
-			Source: frozen{y.sources[i], y.opening}, Name: "source-" + itoa(i), Session: s, Retention: retain.Policy{Daily: retain.Span{Duration: dailySpan}},
+			Source: frozen{y.sources[i].Source, y.opening}, Name: "source-" + itoa(i), Session: s, Retention: retain.Policy{Daily: retain.Span{Duration: dailySpan}},
 			TagsMaxAge: -1, Memory: 64 << 20, Fetchers: 4, Now: y.now,
 		})
 		if err != nil {
@@ -266,7 +283,7 @@ func (y *years) run(ctx context.Context, sources ...int) (err error) {
 
 // frozen tells when a run turns to its source.
 type frozen struct {
-	*memsource.Source
+	source.Source
 	told func()
 }
 
@@ -275,14 +292,6 @@ func (f frozen) Freeze(ctx context.Context) (source.View, error) {
 		f.told()
 	}
 	return f.Source.Freeze(ctx)
-}
-
-// names counts what is stored, without a request.
-func (y *years) names(ctx context.Context) (n int) {
-	for range y.vault.Reader.Versions(ctx, "", "") {
-		n++
-	}
-	return n
 }
 
 // cpuOfSelf is what this process has taken so far.
