@@ -90,7 +90,7 @@ func (e *engine) holdLast(ctx context.Context) error {
 	if err := e.s.Read(ctx, e.last); err != nil {
 		return fmt.Errorf("hold the last point that is not empty: %w", err)
 	}
-	pages := map[string]bool{e.last.Commit.Needs.Object: true} // objects that the needs list itself is in
+	pages := map[string]bool{} // objects that the needs list itself is in
 	visit := func(ref format.PageRef) { pages[ref.Object] = true }
 	err := e.s.Secure(ctx, tree.Needs(ctx, e.s.Page, e.last.Commit.Needs, visit))
 	if err == nil {

@@ -196,7 +196,7 @@ func (e *engine) writeNeeds(ctx context.Context, sink *repo.Sink, lists []string
 // needsOf gives what a committed point needs, its needs list's own objects last.
 func (e *engine) needsOf(ctx context.Context, c *format.Commit) iter.Seq2[format.Need, error] {
 	return func(yield func(format.Need, error) bool) {
-		pages := map[string]bool{c.Needs.Object: true}
+		pages := map[string]bool{}
 		for n, err := range tree.Needs(ctx, e.s.Page, c.Needs, func(ref format.PageRef) { pages[ref.Object] = true }) {
 			if !yield(n, err) || err != nil {
 				return

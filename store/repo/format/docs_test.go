@@ -269,7 +269,7 @@ func TestBoundsInTheDocument(t *testing.T) {
 		return fmt.Sprintf("%d KiB", value>>10)
 	}
 	rows := map[string]string{
-		"plain bytes of a frame":                                   n("MaxFrame", MaxFrame),
+		"plain bytes of a frame":                                   n("MaxFrame", MaxFrame) + "; as stored 1 KiB more", // see pack.MaxFrameLength
 		"stored bytes of a pack, meta, needs or placements object": n("MaxPack", MaxPack),
 		"JSON line with its line feed":                             n("MaxLine", MaxLine),
 		"lines of a page":                                          n("MaxPageLines", MaxPageLines),

@@ -40,6 +40,9 @@ type Predecessor struct {
 // EmptyTree is the root of a tree without lines: nothing is there to be fetched. object is any well-formed name of its kind.
 func EmptyTree(object string) PageRef { return PageRef{Object: object, Sum: sha256.Sum256(nil)} }
 
+// Nowhere reports whether the reference is to the page of an empty tree that is not stored: its object is a name and no more.
+func (r *PageRef) Nowhere() bool { return r.Frame.Length == 0 }
+
 // Key is what the lines of a points list are sorted by: the signed time and the ID, as in the point's name.
 func (p *PointLine) Key() string {
 	return p.SignedAt.UTC().Format(stampLayout) + "-" + p.ID.String()

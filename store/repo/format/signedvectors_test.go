@@ -75,6 +75,12 @@ func signedVectors(t *testing.T) []vector {
 	marked := testCommit()
 	marked.Slots, marked.Marks = nil, []string{MarkEmpty, "other"}
 	m := bytesOf(EncodeCommit(marked))
+	nothing := testCommit()
+	nothing.Manifest, nothing.Entries, nothing.Bytes, nothing.Missing = EmptyTree(nothing.Manifest.Object), 0, 0, 0
+	out = append(out, vector{path: "commit/nothing", comment: "a source in which nothing was found; its manifest is not stored", body: bytesOf(EncodeCommit(nothing)), value: nothing})
+	blank := *nothing
+	blank.Manifest.Frame = Frame{Length: 9}
+	out = append(out, vector{path: "commit/nothing-stored", comment: "the same; its manifest is stored", body: bytesOf(EncodeCommit(&blank)), value: &blank})
 	out = append(out, vector{path: "commit/marked", comment: "a mark, and one that this version does not know", body: m, value: marked})
 	refuse("commit/refuse-mark", "a mark that is no name", m, `"other"`, `"other!"`, ErrMalformed)
 	refuse("commit/refuse-marks", "marks out of order", m, `"other"`, `"also"`, ErrMalformed)

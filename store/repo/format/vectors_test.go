@@ -508,7 +508,9 @@ func referenceVectors(t *testing.T) []vector {
 	inner := PageRef{Level: 2, First: "\xff", Entries: 1 << 40, Bytes: 1 << 60, Object: leaf.Object, Frame: leaf.Frame, Sum: leaf.Sum, TagsRead: 1795000000, Missing: 3}
 	add("page-ref/inner", "an inner page; its first key is not UTF-8; entries that could not be read lie below", bytesOf(inner.AppendLine(nil)), inner)
 	empty := PageRef{Object: leaf.Object, Sum: hashOf("")}
-	add("page-ref/empty", "the root of an empty tree: nothing to fetch", bytesOf(empty.AppendLine(nil)), empty)
+	add("page-ref/empty", "the root of an empty tree that is not stored: nothing to fetch", bytesOf(empty.AppendLine(nil)), empty)
+	empty.Frame = Frame{Offset: 100, Length: 9}
+	add("page-ref/empty-stored", "the root of an empty tree that is stored: nothing to fetch either", bytesOf(empty.AppendLine(nil)), empty)
 	needs := leaf
 	needs.Object, needs.First, needs.Digest = NeedsName(hashOf("needs 1")), PackName(hashOf("pack 1")), ""
 	add("page-ref/needs", "a page of a needs list", bytesOf(needs.AppendLine(nil)), needs)

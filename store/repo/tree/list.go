@@ -19,9 +19,6 @@ func Needs(ctx context.Context, load Load, root format.PageRef, visit func(forma
 
 // Points gives the lines of a points list in order. visit is called for every page, leaves included.
 func Points(ctx context.Context, load Load, root format.PageRef, visit func(format.PageRef)) iter.Seq2[format.PointLine, error] {
-	if root.Entries == 0 { // there is no page
-		return func(func(format.PointLine, error) bool) {}
-	}
 	return list(ctx, load, root, visit, format.ParsePointLine, (*format.PointLine).Key)
 }
 

@@ -339,3 +339,29 @@ func TestOneObject(t *testing.T) {
 		t.Error("the walk differs after the change was taken back")
 	}
 }
+
+// An empty tree may be stored or not: nobody asks for its page.
+func TestEmptyTreesAreNotAskedFor(t *testing.T) {
+	asked := func(_ context.Context, ref format.PageRef) ([]byte, error) {
+		return nil, fmt.Errorf("%s was asked for", ref.Object)
+	}
+	for _, frame := range []format.Frame{{}, {Offset: 100, Length: 9}} {
+		meta, needs := format.EmptyTree(format.MetaName(format.Hash{1})), format.EmptyTree(format.NeedsName(format.Hash{1}))
+		meta.Frame, needs.Frame = frame, frame
+		for e, err := range Entries(t.Context(), asked, meta, "", "") {
+			t.Errorf("%+v: entry %v, %v", frame, e, err)
+		}
+		for n, err := range Needs(t.Context(), asked, needs, nil) {
+			t.Errorf("%+v: need %v, %v", frame, n, err)
+		}
+		for p, err := range Points(t.Context(), asked, needs, nil) {
+			t.Errorf("%+v: point %v, %v", frame, p, err)
+		}
+		for d, err := range Diff(t.Context(), asked, &meta, &meta) {
+			t.Errorf("%+v: difference %v, %v", frame, d, err)
+		}
+		if root, err := Rooted(t.Context(), asked, meta); err != nil || root.First != "" {
+			t.Errorf("%+v: root %+v, %v", frame, root, err)
+		}
+	}
+}

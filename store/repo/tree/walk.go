@@ -14,11 +14,12 @@ import (
 // Load reads one page. What it gives is checked here against the reference's sum.
 type Load func(ctx context.Context, ref format.PageRef) ([]byte, error)
 
-// Page loads one page and checks it against its reference.
-func Page(ctx context.Context, load Load, ref format.PageRef) ([]byte, error) {
-	page, err := load(ctx, ref)
-	if err != nil {
-		return nil, err
+// Page loads one page and checks it against its reference. That of an empty tree need not be stored, and is not asked for.
+func Page(ctx context.Context, load Load, ref format.PageRef) (page []byte, err error) {
+	if ref.Entries > 0 {
+		if page, err = load(ctx, ref); err != nil {
+			return nil, err
+		}
 	}
 	if sha256.Sum256(page) != ref.Sum {
 		return nil, fmt.Errorf("page at %q in %s has the wrong hash: %w", ref.First, ref.Object, format.ErrMalformed)
@@ -26,7 +27,7 @@ func Page(ctx context.Context, load Load, ref format.PageRef) ([]byte, error) {
 	return page, nil
 }
 
-// Leaves gives the references to the leaf pages that can hold keys >= from, in order. visit, if not nil, is called for
+// Leaves gives the references to the leaf pages that can hold keys >= from, in order; none of an empty tree that is not stored. visit, if not nil, is called for
 // each inner page on the way before it is loaded, the root included unless it is a leaf. An error ends the sequence.
 func Leaves(ctx context.Context, load Load, root format.PageRef, from string, visit func(format.PageRef)) iter.Seq2[format.PageRef, error] {
 	return leaves(ctx, load, root, from, visit, nil)
@@ -57,6 +58,9 @@ type walker struct {
 
 // page walks one page, which parse decodes if it is an inner one, and reports whether to go on.
 func (w *walker) page(ref format.PageRef, parse func(page []byte, ref format.PageRef) ([]format.PageRef, error)) bool {
+	if ref.Nowhere() {
+		return true
+	}
 	if err := w.order.see(ref); err != nil {
 		w.yield(format.PageRef{}, err)
 		return false
