@@ -100,7 +100,7 @@ func (a *app) renew(ctx context.Context, f *readerFlags, specs []string, span st
 		return err
 	}
 	defer func() { err = errors.Join(err, scratch.Close()) }()
-	o.Repository, o.Vault, o.Scratch, o.Report = r.repo, r.asRepoVault(), scratch.Cache, r.findings.add
+	o.Repository, o.Vault, o.Scratch, o.Made, o.Report = r.repo, r.asRepoVault(), scratch.Cache, r.made(), r.findings.add
 	stop := r.watch(ctx, "renew", false, o.Progress)
 	sum, err := renew.Run(ctx, o)
 	stop()

@@ -169,31 +169,18 @@ func (r *run) allListed(ctx context.Context, listed []repo.Point, points []neede
 	if err != nil {
 		return err
 	}
-	newest := map[string]needed.Point{}
-	for _, p := range points { // in order of signed time
-		if !p.Late && !p.Distrusted {
-			newest[p.Source] = p
-		}
+	w := repo.Withheld{In: r.o.Vault.Read, Page: reader.Page, Vault: r.o.Vault.Name, Listed: listed, Made: r.o.Made, Now: r.clock}
+	for _, p := range points {
+		w.Read = append(w.Read, p.Head)
 	}
 	var gone error
-	report := func(f repo.Finding) {
+	if err := r.o.Repository.CheckAllListed(ctx, w, func(f repo.Finding) {
 		gone = cmp.Or(gone, fmt.Errorf("%s is not listed, and what it needs is not known: %w", f.Name, repo.ErrMissing))
 		if r.o.Report != nil {
 			r.o.Report(f)
 		}
-	}
-	repo.CheckMade(listed, r.o.Made, "", r.clock, report)
-	for source, p := range newest {
-		earlier, err := repo.ReadEarlier(ctx, reader.Page, p.Commit.Points)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			continue // the object that it is in is among what the point needs
-		}
-		if err := r.o.Repository.CheckListed(ctx, r.o.Vault.Read, earlier, listed, r.o.Vault.Name, source, r.clock, report); err != nil {
-			return err
-		}
+	}); err != nil {
+		return err
 	}
 	if gone != nil && r.o.Vault.Locking.Mode == store.ModeNone {
 		return fmt.Errorf("%w: %w", ErrUnsure, gone)

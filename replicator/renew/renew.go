@@ -28,6 +28,7 @@ type Options struct {
 	Vault      *repo.Vault   // Read, Lock and Inspect; without a lock mode that of the points is used
 	Points     []format.Hash // only these; none: all that are not over
 	Until      time.Time     // hold what they need until then at least; zero: until each point's own retain-until
+	Made       []cache.Made  // points that this machine made there; those that are not listed are reported, as are those that other points tell of
 	DryRun     bool
 	Scratch    *cache.Cache // of its own, empty
 	Report     repo.Report
@@ -173,7 +174,30 @@ func choose(ctx context.Context, o Options) (out []needed.Point, broken, distrus
 	for id := range wanted {
 		return nil, broken, distrusted, fmt.Errorf("point %s: %w", id, ErrNoPoint)
 	}
-	return out, broken, distrusted, nil
+	if len(o.Points) == 0 {
+		err = withheld(ctx, o, listed, out)
+	}
+	return out, broken, distrusted, err
+}
+
+// withheld reports points that are kept and that the vault does not list: what they need cannot be held.
+func withheld(ctx context.Context, o Options, listed []repo.Point, points []needed.Point) error {
+	reader, err := repo.NewReader(o.Repository, o.Vault.Read, nil, nil, nil)
+	if err != nil {
+		return err
+	}
+	w := repo.Withheld{In: o.Vault.Read, Page: reader.Page, Vault: o.Vault.Name, Listed: listed, Made: o.Made, Now: o.now()}
+	for _, p := range points {
+		w.Read = append(w.Read, p.Head)
+	}
+	return o.Repository.CheckAllListed(ctx, w, o.Report)
+}
+
+func (o *Options) now() time.Time {
+	if o.Now == nil {
+		return time.Now()
+	}
+	return o.Now()
 }
 
 func report(r repo.Report, kind repo.FindingKind, name string, err error) {

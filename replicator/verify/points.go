@@ -101,46 +101,16 @@ func (r *run) listed(ctx context.Context) ([]repo.Point, error) {
 
 // withheld reports points that should be there and are not listed.
 func (r *run) withheld(ctx context.Context, listed []repo.Point, read []*point) error {
-	now := r.o.Now()
-	repo.CheckMade(listed, r.o.Made, "", now, r.noticed)
-	bySource := map[string][]repo.Head{}
+	w := repo.Withheld{In: r.o.In, Page: r.reader.Page, Vault: r.o.Vault, Listed: listed, Made: r.o.Made, Now: r.o.Now()}
 	for _, p := range read {
-		if !p.Distrusted {
-			bySource[p.Source] = append(bySource[p.Source], repo.Head{Point: p.Point, Commit: p.commit})
-		}
+		w.Read = append(w.Read, repo.Head{Point: p.Point, Commit: p.commit})
 	}
-	there := map[string][]repo.Point{}
-	for _, p := range listed {
-		there[p.Source] = append(there[p.Source], p)
-	}
-	for source, heads := range bySource {
-		repo.CheckFollowed(heads, there[source], now, r.noticed)
-		if err := r.notListed(ctx, heads, there[source], now); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// notListed holds what the vault lists of a source against the list of the newest point that came in time.
-func (r *run) notListed(ctx context.Context, heads []repo.Head, listed []repo.Point, now time.Time) error {
-	for _, h := range slices.Backward(heads) {
-		if h.Late {
-			continue
-		}
-		earlier, err := repo.ReadEarlier(ctx, r.reader.Page, h.Commit.Points)
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case errors.Is(err, format.ErrMalformed) || errors.Is(err, format.ErrBounds):
+	w.Unread = func(h repo.Head, err error) {
+		if errors.Is(err, format.ErrMalformed) || errors.Is(err, format.ErrBounds) { // else the object that it is in is looked at with all that the point needs
 			r.find(repo.Damaged, h.Name, h.ID, "its list of earlier points: %v", err)
-			return nil
-		case err != nil:
-			return nil // the object that it is in is looked at with all that the point needs
 		}
-		return r.o.Repository.CheckListed(ctx, r.o.In, earlier, listed, r.o.Vault, h.Source, now, r.noticed)
 	}
-	return nil
+	return r.o.Repository.CheckAllListed(ctx, w, r.noticed)
 }
 
 // point reads one commit object; nil: it cannot be used, and that was reported.

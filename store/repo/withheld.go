@@ -123,6 +123,55 @@ func idsOf(points []Point) map[format.Hash]bool {
 	return ids
 }
 
+// Withheld is what is known of points that a vault has to list.
+type Withheld struct {
+	In     store.Reader
+	Page   tree.Load    // reads pages of the vault
+	Vault  string       // what runs call it; empty: not known
+	Listed []Point      // all that it lists
+	Read   []Head       // those of them whose commits were read, in order of time
+	Made   []cache.Made // what this machine made there
+	Now    time.Time
+	Unread func(Head, error) // is told of the newest point of a source whose list cannot be read; may be nil
+}
+
+// CheckAllListed reports the points of all sources that are kept and that a vault does not list: as this machine remembers, as points
+// name those before them, and as the list of the newest point of each source says that is trusted and came in time.
+func (r *Repository) CheckAllListed(ctx context.Context, w Withheld, report Report) error {
+	CheckMade(w.Listed, w.Made, "", w.Now, report)
+	listed, read := map[string][]Point{}, map[string][]Head{}
+	for _, p := range w.Listed {
+		listed[p.Source] = append(listed[p.Source], p)
+	}
+	for _, h := range w.Read {
+		if !h.Distrusted {
+			read[h.Source] = append(read[h.Source], h)
+		}
+	}
+	for source, heads := range read {
+		CheckFollowed(heads, listed[source], w.Now, report)
+		newest := slices.DeleteFunc(slices.Clone(heads), func(h Head) bool { return h.Late })
+		if len(newest) == 0 {
+			continue
+		}
+		h := newest[len(newest)-1]
+		earlier, err := ReadEarlier(ctx, w.Page, h.Commit.Points)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			if w.Unread != nil {
+				w.Unread(h, err)
+			}
+			continue
+		}
+		if err := r.CheckListed(ctx, w.In, earlier, listed[source], w.Vault, source, w.Now, report); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Earlier is what a points list says, by ID.
 type Earlier map[format.Hash]format.PointLine
 
