@@ -51,6 +51,7 @@ func parts() []part {
 		{"renewal", "two years of daily runs in minutes: locks, calls that lengthen them, and what is stored beside what is needed", renewal},
 		{"points", "1, 4,000 and 10,000 points in one vault: what a run asks and takes, with and without its cache, and what the list of points does", manyPoints},
 		{"points200", "of that, 1 and 200", manyPointsInSmall},
+		{"metadata", "20,000 files: what a point stores beside content", metadata},
 		{"attacks", "the attack suite in full on versitygw and MinIO; the listing of points among 10,000 and a million junk names", attacks},
 		{"doctor", "misconfigurations planted one by one on real servers, and set-ups with nothing to mend", doctor},
 		{"nbd", "an ext4 image as a network block device: nbdcopy, qemu-img, e2fsck and debugfs agree with the original", device},
