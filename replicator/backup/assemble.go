@@ -188,7 +188,7 @@ func (e *engine) startCompressors(ctx context.Context, g *errgroup.Group) {
 					return err
 				}
 				f.at.Plain = int64(len(f.plain))
-				f.packed = e.s.Encoder().Frame(buf[:0], f.plain)
+				f.packed = e.s.Writer.Encoder().Frame(buf[:0], f.plain)
 				e.pipe.frameBufs <- f.plain // there is always room for what was taken
 				f.plain = nil
 				close(f.compressed)

@@ -160,7 +160,7 @@ func attempt(ctx context.Context, o Options, before []repo.VaultResult, gone []s
 	}
 	res, err = e.finish(ctx)
 	if isLost(err) || errors.Is(err, errUntrue) {
-		err = errors.Join(err, e.s.FlushPlacements(ctx))
+		err = errors.Join(err, e.s.Writer.FlushPlacements(ctx))
 	}
 	if errors.Is(err, errUntrue) && !anew && o.Remark != nil {
 		o.Remark(e.parent.Needs.Object, err.Error()+"; what the new point needs is counted anew from all its entries, and nothing of it is lost")
@@ -242,10 +242,10 @@ func newEngine(ctx context.Context, o Options, gone []string, anew bool) (_ *eng
 		o.Missing = func(string, string) {}
 	}
 	e := &engine{o: o, s: o.Session, params: o.Session.Repository().Now().Parameters}
-	e.cut = tree.NewCut(e.s.ChunkKey(), e.params)
+	e.cut = tree.NewCut(e.s.Writer.ChunkKey(), e.params)
 	e.takenAt = e.s.Now()
 	if len(gone) > 0 {
-		if err := e.s.ForgetPoints(o.Name); err != nil {
+		if err := e.s.Past.ForgetPoints(o.Name); err != nil {
 			return nil, err
 		}
 	}
@@ -267,7 +267,7 @@ func newEngine(ctx context.Context, o Options, gone []string, anew bool) (_ *eng
 	e.dedup = newDedup(e.s, e.thin)
 	e.known = e.newKnownPages(ctx)
 	e.budget = newBudget(o.Memory)
-	e.sink = &lockedSink{sink: e.s.MetaSink()}
+	e.sink = &lockedSink{sink: e.s.Writer.MetaSink()}
 	if e.needs, err = newTally(e.s.Cache(), "needs", e.mend == nil); err != nil {
 		return nil, err
 	}
@@ -292,12 +292,12 @@ func (e *engine) close() {
 // findParent picks the newest point of this source in any vault to compare with, and gives what retention needs to know
 // of the earlier ones.
 func (e *engine) findParent(ctx context.Context) ([]retain.Earlier, error) {
-	heads, err := e.s.Points(ctx, e.o.Name)
+	heads, err := e.s.Past.Points(ctx, e.o.Name)
 	if err != nil {
 		return nil, err
 	}
 	var earlier []retain.Earlier
-	parent, counting := e.s.Followed(heads)
+	parent, counting := e.s.Past.Followed(heads)
 	for _, h := range counting {
 		good := h.Line.Status == format.StatusComplete && !h.Line.Marked(format.MarkEmpty)
 		earlier = append(earlier, retain.Earlier{TakenAt: h.Line.TakenAt.Time, RetainUntil: h.Line.RetainUntil.Time, Complete: good, Slots: h.Line.Slots})
@@ -360,7 +360,7 @@ func (e *engine) finish(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := e.s.SecureSegments(ctx); err != nil {
+	if err := e.s.Locks.SecureSegments(ctx); err != nil {
 		return nil, err
 	}
 	c := &format.Commit{
@@ -374,7 +374,7 @@ func (e *engine) finish(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := e.s.NotePoints(e.o.Name, e.heads, pointsRoot.Sum, e.memo, len(e.counting)); err != nil {
+	if err := e.s.Past.NotePoints(e.o.Name, e.heads, pointsRoot.Sum, e.memo, len(e.counting)); err != nil {
 		return nil, err
 	}
 	// The point stands. Vaults that would have delayed it are brought to it now.
@@ -389,7 +389,7 @@ func (e *engine) endManifest(ctx context.Context) (format.PageRef, error) {
 	if err := e.tree.Finish(ctx); err != nil {
 		return format.PageRef{}, err
 	}
-	if err := e.s.EndIndex(ctx, e.sink.sink, e.index.take()); err != nil {
+	if err := e.s.Writer.EndIndex(ctx, e.sink.sink, e.index.take()); err != nil {
 		return format.PageRef{}, err
 	}
 	return e.tree.Root(ctx)

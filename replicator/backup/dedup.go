@@ -28,7 +28,7 @@ func newDedup(s *repo.Session, thin *thinning) *dedup {
 // find gives the place of a chunk that is stored or on its way. Otherwise it registers a new spot in f, and fresh is
 // true: the caller must add the chunk to f and send f on its way.
 func (d *dedup) find(ctx context.Context, sum format.Hash, size int64, f *frame) (p piece, fresh bool, err error) {
-	id := d.s.ChunkID(sum)
+	id := d.s.Writer.ChunkID(sum)
 	d.mu.Lock()
 	sp, ok := d.flying[id]
 	d.mu.Unlock()
@@ -68,7 +68,7 @@ func (d *dedup) canUse(ctx context.Context, pack format.Hash) (bool, error) {
 	if asked {
 		return ok, nil
 	}
-	ok, err := d.s.Usable(ctx, format.PackName(pack))
+	ok, err := d.s.Content.Usable(ctx, format.PackName(pack))
 	if err != nil {
 		return false, err
 	}

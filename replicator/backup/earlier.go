@@ -45,7 +45,7 @@ func (r *earlier) turnTo(ctx context.Context, e *engine, kind format.Kind, page 
 		return nil
 	}
 	r.page, r.lines = format.Extent{}, r.lines[:0]
-	for x, err := range tree.Extents(ctx, e.s.Extent, &format.Entry{Kind: kind, Extents: []format.Extent{page}}, 0, nil) {
+	for x, err := range tree.Extents(ctx, e.s.Content.Extent, &format.Entry{Kind: kind, Extents: []format.Extent{page}}, 0, nil) {
 		if err != nil {
 			return err
 		}

@@ -87,14 +87,14 @@ func (e *engine) conclude(ctx context.Context) (status string, marks []string, e
 // holdLast holds everything that the last point with something in it needs until the time that the session stores for: as
 // long as a whole point would be kept that was made now. What is lost of it is told and does not keep the run from its end.
 func (e *engine) holdLast(ctx context.Context) error {
-	if err := e.s.Read(ctx, e.last); err != nil {
+	if err := e.s.Past.Read(ctx, e.last); err != nil {
 		return fmt.Errorf("hold the last point that is not empty: %w", err)
 	}
 	pages := map[string]bool{} // objects that the needs list itself is in
 	visit := func(ref format.PageRef) { pages[ref.Object] = true }
-	err := e.s.Secure(ctx, tree.Needs(ctx, e.s.Page, e.last.Commit.Needs, visit))
+	err := e.s.Locks.Secure(ctx, tree.Needs(ctx, e.s.Content.Page, e.last.Commit.Needs, visit))
 	if err == nil {
-		err = e.s.Secure(ctx, func(yield func(format.Need, error) bool) {
+		err = e.s.Locks.Secure(ctx, func(yield func(format.Need, error) bool) {
 			for name := range pages {
 				if !yield(format.Need{Name: name, Size: -1}, nil) {
 					return
@@ -111,5 +111,5 @@ func (e *engine) holdLast(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("hold the last point that is not empty: %w", err)
 	}
-	return e.s.HoldPoint(ctx, e.last.Point)
+	return e.s.Locks.HoldPoint(ctx, e.last.Point)
 }

@@ -293,7 +293,7 @@ func (e *engine) unreadable(ctx context.Context, t *task, listed *format.Entry, 
 		e.stats.changed.Add(1)
 	}
 	if t.kept {
-		if err := e.needs.dropsEntry(ctx, t.old, e.s); err != nil {
+		if err := e.needs.dropsEntry(ctx, t.old, e.s.Content); err != nil {
 			return err
 		}
 	}

@@ -40,7 +40,7 @@ func (r *imageReader) newImagePlan(ctx context.Context) (_ *imagePlan, stop func
 		return p, stopNext
 	}
 	inner := func(x format.Extent) { p.image.inner = append(p.image.inner, x) }
-	old, stopOld := iter.Pull2(tree.Extents(ctx, r.s.Extent, p.image.base, 0, inner))
+	old, stopOld := iter.Pull2(tree.Extents(ctx, r.s.Content.Extent, p.image.base, 0, inner))
 	p.oldest = old
 	return p, func() { stopNext(); stopOld() }
 }
@@ -125,7 +125,7 @@ func (p *imagePlan) chunksWere(ctx context.Context, s *repo.Session, end *rangeE
 		return p.known, nil
 	}
 	at := end.from
-	for c, err := range tree.ExtentChunks(ctx, s.Extent, *end.was) {
+	for c, err := range tree.ExtentChunks(ctx, s.Content.Extent, *end.was) {
 		if err != nil {
 			return nil, fmt.Errorf("read where the image was: %w", err)
 		}
@@ -160,7 +160,7 @@ func (m *manifest) resolveImage(ctx context.Context, t *task) error {
 		if sign < 0 && !m.needs.beyond {
 			break
 		}
-		if err := m.needs.extent(ctx, x, m.s, sign); err != nil {
+		if err := m.needs.extent(ctx, x, m.s.Content, sign); err != nil {
 			return fmt.Errorf("read where %q was: %w", t.entry.Key, err)
 		}
 	}
@@ -172,5 +172,5 @@ func (e *engine) letGo(ctx context.Context, t *task) error {
 	if t.image == nil || t.old == nil || !isDisk(t.old) {
 		return nil
 	}
-	return e.needs.dropsEntry(ctx, t.old, e.s)
+	return e.needs.dropsEntry(ctx, t.old, e.s.Content)
 }

@@ -96,7 +96,7 @@ func (m *manifest) take(ctx context.Context, t *task) error {
 // resolve fills in where an entry's content is.
 func (m *manifest) resolve(ctx context.Context, t *task) error {
 	if m.mend != nil { // what is carried over from the parent counts as well
-		if err := m.needs.entry(ctx, t.entry, m.s, 1); err != nil {
+		if err := m.needs.entry(ctx, t.entry, m.s.Content, 1); err != nil {
 			return err
 		}
 	}

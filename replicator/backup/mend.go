@@ -43,7 +43,7 @@ func (e *engine) examine(ctx context.Context, gone []string, anew bool) (*mendin
 	}
 	weigh := newScales(e.s, e.takenAt)
 	pieces := scatter{objects: map[string]bool{}}
-	for n, err := range tree.Needs(ctx, e.s.Page, e.parent.Needs, pieces.add) {
+	for n, err := range tree.Needs(ctx, e.s.Content.Page, e.parent.Needs, pieces.add) {
 		if isLost(err) {
 			return m, nil // the list itself
 		}
@@ -53,7 +53,7 @@ func (e *engine) examine(ctx context.Context, gone []string, anew bool) (*mendin
 		if err := weigh.add(n); err != nil {
 			return nil, err
 		}
-		held, err := e.s.Holds(ctx, n.Name)
+		held, err := e.s.Content.Holds(ctx, n.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -105,7 +105,7 @@ func (m *mending) isLost(ctx context.Context, object string) bool {
 	if ok || m.gone[object] {
 		return lost || m.gone[object]
 	}
-	held, err := m.s.Holds(ctx, object)
+	held, err := m.s.Content.Holds(ctx, object)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err != nil {
@@ -144,7 +144,7 @@ func (e *engine) lostContent(ctx context.Context, old *format.Entry) (bool, erro
 		if m.isLost(ctx, x.Object) {
 			return nil, errLostPage
 		}
-		return e.s.Extent(ctx, x)
+		return e.s.Content.Extent(ctx, x)
 	}
 	for c, err := range tree.Chunks(ctx, read, old) {
 		if isLost(err) || errors.Is(err, errLostPage) {

@@ -90,7 +90,7 @@ func (e *engine) oldNeeds(ctx context.Context, known *knownPages) iter.Seq2[form
 	if e.scattered { // every page is written anew
 		reuse = nil
 	}
-	return tree.Needs(ctx, e.s.Page, e.parent.Needs, reuse)
+	return tree.Needs(ctx, e.s.Content.Page, e.parent.Needs, reuse)
 }
 
 // changes gives the tally and the objects every point needs, by name, with sizes; lists are among these.
@@ -98,7 +98,7 @@ func (e *engine) changes(ctx context.Context, lists []string) iter.Seq2[change, 
 	return func(yield func(change, error) bool) {
 		standing := e.s.Repository().Standing()
 		for _, name := range lists {
-			size, err := e.s.SizeOf(ctx, name)
+			size, err := e.s.Content.SizeOf(ctx, name)
 			if err != nil {
 				yield(change{}, err)
 				return
@@ -122,9 +122,9 @@ func (e *engine) changes(ctx context.Context, lists []string) iter.Seq2[change, 
 			}
 			var size int64
 			if o.living > 0 {
-				size, err = e.s.SizeOf(ctx, o.name)
+				size, err = e.s.Content.SizeOf(ctx, o.name)
 			} else {
-				size, _, err = e.s.Size(o.name)
+				size, _, err = e.s.Content.Size(o.name)
 			}
 			if !yield(change{format.Need{Name: o.name, Size: size, Living: o.living}, o.edges}, err) || err != nil {
 				return

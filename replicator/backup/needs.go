@@ -138,7 +138,7 @@ func (n *tally) extent(ctx context.Context, x format.Extent, r extents, sign int
 
 // writeLists writes the points list and the needs list, into one object where they are small.
 func (e *engine) writeLists(ctx context.Context) (needs, points format.PageRef, err error) {
-	sink := e.s.NeedsSink()
+	sink := e.s.Writer.NeedsSink()
 	list, err := e.writePoints(ctx, sink)
 	if err != nil {
 		return needs, points, fmt.Errorf("write the list of earlier points: %w", err)
@@ -159,7 +159,7 @@ func (e *engine) writeNeeds(ctx context.Context, sink *repo.Sink, lists []string
 	cut := tree.NewCut([32]byte{}, e.params)
 	b := tree.NewBuilder(sink, cut, known.find, func(ref format.PageRef) { pages[ref.Object] = true })
 	w := tree.NewListWriter(b, cut)
-	err := e.s.Secure(ctx, func(yield func(format.Need, error) bool) {
+	err := e.s.Locks.Secure(ctx, func(yield func(format.Need, error) bool) {
 		for n, err := range e.mergedNeeds(ctx, known, lists) {
 			if err == nil {
 				err = w.Add(ctx, n.Name, n.Size, n.AppendLine)
@@ -176,7 +176,7 @@ func (e *engine) writeNeeds(ctx context.Context, sink *repo.Sink, lists []string
 		return format.PageRef{}, err
 	}
 	// The object that is being filled holds pages of the points list. As it cannot be on the needs list, it holds its root.
-	if err := b.Anew(ctx, e.s.Page); err != nil {
+	if err := b.Anew(ctx, e.s.Content.Page); err != nil {
 		return format.PageRef{}, err
 	}
 	root, err := b.Root(ctx)
@@ -184,7 +184,7 @@ func (e *engine) writeNeeds(ctx context.Context, sink *repo.Sink, lists []string
 		return root, err
 	}
 	pages[root.Object] = true
-	return root, e.s.Secure(ctx, func(yield func(format.Need, error) bool) {
+	return root, e.s.Locks.Secure(ctx, func(yield func(format.Need, error) bool) {
 		for name := range pages {
 			if !yield(format.Need{Name: name, Size: -1}, nil) {
 				return
@@ -197,7 +197,7 @@ func (e *engine) writeNeeds(ctx context.Context, sink *repo.Sink, lists []string
 func (e *engine) needsOf(ctx context.Context, c *format.Commit) iter.Seq2[format.Need, error] {
 	return func(yield func(format.Need, error) bool) {
 		pages := map[string]bool{}
-		for n, err := range tree.Needs(ctx, e.s.Page, c.Needs, func(ref format.PageRef) { pages[ref.Object] = true }) {
+		for n, err := range tree.Needs(ctx, e.s.Content.Page, c.Needs, func(ref format.PageRef) { pages[ref.Object] = true }) {
 			if !yield(n, err) || err != nil {
 				return
 			}

@@ -68,7 +68,7 @@ func (r *rig) noted() bool {
 		r.t.Fatal(err)
 	}
 	defer s.Close()
-	h, err := s.Points(r.t.Context(), "uploads")
+	h, err := s.Past.Points(r.t.Context(), "uploads")
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -72,7 +72,7 @@ func (p *packer) add(ctx context.Context, f *frame) error {
 		if cap(buf) == 0 {
 			buf = make([]byte, 0, packTarget+packTarget/256) // at once: growing would copy; what is not written takes no memory
 		}
-		if p.b, err = pack.NewBuilder(p.s.Recipients(), buf[:0]); err != nil {
+		if p.b, err = pack.NewBuilder(p.s.Writer.Recipients(), buf[:0]); err != nil {
 			return err
 		}
 	}
@@ -113,7 +113,7 @@ func (e *engine) upload(ctx context.Context) error {
 		if err != nil || !ok {
 			return err
 		}
-		if err := e.s.Store(ctx, format.PackName(u.sealed.Sum), u.sealed); err != nil {
+		if err := e.s.Writer.Store(ctx, format.PackName(u.sealed.Sum), u.sealed); err != nil {
 			return err
 		}
 		size := int64(len(u.sealed.Body))
@@ -157,7 +157,7 @@ func (b *indexBuffer) add(ctx context.Context, s *repo.Session, lines []format.I
 	b.mu.Lock()
 	b.lines = append(b.lines, lines...)
 	b.bytes += size
-	pace := s.Pace()
+	pace := s.Writer.Pace()
 	due := b.bytes >= pace.Bytes || now.Sub(b.since) >= pace.Every || len(b.lines) >= packChunks
 	if due {
 		b.since = now
@@ -184,15 +184,15 @@ func (b *indexBuffer) flush(ctx context.Context, s *repo.Session) error {
 	if len(lines) == 0 {
 		return nil
 	}
-	if err := s.StoreIndex(ctx, lines); err != nil {
+	if err := s.Writer.StoreIndex(ctx, lines); err != nil {
 		return err
 	}
-	return s.FlushPlacements(ctx)
+	return s.Writer.FlushPlacements(ctx)
 }
 
 // keepUp flushes in time also while no pack lands, because the source or the vault is slow, until done is closed.
 func (b *indexBuffer) keepUp(ctx context.Context, s *repo.Session, done <-chan struct{}) error {
-	tick := time.NewTicker(s.Pace().Every)
+	tick := time.NewTicker(s.Writer.Pace().Every)
 	defer tick.Stop()
 	for {
 		select {

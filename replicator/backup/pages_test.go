@@ -336,7 +336,7 @@ func (r *rig) bendNeeds(id format.Hash, bend func(format.Pages) format.Pages) {
 		lines, err = n.AppendLine(lines)
 		check(err)
 	}
-	sink := s.NeedsSink()
+	sink := s.Writer.NeedsSink()
 	slot, err := sink.Page(ctx, lines)
 	check(err)
 	check(sink.Seal(ctx))

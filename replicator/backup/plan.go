@@ -80,7 +80,7 @@ func (e *engine) newPlanner(ctx context.Context) (*planner, error) {
 		e.known.add(ref)
 		e.needs.dropsPage(ref)
 	}
-	root, err := tree.Rooted(ctx, e.s.Page, e.parent.Manifest)
+	root, err := tree.Rooted(ctx, e.s.Content.Page, e.parent.Manifest)
 	if err != nil && !e.passOver(e.parent.Manifest, err) {
 		return nil, p.oldError(err)
 	}
@@ -88,7 +88,7 @@ func (e *engine) newPlanner(ctx context.Context) (*planner, error) {
 		p.old = tree.NewCursor(ctx, nil, nil, nil, nil, nil)
 		return p, nil
 	}
-	p.old = tree.NewCursor(ctx, e.s.Page, &root, gone, gone, e.passOver)
+	p.old = tree.NewCursor(ctx, e.s.Content.Page, &root, gone, gone, e.passOver)
 	return p, nil
 }
 
@@ -229,9 +229,9 @@ func (p *planner) judge(ctx context.Context, t *task) error {
 	again := old.Unusable != nil || old.Recheck || old.Unsettled || old.Lost() != "" || entry.Missing != ""
 	if !again && p.same(old, entry) {
 		if p.tagsFresh(old.TagsRead) || actionFor(entry) != read {
-			if touched, err := p.thin.touches(ctx, old, p.s); err != nil || touched {
+			if touched, err := p.thin.touches(ctx, old, p.s.Content); err != nil || touched {
 				t.action, t.again, t.maybe = read, true, true
-				return errors.Join(err, p.needs.dropsEntry(ctx, old, p.s))
+				return errors.Join(err, p.needs.dropsEntry(ctx, old, p.s.Content))
 			}
 			t.action, t.entry = carry, old
 			return nil
@@ -264,7 +264,7 @@ func (p *planner) judge(ctx context.Context, t *task) error {
 	if isDisk(old) && isDisk(entry) && t.action == read {
 		return nil // much of it may be taken over: see resolveImage
 	}
-	return p.needs.dropsEntry(ctx, old, p.s)
+	return p.needs.dropsEntry(ctx, old, p.s.Content)
 }
 
 // isDisk reports whether e is a disk image that was read, or can be.
@@ -371,7 +371,7 @@ func (p *planner) drop(ctx context.Context, old *format.Entry) error {
 	} else {
 		p.fate(Unread, old)
 	}
-	return p.needs.dropsEntry(ctx, old, p.s)
+	return p.needs.dropsEntry(ctx, old, p.s.Content)
 }
 
 func (p *planner) oldError(err error) error {

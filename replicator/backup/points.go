@@ -95,7 +95,7 @@ func (e *engine) writePoints(ctx context.Context, sink *repo.Sink) (list pointsL
 func (w *pointsWriter) merge(ctx context.Context, known *knownPages, fresh []format.PointLine) error {
 	var leaves []format.PageRef // a few: a thousand points each
 	if w.heads.List.Entries > 0 {
-		for leaf, err := range tree.Leaves(ctx, w.s.Page, w.heads.List, "", known.add) {
+		for leaf, err := range tree.Leaves(ctx, w.s.Content.Page, w.heads.List, "", known.add) {
 			if err != nil {
 				return err
 			}
@@ -146,7 +146,7 @@ func (w *pointsWriter) extend(ctx context.Context, old *repo.ListMemo, leaves []
 			return false, nil
 		}
 	}
-	page, err := tree.Page(ctx, w.s.Page, leaves[last])
+	page, err := tree.Page(ctx, w.s.Content.Page, leaves[last])
 	if err != nil {
 		return false, err
 	}
@@ -174,7 +174,7 @@ func (w *pointsWriter) extend(ctx context.Context, old *repo.ListMemo, leaves []
 func (w *pointsWriter) leaf(ctx context.Context, leaf format.PageRef, more []format.PointLine, final bool, last *string) error {
 	var lines []format.PointLine
 	over, changed := 0, false
-	for p, err := range tree.PointLines(ctx, w.s.Page, leaf, last) {
+	for p, err := range tree.PointLines(ctx, w.s.Content.Page, leaf, last) {
 		if err != nil {
 			return err
 		}

@@ -60,7 +60,7 @@ func (w *scales) add(n format.Need) error {
 	if !pack && !meta || n.Living > n.Size/4*thinShare || len(w.thin.packs)+len(w.thin.meta) >= maxThin {
 		return nil
 	}
-	from, to, locks, err := w.s.Lengthening(n.Name)
+	from, to, locks, err := w.s.Locks.Lengthening(n.Name)
 	if err != nil {
 		return err
 	}
@@ -106,11 +106,11 @@ func later(a, b time.Time) time.Time {
 // forecast gives for each vault how many locks the new point would ask to have lengthened: those of what the last one needs
 // and would be kept.
 func (e *engine) forecast(ctx context.Context) ([]int64, error) {
-	return e.s.Forecast(func(yield func(format.Need, error) bool) {
+	return e.s.Locks.Forecast(func(yield func(format.Need, error) bool) {
 		if e.parent == nil || e.mend != nil {
 			return
 		}
-		for n, err := range tree.Needs(ctx, e.s.Page, e.parent.Needs, nil) {
+		for n, err := range tree.Needs(ctx, e.s.Content.Page, e.parent.Needs, nil) {
 			sum, perr := format.ParseName(n.Name)
 			if root := e.parent.Manifest; err == nil && n.Name == root.Object && n.Living <= root.Frame.Length {
 				continue // nothing but the root lives there, and each point has its own
@@ -156,7 +156,7 @@ func (h *thinning) touches(ctx context.Context, old *format.Entry, r extents) (b
 func (e *engine) keepOld(ctx context.Context, t *task) error {
 	e.thin.failed.Add(1)
 	t.data, t.pieces, t.extents, t.entry = nil, nil, nil, t.old
-	return e.needs.entry(ctx, t.old, e.s, 1) // what it was taken off for
+	return e.needs.entry(ctx, t.old, e.s.Content, 1) // what it was taken off for
 }
 
 // readAgain reads of a large object what lies in packs that are let go, and refers to the rest where it is.
@@ -164,7 +164,7 @@ func (e *engine) readAgain(ctx context.Context, t *task) error {
 	listed := *t.entry
 	l := &layout{e: e, t: t}
 	var off int64
-	for c, err := range tree.Chunks(ctx, e.s.Extent, t.old) {
+	for c, err := range tree.Chunks(ctx, e.s.Content.Extent, t.old) {
 		if err != nil {
 			return err
 		}

@@ -47,9 +47,9 @@ func (r *rig) plant(lines ...string) {
 		check(sink.Seal(ctx))
 		return root
 	}
-	manifest := store(s.MetaSink(), ref, page)
+	manifest := store(s.Writer.MetaSink(), ref, page)
 	needs := s.Repository().Standing()
-	size, _, err := s.Size(manifest.Object)
+	size, _, err := s.Content.Size(manifest.Object)
 	check(err)
 	needs = append(needs, format.Need{Name: manifest.Object, Size: size, Living: manifest.Frame.Offset + manifest.Frame.Length, Pages: format.Pages{0, manifest.Frame.Offset + manifest.Frame.Length}})
 	sortNeeds(needs)
@@ -60,7 +60,7 @@ func (r *rig) plant(lines ...string) {
 		check(err)
 		want.Bytes += n.Size
 	}
-	root := store(s.NeedsSink(), want, list)
+	root := store(s.Writer.NeedsSink(), want, list)
 	_, err = s.Commit(ctx, &format.Commit{
 		Source: "uploads", SourceKind: "s3", TakenAt: format.At(r.clock), RetainUntil: format.At(until), Mode: "compliance",
 		Status: format.StatusComplete, Entries: manifest.Entries, Bytes: manifest.Bytes, Manifest: manifest, Needs: root,

@@ -39,14 +39,14 @@ func crafted(t *testing.T, w *lifetest.World, until time.Time, change func(s *re
 	}
 	e := &format.Entry{Key: "k", SHA256: sha256.Sum256(nil)}
 	c := &format.Commit{Source: "uploads", SourceKind: "memory", TakenAt: format.At(w.Clock), RetainUntil: format.At(until), Mode: "compliance", Status: format.StatusComplete}
-	c.Manifest = planted(t, s.MetaSink(), format.PageRef{First: "k", Entries: 1}, line(t, e))
+	c.Manifest = planted(t, s.Writer.MetaSink(), format.PageRef{First: "k", Entries: 1}, line(t, e))
 	var page []byte
 	needs := s.Repository().Standing()
 	ref := format.PageRef{First: needs[0].Name, Entries: int64(len(needs))}
 	for i := range needs {
 		page, ref.Bytes = append(page, line(t, &needs[i])...), ref.Bytes+needs[i].Size
 	}
-	c.Needs = planted(t, s.NeedsSink(), ref, page)
+	c.Needs = planted(t, s.Writer.NeedsSink(), ref, page)
 	change(s, c)
 	c.Entries, c.Bytes = c.Manifest.Entries, c.Manifest.Bytes
 	id, err := s.Commit(t.Context(), c)
@@ -146,7 +146,7 @@ func TestAThiefsPointsStopNothing(t *testing.T) {
 		"no needs there": func(_ *repo.Session, c *format.Commit) { c.Needs.Object = format.NeedsName(format.Hash{7}) },
 		"a bomb of needs": func(s *repo.Session, c *format.Commit) {
 			n := s.Repository().Standing()[0]
-			c.Needs = bomb(t, s.NeedsSink(), format.PageRef{First: n.Name, Entries: 1, Bytes: n.Size}, line(t, &n), 4)
+			c.Needs = bomb(t, s.Writer.NeedsSink(), format.PageRef{First: n.Name, Entries: 1, Bytes: n.Size}, line(t, &n), 4)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -192,7 +192,7 @@ func TestAnEndBeyondTheBound(t *testing.T) {
 		"no needs there": func(_ *repo.Session, c *format.Commit) { c.Needs.Object = format.NeedsName(format.Hash{7}) },
 		"a bomb of needs": func(s *repo.Session, c *format.Commit) {
 			n := s.Repository().Standing()[0]
-			c.Needs = bomb(t, s.NeedsSink(), format.PageRef{First: n.Name, Entries: 1, Bytes: n.Size}, line(t, &n), 4)
+			c.Needs = bomb(t, s.Writer.NeedsSink(), format.PageRef{First: n.Name, Entries: 1, Bytes: n.Size}, line(t, &n), 4)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -242,11 +242,11 @@ func TestBombs(t *testing.T) {
 	}{
 		"needs": {func(s *repo.Session, c *format.Commit) {
 			n := s.Repository().Standing()[0]
-			c.Needs = bomb(t, s.NeedsSink(), format.PageRef{First: n.Name, Entries: 1, Bytes: n.Size}, line(t, &n), 4)
+			c.Needs = bomb(t, s.Writer.NeedsSink(), format.PageRef{First: n.Name, Entries: 1, Bytes: n.Size}, line(t, &n), 4)
 		}, true},
 		"manifest": {func(s *repo.Session, c *format.Commit) {
 			e := &format.Entry{Key: "k", SHA256: sha256.Sum256(nil)}
-			c.Manifest = bomb(t, s.MetaSink(), format.PageRef{First: "k", Entries: 1}, line(t, e), 5)
+			c.Manifest = bomb(t, s.Writer.MetaSink(), format.PageRef{First: "k", Entries: 1}, line(t, e), 5)
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {

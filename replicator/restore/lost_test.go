@@ -143,7 +143,7 @@ func (m *made) place(t *testing.T, refs []*format.PageRef, pages [][]byte) strin
 	t.Helper()
 	s := m.r.Session()
 	defer s.Close()
-	sink := s.MetaSink()
+	sink := s.Writer.MetaSink()
 	var slots []*tree.Slot
 	for _, p := range pages {
 		slot, err := sink.Page(t.Context(), p)
@@ -243,7 +243,7 @@ func (m *made) commit(t *testing.T, root format.PageRef) *format.Commit {
 	}
 	s := m.r.Session()
 	defer s.Close()
-	sink := s.NeedsSink()
+	sink := s.Writer.NeedsSink()
 	slot, err := sink.Page(t.Context(), page)
 	if err == nil {
 		err = sink.Seal(t.Context())

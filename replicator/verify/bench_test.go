@@ -44,7 +44,7 @@ func BenchmarkLocks(b *testing.B) {
 			b.Fatal(err)
 		}
 		less := append(append([]format.Need(nil), needs[:i*100]...), needs[i*100+1:]...)
-		c.Needs, c.RetainUntil = growNeeds(b, s.NeedsSink(), tree.Cut{Leaf: 64, Fanout: 128}, less), format.At(until)
+		c.Needs, c.RetainUntil = growNeeds(b, s.Writer.NeedsSink(), tree.Cut{Leaf: 64, Fanout: 128}, less), format.At(until)
 		must(s.Commit(ctx, c))(b)
 		r.clock = r.clock.Add(time.Second)
 	}

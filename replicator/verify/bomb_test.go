@@ -54,18 +54,18 @@ func TestBombs(t *testing.T) {
 			c := &format.Commit{Source: "disks", SourceKind: "dir", TakenAt: format.At(r.clock), RetainUntil: format.At(until), Mode: "compliance", Status: format.StatusComplete}
 			if which == "manifest" {
 				e := &format.Entry{Key: "k", SHA256: sha256.Sum256(nil)}
-				c.Manifest = r.bomb(s.MetaSink(), "k", 0, must(e.AppendLine(nil))(t), 5)
+				c.Manifest = r.bomb(s.Writer.MetaSink(), "k", 0, must(e.AppendLine(nil))(t), 5)
 				var lines []byte
 				var total int64
 				for _, n := range needs {
 					lines = must(n.AppendLine(lines))(t)
 					total += n.Size
 				}
-				c.Needs = r.plant(s.NeedsSink(), format.PageRef{First: needs[0].Name, Entries: int64(len(needs)), Bytes: total}, lines)
+				c.Needs = r.plant(s.Writer.NeedsSink(), format.PageRef{First: needs[0].Name, Entries: int64(len(needs)), Bytes: total}, lines)
 			} else {
 				e := &format.Entry{Key: "k", SHA256: sha256.Sum256(nil)}
-				c.Manifest = r.plant(s.MetaSink(), format.PageRef{First: "k", Entries: 1}, must(e.AppendLine(nil))(t))
-				c.Needs = r.bomb(s.NeedsSink(), needs[0].Name, needs[0].Size, must(needs[0].AppendLine(nil))(t), 4)
+				c.Manifest = r.plant(s.Writer.MetaSink(), format.PageRef{First: "k", Entries: 1}, must(e.AppendLine(nil))(t))
+				c.Needs = r.bomb(s.Writer.NeedsSink(), needs[0].Name, needs[0].Size, must(needs[0].AppendLine(nil))(t), 4)
 			}
 			c.Entries, c.Bytes = c.Manifest.Entries, c.Manifest.Bytes
 			id := must(s.Commit(ctx, c))(t)

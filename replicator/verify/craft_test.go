@@ -34,16 +34,16 @@ func (r *rig) craft(c crafted) format.Hash {
 	}
 	var needs []format.Need
 	store := func(name string, sealed pack.Sealed) {
-		if err := s.Store(ctx, name, sealed); err != nil {
+		if err := s.Writer.Store(ctx, name, sealed); err != nil {
 			r.t.Fatal(err)
 		}
 	}
 	// Two chunks with a hole between them, in one pack.
 	one, two := body(1, 3000), body(2, 4000)
-	b := must(pack.NewBuilder(s.Recipients(), nil))(r.t)
+	b := must(pack.NewBuilder(s.Writer.Recipients(), nil))(r.t)
 	var chunks []format.Chunk
 	for i, plain := range [][]byte{one, two} {
-		frame := s.Encoder().Frame(nil, plain)
+		frame := s.Writer.Encoder().Frame(nil, plain)
 		off := must(b.Add(frame))(r.t)
 		chunks = append(chunks, format.Chunk{Frame: format.Frame{Offset: off, Length: int64(len(frame)), Plain: int64(len(plain))}, Size: int64(len(plain)), Sum: sha256.Sum256(plain)})
 		if i == 0 {
@@ -67,7 +67,7 @@ func (r *rig) craft(c crafted) format.Hash {
 	for _, ch := range chunks {
 		page = must(ch.AppendLine(page))(r.t)
 	}
-	sink := s.MetaSink()
+	sink := s.Writer.MetaSink()
 	slot := must(sink.Page(ctx, page))(r.t)
 	if err := sink.Seal(ctx); err != nil {
 		r.t.Fatal(err)
@@ -93,7 +93,7 @@ func (r *rig) craft(c crafted) format.Hash {
 	}
 	manifest := r.plant(sink, ref, line)
 	for _, n := range []string{slot.Object(), manifest.Object} {
-		size, _, err := s.Size(n)
+		size, _, err := s.Content.Size(n)
 		if err != nil {
 			r.t.Fatal(err)
 		}
@@ -115,7 +115,7 @@ func (r *rig) craft(c crafted) format.Hash {
 		lines = must(n.AppendLine(lines))(r.t)
 		total += n.Size
 	}
-	list := r.plant(s.NeedsSink(), format.PageRef{First: needs[0].Name, Entries: int64(len(needs)), Bytes: total}, lines)
+	list := r.plant(s.Writer.NeedsSink(), format.PageRef{First: needs[0].Name, Entries: int64(len(needs)), Bytes: total}, lines)
 	id := must(s.Commit(ctx, &format.Commit{
 		Source: "disks", SourceKind: "dir", TakenAt: format.At(r.clock), RetainUntil: format.At(until), Mode: "compliance",
 		Status: format.StatusComplete, Entries: ref.Entries, Bytes: ref.Bytes, Manifest: manifest, Needs: list,

@@ -2,7 +2,6 @@ package repo
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"iter"
@@ -38,7 +37,7 @@ const lateCommit = LateAfter / 2
 var ErrBehind = errors.New("left behind: the others did not wait for it; the next run brings it up")
 
 // inStep reports whether a vault is in use: it has not failed and was not left behind, or is the one that catches up.
-func (s *Session) inStep(k *keeper) bool {
+func (s *vaults) inStep(k *keeper) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.failed == nil && (s.alone || !k.behind)
@@ -60,7 +59,7 @@ func (k *keeper) waitedFor(begins bool) {
 }
 
 // patience is how much longer others may wait for a vault. In a session without others it never ends.
-func (s *Session) patience(k *keeper) time.Duration {
+func (s *vaults) patience(k *keeper) time.Duration {
 	if s.alone {
 		return time.Hour
 	}
@@ -74,7 +73,7 @@ func (s *Session) patience(k *keeper) time.Duration {
 }
 
 // leaveBehind takes a vault out of step, unless no other is left.
-func (s *Session) leaveBehind(k *keeper) bool {
+func (s *vaults) leaveBehind(k *keeper) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, other := range s.keepers {
@@ -90,7 +89,7 @@ func (s *Session) leaveBehind(k *keeper) bool {
 
 // patiently asks one vault for something that the run waits for: only as long as it may keep the others waiting, if there
 // are others in step.
-func (s *Session) patiently(ctx context.Context, k *keeper, fn func(context.Context) error) error {
+func (s *vaults) patiently(ctx context.Context, k *keeper, fn func(context.Context) error) error {
 	if s.alone || len(s.active()) < 2 {
 		return fn(ctx)
 	}
@@ -108,7 +107,7 @@ func (s *Session) patiently(ctx context.Context, k *keeper, fn func(context.Cont
 }
 
 // recall takes vaults that were left behind back into step when no other is left, and reports whether there are any.
-func (s *Session) recall(ctx context.Context) bool {
+func (s *vaults) recall(ctx context.Context) bool {
 	if s.alone || s.cache == nil { // while the session is opened, see find
 		return false
 	}
@@ -119,7 +118,7 @@ func (s *Session) recall(ctx context.Context) bool {
 		if k.err() != nil {
 			continue
 		}
-		if err := s.join(ctx, k); err != nil {
+		if err := s.rejoin(ctx, k); err != nil {
 			_ = s.settle(ctx, k, err) // kept in the keeper; the caller sees whether the context ended
 			continue
 		}
@@ -132,7 +131,7 @@ func (s *Session) recall(ctx context.Context) bool {
 }
 
 // takeBack puts vaults that were left behind in step again, as they are, and reports whether there were any.
-func (s *Session) takeBack() bool {
+func (s *vaults) takeBack() bool {
 	any := false
 	for _, k := range s.keepers {
 		k.mu.Lock()
@@ -185,19 +184,19 @@ func (s *Session) catchUp(ctx context.Context, k *keeper, c *format.Commit, need
 	if s.decide != nil {
 		own.Foresee(s.decide)
 	}
-	if err := own.Secure(ctx, needs); err != nil {
+	if err := own.Locks.Secure(ctx, needs); err != nil {
 		return own.cause(k, err)
 	}
-	if err := own.SecureSegments(ctx); err != nil {
+	if err := own.Locks.SecureSegments(ctx); err != nil {
 		return own.cause(k, err)
 	}
-	if err := own.EndPlacements(ctx); err != nil {
+	if err := own.placing.endAll(ctx); err != nil {
 		return own.cause(k, err)
 	}
-	if err := own.timely(ctx, c.RetainUntil.Time, own.stored()); err != nil {
+	if err := own.signing.timely(ctx, c.RetainUntil.Time, own.signing.stored()); err != nil {
 		return own.cause(k, err)
 	}
-	point, err := own.commitLate(ctx, c)
+	point, err := own.signing.commitLate(ctx, c)
 	if err != nil {
 		return own.cause(k, err)
 	}
@@ -217,36 +216,10 @@ func (s *Session) cause(k *keeper, err error) error {
 
 // only is the session as one vault that was left behind goes on with it: it is waited for, and takes from the others.
 func (s *Session) only(k *keeper) *Session {
-	return &Session{
-		repo: s.repo, known: s.known, host: s.host, cache: s.cache, keepers: []*keeper{k}, givers: s.active, enc: s.enc, lists: s.lists, proofs: s.proofs, to: s.to, meta: s.meta,
-		now: s.now, report: s.report, pace: s.pace, copying: s.copying, began: s.began, alone: true, need: s.until(),
-	}
-}
-
-// commitLate stores a point that other vaults hold: the same, or the same signed anew where that is long ago, or ahead of
-// this vault's clock.
-func (s *Session) commitLate(ctx context.Context, c *format.Commit) (format.Hash, error) {
-	again := *c
-	if age := s.Now().Sub(c.SignedAt.Time); age > lateCommit || age < time.Second {
-		return s.signInTime(ctx, &again)
-	}
-	body, err := format.EncodeCommit(c)
-	if err != nil {
-		return format.Hash{}, err
-	}
-	id := format.Hash(sha256.Sum256(body))
-	name := s.pointName(c, id)
-	early := false
-	err = s.each(ctx, func(ctx context.Context, k *keeper) error {
-		p, arrived, err := k.deliver(ctx, name, body, id, c.RetainUntil.Time)
-		early = c.SignedAt.After(arrived)
-		k.mu.Lock()
-		k.committed = p.Until.Time
-		k.mu.Unlock()
-		return err
-	})
-	if err == nil && early {
-		return s.signInTime(ctx, &again)
-	}
-	return id, err
+	own := over(&vaults{
+		keepers: []*keeper{k}, givers: s.active, alone: true, began: s.began,
+		repo: s.repo, host: s.host, cache: s.cache, enc: s.enc, now: s.now, report: s.report, need: s.until(),
+	}, s.placing.pace)
+	own.Locks.copying = s.Locks.copying
+	return own
 }

@@ -37,7 +37,7 @@ const (
 
 // foldable gives the placements objects of a vault that the end of this run folds into its own. What was chosen before in this
 // run stays chosen: its locks were not kept up.
-func (s *Session) foldable(k *keeper) ([]cache.Said, error) {
+func (s *placing) foldable(k *keeper) ([]cache.Said, error) {
 	all, err := k.unfolded()
 	if err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func heardMark(name string) string { return "heard/" + name }
 
 // endPlacements writes what is new about where a vault's objects are, together with what the objects before said that it
 // replaces, and lets go of these.
-func (s *Session) endPlacements(ctx context.Context, k *keeper) error {
+func (s *placing) endPlacements(ctx context.Context, k *keeper) error {
 	old, err := s.foldable(k)
 	if err != nil {
 		return err
@@ -164,7 +164,7 @@ func (s *Session) endPlacements(ctx context.Context, k *keeper) error {
 }
 
 // fold writes one placements object that says what is new and all that still holds of what others said.
-func (s *Session) fold(ctx context.Context, k *keeper, pending []format.Placement, old []cache.Said) error {
+func (s *placing) fold(ctx context.Context, k *keeper, pending []format.Placement, old []cache.Said) error {
 	lines, seen := []format.Placement{}, map[string]bool{}
 	say := func(name string) error {
 		if seen[name] {
@@ -247,7 +247,7 @@ func sumIn(name string) string {
 
 // EndIndex puts the last index lines of a run beside the pages that sink takes, together with the lines of the small segments
 // before, where these have become many: they are let go.
-func (s *Session) EndIndex(ctx context.Context, sink *Sink, lines []format.IndexLine) error {
+func (s *Writer) EndIndex(ctx context.Context, sink *Sink, lines []format.IndexLine) error {
 	held, done, err := s.smallSegments(ctx)
 	if err != nil {
 		return err
@@ -271,7 +271,7 @@ func (s *Session) EndIndex(ctx context.Context, sink *Sink, lines []format.Index
 }
 
 // letGoOf makes the cache forget that meta objects hold index segments. Points may need these objects all the same.
-func (s *Session) letGoOf(k *keeper, names []string) error {
+func (s *Writer) letGoOf(k *keeper, names []string) error {
 	var known []format.Placement
 	for _, name := range names {
 		p, ok, err := k.placement(name)
@@ -288,7 +288,7 @@ func (s *Session) letGoOf(k *keeper, names []string) error {
 
 // smallSegments gives the lines that still hold of small index segments, and the objects that these are in, where there are
 // many. A segment that cannot be read is left alone.
-func (s *Session) smallSegments(ctx context.Context) (lines []format.IndexLine, done []string, err error) {
+func (s *Writer) smallSegments(ctx context.Context) (lines []format.IndexLine, done []string, err error) {
 	small := map[string]bool{}
 	for _, k := range s.active() {
 		for p, err := range s.cache.Indexed(k.vault.Name) {
@@ -328,7 +328,7 @@ func stored(frames []format.Frame) (n int64) {
 }
 
 // indexLines gives the lines of one object's segments by which content is found now, in packs that some vault holds.
-func (s *Session) indexLines(ctx context.Context, name string) ([]format.IndexLine, error) {
+func (s *Writer) indexLines(ctx context.Context, name string) ([]format.IndexLine, error) {
 	var out []format.IndexLine
 	frames, err := s.indexIn(name)
 	if err != nil {

@@ -33,12 +33,12 @@ func (b *bench) smallRuns(n int) (packs []string) {
 		for j := range 3 {
 			body := binary.BigEndian.AppendUint64([]byte{byte(j)}, uint64(b.clock.Unix()))
 			sum := format.Hash(sha256.Sum256(body))
-			if err := s.Store(b.t.Context(), format.PackName(sum), pack.Sealed{Body: body, Sum: sum}); err != nil {
+			if err := s.Writer.Store(b.t.Context(), format.PackName(sum), pack.Sealed{Body: body, Sum: sum}); err != nil {
 				b.t.Fatal(err)
 			}
 			packs = append(packs, format.PackName(sum))
 		}
-		if err := s.SecureSegments(b.t.Context()); err != nil {
+		if err := s.Locks.SecureSegments(b.t.Context()); err != nil {
 			b.t.Fatal(i, err)
 		}
 		if err := s.EndPlacements(b.t.Context()); err != nil {
@@ -61,7 +61,7 @@ func (b *bench) knows(names ...string) (known, read int) {
 		}
 	}()
 	for _, n := range names {
-		_, ok, err := s.Size(n)
+		_, ok, err := s.Content.Size(n)
 		if err != nil {
 			b.t.Fatal(err)
 		}

@@ -20,7 +20,7 @@ type Head struct {
 	Point
 	Line   format.PointLine // with the vaults it is in
 	Told   bool             // a points list told of it
-	Commit *format.Commit   // nil where a points list told of it, until Session.Read
+	Commit *format.Commit   // nil where a points list told of it, until Past.Read
 	Own    bool             // this machine made it, as far as its cache remembers
 }
 
@@ -39,10 +39,16 @@ type Heads struct {
 	from  *keeper        // where that was read
 }
 
+// Past is what points there are so far.
+type Past struct {
+	*vaults
+	content *Content
+}
+
 // Points gathers the points of one source from every active vault. Of those that stand in the points list of the newest one
 // that this machine made, or, where it remembers none, of the newest that came in time, the commit objects are not read. One
 // that is damaged is reported and passed over.
-func (s *Session) Points(ctx context.Context, source string) (Heads, error) {
+func (s *Past) Points(ctx context.Context, source string) (Heads, error) {
 	looks := make([]*pointsLook, len(s.keepers))
 	if err := s.eachIndexed(ctx, func(ctx context.Context, i int, k *keeper) (err error) {
 		looks[i], err = s.lookAtPoints(ctx, k, source)
@@ -166,7 +172,7 @@ func withVault(names []string, vault string) []string {
 
 // heads reads the commit objects of a vault's points that no list tells of, but the one whose list it is, which was read
 // there. Points that cannot be read are left out.
-func (s *Session) heads(ctx context.Context, k *keeper, points []Point, earlier Earlier, h *Heads) ([]Head, error) {
+func (s *Past) heads(ctx context.Context, k *keeper, points []Point, earlier Earlier, h *Heads) ([]Head, error) {
 	heads := make([]Head, len(points))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(secureParallel)
@@ -206,7 +212,7 @@ func (s *Session) heads(ctx context.Context, k *keeper, points []Point, earlier 
 }
 
 // earlier reads the points list to go by, and notes its root; nil where there is none, or none that can be read.
-func (s *Session) earlier(ctx context.Context, listed [][]Point, h *Heads) (Earlier, error) {
+func (s *Past) earlier(ctx context.Context, listed [][]Point, h *Heads) (Earlier, error) {
 	at := map[format.Hash]int{} // a vault that lists it
 	var all []Point
 	for i, points := range listed {
@@ -229,7 +235,7 @@ func (s *Session) earlier(ctx context.Context, listed [][]Point, h *Heads) (Earl
 	})
 	var earlier Earlier
 	if err == nil {
-		earlier, err = ReadEarlier(ctx, s.Page, c.Points)
+		earlier, err = ReadEarlier(ctx, s.content.Page, c.Points)
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -243,7 +249,7 @@ func (s *Session) earlier(ctx context.Context, listed [][]Point, h *Heads) (Earl
 
 // base gives the point whose list counts: the newest that this machine made, or, where it remembers none, the newest that
 // came in time. points are in order of time.
-func (s *Session) base(points []Point) (*Point, error) {
+func (s *Past) base(points []Point) (*Point, error) {
 	var intime *Point
 	for i := range slices.Backward(points) {
 		own, err := s.cache.Loaded("", ownMark(points[i].ID))
@@ -258,7 +264,7 @@ func (s *Session) base(points []Point) (*Point, error) {
 }
 
 // markOwn marks the points that this machine made: all whose commits were read, and the oldest.
-func (s *Session) markOwn(points []Head) (err error) {
+func (s *Past) markOwn(points []Head) (err error) {
 	first := false
 	for i := range points {
 		p := &points[i]
@@ -274,7 +280,7 @@ func (s *Session) markOwn(points []Head) (err error) {
 }
 
 // Read reads the commit object of a point that a points list told of, from any vault that has it.
-func (s *Session) Read(ctx context.Context, h *Head) error {
+func (s *Past) Read(ctx context.Context, h *Head) error {
 	var failed error
 	for _, k := range s.active() {
 		if h.Commit != nil {
@@ -299,7 +305,7 @@ func ownMark(id format.Hash) string { return "point/" + id.String() }
 // where this machine remembers its own points, it goes on from the newest of these, and says what came after it that is
 // signed with its key and not its own. A machine that lost its cache goes on from the
 // newest there is that came in time.
-func (s *Session) Followed(h Heads) (parent *Head, counting []Head) {
+func (s *Past) Followed(h Heads) (parent *Head, counting []Head) {
 	first, own := -1, -1 // of those it made
 	for i := range h.Points {
 		if h.Points[i].Own {

@@ -12,7 +12,7 @@ import (
 // HoldPoint lengthens the lock of a point's commit object to the session's time, in every active vault that has it and keeps
 // locks: of the version whose bytes are right. What the point needs is for Secure. A vault that has not got the object is
 // passed over: runs put it there no more.
-func (s *Session) HoldPoint(ctx context.Context, p Point) error {
+func (s *Locks) HoldPoint(ctx context.Context, p Point) error {
 	need := s.until()
 	return s.each(ctx, func(ctx context.Context, k *keeper) error {
 		if k.vault.Locking.Mode == store.ModeNone {

@@ -181,10 +181,10 @@ func TestOnlyOnesOwnIndexIsFolded(t *testing.T) {
 		for i := range 64 {
 			lines = append(lines, lineOf(byte(i+1), sum)) // whatever the cache holds
 		}
-		sink := s.MetaSink()
+		sink := s.Writer.MetaSink()
 		err := s.Cache().PutIndex(lines)
 		if err == nil {
-			err = s.EndIndex(t.Context(), sink, nil)
+			err = s.Writer.EndIndex(t.Context(), sink, nil)
 		}
 		if err == nil {
 			err = sink.Seal(t.Context())

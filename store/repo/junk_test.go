@@ -101,7 +101,7 @@ func TestJunkByItsName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	later := b.session().Encoder().Frame(nil, []byte("{\"format\":\"2\"}\n"))
+	later := b.session().Writer.Encoder().Frame(nil, []byte("{\"format\":\"2\"}\n"))
 	id := format.PlacementsID{Vault: b.vault.Name, Written: format.At(b.clock.Truncate(time.Second)), Sum: sha256.Sum256(later), Hint: format.KeyHint(b.host.Public()), Signature: make([]byte, 64)}
 	names := []string{
 		id.Name(), b.placementsName(other, id.Sum), // a right hint without a signature, and another's signature
@@ -171,7 +171,7 @@ func TestReplayedFromAnotherVault(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	if _, ok, err := s.Size(forged.Name); ok || err != nil || f.opened > 0 {
+	if _, ok, err := s.Content.Size(forged.Name); ok || err != nil || f.opened > 0 {
 		t.Errorf("another vault's placement counts: %v %v, read %d times", ok, err, f.opened)
 	}
 	if !b.saw(repo.Tampered, moved) {
@@ -218,9 +218,9 @@ func (b *bench) indexed() {
 	if err := s.Begin(b.clock.Add(35 * dayLong)); err != nil {
 		b.t.Fatal(err)
 	}
-	err := s.StoreIndex(b.t.Context(), []format.IndexLine{{ID: format.Hash{1}, Pack: format.Hash{2}, Frame: format.Frame{Length: 10, Plain: 5}, Size: 5}})
+	err := s.Writer.StoreIndex(b.t.Context(), []format.IndexLine{{ID: format.Hash{1}, Pack: format.Hash{2}, Frame: format.Frame{Length: 10, Plain: 5}, Size: 5}})
 	if err == nil {
-		err = s.FlushPlacements(b.t.Context())
+		err = s.Writer.FlushPlacements(b.t.Context())
 	}
 	if cerr := s.Close(); err != nil || cerr != nil {
 		b.t.Fatal(err, cerr)

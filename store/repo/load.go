@@ -20,6 +20,9 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/pack"
 )
 
+// loading reads what the cache has not seen of what runs find content by.
+type loading struct{ *vaults }
+
 // load reads the placements and index segments of one vault that the cache has not seen: what earlier runs, killed ones
 // and other machines' included, have stored; and forgets what the vault does not list any more. A segment that is damaged
 // or not signed by the repository is reported and left out: its chunks are stored again.
@@ -27,7 +30,7 @@ import (
 // A signature does not make a segment true: who stole the host key signs as well as its owner. So what this machine knows
 // itself goes before what it is told; of several that tell, the one that the vault has had longest is believed; a lock
 // counts only once it was read back here; and a version on top of another is not believed to be ours before it was read.
-func (s *Session) load(ctx context.Context, k *keeper) error {
+func (s *loading) load(ctx context.Context, k *keeper) error {
 	if err := k.look(); err != nil {
 		return err
 	}
@@ -174,7 +177,7 @@ func scanBytes(ctx context.Context, body []byte, visit func(plain []byte) error)
 }
 
 // loadIndexes reads the index segments that the placements name, in order of arrival.
-func (s *Session) loadIndexes(ctx context.Context, k *keeper) error {
+func (s *loading) loadIndexes(ctx context.Context, k *keeper) error {
 	var fresh []indexed
 	var mu sync.Mutex
 	g, gctx := errgroup.WithContext(ctx)
@@ -245,7 +248,7 @@ type indexed struct {
 	frames []format.Frame
 }
 
-func (s *Session) loadIndex(ctx context.Context, k *keeper, seg indexed) error {
+func (s *loading) loadIndex(ctx context.Context, k *keeper, seg indexed) error {
 	name := seg.info.Name
 	if junk, err := k.junk(seg.info); err != nil || junk {
 		return err
@@ -267,14 +270,8 @@ func (s *Session) loadIndex(ctx context.Context, k *keeper, seg indexed) error {
 	return s.cache.MarkLoaded(k.vault.Name, name)
 }
 
-// ofUse reports whether content can be found through a segment: its chunk IDs are made as this session makes them, and no fresh
-// start has come since.
-func (s *Session) ofUse(h format.SegmentHeader) bool {
-	return h.ChunkKey == s.chunkKeyID() && s.repo.number(h.Descriptor) >= s.repo.Fresh()
-}
-
 // takeIndex remembers where chunks are said to be, as far as nothing that can still be used is known of them here.
-func (s *Session) takeIndex(lines []format.IndexLine) error {
+func (s *loading) takeIndex(lines []format.IndexLine) error {
 	fresh := make([]format.IndexLine, 0, len(lines))
 	for _, l := range lines {
 		known, ok, err := s.cache.Chunk(l.ID)
@@ -291,19 +288,6 @@ func (s *Session) takeIndex(lines []format.IndexLine) error {
 		}
 	}
 	return s.cache.PutIndex(fresh)
-}
-
-// held reports whether any vault in step is known to hold an object.
-func (s *Session) held(name string) (bool, error) {
-	for _, k := range s.keepers {
-		if !s.inStep(k) {
-			continue
-		}
-		if _, ok, err := k.placement(name); err != nil || ok {
-			return ok, err
-		}
-	}
-	return false, nil
 }
 
 // errDistrusted: it came after the key that signed it was distrusted. That is known and no news.

@@ -124,8 +124,8 @@ func TestAnOwnersDescriptorIsTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(s.Recipients()) != 2 || s.Pinned() || b.saw(repo.Tampered, "") {
-		t.Errorf("%d recipients, pinned %v", len(s.Recipients()), s.Pinned())
+	if len(s.Writer.Recipients()) != 2 || s.Pinned() || b.saw(repo.Tampered, "") {
+		t.Errorf("%d recipients, pinned %v", len(s.Writer.Recipients()), s.Pinned())
 	}
 	s.Repository().PinTo(b.host)
 	if err := s.Close(); err != nil {
@@ -468,7 +468,7 @@ func TestNothingIsKeptLongerThanTheDescriptorSays(t *testing.T) {
 	}
 	s := b.session()
 	defer s.Close()
-	heads, err := s.Points(t.Context(), "uploads")
+	heads, err := s.Past.Points(t.Context(), "uploads")
 	if err != nil || len(heads.Points) != 2 || heads.Points[0].ID == id && heads.Points[1].ID == id || len(b.points()) != 5 {
 		t.Errorf("%d points are gone by, %v", len(heads.Points), err)
 	}

@@ -22,12 +22,18 @@ func (p Pace) orDefault() Pace {
 	return p
 }
 
+// placing writes into each vault where its objects are.
+type placing struct {
+	*vaults
+	pace Pace
+}
+
 // Pace is the session's.
-func (s *Session) Pace() Pace { return s.pace }
+func (s *Writer) Pace() Pace { return s.placing.pace }
 
 // keepUp writes what is new about where a vault's objects are, if that is due. Copying into a vault and lengthening locks
 // can take hours, and memory for it is bounded.
-func (s *Session) keepUp(ctx context.Context, k *keeper) error {
+func (s *placing) keepUp(ctx context.Context, k *keeper) error {
 	now := s.now()
 	k.mu.Lock()
 	due := len(k.pending) >= maxSegmentLines/2 ||

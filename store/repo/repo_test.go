@@ -163,8 +163,8 @@ func (b *bench) commit(source string, taken time.Time, follows ...format.Hash) (
 		}
 		return r
 	}
-	manifest := root(s.MetaSink(), format.PageRef{}, nil)
-	size, ok, err := s.Size(manifest.Object)
+	manifest := root(s.Writer.MetaSink(), format.PageRef{}, nil)
+	size, ok, err := s.Content.Size(manifest.Object)
 	if err != nil || !ok {
 		b.t.Fatal(ok, err)
 	}
@@ -177,7 +177,7 @@ func (b *bench) commit(source string, taken time.Time, follows ...format.Hash) (
 	for _, id := range follows {
 		before = append(before, format.Predecessor{ID: id, SignedAt: format.At(taken.UTC().Truncate(time.Second)), RetainUntil: format.At(until)})
 	}
-	needs := root(s.NeedsSink(), format.PageRef{First: need.Name, Entries: 1, Bytes: size}, line)
+	needs := root(s.Writer.NeedsSink(), format.PageRef{First: need.Name, Entries: 1, Bytes: size}, line)
 	return s.Commit(ctx, &format.Commit{
 		Source: source, SourceKind: "s3", TakenAt: format.At(taken), RetainUntil: format.At(until), Mode: "compliance",
 		Status: format.StatusComplete, Manifest: manifest, Needs: needs, Predecessors: before,
@@ -478,7 +478,7 @@ func TestPlacementsAreSigned(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	if _, ok, err := s.Size(forged.Name); ok || err != nil {
+	if _, ok, err := s.Content.Size(forged.Name); ok || err != nil {
 		t.Errorf("the forged placement counts: %v %v", ok, err)
 	}
 	if !b.saw(repo.Tampered, name) {

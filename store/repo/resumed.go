@@ -89,7 +89,7 @@ func aboutPoints(source string) string { return "points/" + source }
 func aboutList(source string) string   { return "list/" + source }
 
 // lookAtPoints lists a source's points in one vault. If that is as it was noted, and one point more, no more is done; else all are judged.
-func (s *Session) lookAtPoints(ctx context.Context, k *keeper, source string) (*pointsLook, error) {
+func (s *Past) lookAtPoints(ctx context.Context, k *keeper, source string) (*pointsLook, error) {
 	l := &pointsLook{}
 	l.Chain = chainMark(k.chain)
 	var err error
@@ -136,7 +136,7 @@ func (s *Session) lookAtPoints(ctx context.Context, k *keeper, source string) (*
 }
 
 // judgePoints looks at each of a source's points that a vault lists: those at hand, and what next gives.
-func (s *Session) judgePoints(ctx context.Context, k *keeper, l *pointsLook, sum *listSum, next func() (store.Info, error, bool)) (err error) {
+func (s *Past) judgePoints(ctx context.Context, k *keeper, l *pointsLook, sum *listSum, next func() (store.Info, error, bool)) (err error) {
 	l.same = false
 	l.points, err = k.chain.pointsIn(ctx, k.vault.Read, func(yield func(store.Info, error) bool) {
 		for i := range l.infos {
@@ -218,7 +218,7 @@ func chainMark(r *Repository) (out format.Hash) {
 }
 
 // resumed goes on from this machine's last run, if all vaults in step list what they did then, and its point.
-func (s *Session) resumed(ctx context.Context, source string, looks []*pointsLook) (h Heads, ok bool, err error) {
+func (s *Past) resumed(ctx context.Context, source string, looks []*pointsLook) (h Heads, ok bool, err error) {
 	var point Point
 	var list format.Hash
 	var vaults []string
@@ -272,7 +272,7 @@ func (s *Session) resumed(ctx context.Context, source string, looks []*pointsLoo
 }
 
 // oneMore judges the point that a vault lists beside those it did before. It has to be the one that this machine made there.
-func (s *Session) oneMore(ctx context.Context, k *keeper, source string, l *pointsLook) (p Point, ok bool, err error) {
+func (s *Past) oneMore(ctx context.Context, k *keeper, source string, l *pointsLook) (p Point, ok bool, err error) {
 	odd := false
 	points, err := k.chain.pointsIn(ctx, k.vault.Read, func(yield func(store.Info, error) bool) {
 		yield(l.infos[len(l.infos)-1], nil)
@@ -291,7 +291,7 @@ func (s *Session) oneMore(ctx context.Context, k *keeper, source string, l *poin
 }
 
 // goesOn reports whether a point is one that the next run can go on from without a look at those before it.
-func (s *Session) goesOn(c *format.Commit, list format.Hash, source string, looks []*pointsLook) bool {
+func (s *Past) goesOn(c *format.Commit, list format.Hash, source string, looks []*pointsLook) bool {
 	if c.Points.Sum != list || c.Status != format.StatusComplete || c.Marked(format.MarkEmpty) || s.repo.Doubt(c) != nil || s.repo.Under(c) < s.repo.Fresh() {
 		return false
 	}
@@ -308,7 +308,7 @@ func (s *Session) goesOn(c *format.Commit, list format.Hash, source string, look
 }
 
 // memo gives what is noted of the newest points list of a source; nil where nothing is.
-func (s *Session) memo(source string) (*ListMemo, error) {
+func (s *Past) memo(source string) (*ListMemo, error) {
 	note, err := s.cache.Note("", aboutList(source))
 	if err != nil || note == nil {
 		return nil, err
@@ -332,13 +332,13 @@ func (s *Session) memo(source string) (*ListMemo, error) {
 }
 
 // ForgetPoints has all points of a source looked at again: something of what was noted of them is lost.
-func (s *Session) ForgetPoints(source string) error {
+func (s *Past) ForgetPoints(source string) error {
 	return s.cache.PutNote("", aboutList(source), nil)
 }
 
 // NotePoints notes for the next run what this one found of a source's points, once its own is committed. list is the points list that the
 // new point has, memo what is to be known of that, and counting how many points it was made from.
-func (s *Session) NotePoints(source string, h Heads, list format.Hash, memo ListMemo, counting int) error {
+func (s *Past) NotePoints(source string, h Heads, list format.Hash, memo ListMemo, counting int) error {
 	if memo.Root = list; counting != len(h.Points) || len(h.Changed) > 0 || h.looks == nil {
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
@@ -17,11 +18,18 @@ import (
 // secureParallel is how many objects of one vault are looked at or lengthened at once.
 const secureParallel = 16
 
+// Locks keeps up the locks of what points need, and gives vaults what they lack.
+type Locks struct {
+	*vaults
+	placing *placing
+	copying *semaphore.Weighted // bytes on their way from one vault to another
+}
+
 // Secure makes sure that every active vault holds each of the needs, locked until the session's time at least: from its
 // placement, by lengthening the lock, or by copying the object from another vault. What runs out first comes first. A vault
 // where that fails is left out. An object that some active vault lacks and none can give is in the *LostError that comes
 // back. needs is walked once.
-func (s *Session) Secure(ctx context.Context, needs iter.Seq2[format.Need, error]) (err error) {
+func (s *Locks) Secure(ctx context.Context, needs iter.Seq2[format.Need, error]) (err error) {
 	lists := make([]*dueList, len(s.keepers))
 	for i, k := range s.keepers {
 		lists[i] = &dueList{cache: s.cache, name: "due-" + k.vault.Name}
@@ -42,11 +50,11 @@ func (s *Session) Secure(ctx context.Context, needs iter.Seq2[format.Need, error
 	}); err != nil {
 		return err
 	}
-	return lost.err(s)
+	return lost.err(s.vaults)
 }
 
 // collect puts an object on the list of every vault in step that is not known to hold it for long enough.
-func (s *Session) collect(lists []*dueList, n format.Need, until time.Time) error {
+func (s *Locks) collect(lists []*dueList, n format.Need, until time.Time) error {
 	for i, k := range s.keepers {
 		if !s.inStep(k) {
 			continue
@@ -65,7 +73,7 @@ func (s *Session) collect(lists []*dueList, n format.Need, until time.Time) erro
 	return nil
 }
 
-func (s *Session) secureAll(ctx context.Context, k *keeper, list *dueList, lost *losses) error {
+func (s *Locks) secureAll(ctx context.Context, k *keeper, list *dueList, lost *losses) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(secureParallel)
 	for d, err := range list.all() {
@@ -83,7 +91,7 @@ func (s *Session) secureAll(ctx context.Context, k *keeper, list *dueList, lost 
 				return nil
 			}
 			if err == nil {
-				err = s.keepUp(gctx, k)
+				err = s.placing.keepUp(gctx, k)
 			}
 			return err
 		})
@@ -94,13 +102,13 @@ func (s *Session) secureAll(ctx context.Context, k *keeper, list *dueList, lost 
 // SecureSegments keeps up the locks of index segments and placements objects, which no point needs but later runs use,
 // and copies index segments into vaults that lack them: content is then found in any vault that outlives the others. As no
 // point needs them, one whose lock cannot be lengthened is reported and fails nothing.
-func (s *Session) SecureSegments(ctx context.Context) error {
+func (s *Locks) SecureSegments(ctx context.Context) error {
 	return s.each(ctx, func(ctx context.Context, k *keeper) error { return s.secureSegments(ctx, k) })
 }
 
-func (s *Session) secureSegments(ctx context.Context, k *keeper) error {
+func (s *Locks) secureSegments(ctx context.Context, k *keeper) error {
 	until := s.until()
-	old, err := s.foldable(k)
+	old, err := s.placing.foldable(k)
 	if err != nil {
 		return err
 	}
@@ -124,7 +132,7 @@ func (s *Session) secureSegments(ctx context.Context, k *keeper) error {
 	return s.copySegments(ctx, k, until)
 }
 
-func (s *Session) copySegments(ctx context.Context, k *keeper, until time.Time) error {
+func (s *Locks) copySegments(ctx context.Context, k *keeper, until time.Time) error {
 	for _, other := range s.givers() {
 		if other == k {
 			continue
@@ -148,7 +156,7 @@ func (s *Session) copySegments(ctx context.Context, k *keeper, until time.Time) 
 			if err := s.cache.MarkLoaded(k.vault.Name, p.Name); err != nil {
 				return err
 			}
-			if err := s.keepUp(ctx, k); err != nil {
+			if err := s.placing.keepUp(ctx, k); err != nil {
 				return err
 			}
 		}
@@ -159,7 +167,7 @@ func (s *Session) copySegments(ctx context.Context, k *keeper, until time.Time) 
 // extendAll lengthens the locks of segments, those that run out first coming first. One that is gone or damaged is
 // reported and done without: what it said is in the cache, or can be rebuilt from manifests. One whose lock the vault does
 // not lengthen is reported and tried again by the next run; where it lengthens none, no more are tried.
-func (s *Session) extendAll(ctx context.Context, k *keeper, due []format.Placement, until time.Time) error {
+func (s *Locks) extendAll(ctx context.Context, k *keeper, due []format.Placement, until time.Time) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(secureParallel)
 	var refused atomic.Int64
@@ -170,7 +178,7 @@ func (s *Session) extendAll(ctx context.Context, k *keeper, due []format.Placeme
 		g.Go(func() error {
 			err := k.extend(gctx, p, until)
 			if err == nil {
-				return s.keepUp(gctx, k)
+				return s.placing.keepUp(gctx, k)
 			}
 			switch {
 			case gctx.Err() != nil:
@@ -194,7 +202,7 @@ const maxRefused = secureParallel
 // active vaults that keep locks: from is the lock that runs out first, as far as is known here, to what would be set. They
 // are equal where no lock has to be lengthened; locks is false where no vault keeps any. A vault that has not got the object
 // does not count: it is given a copy.
-func (s *Session) Lengthening(name string) (from, to time.Time, locks bool, err error) {
+func (s *Locks) Lengthening(name string) (from, to time.Time, locks bool, err error) {
 	until := s.until()
 	for _, k := range s.active() {
 		if k.vault.Locking.Mode == store.ModeNone {
@@ -224,7 +232,7 @@ func (s *Session) Lengthening(name string) (from, to time.Time, locks bool, err 
 // Forecast gives for each vault how many locks a point that needs these objects until the session's time asks to have
 // lengthened, or looked at where a lock that was read back once does not count for ever, beside those of index segments
 // and placements.
-func (s *Session) Forecast(needs iter.Seq2[format.Need, error]) ([]int64, error) {
+func (s *Locks) Forecast(needs iter.Seq2[format.Need, error]) ([]int64, error) {
 	until := s.until()
 	out := make([]int64, len(s.keepers))
 	for n, err := range needs {
@@ -259,7 +267,7 @@ func (s *Session) Forecast(needs iter.Seq2[format.Need, error]) ([]int64, error)
 
 // segmentsDue counts the locks of index segments and placements that a run lengthens, beside so many that points need. What
 // the run folds into its own placements is let go.
-func (s *Session) segmentsDue(k *keeper, until time.Time, others int64) (n int64, err error) {
+func (s *Locks) segmentsDue(k *keeper, until time.Time, others int64) (n int64, err error) {
 	var placements []string
 	for p, err := range k.segments() {
 		switch {

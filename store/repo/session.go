@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
 
-	"github.com/holdfast-backup/holdfast/crypto/attest"
 	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
@@ -40,31 +38,31 @@ type SessionOptions struct {
 // commits points. A vault that fails is left out from then on and its error kept; the others go on. It is safe for
 // concurrent use.
 type Session struct {
-	repo    *Repository
+	*vaults
+	Content *Content
+	Writer  *Writer
+	Locks   *Locks
+	Past    *Past
+
+	placing *placing
+	signing *signing
+	loading *loading
+
 	known   Known
-	host    *keys.HostKey
-	cache   *cache.Cache
-	keepers []*keeper
-	givers  func() []*keeper // the vaults that others may take from
-	enc     *pack.Encoder
-	lists   *pack.Encoder    // of pages of plain lists
-	proofs  *proofs          // that the cache remembers
-	to      []keys.Recipient // restore keys
-	meta    []keys.Recipient // restore keys and the host's metadata key
-	now     func() time.Time
-	report  Report
-	pace    Pace
-	copying *semaphore.Weighted // bytes on their way from one vault to another
-	began   time.Time
+	proofs  *proofs // that the cache remembers
 	stall   time.Duration
 	opening time.Duration // how long it took until the first vault was open
-	alone   bool          // of a vault that catches up: nobody waits for it
 	decide  func(at time.Time) time.Time
+}
 
-	recalling sync.Mutex
-
-	mu   sync.Mutex
-	need time.Time // what is stored now is held until then, and the slack
+// over gives what a session does with its vaults, with as much of it as there is yet.
+func over(v *vaults, pace Pace) *Session {
+	p := &placing{v, pace}
+	c := &Content{v}
+	return &Session{
+		vaults: v, Content: c, Writer: &Writer{vaults: v, placing: p}, Locks: &Locks{v, p, semaphore.NewWeighted(copyMemory)}, Past: &Past{v, c},
+		placing: p, signing: &signing{v, p}, loading: &loading{v},
+	}
 }
 
 // OpenSession finds the repository in every vault, checks the host key and the clocks, and loads what is new in
@@ -73,11 +71,9 @@ func OpenSession(ctx context.Context, o SessionOptions) (*Session, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Session{
-		host: o.HostKey, now: o.Now, report: o.Report, pace: o.Pace.orDefault(), copying: semaphore.NewWeighted(copyMemory),
-		began: time.Now(), stall: cmp.Or(o.Stall, stall.Default),
-	}
-	s.givers = s.active
+	s := over(&vaults{host: o.HostKey, now: o.Now, report: o.Report, began: time.Now()}, o.Pace.orDefault())
+	s.stall = cmp.Or(o.Stall, stall.Default)
+	s.givers, s.rejoin = s.active, s.join
 	for _, v := range o.Vaults {
 		k := newKeeper(v, o.Now, o.Report)
 		k.kept = kept{o.Kept, v.Name}
@@ -96,16 +92,10 @@ func OpenSession(ctx context.Context, o SessionOptions) (*Session, error) {
 		return nil, err
 	}
 	var err error
-	if s.to, err = s.repo.Recipients(); err != nil {
-		return nil, err
-	}
-	if s.meta, err = s.repo.MetaRecipients(); err != nil {
-		return nil, err
-	}
 	if s.enc, err = pack.NewEncoder(); err != nil {
 		return nil, err
 	}
-	if s.lists, err = pack.NewListEncoder(); err != nil {
+	if err := s.Writer.open(); err != nil {
 		return nil, err
 	}
 	if s.cache, err = o.Cache(s.repo.CacheID()); err != nil {
@@ -120,7 +110,7 @@ func OpenSession(ctx context.Context, o SessionOptions) (*Session, error) {
 		}
 	}
 	if err := s.each(ctx, func(ctx context.Context, k *keeper) error {
-		err := s.load(ctx, k)
+		err := s.loading.load(ctx, k)
 		k.joined = err == nil
 		return err
 	}); err != nil && !(errors.As(err, new(*LostError)) && len(s.active()) > 0) {
@@ -233,7 +223,7 @@ func (s *Session) open(ctx context.Context, k *keeper) error {
 	if err := s.accept(k, r); err != nil {
 		return err
 	}
-	if err := s.load(ctx, k); err != nil {
+	if err := s.loading.load(ctx, k); err != nil {
 		return err
 	}
 	k.joined = true
@@ -340,45 +330,11 @@ func (s *Session) Close() error {
 	return errors.Join(s.proofs.keep(s.cache), s.cache.Close())
 }
 
-// letGo ends what may still wait for a vault.
-func (s *Session) letGo() {
-	for _, k := range s.keepers {
-		k.end()
-		k.overview.end()
-	}
-}
-
 // Repository is the one this session writes to.
 func (s *Session) Repository() *Repository { return s.repo }
 
 // Cache is the local cache.
 func (s *Session) Cache() *cache.Cache { return s.cache }
-
-// Encoder compresses frames.
-func (s *Session) Encoder() *pack.Encoder { return s.enc }
-
-// Recipients are the restore keys content is sealed to.
-func (s *Session) Recipients() []keys.Recipient { return s.to }
-
-// ChunkID names a chunk by its SHA-256.
-func (s *Session) ChunkID(sum format.Hash) format.Hash { return attest.ChunkID(s.host.ChunkKey, sum) }
-
-// chunkKeyID tells by which chunk key the chunk IDs of this session are made.
-func (s *Session) chunkKeyID() format.Hash { return attest.ChunkKeyID(s.host.ChunkKey) }
-
-// ChunkKey keys the cut of manifest pages.
-func (s *Session) ChunkKey() [32]byte { return s.host.ChunkKey }
-
-// active gives the vaults in step: those that have not failed and were not left behind.
-func (s *Session) active() []*keeper {
-	var out []*keeper
-	for _, k := range s.keepers {
-		if s.inStep(k) {
-			out = append(out, k)
-		}
-	}
-	return out
-}
 
 // VaultResult is how one vault fared.
 type VaultResult struct {
@@ -409,31 +365,6 @@ func (s *Session) Vaults() []VaultResult {
 		out = append(out, v)
 	}
 	return out
-}
-
-// Now is the earliest of the active vaults' clocks, so that no vault sees a point from its future.
-func (s *Session) Now() time.Time {
-	var t time.Time
-	for _, k := range s.active() {
-		if c := k.clock(); t.IsZero() || c.Before(t) {
-			t = c
-		}
-	}
-	return t
-}
-
-// Mode is the weakest lock mode of the vaults that have not failed and lock at all: what a point can promise everywhere.
-func (s *Session) Mode() store.Mode {
-	mode := store.ModeNone
-	for _, k := range s.keepers {
-		if k.err() != nil {
-			continue
-		}
-		if m := k.vault.Locking.Mode; m == store.Governance || mode == store.ModeNone {
-			mode = m
-		}
-	}
-	return mode
 }
 
 // Begin says until when what is stored from now on is needed. It leaves out a vault whose ceiling forbids such a lock,
@@ -467,10 +398,4 @@ func (s *Session) Foresee(decide func(at time.Time) time.Time) {
 			k.ahead = decide(k.clock().Add(l.Slack / 2))
 		}
 	}
-}
-
-func (s *Session) until() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.need
 }

@@ -19,7 +19,7 @@ const sinkPages = 2*format.MaxStretches - 384
 // Sink packs pages into stored objects: meta objects for pages of manifests and extents and for index segments, plain needs
 // objects for pages of needs lists and points lists. It is a tree.Sink and belongs to one goroutine.
 type Sink struct {
-	s     *Session
+	s     *Writer
 	enc   *pack.Encoder
 	to    []keys.Recipient // nil: plain
 	name  func(format.Hash) string
@@ -30,10 +30,10 @@ type Sink struct {
 }
 
 // MetaSink takes pages of manifests and extents, and index segments.
-func (s *Session) MetaSink() *Sink { return &Sink{s: s, enc: s.enc, to: s.meta, name: format.MetaName} }
+func (s *Writer) MetaSink() *Sink { return &Sink{s: s, enc: s.enc, to: s.meta, name: format.MetaName} }
 
 // NeedsSink takes pages of needs lists and points lists.
-func (s *Session) NeedsSink() *Sink { return &Sink{s: s, enc: s.lists, name: format.NeedsName} }
+func (s *Writer) NeedsSink() *Sink { return &Sink{s: s, enc: s.lists, name: format.NeedsName} }
 
 // Page implements tree.Sink.
 func (k *Sink) Page(ctx context.Context, plain []byte) (*tree.Slot, error) {

@@ -17,7 +17,7 @@ func TestPagesOfOneObject(t *testing.T) {
 	if err := s.Begin(b.clock.Add(35 * dayLong)); err != nil {
 		t.Fatal(err)
 	}
-	sink := s.MetaSink()
+	sink := s.Writer.MetaSink()
 	var slots []*tree.Slot
 	for i := range 2*format.MaxStretches + 10 {
 		slot, err := sink.Page(t.Context(), fmt.Appendf(nil, "page %d\n", i))

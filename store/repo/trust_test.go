@@ -217,8 +217,8 @@ func TestStrangersDescriptor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(s.Repository().Chain) != 1 || len(s.Recipients()) != 1 || s.Vaults()[0].Err != nil {
-		t.Errorf("%d descriptors, %d recipients, %+v", len(s.Repository().Chain), len(s.Recipients()), s.Vaults())
+	if len(s.Repository().Chain) != 1 || len(s.Writer.Recipients()) != 1 || s.Vaults()[0].Err != nil {
+		t.Errorf("%d descriptors, %d recipients, %+v", len(s.Repository().Chain), len(s.Writer.Recipients()), s.Vaults())
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)

@@ -81,9 +81,9 @@ func TestAVaultIsWaitedForOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- s.Store(t.Context(), hung, hungBody) }()
+	go func() { done <- s.Writer.Store(t.Context(), hung, hungBody) }()
 	<-waiting
-	if err := s.Store(t.Context(), refused, refusedBody); err != nil {
+	if err := s.Writer.Store(t.Context(), refused, refusedBody); err != nil {
 		t.Fatal(err)
 	}
 	select {
@@ -100,7 +100,7 @@ func TestAVaultIsWaitedForOnce(t *testing.T) {
 	}
 	// Nothing more is asked of it.
 	third, thirdBody := packed(t, "third")
-	if err := s.Store(t.Context(), third, thirdBody); err != nil {
+	if err := s.Writer.Store(t.Context(), third, thirdBody); err != nil {
 		t.Error(err)
 	}
 }
@@ -115,7 +115,7 @@ func TestHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 	stored, body := packed(t, "stored")
-	if err := s.Store(ctx, stored, body); err != nil {
+	if err := s.Writer.Store(ctx, stored, body); err != nil {
 		t.Fatal(err)
 	}
 	beside, besideBody := packed(t, "beside")
@@ -124,7 +124,7 @@ func TestHolds(t *testing.T) {
 	b.plant(forged, []byte("what it is"))
 	missing := format.NeedsName(format.Hash{1})
 	for name, want := range map[string]bool{stored: true, beside: true, forged: false, missing: false} {
-		if got, err := s.Holds(ctx, name); err != nil || got != want {
+		if got, err := s.Content.Holds(ctx, name); err != nil || got != want {
 			t.Errorf("%s: %t, %v", name, got, err)
 		}
 	}

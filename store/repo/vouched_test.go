@@ -101,7 +101,7 @@ func TestAKeyCountsUntilItIsDropped(t *testing.T) {
 	b.host = next
 	s := b.session()
 	defer s.Close()
-	heads, err := s.Points(t.Context(), "uploads")
+	heads, err := s.Past.Points(t.Context(), "uploads")
 	if err != nil || len(heads.Points) != 1 || heads.Points[0].ID != honest {
 		t.Errorf("a run goes by %+v, %v", heads.Points, err)
 	}

@@ -54,7 +54,7 @@ func TestWithheldPoints(t *testing.T) {
 		}}
 		b.saw(repo.Missing, "")
 		s := b.session()
-		if _, err := s.Points(t.Context(), "uploads"); err != nil {
+		if _, err := s.Past.Points(t.Context(), "uploads"); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Close(); err != nil {
@@ -68,7 +68,7 @@ func TestWithheldPoints(t *testing.T) {
 	b.vault.Read = withholding{whole, func(name string) bool { return strings.HasPrefix(name, "points/uploads/2") }}
 	s := b.session()
 	defer s.Close()
-	if _, err := s.Points(t.Context(), "uploads"); err != nil {
+	if _, err := s.Past.Points(t.Context(), "uploads"); err != nil {
 		t.Fatal(err)
 	}
 	if b.saw(repo.Missing, "points/") {

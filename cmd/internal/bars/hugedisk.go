@@ -110,7 +110,7 @@ func makeUp(ctx context.Context, j *job, e *format.Entry) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := s.SecureSegments(ctx); err != nil {
+	if err := s.Locks.SecureSegments(ctx); err != nil {
 		return err
 	}
 	_, err = s.Commit(ctx, &format.Commit{
@@ -129,7 +129,7 @@ type forger struct {
 
 // page stores pages and says where they are.
 func (f *forger) pages(ctx context.Context, pages ...[]byte) (slots []*tree.Slot, err error) {
-	sink := f.s.MetaSink()
+	sink := f.s.Writer.MetaSink()
 	for _, p := range pages {
 		slot, err := sink.Page(ctx, p)
 		if err != nil {
@@ -143,7 +143,7 @@ func (f *forger) pages(ctx context.Context, pages ...[]byte) (slots []*tree.Slot
 // rangePage makes the page that every range has.
 func (f *forger) rangePage(ctx context.Context) (format.Extent, error) {
 	const chunks = 32
-	b, err := pack.NewBuilder(f.s.Recipients(), nil)
+	b, err := pack.NewBuilder(f.s.Writer.Recipients(), nil)
 	if err != nil {
 		return format.Extent{}, err
 	}
@@ -152,7 +152,7 @@ func (f *forger) rangePage(ctx context.Context) (format.Extent, error) {
 	for n := range int64(chunks) {
 		plain := make([]byte, format.ImageBlock)
 		noise.Read(n, plain)
-		frame := f.s.Encoder().Frame(nil, plain)
+		frame := f.s.Writer.Encoder().Frame(nil, plain)
 		off, err := b.Add(frame)
 		if err != nil {
 			return format.Extent{}, err
@@ -164,7 +164,7 @@ func (f *forger) rangePage(ctx context.Context) (format.Extent, error) {
 		return format.Extent{}, err
 	}
 	name := format.PackName(sealed.Sum)
-	if err := f.s.Store(ctx, name, sealed); err != nil {
+	if err := f.s.Writer.Store(ctx, name, sealed); err != nil {
 		return format.Extent{}, err
 	}
 	var page []byte
@@ -229,8 +229,8 @@ func (f *forger) manifest(ctx context.Context, e *format.Entry) (root format.Pag
 	if err != nil {
 		return root, err
 	}
-	sink := f.s.MetaSink()
-	b := tree.NewBuilder(sink, tree.NewCut(f.s.ChunkKey(), f.s.Repository().Now().Parameters), nil, func(ref format.PageRef) { f.needs[ref.Object] += ref.Frame.Length }).Salted("")
+	sink := f.s.Writer.MetaSink()
+	b := tree.NewBuilder(sink, tree.NewCut(f.s.Writer.ChunkKey(), f.s.Repository().Now().Parameters), nil, func(ref format.PageRef) { f.needs[ref.Object] += ref.Frame.Length }).Salted("")
 	if err := b.Leaf(ctx, format.PageRef{First: e.Key, Entries: 1, Bytes: e.Size}, line); err != nil {
 		return root, err
 	}
@@ -244,7 +244,7 @@ func (f *forger) manifest(ctx context.Context, e *format.Entry) (root format.Pag
 func (f *forger) needsList(ctx context.Context, manifest format.PageRef) (root format.PageRef, err error) {
 	all := f.s.Repository().Standing()
 	for name, living := range f.needs {
-		size, _, err := f.s.Size(name)
+		size, _, err := f.s.Content.Size(name)
 		if err != nil {
 			return root, err
 		}
@@ -255,7 +255,7 @@ func (f *forger) needsList(ctx context.Context, manifest format.PageRef) (root f
 		all = append(all, n)
 	}
 	slices.SortFunc(all, func(a, b format.Need) int { return strings.Compare(a.Name, b.Name) })
-	if err := f.s.Secure(ctx, func(yield func(format.Need, error) bool) {
+	if err := f.s.Locks.Secure(ctx, func(yield func(format.Need, error) bool) {
 		for _, n := range all {
 			if !yield(n, nil) {
 				return
@@ -272,7 +272,7 @@ func (f *forger) needsList(ctx context.Context, manifest format.PageRef) (root f
 			return root, err
 		}
 	}
-	sink := f.s.NeedsSink()
+	sink := f.s.Writer.NeedsSink()
 	held := map[string]bool{}
 	b := tree.NewBuilder(sink, tree.NewCut([32]byte{}, f.s.Repository().Now().Parameters), nil, func(ref format.PageRef) { held[ref.Object] = true })
 	if err := b.Leaf(ctx, ref, bytes.Clone(lines)); err != nil {
@@ -285,7 +285,7 @@ func (f *forger) needsList(ctx context.Context, manifest format.PageRef) (root f
 		return root, err
 	}
 	held[root.Object] = true
-	return root, f.s.Secure(ctx, func(yield func(format.Need, error) bool) {
+	return root, f.s.Locks.Secure(ctx, func(yield func(format.Need, error) bool) {
 		for _, name := range slices.Sorted(maps.Keys(held)) {
 			if !yield(format.Need{Name: name, Size: -1}, nil) {
 				return

@@ -112,11 +112,11 @@ func (r *Repo) Pack(frames ...[]byte) []format.Chunk {
 	r.T.Helper()
 	s := r.Session()
 	defer func() { r.check(s.Close()) }()
-	b, err := pack.NewBuilder(s.Recipients(), nil)
+	b, err := pack.NewBuilder(s.Writer.Recipients(), nil)
 	r.check(err)
 	var out []format.Chunk
 	for _, plain := range frames {
-		f := s.Encoder().Frame(nil, plain)
+		f := s.Writer.Encoder().Frame(nil, plain)
 		off, err := b.Add(f)
 		r.check(err)
 		out = append(out, format.Chunk{
@@ -126,7 +126,7 @@ func (r *Repo) Pack(frames ...[]byte) []format.Chunk {
 	}
 	sealed, err := b.Close()
 	r.check(err)
-	r.check(s.Store(r.T.Context(), format.PackName(sealed.Sum), sealed))
+	r.check(s.Writer.Store(r.T.Context(), format.PackName(sealed.Sum), sealed))
 	for i := range out {
 		out[i].Pack = sealed.Sum
 	}
@@ -138,7 +138,7 @@ func (r *Repo) Page(plain []byte) (object string, frame format.Frame, sum format
 	r.T.Helper()
 	s := r.Session()
 	defer func() { r.check(s.Close()) }()
-	sink := s.MetaSink()
+	sink := s.Writer.MetaSink()
 	slot, err := sink.Page(r.T.Context(), plain)
 	r.check(err)
 	r.check(sink.Seal(r.T.Context()))
@@ -152,7 +152,7 @@ func (r *Repo) Point(leaf int, entries ...*format.Entry) *format.Commit {
 	ctx := r.T.Context()
 	s := r.Session()
 	defer func() { r.check(s.Close()) }()
-	sink := s.MetaSink()
+	sink := s.Writer.MetaSink()
 	b := tree.NewBuilder(sink, tree.Cut{Leaf: 64, Fanout: 128}, nil, nil).Salted("")
 	for len(entries) > 0 {
 		n := min(leaf, len(entries))
