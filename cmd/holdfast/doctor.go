@@ -281,7 +281,7 @@ func (j *job) shortestDays(vault string, slack retain.Span, now time.Time) int {
 		if !slices.Contains(s.Vaults, vault) {
 			continue
 		}
-		for _, span := range []retain.Span{s.Retention.Daily, s.Retention.Weekly, s.Retention.Monthly, s.Retention.Yearly} {
+		for _, span := range []retain.Span{s.Retention.Hourly, s.Retention.Daily, s.Retention.Weekly, s.Retention.Monthly, s.Retention.Yearly} {
 			if span.IsZero() {
 				continue
 			}

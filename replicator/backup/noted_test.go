@@ -220,8 +220,20 @@ func TestWhatIsNotedChangesNothing(t *testing.T) {
 // TestSlotsFromWhatIsNoted: over months of runs at odd times, some of them incomplete or empty, each point fills the slots and has the list
 // that all points before it call for.
 func TestSlotsFromWhatIsNoted(t *testing.T) {
+	days := retain.Policy{Daily: retain.Span{Duration: 3 * 24 * time.Hour}, Weekly: retain.Span{Duration: 10 * 24 * time.Hour}, Monthly: retain.Span{Duration: 30 * 24 * time.Hour}}
+	hours := days
+	hours.Hourly = retain.Span{Duration: 12 * time.Hour}
+	t.Run("days", func(t *testing.T) {
+		slotsFromWhatIsNoted(t, days, [5]time.Duration{time.Hour, 7 * time.Hour, 30 * time.Hour, 2 * time.Hour, 90 * time.Hour})
+	})
+	t.Run("hours", func(t *testing.T) {
+		slotsFromWhatIsNoted(t, hours, [5]time.Duration{20 * time.Minute, time.Hour, 10 * time.Minute, 100 * time.Minute, 30 * time.Hour})
+	})
+}
+
+func slotsFromWhatIsNoted(t *testing.T, policy retain.Policy, steps [5]time.Duration) {
 	r := newRigWith(t, 1, tiny())
-	r.policy = retain.Policy{Daily: retain.Span{Duration: 3 * 24 * time.Hour}, Weekly: retain.Span{Duration: 10 * 24 * time.Hour}, Monthly: retain.Span{Duration: 30 * 24 * time.Hour}}
+	r.policy = policy
 	src, want := memsource.New(memsource.Options{Now: r.now}), map[string][]byte{}
 	r.source = src
 	var before []format.PointLine
@@ -232,7 +244,7 @@ func TestSlotsFromWhatIsNoted(t *testing.T) {
 	}
 	for n := range runs {
 		change(r, src, want, fmt.Sprintf("k/%02d", n%7), body(uint64(n), 100))
-		r.clock = r.clock.Add(time.Duration([]int{1, 7, 30, 2, 90}[n%5]) * time.Hour)
+		r.clock = r.clock.Add(steps[n%5])
 		if n > 0 && r.noted() {
 			used++
 		}

@@ -60,4 +60,12 @@ func (e *engine) toldAnew() error {
 	return e.s.Cache().MarkLoaded("", e.rereadMark())
 }
 
-func (e *engine) rereadMark() string { return fmt.Sprintf("retention/%s/%v", e.o.Name, e.o.Retention) }
+// rereadMark names the retention that was told of. Without hourly it is as it was when there were no hours, so that nothing is told again.
+func (e *engine) rereadMark() string {
+	p := e.o.Retention
+	mark := fmt.Sprintf("retention/%s/{%v %v %v %v}", e.o.Name, p.Daily, p.Weekly, p.Monthly, p.Yearly)
+	if !p.Hourly.IsZero() {
+		mark += fmt.Sprintf(" and %v of hours", p.Hourly)
+	}
+	return mark
+}

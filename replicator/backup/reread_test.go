@@ -1,11 +1,14 @@
 package backup_test
 
 import (
+	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/replicator/retain"
 	"github.com/holdfast-backup/holdfast/replicator/source/memsource"
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -58,6 +61,72 @@ func TestReread(t *testing.T) {
 	}
 }
 
+// TestRereadWithHours: hours change what is told once only where they are named, and what was told before there were any is not told again.
+func TestRereadWithHours(t *testing.T) {
+	week := retain.Policy{Daily: retain.Span{Duration: 7 * day}}
+	old := retain.Policy{Daily: week.Daily, Weekly: retain.Span{Duration: 84 * day}, Monthly: retain.Span{Months: 12}}
+	hour := retain.Span{Duration: 2 * day}
+	for _, c := range []struct {
+		name string
+		mark string // in the cache, of an earlier run
+		hour retain.Span
+		told bool
+	}{
+		{"it was told by a build that knew no hours", "retention/uploads/{7d 0 0 0}", retain.Span{}, false},
+		{"it was told of another retention", "retention/uploads/{9d 0 0 0}", retain.Span{}, true},
+		{"hours are named now", "retention/uploads/{7d 0 0 0}", hour, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, 1)
+			r.source = filled(2)
+			r.policy = old
+			r.run()
+			k, err := cache.Open(r.cache, cache.Options{})
+			if err == nil {
+				err = errors.Join(k.MarkLoaded("", c.mark), k.Close())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.policy, r.before = week, old
+			r.policy.Hourly, r.before.Hourly = c.hour, c.hour
+			for i, want := range []bool{c.told, false} {
+				r.clock = r.clock.Add(day)
+				if res := r.run(); (res.Reread != nil) != want {
+					t.Errorf("run %d tells %+v", i, res.Reread)
+				}
+			}
+		})
+	}
+}
+
+// TestHourly: the first complete point of an hour fills it; another of that hour fills nothing, and is kept as long.
+func TestHourly(t *testing.T) {
+	r := newRig(t, 1)
+	r.source = filled(2)
+	r.policy = retain.Policy{Hourly: retain.Span{Duration: 2 * day}, Daily: retain.Span{Duration: 7 * day}}
+	for _, c := range []struct {
+		after time.Duration
+		slots []string
+		keep  time.Duration
+	}{
+		{0, []string{"hourly-2026-11-23t12", "daily-2026-11-23"}, 7 * day},
+		{59 * time.Minute, nil, 2 * day},
+		{time.Minute, []string{"hourly-2026-11-23t13"}, 2 * day},
+		{11 * time.Hour, []string{"hourly-2026-11-24t00", "daily-2026-11-24"}, 7 * day},
+	} {
+		r.clock = r.clock.Add(c.after)
+		r.dry = true
+		dry := r.run()
+		r.dry = false
+		res := r.run()
+		_, commit := r.commit(0, res.Point)
+		if want := r.clock.Add(c.keep); !slices.Equal(commit.Slots, c.slots) || !commit.RetainUntil.Equal(want) || !res.RetainUntil.Equal(want) || !dry.RetainUntil.Equal(want) {
+			t.Errorf("at %s: slots %q until %s, said until %s and in a dry run %s; want %q until %s", r.clock, commit.Slots, commit.RetainUntil, res.RetainUntil, dry.RetainUntil, c.slots, want)
+		}
+	}
+}
+
 // TestLockedUntil: what is said of locks is their end as read back, beyond the retention by the slack.
 func TestLockedUntil(t *testing.T) {
 	r := newRig(t, 2)
@@ -84,6 +153,7 @@ func TestIncompleteIsShort(t *testing.T) {
 		{retain.Policy{Daily: retain.Span{Duration: 7 * day}, Weekly: retain.Span{Duration: 84 * day}}, 7 * day},
 		{retain.Policy{Daily: retain.Span{Duration: 70 * day}, Weekly: retain.Span{Duration: 14 * day}}, 14 * day},
 		{retain.Policy{Weekly: retain.Span{Duration: 14 * day}}, 14 * day},
+		{retain.Policy{Hourly: retain.Span{Duration: 2 * day}, Daily: retain.Span{Duration: 7 * day}}, 2 * day},
 	} {
 		r := newRig(t, 1)
 		r.policy = c.policy

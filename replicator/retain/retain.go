@@ -1,8 +1,8 @@
 // Package retain decides, when a recovery point is written, how long it is kept: grandfather-father-son without ever
 // deleting anything.
 //
-// A point that is the first complete one of its day, week, month or year fills that slot and is locked for the slot's
-// span; afterwards nothing about it changes. The package is arithmetic: it reads no clock and touches no vault, it must
+// A point that is the first complete one of its hour, day, week, month or year fills that slot and is locked for the
+// slot's span; afterwards nothing about it changes. The package is arithmetic: it reads no clock and touches no vault, it must
 // never shorten what was decided, and all of it is in UTC, so that no time zone or daylight-saving rule can move a slot.
 package retain
 
@@ -14,6 +14,7 @@ import (
 
 // Policy says how long the points that fill each kind of slot are kept. A zero span turns the kind off.
 type Policy struct {
+	Hourly  Span
 	Daily   Span
 	Weekly  Span
 	Monthly Span
@@ -36,10 +37,10 @@ type Decision struct {
 
 // Decide gives the retention of a point taken at at, after the earlier ones of the same source, in any order.
 //
-// A slot is named by its period, such as "daily-2026-11-23", "weekly-2026-w48" (ISO week), "monthly-2026-11",
-// "yearly-2026", so that a run that ends after midnight still fills the day it began in. It is open unless a complete
-// earlier point filled it, one that was taken in that period and is kept as long as the slot asks: what a point says of its
-// slots alone is not believed. An incomplete point keeps the lock it was given and leaves its slots open. The point is kept
+// A slot is named by its period, such as "hourly-2026-11-23t02", "daily-2026-11-23", "weekly-2026-w48" (ISO week),
+// "monthly-2026-11", "yearly-2026", so that a run that ends after midnight still fills the day it began in. It is open unless a
+// complete earlier point filled it, one that was taken in that period and is kept as long as the slot asks: what a point says of
+// its slots alone is not believed. An incomplete point keeps the lock it was given and leaves its slots open. The point is kept
 // as long as the longest-lasting slot it fills asks; one that fills none is kept for the shortest span that is not zero.
 // A policy of zeros keeps nothing: RetainUntil is at.
 func Decide(p Policy, at time.Time, earlier []Earlier) Decision {
@@ -104,8 +105,9 @@ type kind struct {
 	slot func(time.Time) string // the name of the slot that t falls into
 }
 
-func kinds(p Policy) [4]kind {
-	return [4]kind{
+func kinds(p Policy) [5]kind {
+	return [5]kind{
+		{p.Hourly, func(t time.Time) string { return t.Format("hourly-2006-01-02t15") }},
 		{p.Daily, func(t time.Time) string { return t.Format("daily-2006-01-02") }},
 		{p.Weekly, func(t time.Time) string {
 			y, w := t.ISOWeek()

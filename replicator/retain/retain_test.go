@@ -86,6 +86,8 @@ func usual(t testing.TB) Policy {
 
 func TestDecide(t *testing.T) {
 	p := usual(t)
+	hours := usual(t)
+	hours.Hourly = span(t, "48h")
 	monday := "2026-11-23T02:00:00Z"
 	kept := at(t, "2099-01-01T00:00:00Z")
 	on := func(day string, slots ...string) Earlier {
@@ -142,6 +144,24 @@ func TestDecide(t *testing.T) {
 		{"one that is kept long enough for some fills those", p, "2026-11-23T20:00:00Z",
 			[]Earlier{{TakenAt: at(t, monday), RetainUntil: at(t, "2027-02-15T02:00:00Z"), Complete: true, Slots: []string{"daily-2026-11-23", "weekly-2026-w48", "monthly-2026-11"}}},
 			[]string{"monthly-2026-11"}, "2027-11-23T20:00:00Z"},
+		{"with hours the first point fills one more", hours, monday, nil,
+			[]string{"hourly-2026-11-23t02", "daily-2026-11-23", "weekly-2026-w48", "monthly-2026-11"}, "2027-11-23T02:00:00Z"},
+		{"the next hour fills its hour", hours, "2026-11-23T03:00:00Z",
+			[]Earlier{full("hourly-2026-11-23t02", "daily-2026-11-23", "weekly-2026-w48", "monthly-2026-11")}, []string{"hourly-2026-11-23t03"}, "2026-11-25T03:00:00Z"},
+		{"a second one of the hour fills nothing and is kept as long", hours, "2026-11-23T02:59:59Z",
+			[]Earlier{full("hourly-2026-11-23t02", "daily-2026-11-23", "weekly-2026-w48", "monthly-2026-11")}, nil, "2026-11-25T02:59:59Z"},
+		{"the same hour of another day", hours, "2026-11-24T02:00:00Z",
+			[]Earlier{full("hourly-2026-11-23t02", "daily-2026-11-23", "weekly-2026-w48", "monthly-2026-11")}, []string{"hourly-2026-11-24t02", "daily-2026-11-24"}, "2026-12-29T02:00:00Z"},
+		{"an incomplete point leaves its hour open", hours, "2026-11-23T02:30:00Z",
+			[]Earlier{half("hourly-2026-11-23t02"), full("daily-2026-11-23", "weekly-2026-w48", "monthly-2026-11")}, []string{"hourly-2026-11-23t02"}, "2026-11-25T02:30:00Z"},
+		{"points from before there were hours leave them open", hours, "2026-11-23T02:30:00Z",
+			[]Earlier{full("daily-2026-11-23", "weekly-2026-w48", "monthly-2026-11")}, []string{"hourly-2026-11-23t02"}, "2026-11-25T02:30:00Z"},
+		{"hours of half a time zone are read as UTC", hours, "2026-11-23T08:00:00+05:30",
+			[]Earlier{full("daily-2026-11-23", "weekly-2026-w48", "monthly-2026-11")}, []string{"hourly-2026-11-23t02"}, "2026-11-25T02:30:00Z"},
+		{"hours that are off are never filled", p, "2026-11-23T03:00:00Z",
+			[]Earlier{full("hourly-2026-11-23t02", "daily-2026-11-23", "weekly-2026-w48", "monthly-2026-11")}, nil, "2026-12-28T03:00:00Z"},
+		{"hours that last longest win", Policy{Hourly: span(t, "90d"), Daily: span(t, "7d")}, monday, nil,
+			[]string{"hourly-2026-11-23t02", "daily-2026-11-23"}, "2027-02-21T02:00:00Z"},
 		{"a policy of zeros keeps nothing", Policy{}, monday, nil, nil, monday},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -159,6 +179,9 @@ func TestLongest(t *testing.T) {
 		if got := Longest(p, at(t, from)); got != want {
 			t.Errorf("from %s: %s, want %s", from, got, want)
 		}
+	}
+	if got := Longest(Policy{Hourly: span(t, "48h"), Daily: span(t, "12h")}, at(t, "2026-11-23T00:00:00Z")); got != 2*day {
+		t.Errorf("hours last longest: %s", got)
 	}
 	if got := Longest(Policy{}, at(t, "2026-11-23T00:00:00Z")); got != 0 {
 		t.Errorf("a policy of zeros: %s", got)
@@ -182,12 +205,12 @@ func anyTime() *rapid.Generator[time.Time] {
 // stay within the policy, and slots are names that a commit object may hold.
 func TestHistory(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := Policy{Daily: anySpan().Draw(t, "daily"), Weekly: anySpan().Draw(t, "weekly"), Monthly: anySpan().Draw(t, "monthly"), Yearly: anySpan().Draw(t, "yearly")}
+		p := Policy{Hourly: anySpan().Draw(t, "hourly"), Daily: anySpan().Draw(t, "daily"), Weekly: anySpan().Draw(t, "weekly"), Monthly: anySpan().Draw(t, "monthly"), Yearly: anySpan().Draw(t, "yearly")}
 		now := anyTime().Draw(t, "start")
 		var all []Earlier
 		filled := map[string]int{}
 		for range rapid.IntRange(1, 40).Draw(t, "points") {
-			now = now.Add(time.Duration(rapid.IntRange(1, 24*40).Draw(t, "step")) * time.Hour)
+			now = now.Add(time.Duration(rapid.IntRange(1, 24*40*60).Draw(t, "step")) * time.Minute)
 			d := Decide(p, now, all)
 			if d.RetainUntil.Before(now) || d.RetainUntil.Sub(now) > Longest(p, now) {
 				t.Fatalf("kept until %s from %s, the longest is %s", d.RetainUntil, now, Longest(p, now))

@@ -107,6 +107,9 @@ func TestRetention(t *testing.T) {
 		{"retention: {daily: 7d}", "", retain.Policy{Daily: days(7)}, retain.Policy{Daily: days(7), Weekly: days(84), Monthly: retain.Span{Months: 12}}},
 		{"", "retention: {daily: 7d}", retain.Policy{Daily: days(7)}, retain.Policy{Daily: days(7), Weekly: days(84), Monthly: retain.Span{Months: 12}}},
 		{"retention: {monthly: 2mo}", "retention: {daily: 7d, weekly: 0}", retain.Policy{Daily: days(7)}, retain.Policy{Daily: days(7), Monthly: retain.Span{Months: 2}}},
+		{"retention: {hourly: 48h, daily: 7d, weekly: 0, monthly: 0}", "", retain.Policy{Hourly: days(2), Daily: days(7)}, retain.Policy{Hourly: days(2), Daily: days(7)}},
+		{"retention: {hourly: 48h, daily: 9d}", "retention: {daily: 7d}", retain.Policy{Daily: days(7)}, retain.Policy{Hourly: days(2), Daily: days(7), Weekly: days(84), Monthly: retain.Span{Months: 12}}},
+		{"", "retention: {hourly: 48h}", retain.Policy{Hourly: days(2)}, retain.Policy{Hourly: days(2), Daily: days(35), Weekly: days(84), Monthly: retain.Span{Months: 12}}},
 		{"retention: {yearly: 1y}", "", retain.Policy{Yearly: retain.Span{Months: 12}}, retain.Policy{Daily: days(35), Weekly: days(84), Monthly: retain.Span{Months: 12}, Yearly: retain.Span{Months: 12}}},
 	} {
 		text := "vaults: [{name: v, url: \"file:///v\"}]\nkeys: {recipients: [" + aRecipient(t) + "]}\n" + c.file +
@@ -119,7 +122,7 @@ func TestRetention(t *testing.T) {
 			t.Errorf("%q and %q: %+v and before %+v", c.file, c.source, s.Retention, s.Before)
 		}
 	}
-	for _, bad := range []string{"{}", "{daily: 0}", "{weekly: 0, yearly: 0}"} {
+	for _, bad := range []string{"{}", "{daily: 0}", "{weekly: 0, yearly: 0}", "{hourly: 0}"} {
 		for _, where := range []string{"retention: " + bad + "\nsources: []", "sources:\n  - {name: s, url: \"file:///s\", retention: " + bad + "}"} {
 			text := "vaults: [{name: v, url: \"file:///v\"}]\nkeys: {recipients: [" + aRecipient(t) + "]}\n" + where + "\n"
 			if _, err := parse("x.yaml", "/x.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), "keeps nothing") {

@@ -339,6 +339,7 @@ func (r *reader) retention(n ast.Node, source string, to, before *retain.Policy)
 	var p retain.Policy
 	was, wrong := *before, len(r.problems)
 	if r.object(n, what,
+		field{"hourly", func(n ast.Node) { r.span(n, what+".hourly", &p.Hourly); was.Hourly = p.Hourly }},
 		field{"daily", func(n ast.Node) { r.span(n, what+".daily", &p.Daily); was.Daily = p.Daily }},
 		field{"weekly", func(n ast.Node) { r.span(n, what+".weekly", &p.Weekly); was.Weekly = p.Weekly }},
 		field{"monthly", func(n ast.Node) { r.span(n, what+".monthly", &p.Monthly); was.Monthly = p.Monthly }},
@@ -348,7 +349,7 @@ func (r *reader) retention(n ast.Node, source string, to, before *retain.Policy)
 	}
 	*to, *before = p, was
 	if p == (retain.Policy{}) && len(r.problems) == wrong {
-		r.problem(n, "%s keeps nothing: daily, weekly, monthly and yearly are all 0, which a span that is left out is as well", what)
+		r.problem(n, "%s keeps nothing: hourly, daily, weekly, monthly and yearly are all 0, which a span that is left out is as well", what)
 	}
 }
 
