@@ -374,6 +374,7 @@ func (e *engine) finish(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.memo.Trim(e.counts)
 	if err := e.s.Past.NotePoints(e.o.Name, e.heads, pointsRoot.Sum, e.memo, len(e.counting)); err != nil {
 		return nil, err
 	}

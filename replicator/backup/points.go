@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-backup/holdfast/replicator/retain"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
@@ -212,6 +213,12 @@ func (w *pointsWriter) over(p format.PointLine) bool {
 	return p.RetainUntil.Add(overAfter).Before(w.takenAt)
 }
 
+// counts reports whether a point that is none of the last ones says anything for the retention of later ones: it is kept, or fills a slot
+// whose time has not passed.
+func (e *engine) counts(p format.PointLine) bool {
+	return len(p.Slots) > 0 && (p.RetainUntil.After(e.takenAt) || retain.AnyNow(p.Slots, e.takenAt))
+}
+
 func (w *pointsWriter) add(ctx context.Context, p format.PointLine) error {
 	if w.over(p) { // it may fill a slot all the same
 		w.memo.Lines = append(w.memo.Lines, p)
@@ -232,7 +239,7 @@ func (w *pointsWriter) add(ctx context.Context, p format.PointLine) error {
 // remember takes a line that is on the page at hand.
 func (w *pointsWriter) remember(p format.PointLine) {
 	if w.memo.Lines = append(w.memo.Lines, p); len(w.memo.Lines)%format.MaxPageLines == 0 {
-		w.memo.Trim() // memory does not grow with the list
+		w.memo.Trim(w.counts) // memory does not grow with the list
 	}
 	w.dates = append(w.dates, p.RetainUntil.Time)
 }

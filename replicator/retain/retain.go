@@ -99,6 +99,17 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
+// AnyNow reports whether one of these slots is of the hour, day, week, month or year that a time falls into: others are filled for good,
+// or stay open.
+func AnyNow(slots []string, at time.Time) bool {
+	for _, k := range kinds(Policy{}) {
+		if slices.Contains(slots, k.slot(at.UTC())) {
+			return true
+		}
+	}
+	return false
+}
+
 // kind is one kind of slot.
 type kind struct {
 	span Span

@@ -254,3 +254,15 @@ func TestSpanProperties(t *testing.T) {
 		}
 	})
 }
+
+func TestAnyNow(t *testing.T) {
+	at := time.Date(2026, 11, 30, 23, 30, 0, 0, time.UTC) // a Monday, of week 49
+	for slot, want := range map[string]bool{
+		"hourly-2026-11-30t23": true, "hourly-2026-11-30t22": false, "daily-2026-11-30": true, "daily-2026-11-29": false, "weekly-2026-w49": true,
+		"weekly-2026-w48": false, "monthly-2026-11": true, "monthly-2025-11": false, "yearly-2026": true, "yearly-2025": false, "other": false,
+	} {
+		if AnyNow([]string{"other", slot}, at.In(time.FixedZone("", 7200))) != want {
+			t.Errorf("%s: want %v", slot, want)
+		}
+	}
+}

@@ -39,11 +39,11 @@ type LeafDates struct {
 	Half    time.Time `json:"half"`  // more than half of them, or earlier
 }
 
-// memoLines is how many of the last lines a memo has, whether or not they fill slots.
+// memoLines is how many of the last lines a memo has, whether or not they say anything for retention.
 const memoLines = 64
 
-// Trim drops lines that say nothing for retention, and puts the others in order, each once.
-func (m *ListMemo) Trim() {
+// Trim drops lines that say nothing for retention any more, as counts tells, and puts the others in order, each once.
+func (m *ListMemo) Trim(counts func(format.PointLine) bool) {
 	slices.SortStableFunc(m.Lines, func(a, b format.PointLine) int {
 		return cmp.Or(a.SignedAt.Compare(b.SignedAt.Time), bytes.Compare(a.ID[:], b.ID[:]))
 	})
@@ -52,7 +52,7 @@ func (m *ListMemo) Trim() {
 	n := 0
 	m.Lines = slices.DeleteFunc(m.Lines, func(p format.PointLine) bool {
 		n++
-		return n <= last && len(p.Slots) == 0
+		return n <= last && !counts(p)
 	})
 }
 
@@ -318,11 +318,8 @@ func (s *Past) memo(source string) (*ListMemo, error) {
 	if json.Unmarshal(head, m) != nil {
 		return nil, nil
 	}
-	for line, err := range format.PageLines(lines) {
-		if err != nil {
-			return nil, nil
-		}
-		p, err := format.ParsePointLine(line)
+	for line := range bytes.Lines(lines) {
+		p, err := format.ParsePointLine(bytes.TrimSuffix(line, []byte{'\n'}))
 		if err != nil {
 			return nil, nil
 		}
@@ -337,12 +334,11 @@ func (s *Past) ForgetPoints(source string) error {
 }
 
 // NotePoints notes for the next run what this one found of a source's points, once its own is committed. list is the points list that the
-// new point has, memo what is to be known of that, and counting how many points it was made from.
+// new point has, memo what is to be known of that, trimmed, and counting how many points it was made from.
 func (s *Past) NotePoints(source string, h Heads, list format.Hash, memo ListMemo, counting int) error {
 	if memo.Root = list; counting != len(h.Points) || len(h.Changed) > 0 || h.looks == nil {
 		return nil
 	}
-	memo.Trim()
 	note, err := json.Marshal(memo)
 	if err != nil {
 		return err

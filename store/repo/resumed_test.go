@@ -1,0 +1,41 @@
+package repo
+
+import (
+	"testing"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// A source whose points are kept for a year, an hour each, has more lines to remember than a page may have.
+func TestManyLinesAreRemembered(t *testing.T) {
+	c, err := cache.Open(t.TempDir(), cache.Options{Memory: 8 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	p := &Past{vaults: &vaults{cache: c}}
+	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	memo := ListMemo{}
+	for n := range 2 * format.MaxPageLines {
+		at := format.At(begin.Add(time.Duration(n) * time.Hour))
+		line := format.PointLine{ID: format.Hash{byte(n >> 16), byte(n >> 8), byte(n), 1}, SignedAt: at, TakenAt: at, RetainUntil: format.At(at.AddDate(1, 0, 0)), Status: format.StatusComplete, SourceKind: "dir"}
+		if n%2 == 0 {
+			line.Slots = []string{"hourly-" + at.Format("2006-01-02t15")}
+		}
+		memo.Lines = append(memo.Lines, line)
+	}
+	memo.Trim(func(p format.PointLine) bool { return len(p.Slots) > 0 })
+	want := format.MaxPageLines + memoLines/2
+	if len(memo.Lines) != want {
+		t.Errorf("%d lines are kept, want %d: what fills a slot, and the last %d", len(memo.Lines), want, memoLines)
+	}
+	if err := p.NotePoints("site", Heads{looks: []*pointsLook{}}, format.Hash{9}, memo, 0); err != nil {
+		t.Fatal(err)
+	}
+	got, err := p.memo("site")
+	if err != nil || got == nil || len(got.Lines) != want || got.Root != (format.Hash{9}) {
+		t.Errorf("remembered: %v, %v", got != nil, err)
+	}
+}
