@@ -59,7 +59,7 @@ func TestParseRefuses(t *testing.T) {
 		"file:///srv?x=1":                       "no parameters",
 		"file:///a%00b":                         "NUL",
 		"https://bucket.example.com":            "s3://BUCKET",
-		"gcs://bucket":                          "this version reads s3://, file://, ebs:// and ec2://",
+		"gcs://bucket":                          "this version reads s3://, file://",
 		"ebs://":                                "name a region",
 		"ebs://Europe":                          "name a region",
 		"ebs://eu-west-1/vol-1":                 "name a region",
