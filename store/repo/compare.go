@@ -27,11 +27,14 @@ func kinds() []string {
 	return []string{format.PrefixDescriptors, format.PrefixKeys, format.PrefixPacks, format.PrefixMeta, format.PrefixNeeds, format.PrefixPlacements}
 }
 
+// namesOf are the names that one vault lists.
+type namesOf struct{ *keeper }
+
 // compare holds what the cache says of a vault against the vault's own listing, once a session: name, version and size of
 // every object. What is gone, or has another size, is reported and forgotten; so a vault that was wiped, rolled back or
 // replaced under its name is not taken to hold what it held. That bytes are still right is not seen here.
-func (k *keeper) compare(ctx context.Context, l *listed) error {
-	c := &comparison{k: k}
+func (k *namesOf) compare(ctx context.Context, l *listed) error {
+	c := &comparison{k: k.keeper}
 	if l != nil {
 		ok, err := c.compareParts(ctx, l)
 		if err != nil {
@@ -41,7 +44,7 @@ func (k *keeper) compare(ctx context.Context, l *listed) error {
 			c.tell()
 			return nil
 		}
-		c = &comparison{k: k}
+		c = &comparison{k: k.keeper}
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(compareParallel)
@@ -63,7 +66,7 @@ func (k *keeper) compare(ctx context.Context, l *listed) error {
 }
 
 // parts gives the prefixes that the names of one kind are listed by: none where none is known.
-func (k *keeper) parts(kind string) ([]string, error) {
+func (k *namesOf) parts(kind string) ([]string, error) {
 	n := 0
 	for _, err := range k.cache.PlacementsUnder(k.vault.Name, kind) {
 		if err != nil {
@@ -127,7 +130,7 @@ func (c *comparison) walk(ctx context.Context, l *listing, placements iter.Seq2[
 		}
 		listed := there
 		if there && len(p.Index) > 0 {
-			if err := c.k.indexAt(l.last); err != nil {
+			if err := c.k.names.indexAt(l.last); err != nil {
 				return err
 			}
 		}
@@ -180,7 +183,7 @@ func (c *comparison) confirm(ctx context.Context, p format.Placement) (there boo
 	if !ask {
 		return false, nil
 	}
-	there, err = c.k.there(ctx, p)
+	there, err = c.k.names.there(ctx, p)
 	if !there {
 		c.mu.Lock()
 		c.confirmed++

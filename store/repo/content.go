@@ -53,8 +53,8 @@ func (s *Content) Usable(ctx context.Context, packName string) (bool, error) {
 		if !ok {
 			continue // taken from another vault before the commit, see Secure
 		}
-		if !k.holds(p, k.clock().Add(reuseMargin)) {
-			err := s.patiently(ctx, k, func(ctx context.Context) error { return k.extend(ctx, p, need) })
+		if !k.locks.holds(p, k.clock().Add(reuseMargin)) {
+			err := s.patiently(ctx, k, func(ctx context.Context) error { return k.locks.extend(ctx, p, need) })
 			if err != nil && !s.inStep(k) && ctx.Err() == nil {
 				continue // what it has does not count any more
 			}

@@ -38,7 +38,7 @@ const (
 // foldable gives the placements objects of a vault that the end of this run folds into its own. What was chosen before in this
 // run stays chosen: its locks were not kept up.
 func (s *placing) foldable(k *keeper) ([]cache.Said, error) {
-	all, err := k.unfolded()
+	all, err := k.placements.unfolded()
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ type unfolded struct {
 }
 
 // unfolded gives the placements objects that are known and none replaces, the smallest first.
-func (k *keeper) unfolded() (all []unfolded, err error) {
+func (k *placementsOf) unfolded() (all []unfolded, err error) {
 	for said, err := range k.cache.SaidBy(k.vault.Name) {
 		if err != nil {
 			return nil, err
@@ -189,7 +189,7 @@ func (s *placing) fold(ctx context.Context, k *keeper, pending []format.Placemen
 		if err != nil {
 			return err
 		}
-		if err := k.confirmAll(ctx, names); err != nil { // a line says what was read back, not what others say
+		if err := k.locks.confirmAll(ctx, names); err != nil { // a line says what was read back, not what others say
 			return err
 		}
 		for _, n := range names {
@@ -198,7 +198,7 @@ func (s *placing) fold(ctx context.Context, k *keeper, pending []format.Placemen
 			}
 		}
 		over = append(over, o.Name)
-		k.addReplaced(replaces, o.Name, before)
+		k.placements.addReplaced(replaces, o.Name, before)
 	}
 	if len(lines) > 0 || len(replaces) > 0 {
 		sums := slices.SortedFunc(maps.Keys(replaces), func(a, b format.Hash) int { return bytes.Compare(a[:], b[:]) })
@@ -206,11 +206,11 @@ func (s *placing) fold(ctx context.Context, k *keeper, pending []format.Placemen
 			return err
 		}
 	}
-	return k.letGoOfPlacements(over)
+	return k.placements.letGoOfPlacements(over)
 }
 
 // addReplaced adds what an object that is folded had replaced, and itself, as far as it is there.
-func (k *keeper) addReplaced(to map[format.Hash]bool, name string, before []format.Hash) {
+func (k *placementsOf) addReplaced(to map[format.Hash]bool, name string, before []format.Hash) {
 	id, err := format.ParsePlacementsName(name)
 	if err != nil || id.Vault != k.vault.Name { // nothing under another name is replaced
 		return

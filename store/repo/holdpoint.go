@@ -25,12 +25,12 @@ func (s *Locks) HoldPoint(ctx context.Context, p Point) error {
 		if err != nil {
 			return fmt.Errorf("hold point %s: %w", p.ID, err)
 		}
-		return k.holdVersion(ctx, info.Ref, need)
+		return k.locks.holdVersion(ctx, info.Ref, need)
 	})
 }
 
 // holdVersion lengthens the lock of one version and reads it back, without noting a placement: commit objects have none.
-func (k *keeper) holdVersion(ctx context.Context, ref store.Ref, need time.Time) error {
+func (k *locksOf) holdVersion(ctx context.Context, ref store.Ref, need time.Time) error {
 	want, err := k.further(need)
 	if err != nil {
 		return err

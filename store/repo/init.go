@@ -122,8 +122,7 @@ func survey(ctx context.Context, o InitOptions) ([]*Repository, *Repository, err
 		if _, err := Inspect(ctx, v, o.Now); err != nil {
 			return nil, nil, err
 		}
-		k := keeper{vault: v, now: o.Now}
-		if _, err := k.retention(o.Now().Add(o.Need)); err != nil {
+		if _, err := bareKeeper(v, o.Now, nil).locks.retention(o.Now().Add(o.Need)); err != nil {
 			return nil, nil, err
 		}
 		found[i], err = known.recognise(ctx, v, o.HostKey, o.Report)
@@ -282,7 +281,7 @@ func copyPiece(ctx context.Context, vaults []*Vault, name string, report Report)
 // found1 writes the founding objects into one vault, the first descriptor last, and recognises the result.
 func found1(ctx context.Context, o InitOptions, v *Vault, pieces []piece) (*Repository, error) {
 	var first format.Hash
-	k := &keeper{vault: v.eitherName(), now: o.Now}
+	k := bareKeeper(v.eitherName(), o.Now, nil)
 	if err := k.meet(ctx); err != nil {
 		return nil, err
 	}

@@ -17,6 +17,10 @@ import (
 
 // keeper stores and locks objects in one vault, and remembers where they are. Every lock is read back before it counts.
 type keeper struct {
+	placements *placementsOf
+	names      *namesOf
+	locks      *locksOf
+
 	vault    *Vault
 	cache    *cache.Cache
 	chain    *Repository // as this vault shows it: when descriptors came, and where they end
@@ -54,10 +58,18 @@ type keeper struct {
 
 // newKeeper makes a session's keeper. All it asks of the vault ends when the vault is left out.
 func newKeeper(v *Vault, now func() time.Time, report Report) *keeper {
-	k := &keeper{now: now, report: report.in(v.Name), flushed: now()}
+	k := bareKeeper(nil, now, report.in(v.Name))
+	k.flushed = now()
 	k.life, k.end = context.WithCancel(context.Background())
 	v, k.overview = withOverview(k.guarded(v))
 	k.vault = v.eitherName()
+	return k
+}
+
+// bareKeeper is one outside of a session: it asks the vault as it is given.
+func bareKeeper(v *Vault, now func() time.Time, report Report) *keeper {
+	k := &keeper{vault: v, now: now, report: report}
+	k.placements, k.names, k.locks = &placementsOf{k}, &namesOf{k}, &locksOf{k}
 	return k
 }
 
@@ -89,8 +101,11 @@ func (k *keeper) err() error {
 // clock is the vault's time, to the second, rounded down: never later than what the vault itself would say.
 func (k *keeper) clock() time.Time { return k.now().Add(k.offset).UTC().Truncate(time.Second) }
 
+// locksOf are the locks of one vault's objects.
+type locksOf struct{ *keeper }
+
 // retention is what an object needs that must be held until need: the same and the slack, within the ceiling.
-func (k *keeper) retention(need time.Time) (store.Retention, error) {
+func (k *locksOf) retention(need time.Time) (store.Retention, error) {
 	l := k.vault.Locking
 	if l.Mode == store.ModeNone {
 		return store.Retention{}, nil
@@ -121,7 +136,7 @@ func (k *keeper) store(ctx context.Context, name string, body []byte, sum format
 
 // deliver is store; arrived is the vault's own timestamp of the object.
 func (k *keeper) deliver(ctx context.Context, name string, body []byte, sum format.Hash, need time.Time) (p format.Placement, arrived time.Time, err error) {
-	want, err := k.retention(need)
+	want, err := k.locks.retention(need)
 	if err != nil {
 		return p, arrived, err
 	}
@@ -191,17 +206,17 @@ func (k *keeper) placement(name string) (format.Placement, bool, error) {
 
 // holds reports whether a placement's lock, as read back, reaches need, so that the vault need not be asked. Governance
 // can be taken away, and what has no lock can go: those are looked at again.
-func (k *keeper) holds(p format.Placement, need time.Time) bool {
+func (k *locksOf) holds(p format.Placement, need time.Time) bool {
 	return k.vault.Locking.Mode == store.Compliance && p.Mode == string(store.Compliance) && !p.Until.Before(need)
 }
 
 // seems is holds, by what is only said of the lock: good for a forecast, and for nothing that anything leans on.
-func (k *keeper) seems(p format.Placement, need time.Time) bool {
+func (k *locksOf) seems(p format.Placement, need time.Time) bool {
 	return k.holds(p, need) || k.vault.Locking.Mode == store.Compliance && p.Mode == "" && !p.Until.Before(need)
 }
 
 // further is what a lock is set to that has to be lengthened: at once for what is foreseen, where that is within the ceiling.
-func (k *keeper) further(need time.Time) (store.Retention, error) {
+func (k *locksOf) further(need time.Time) (store.Retention, error) {
 	if k.ahead.After(need) {
 		if r, err := k.retention(k.ahead); err == nil {
 			return r, nil
@@ -212,7 +227,7 @@ func (k *keeper) further(need time.Time) (store.Retention, error) {
 
 // extend lengthens the lock of exactly the version placed, and reads it back. Where there are no locks it sees to it that
 // the object is still there.
-func (k *keeper) extend(ctx context.Context, p format.Placement, need time.Time) error {
+func (k *locksOf) extend(ctx context.Context, p format.Placement, need time.Time) error {
 	want, err := k.further(need)
 	if err != nil {
 		return err

@@ -77,7 +77,7 @@ func (l *listing) has(p format.Placement) (bool, Finding, error) {
 }
 
 // there asks for exactly what was placed.
-func (k *keeper) there(ctx context.Context, p format.Placement) (bool, error) {
+func (k *namesOf) there(ctx context.Context, p format.Placement) (bool, error) {
 	info, _, err := k.vault.Read.Stat(ctx, store.Ref{Name: p.Name, Version: p.Version})
 	if Unreadable(ctx, err) { // servers also refuse version IDs that are none of theirs, in words of their own
 		return false, nil

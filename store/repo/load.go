@@ -31,23 +31,23 @@ type loading struct{ *vaults }
 // itself goes before what it is told; of several that tell, the one that the vault has had longest is believed; a lock
 // counts only once it was read back here; and a version on top of another is not believed to be ours before it was read.
 func (s *loading) load(ctx context.Context, k *keeper) error {
-	if err := k.look(); err != nil {
+	if err := k.names.look(); err != nil {
 		return err
 	}
-	l, err := k.listAll(ctx)
+	l, err := k.names.listAll(ctx)
 	if err != nil {
 		return err
 	}
-	if err := k.loadPlacements(ctx, k.chain, l); err != nil {
+	if err := k.placements.loadPlacements(ctx, k.chain, l); err != nil {
 		return err
 	}
-	if err := k.compare(ctx, l); err != nil {
+	if err := k.names.compare(ctx, l); err != nil {
 		return err
 	}
 	if err := s.settleDoubts(ctx, k); err != nil {
 		return err
 	}
-	if err := k.looked(); err != nil {
+	if err := k.names.looked(); err != nil {
 		return err
 	}
 	return s.loadIndexes(ctx, k)
@@ -63,7 +63,7 @@ type segment struct {
 // counts for none: a lock is read where something leans on it, what the point needs, what content is found in, what is folded;
 // see holds. So a machine that lost its cache asks for as many locks as its point needs, and not for all that are there. Where
 // there are locks the latest end that is said is kept, to tell what is gone from what was taken away in its time.
-func (k *keeper) takeHearsay(lines []format.Placement) error {
+func (k *placementsOf) takeHearsay(lines []format.Placement) error {
 	fresh := map[string]format.Placement{}
 	for _, p := range lines {
 		if p.Mode = ""; k.vault.Locking.Mode == store.ModeNone {
@@ -88,7 +88,7 @@ func (k *keeper) takeHearsay(lines []format.Placement) error {
 }
 
 // confirmAll reads the locks of objects of which is only said how they are locked.
-func (k *keeper) confirmAll(ctx context.Context, names []string) error {
+func (k *locksOf) confirmAll(ctx context.Context, names []string) error {
 	if k.vault.Locking.Mode == store.ModeNone {
 		return nil
 	}
@@ -108,7 +108,7 @@ func (k *keeper) confirmAll(ctx context.Context, names []string) error {
 }
 
 // confirmLock reads one lock. Without one the object stays as it is known.
-func (k *keeper) confirmLock(ctx context.Context, p format.Placement) error {
+func (k *locksOf) confirmLock(ctx context.Context, p format.Placement) error {
 	info, got, err := k.vault.Read.Stat(ctx, store.Ref{Name: p.Name, Version: p.Version})
 	if err != nil && !Unreadable(ctx, err) {
 		return fmt.Errorf("read the lock of %s: %w", p.Name, err)
@@ -228,7 +228,7 @@ func (s *loading) loadIndexes(ctx context.Context, k *keeper) error {
 
 // indexAt notes when a vault got an object with index segments that was not read yet: of several that tell where a chunk is, the
 // one that it has had longest is believed.
-func (k *keeper) indexAt(info store.Info) error {
+func (k *namesOf) indexAt(info store.Info) error {
 	done, err := k.cache.Loaded(k.vault.Name, info.Name)
 	if err != nil || done {
 		return err

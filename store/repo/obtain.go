@@ -15,20 +15,20 @@ func (s *Locks) secure(ctx context.Context, k *keeper, name string, size int64, 
 		return err
 	}
 	if ok {
-		if k.holds(p, need) {
+		if k.locks.holds(p, need) {
 			return nil
 		}
-		if err = k.extend(ctx, p, need); !Classify(ctx, err).Lost() {
+		if err = k.locks.extend(ctx, p, need); !Classify(ctx, err).Lost() {
 			return err
 		}
 		if err := k.lose(name, err); err != nil {
 			return err
 		}
 	}
-	if p, err = s.obtain(ctx, k, name, size, need); err != nil || k.holds(p, need) {
+	if p, err = s.obtain(ctx, k, name, size, need); err != nil || k.locks.holds(p, need) {
 		return err
 	}
-	return k.extend(ctx, p, need)
+	return k.locks.extend(ctx, p, need)
 }
 
 // obtain gets an object whose placement is not known into one vault: by finding it there, or by copying it from another.

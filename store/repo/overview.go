@@ -234,7 +234,7 @@ func withOverview(v *Vault) (*Vault, *overview) {
 const vastMark = "vast"
 
 // look has the vault listed at once for what a session wants to know when it opens, unless it is known to hold too much.
-func (k *keeper) look() error {
+func (k *namesOf) look() error {
 	vast, err := k.cache.Loaded(k.vault.Name, vastMark)
 	lines := 0
 	if err == nil && !vast {
@@ -254,7 +254,7 @@ func (k *keeper) look() error {
 }
 
 // looked remembers what came of it.
-func (k *keeper) looked() error {
+func (k *namesOf) looked() error {
 	k.overview.mu.Lock()
 	vast := k.overview.vast
 	k.overview.mu.Unlock()

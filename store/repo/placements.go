@@ -21,11 +21,14 @@ const maxSegments = 50_000
 // maxHeldLines is how many lines of placements are held until those come that arrived before them; what is beyond is read twice.
 const maxHeldLines = 1 << 16
 
+// placementsOf are what one vault's placements objects say.
+type placementsOf struct{ *keeper }
+
 // loadPlacements reads the placements objects of the vault that the cache has not seen and no other replaces, in order of
 // arrival. Where there are none under the vault's own name it was called otherwise before, or is a copy of another: then what
 // is said under other names is read: versions that are another vault's are not found in this one, and their objects are looked
 // for where they are needed. So it is where a vault has no name here, but a URL.
-func (k *keeper) loadPlacements(ctx context.Context, r *Repository, l *listed) (err error) {
+func (k *placementsOf) loadPlacements(ctx context.Context, r *Repository, l *listed) (err error) {
 	found := false
 	if format.ValidName(k.vault.Name) {
 		found, err = k.loadPlacementsUnder(ctx, r, format.PrefixPlacements+k.vault.Name+"/", l)
@@ -38,7 +41,7 @@ func (k *keeper) loadPlacements(ctx context.Context, r *Repository, l *listed) (
 
 // loadPlacementsUnder reads those under a prefix, and tells whether there are any of the repository's. Junk is told by its
 // name and never read.
-func (k *keeper) loadPlacementsUnder(ctx context.Context, r *Repository, prefix string, l *listed) (found bool, err error) {
+func (k *placementsOf) loadPlacementsUnder(ctx context.Context, r *Repository, prefix string, l *listed) (found bool, err error) {
 	var batch []segment
 	seen, listed := "", []string{}
 	versions := k.vault.Read.Versions(ctx, prefix, "")
@@ -106,7 +109,9 @@ type loadedNames struct {
 	last   string // that was asked for
 }
 
-func (k *keeper) loadedUnder(prefix string) *loadedNames { return &loadedNames{k: k, prefix: prefix} }
+func (k *placementsOf) loadedUnder(prefix string) *loadedNames {
+	return &loadedNames{k: k.keeper, prefix: prefix}
+}
 
 func (l *loadedNames) close() {
 	if l.stop != nil {
@@ -148,7 +153,7 @@ type replacement struct {
 
 // loadBatch reads placements objects: the one written last first, so that what it replaces need not be read. What they say
 // is taken in order of arrival, since of what a vault says the first counts.
-func (k *keeper) loadBatch(ctx context.Context, r *Repository, batch []segment) error {
+func (k *placementsOf) loadBatch(ctx context.Context, r *Repository, batch []segment) error {
 	all, replaced, err := k.unreplaced(ctx, r, batch)
 	if err != nil {
 		return err
@@ -193,7 +198,7 @@ func (k *keeper) loadBatch(ctx context.Context, r *Repository, batch []segment) 
 
 // unreplaced reads and proves those of a batch that no other one replaces. Only what was proved replaces anything: so a fold
 // that is lost, damaged or not the repository's leaves what it replaced. The map tells by whose name each is replaced.
-func (k *keeper) unreplaced(ctx context.Context, r *Repository, batch []segment) (all []*told, replaced map[replacement]string, err error) {
+func (k *placementsOf) unreplaced(ctx context.Context, r *Repository, batch []segment) (all []*told, replaced map[replacement]string, err error) {
 	type dated struct {
 		segment
 		id format.PlacementsID
@@ -247,7 +252,7 @@ func (k *keeper) unreplaced(ctx context.Context, r *Repository, batch []segment)
 }
 
 // takePlacements remembers what a placements object says, and lets go of those it replaces.
-func (k *keeper) takePlacements(t *told) error {
+func (k *placementsOf) takePlacements(t *told) error {
 	name := t.info.Name
 	if err := k.takeHearsay(append(slices.Clone(t.lines), format.Placement{Name: name, Version: t.got.Version, Size: t.got.Size})); err != nil {
 		return err
@@ -268,7 +273,7 @@ func (k *keeper) takePlacements(t *told) error {
 // displace lets go of placements objects that were known before another came that replaces them: a fold of another machine, or
 // of this one before its cache was set back. What is known here is believed before what is told: one that leaves out anything
 // of what the other said replaces nothing.
-func (k *keeper) displace(t *told, says []string) error {
+func (k *placementsOf) displace(t *told, says []string) error {
 	if len(t.replaces) == 0 {
 		return nil
 	}
@@ -300,7 +305,7 @@ func (k *keeper) displace(t *told, says []string) error {
 }
 
 // saysAll reports whether what still holds of an object's lines is among others.
-func (k *keeper) saysAll(object string, said map[string]bool) (bool, error) {
+func (k *placementsOf) saysAll(object string, said map[string]bool) (bool, error) {
 	names, _, err := k.cache.SaidIn(k.vault.Name, object)
 	if err != nil {
 		return false, err
@@ -317,7 +322,7 @@ func (k *keeper) saysAll(object string, said map[string]bool) (bool, error) {
 }
 
 // letGoOfPlacements forgets placements objects, but not that they were read: their locks are not kept up any more.
-func (k *keeper) letGoOfPlacements(objects []string) error {
+func (k *placementsOf) letGoOfPlacements(objects []string) error {
 	if len(objects) == 0 {
 		return nil
 	}

@@ -62,14 +62,14 @@ func OpenRenewal(ctx context.Context, o RenewalOptions) (*Renewal, error) {
 	if k.reader, err = NewReader(o.Repository, k.vault.Read, nil, place, k.report); err != nil {
 		return nil, err
 	}
-	if err := k.look(); err != nil {
+	if err := k.names.look(); err != nil {
 		return nil, err
 	}
 	defer k.overview.end()
-	if err := k.loadPlacements(ctx, o.Repository, nil); err != nil {
+	if err := k.placements.loadPlacements(ctx, o.Repository, nil); err != nil {
 		return nil, err
 	}
-	if err := k.compare(ctx, nil); err != nil {
+	if err := k.names.compare(ctx, nil); err != nil {
 		return nil, err
 	}
 	return &Renewal{k: k}, nil
@@ -119,7 +119,7 @@ func (r *Renewal) Survey(ctx context.Context, wanted iter.Seq2[Wanted, error], l
 	g.SetLimit(secureParallel)
 	for w, err := range wanted {
 		if err == nil {
-			_, err = r.k.retention(w.Until)
+			_, err = r.k.locks.retention(w.Until)
 		}
 		if err != nil {
 			_ = g.Wait() // the walk's own error is the one to give
@@ -238,7 +238,7 @@ func (r *Renewal) extend(ctx context.Context, d due) error {
 	if (store.Retention{Mode: store.Mode(p.Mode), Until: p.Until.Time}).Covers(least) {
 		return nil
 	}
-	want, err := r.k.retention(d.need)
+	want, err := r.k.locks.retention(d.need)
 	if err != nil {
 		return err
 	}

@@ -127,7 +127,7 @@ func lookForChange(ctx context.Context, o ChangeOptions, meet func(*keeper, cont
 	c.repos = repos
 	for i, v := range o.Vaults {
 		c.out[i].Vault = v.Name
-		c.keepers[i] = &keeper{vault: v.eitherName(), now: o.Now, report: o.Report.in(v.Name)}
+		c.keepers[i] = bareKeeper(v.eitherName(), o.Now, o.Report.in(v.Name))
 		err := meet(c.keepers[i], ctx)
 		if err == nil {
 			repos[i], err = known.recognise(ctx, v, o.Old, c.keepers[i].report)

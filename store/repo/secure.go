@@ -63,7 +63,7 @@ func (s *Locks) collect(lists []*dueList, n format.Need, until time.Time) error 
 		if err != nil {
 			return err
 		}
-		if ok && k.holds(p, until) {
+		if ok && k.locks.holds(p, until) {
 			continue
 		}
 		if err := lists[i].add(due{vault: i, until: p.Until.Time, need: until, name: n.Name, size: n.Size}); err != nil {
@@ -121,7 +121,7 @@ func (s *Locks) secureSegments(ctx context.Context, k *keeper) error {
 		if err != nil {
 			return err
 		}
-		if !let[p.Name] && !k.holds(p, until) {
+		if !let[p.Name] && !k.locks.holds(p, until) {
 			due = append(due, p)
 		}
 	}
@@ -176,7 +176,7 @@ func (s *Locks) extendAll(ctx context.Context, k *keeper, due []format.Placement
 			break
 		}
 		g.Go(func() error {
-			err := k.extend(gctx, p, until)
+			err := k.locks.extend(gctx, p, until)
 			if err == nil {
 				return s.placing.keepUp(gctx, k)
 			}
@@ -247,7 +247,7 @@ func (s *Locks) Forecast(needs iter.Seq2[format.Need, error]) ([]int64, error) {
 			if err != nil {
 				return nil, err
 			}
-			if k.vault.Locking.Mode != store.ModeNone && !(ok && k.seems(p, until)) {
+			if k.vault.Locking.Mode != store.ModeNone && !(ok && k.locks.seems(p, until)) {
 				out[i]++
 			}
 		}
@@ -273,14 +273,14 @@ func (s *Locks) segmentsDue(k *keeper, until time.Time, others int64) (n int64, 
 		switch {
 		case err != nil:
 			return 0, err
-		case k.seems(p, until):
+		case k.locks.seems(p, until):
 		case len(p.Index) > 0:
 			n++
 		default:
 			placements = append(placements, p.Name)
 		}
 	}
-	all, err := k.unfolded()
+	all, err := k.placements.unfolded()
 	if err != nil {
 		return 0, err
 	}

@@ -349,7 +349,7 @@ type VaultResult struct {
 func (s *Session) Vaults() []VaultResult {
 	var out []VaultResult
 	for _, k := range s.keepers {
-		asked, err := k.retention(s.until())
+		asked, err := k.locks.retention(s.until())
 		if err != nil { // beyond the ceiling, as Begin said
 			asked.Until = time.Time{}
 		}
@@ -378,7 +378,7 @@ func (s *Session) Begin(need time.Time) error {
 	s.need = need
 	s.mu.Unlock()
 	for _, k := range s.active() {
-		if _, err := k.retention(need); err != nil {
+		if _, err := k.locks.retention(need); err != nil {
 			_ = k.fail(err) // it is in the vault's result
 		}
 	}

@@ -49,7 +49,7 @@ type listedPart struct {
 
 // cut cuts a listing as it was cut before. It gives nil where that cannot be done: names are in no order, or one is in the place of a
 // folder, so that folders are to be listed by themselves.
-func (k *keeper) cut(infos []store.Info) (*listed, error) {
+func (k *namesOf) cut(infos []store.Info) (*listed, error) {
 	for i := 1; i < len(infos); i++ {
 		if infos[i].Name < infos[i-1].Name {
 			return nil, nil
@@ -154,7 +154,7 @@ func (l *listed) placements(prefix string, same bool) iter.Seq[store.Info] {
 }
 
 // listAll lists a vault at once and cuts that into parts; nil where folders are to be listed by themselves.
-func (k *keeper) listAll(ctx context.Context) (*listed, error) {
+func (k *namesOf) listAll(ctx context.Context) (*listed, error) {
 	infos, ok, err := k.overview.all(ctx, "")
 	if err != nil {
 		return nil, fmt.Errorf("list what is stored: %w", err)
@@ -281,7 +281,7 @@ func (c *comparison) part(ctx context.Context, p *listedPart) ([]part, error) {
 // loaded reports whether all placements objects among some names were read, and none is another vault's or junk.
 func (c *comparison) loaded(infos []store.Info) (bool, error) {
 	own := format.PrefixPlacements + c.k.vault.Name + "/"
-	read := c.k.loadedUnder(own)
+	read := c.k.placements.loadedUnder(own)
 	defer read.close()
 	for _, info := range infos {
 		if !strings.HasPrefix(info.Name, own) {
