@@ -94,7 +94,7 @@ func (a *assembler) addChunk(ctx context.Context, t *task, chunk []byte, sum for
 	if !fresh {
 		return nil
 	}
-	if err := a.addTo(ctx, a.open, p.spot, chunk); err != nil {
+	if err := a.large.addTo(ctx, a.open, p.spot, chunk); err != nil {
 		return err
 	}
 	if len(a.open.plain) >= frameTarget {
@@ -157,7 +157,7 @@ func (s *sliceReader) Read(p []byte) (int, error) {
 func newFrame() *frame { return &frame{compressed: make(chan struct{}), sealed: make(chan struct{})} }
 
 // addTo appends a chunk to a frame. The first one takes a buffer, which is the right to have one more frame on its way.
-func (e *engine) addTo(ctx context.Context, f *frame, s *spot, chunk []byte) error {
+func (e *largeFiles) addTo(ctx context.Context, f *frame, s *spot, chunk []byte) error {
 	if len(f.spots) == 0 {
 		buf, _, err := receive(ctx, e.pipe.frameBufs)
 		if err != nil {

@@ -184,6 +184,11 @@ func (e *engine) tellHabits() {
 
 // engine is one run of one source.
 type engine struct {
+	fetch *fetching
+	large *largeFiles
+	lists *lists
+	keep  *keeping
+
 	o        Options
 	s        *repo.Session
 	view     source.View
@@ -216,6 +221,11 @@ type engine struct {
 	pauses atomic.Int64 // for entries that change while they are read
 }
 
+func newRoles(e *engine) *engine {
+	e.fetch, e.large, e.lists, e.keep = &fetching{e}, &largeFiles{e}, &lists{e}, &keeping{e}
+	return e
+}
+
 // stats are counted by several stages.
 type stats struct {
 	entries, bytes, added, changed, deleted, missing, unsettled, read, wouldRead atomic.Int64
@@ -241,7 +251,7 @@ func newEngine(ctx context.Context, o Options, gone []string, anew bool) (_ *eng
 	if o.Missing == nil {
 		o.Missing = func(string, string) {}
 	}
-	e := &engine{o: o, s: o.Session, params: o.Session.Repository().Now().Parameters}
+	e := newRoles(&engine{o: o, s: o.Session, params: o.Session.Repository().Now().Parameters})
 	e.cut = tree.NewCut(e.s.Writer.ChunkKey(), e.params)
 	e.takenAt = e.s.Now()
 	if len(gone) > 0 {
@@ -254,18 +264,18 @@ func newEngine(ctx context.Context, o Options, gone []string, anew bool) (_ *eng
 		return nil, err
 	}
 	e.decision = retain.Decide(o.Retention, e.takenAt, earlier)
-	if e.reread, err = e.readAnew(earlier); err != nil {
+	if e.reread, err = e.keep.readAnew(earlier); err != nil {
 		return nil, err
 	}
 	if err := e.s.Begin(e.decision.RetainUntil); err != nil {
 		return nil, err
 	}
-	e.foresee(earlier)
+	e.keep.foresee(earlier)
 	if e.mend, err = e.examine(ctx, gone, anew); err != nil {
 		return nil, err
 	}
 	e.dedup = newDedup(e.s, e.thin)
-	e.known = e.newKnownPages(ctx)
+	e.known = e.lists.newKnownPages(ctx)
 	e.budget = newBudget(o.Memory)
 	e.sink = &lockedSink{sink: e.s.Writer.MetaSink()}
 	if e.needs, err = newTally(e.s.Cache(), "needs", e.mend == nil); err != nil {
@@ -317,10 +327,10 @@ func (e *engine) readSource(ctx context.Context) error {
 	e.index.start(e.o.Now())
 	g.Go(func() error { return e.plan(gctx) })
 	for range e.o.Fetchers {
-		g.Go(func() error { return e.fetchSmall(gctx) })
+		g.Go(func() error { return e.fetch.fetchSmall(gctx) })
 	}
 	for range e.budget.large {
-		g.Go(func() error { return e.fetchLarge(gctx) })
+		g.Go(func() error { return e.large.fetchLarge(gctx) })
 	}
 	g.Go(func() error { return e.assemble(gctx) })
 	e.startCompressors(gctx, g)
@@ -348,7 +358,7 @@ func (e *engine) readSource(ctx context.Context) error {
 
 // finish writes the tree's top, the needs list, secures every object, and commits.
 func (e *engine) finish(ctx context.Context) (*Result, error) {
-	status, marks, err := e.conclude(ctx)
+	status, marks, err := e.keep.conclude(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -356,7 +366,7 @@ func (e *engine) finish(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	needsRoot, pointsRoot, err := e.writeLists(ctx)
+	needsRoot, pointsRoot, err := e.lists.writeLists(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -374,15 +384,15 @@ func (e *engine) finish(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.memo.Trim(e.counts)
+	e.memo.Trim(e.lists.counts)
 	if err := e.s.Past.NotePoints(e.o.Name, e.heads, pointsRoot.Sum, e.memo, len(e.counting)); err != nil {
 		return nil, err
 	}
 	// The point stands. Vaults that would have delayed it are brought to it now.
-	e.s.CatchUp(ctx, c, func(ctx context.Context) iter.Seq2[format.Need, error] { return e.needsOf(ctx, c) })
+	e.s.CatchUp(ctx, c, func(ctx context.Context) iter.Seq2[format.Need, error] { return e.lists.needsOf(ctx, c) })
 	res := e.result(id, c.Status)
 	res.SignedAt = c.SignedAt.Time
-	return res, e.toldAnew()
+	return res, e.keep.toldAnew()
 }
 
 // endManifest closes the manifest's tree. What a run that changed little has of pages and of index goes into one object.
@@ -401,7 +411,7 @@ func (e *engine) result(id format.Hash, status string) *Result {
 		Point: id, Status: status, Entries: e.stats.entries.Load(), Bytes: e.stats.bytes.Load(),
 		Added: e.stats.added.Load(), Changed: e.stats.changed.Load(), Deleted: e.stats.deleted.Load(), Missing: e.stats.missing.Load(), Unsettled: e.stats.unsettled.Load(),
 		BytesRead: e.stats.read.Load(), TakenAt: e.takenAt, RetainUntil: e.decision.RetainUntil, Vaults: e.vaultsSince(),
-		Emptied: e.empty, Reread: e.reread, FirstEmpty: e.isFirst(), Nothing: e.stats.found.Load() == 0,
+		Emptied: e.empty, Reread: e.reread, FirstEmpty: e.keep.isFirst(), Nothing: e.stats.found.Load() == 0,
 	}
 }
 
@@ -420,7 +430,7 @@ func (e *engine) vaultsSince() []repo.VaultResult {
 // dryRun lists and compares, reading no content and storing nothing. Of each vault it says how many locks would be
 // lengthened.
 func (e *engine) dryRun(ctx context.Context) (*Result, error) {
-	locks, err := e.forecast(ctx)
+	locks, err := e.keep.forecast(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -452,7 +462,7 @@ func (e *engine) dryRun(ctx context.Context) (*Result, error) {
 		return nil, fmt.Errorf("source %s: %w", e.o.Name, err)
 	}
 	e.stats.read.Store(e.stats.wouldRead.Load())
-	status, _, err := e.conclude(ctx)
+	status, _, err := e.keep.conclude(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -464,7 +474,7 @@ func (e *engine) dryRun(ctx context.Context) (*Result, error) {
 }
 
 // foresee has locks that are lengthened reach to what the next weeks' or months' point will ask.
-func (e *engine) foresee(earlier []retain.Earlier) {
+func (e *keeping) foresee(earlier []retain.Earlier) {
 	known := append(slices.Clone(earlier), retain.Earlier{TakenAt: e.takenAt, RetainUntil: e.decision.RetainUntil, Complete: true, Slots: e.decision.Slots})
 	e.s.Foresee(func(at time.Time) time.Time { return retain.Decide(e.o.Retention, at, known).RetainUntil })
 }

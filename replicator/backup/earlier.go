@@ -19,7 +19,7 @@ type earlier struct {
 }
 
 // oldExtent finds the same page among the parent's.
-func (e *engine) oldExtent(ctx context.Context, t *task, x *extent) (format.Extent, bool, error) {
+func (e *largeFiles) oldExtent(ctx context.Context, t *task, x *extent) (format.Extent, bool, error) {
 	if x.was != nil {
 		return *x.was, isSame(*x.was, x.ref), nil
 	}
@@ -31,7 +31,7 @@ func (e *engine) oldExtent(ctx context.Context, t *task, x *extent) (format.Exte
 		if e.lost(ctx, o.Object) {
 			return o, false, nil
 		}
-		if err := t.earlier.turnTo(ctx, e, t.old.Kind, o); err != nil {
+		if err := t.earlier.turnTo(ctx, e.engine, t.old.Kind, o); err != nil {
 			return o, false, fmt.Errorf("read where %q was: %w", t.old.Key, err)
 		}
 		o, ok = holding(t.earlier.lines, x.ref.From)
@@ -73,7 +73,7 @@ func isSame(a, b format.Extent) bool {
 }
 
 // lost reports whether no vault has an object; only a run that mends asks.
-func (e *engine) lost(ctx context.Context, object string) bool {
+func (e *largeFiles) lost(ctx context.Context, object string) bool {
 	return e.mend != nil && e.mend.isLost(ctx, object)
 }
 

@@ -22,7 +22,7 @@ type Emptied struct {
 
 // isContent reports whether an entry is something of its own: the folders that stay when a disk is not mounted, and the
 // delete markers of what is gone, are nothing, and neither is what a source lists whatever is selected.
-func (e *engine) isContent(n *format.Entry) bool {
+func (e *keeping) isContent(n *format.Entry) bool {
 	if s, ok := e.view.(source.Surroundings); ok && s.Surrounds(n.Key) {
 		return false
 	}
@@ -31,7 +31,7 @@ func (e *engine) isContent(n *format.Entry) bool {
 
 // emptied reports whether nothing was found in a source that had something, without anybody having said that this is
 // right. What could not be listed may be something, unless other things are known to have gone.
-func (e *engine) emptied() bool {
+func (e *keeping) emptied() bool {
 	if e.o.AllowEmpty || e.stats.found.Load() > 0 {
 		return false
 	}
@@ -45,7 +45,7 @@ func (e *engine) emptied() bool {
 }
 
 // isFirst reports whether this source has nothing in it and never was backed up before.
-func (e *engine) isFirst() bool {
+func (e *keeping) isFirst() bool {
 	return e.parent == nil && e.last == nil && e.stats.found.Load() == 0 && e.stats.unlisted.Load() == 0 && !e.o.AllowEmpty
 }
 
@@ -62,9 +62,12 @@ func lastFilled(points []repo.Head) *repo.Head {
 	return last
 }
 
+// keeping decides what the new point counts for, and how long points are kept.
+type keeping struct{ *engine }
+
 // conclude decides what becomes of the point, once it is known what is in it: one that is incomplete, or marked, fills no
 // slot and is kept for the shortest span. It gives the point's status and marks.
-func (e *engine) conclude(ctx context.Context) (status string, marks []string, err error) {
+func (e *keeping) conclude(ctx context.Context) (status string, marks []string, err error) {
 	status = format.StatusComplete
 	if e.stats.missing.Load() > 0 {
 		status = format.StatusIncomplete
@@ -86,7 +89,7 @@ func (e *engine) conclude(ctx context.Context) (status string, marks []string, e
 
 // holdLast holds everything that the last point with something in it needs until the time that the session stores for: as
 // long as a whole point would be kept that was made now. What is lost of it is told and does not keep the run from its end.
-func (e *engine) holdLast(ctx context.Context) error {
+func (e *keeping) holdLast(ctx context.Context) error {
 	if err := e.s.Past.Read(ctx, e.last); err != nil {
 		return fmt.Errorf("hold the last point that is not empty: %w", err)
 	}

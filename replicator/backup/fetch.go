@@ -15,7 +15,7 @@ import (
 )
 
 // fetchSmall reads objects that fit into memory, and completes entries that have no content to read.
-func (e *engine) fetchSmall(ctx context.Context) error {
+func (e *fetching) fetchSmall(ctx context.Context) error {
 	for {
 		t, ok, err := receive(ctx, e.pipe.small)
 		if err != nil || !ok {
@@ -29,7 +29,7 @@ func (e *engine) fetchSmall(ctx context.Context) error {
 }
 
 // open opens an entry as it was listed or, after that came to nothing, as it is.
-func (e *engine) open(ctx context.Context, t *task) (io.ReadCloser, error) {
+func (e *fetching) open(ctx context.Context, t *task) (io.ReadCloser, error) {
 	if live, ok := e.view.(source.Live); ok && t.live {
 		return live.OpenLive(ctx, t.entry)
 	}
@@ -37,7 +37,7 @@ func (e *engine) open(ctx context.Context, t *task) (io.ReadCloser, error) {
 }
 
 // readWhole reads a small object's content into memory: as much as was set aside for it. What turns out to be larger streams.
-func (e *engine) readWhole(ctx context.Context, t *task) error {
+func (e *fetching) readWhole(ctx context.Context, t *task) error {
 	body, err := e.open(ctx, t)
 	if err != nil {
 		return err
@@ -45,7 +45,7 @@ func (e *engine) readWhole(ctx context.Context, t *task) error {
 	defer body.Close()
 	room := max(t.held, leastHeld)
 	if t.entry.Size > room {
-		return e.readSpare(ctx, t, nil, body)
+		return e.large.readSpare(ctx, t, nil, body)
 	}
 	want := t.entry.Size
 	if t.live {
@@ -59,7 +59,7 @@ func (e *engine) readWhole(ctx context.Context, t *task) error {
 	e.count(n)
 	switch {
 	case t.live && err == nil:
-		return e.readSpare(ctx, t, t.data, body)
+		return e.large.readSpare(ctx, t, t.data, body)
 	case t.live && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
 		t.data = t.data[:n]
 		t.entry.SHA256 = sha256.Sum256(t.data)
@@ -79,7 +79,7 @@ func (e *engine) readWhole(ctx context.Context, t *task) error {
 }
 
 // settle gives an entry that was read as it is what the end of its stream tells.
-func (e *engine) settle(t *task, body io.Reader) error {
+func (e *fetching) settle(t *task, body io.Reader) error {
 	s, ok := body.(source.LiveStream)
 	if !ok {
 		return nil
@@ -99,14 +99,17 @@ func shortRead(err error) error {
 	return err
 }
 
-func (e *engine) count(n int) {
+func (e *fetching) count(n int) {
 	e.stats.read.Add(int64(n))
 	e.o.Progress.Done.Add(int64(n))
 }
 
+// fetching reads entries from the source.
+type fetching struct{ *engine }
+
 // attempt runs read until the entry was read as it was listed, listing it again where it changed meanwhile. An entry that
 // cannot be read is recorded with the reason; an error means that the source as a whole fails.
-func (e *engine) attempt(ctx context.Context, t *task, read func() error) error {
+func (e *fetching) attempt(ctx context.Context, t *task, read func() error) error {
 	listed := *t.entry
 	for try := 1; ; try++ {
 		began := e.view.Clock()
@@ -175,7 +178,7 @@ func (e *engine) attempt(ctx context.Context, t *task, read func() error) error 
 }
 
 // once reads or completes an entry.
-func (e *engine) once(ctx context.Context, t *task, read func() error) error {
+func (e *fetching) once(ctx context.Context, t *task, read func() error) error {
 	t.data, t.pieces = t.data[:0], nil
 	switch t.action {
 	case complete:
@@ -193,14 +196,14 @@ func (e *engine) once(ctx context.Context, t *task, read func() error) error {
 const settleOver = 64 << 20
 
 // lives reports whether others may write to an entry while it is read.
-func (e *engine) lives(t *task) bool {
+func (e *fetching) lives(t *task) bool {
 	_, ok := e.view.(source.Live)
 	return ok && t.entry.Kind == format.KindFile
 }
 
 // maySettle reports whether what is there of a file that changed is taken as it is: the third time, or at once where reading
 // it again would take long. What has no content (a folder in which files come and go) is at any time what it is.
-func (e *engine) maySettle(t *task, try int) bool {
+func (e *fetching) maySettle(t *task, try int) bool {
 	_, ok := e.view.(source.Live)
 	switch {
 	case !ok || t.live:
@@ -217,7 +220,7 @@ const maxPauses = 256
 
 // rest waits a little before an entry that changed is tried again. The first time it is not waited for: it may have been
 // listed long ago.
-func (e *engine) rest(ctx context.Context, try int) error {
+func (e *fetching) rest(ctx context.Context, try int) error {
 	if try < 2 || e.pauses.Add(1) > maxPauses {
 		return ctx.Err()
 	}
@@ -233,7 +236,7 @@ func (e *engine) rest(ctx context.Context, try int) error {
 
 // keepListing puts back what the listing said, which page digests are made of, and marks content that may have changed
 // unnoticed while it was read. An entry that was read as it is has its own listing fields, and stands on a page without digest.
-func (e *engine) keepListing(t *task, listed *format.Entry, began time.Time) {
+func (e *fetching) keepListing(t *task, listed *format.Entry, began time.Time) {
 	n := t.entry
 	if t.live {
 		n.Recheck = t.unlike || !n.Unsettled && rewritable(n) && began.Sub(changedAt(n)) < granularity(n)
@@ -253,7 +256,7 @@ func rewritable(e *format.Entry) bool {
 }
 
 // countChange counts an entry that was looked at again, though listed as before, and was found to be another.
-func (e *engine) countChange(t *task) {
+func (e *fetching) countChange(t *task) {
 	if !t.maybe {
 		return
 	}
@@ -288,7 +291,7 @@ func granularity(e *format.Entry) time.Duration {
 }
 
 // unreadable records an entry without content. The page it stands on gets no digest, so it is looked at in every run.
-func (e *engine) unreadable(ctx context.Context, t *task, listed *format.Entry, reason string, accepted bool) error {
+func (e *fetching) unreadable(ctx context.Context, t *task, listed *format.Entry, reason string, accepted bool) error {
 	if t.maybe {
 		e.stats.changed.Add(1)
 	}
@@ -316,7 +319,7 @@ const corruptReason = "source delivered bytes that do not match its own checksum
 const unreadableRune = "\uFFFD"
 
 // drop leaves an entry out that was deleted after it was listed, and takes back what was counted for it.
-func (e *engine) drop(t *task) {
+func (e *fetching) drop(t *task) {
 	t.dropped = true
 	if t.old == nil {
 		e.stats.added.Add(-1)
@@ -329,7 +332,7 @@ func (e *engine) drop(t *task) {
 }
 
 // listAgain lists one entry anew; nil means that it is not there any more.
-func (e *engine) listAgain(ctx context.Context, was *format.Entry) (*format.Entry, error) {
+func (e *fetching) listAgain(ctx context.Context, was *format.Entry) (*format.Entry, error) {
 	for entry, err := range e.view.Entries(ctx, was.Key, was.Key+"\x00") {
 		if err != nil {
 			return nil, fmt.Errorf("list %q again: %w", was.Key, err)

@@ -147,7 +147,7 @@ func (m *manifest) resolveImage(ctx context.Context, t *task) error {
 	image := t.image
 	count, sign := image.taken, int64(1)
 	if image.base == nil || image.base != t.old {
-		if err := m.letGo(ctx, t); err != nil {
+		if err := m.fetch.letGo(ctx, t); err != nil {
 			return err
 		}
 	} else {
@@ -168,7 +168,7 @@ func (m *manifest) resolveImage(ctx context.Context, t *task) error {
 }
 
 // letGo takes an image that is not in the point off the needs list; of other entries the planner did.
-func (e *engine) letGo(ctx context.Context, t *task) error {
+func (e *fetching) letGo(ctx context.Context, t *task) error {
 	if t.image == nil || t.old == nil || !isDisk(t.old) {
 		return nil
 	}

@@ -56,7 +56,7 @@ func newImagePool(memory int64) [][]byte {
 
 // readImage reads what may have changed of a disk image since its base. One image at a time: the readers of its blocks
 // are many.
-func (e *engine) readImage(ctx context.Context, t *task) error {
+func (e *largeFiles) readImage(ctx context.Context, t *task) error {
 	pool, _, err := receive(ctx, e.pipe.images)
 	if err != nil {
 		return err
@@ -76,7 +76,7 @@ func (e *engine) readImage(ctx context.Context, t *task) error {
 		e.o.Remark(t.entry.Key, "read in full: "+why)
 	}
 	g, gctx := errgroup.WithContext(ctx)
-	r := &imageReader{engine: e, t: t, img: img, jobs: make(chan *step), order: make(chan *step, len(pool)), bufs: make(chan []byte, len(pool))}
+	r := &imageReader{engine: e.engine, t: t, img: img, jobs: make(chan *step), order: make(chan *step, len(pool)), bufs: make(chan []byte, len(pool))}
 	for _, b := range pool {
 		if b == nil {
 			b = make([]byte, format.ImageBlock)
@@ -156,7 +156,7 @@ func (r *imageReader) step(ctx context.Context, l *imageLayout, s *step) error {
 		r.bufs <- s.buf[:format.ImageBlock]
 		return nil
 	}
-	r.count(len(s.buf))
+	r.fetch.count(len(s.buf))
 	if !allZero(s.buf) {
 		p, err := l.find(ctx, s.sum, s.buf)
 		if err != nil {
@@ -235,7 +235,7 @@ func (l *imageLayout) find(ctx context.Context, sum format.Hash, block []byte) (
 	if err != nil || !fresh {
 		return p, err
 	}
-	if err := l.addTo(ctx, l.open, p.spot, block); err != nil {
+	if err := l.large.addTo(ctx, l.open, p.spot, block); err != nil {
 		return p, err
 	}
 	if len(l.open.plain) >= frameTarget {
@@ -301,7 +301,7 @@ func (l *imageLayout) endRange(ctx context.Context, end *rangeEnd) error {
 			poke(l.pipe.press)
 			return nil
 		}
-		if err := l.writeExtent(ctx, l.t, x, l.t.used(l.needs)); err != nil {
+		if err := l.large.writeExtent(ctx, l.t, x, l.t.used(l.needs)); err != nil {
 			return err
 		}
 	}

@@ -21,7 +21,7 @@ type extent struct {
 }
 
 // fetchLarge streams objects too large to be held, cutting as it goes.
-func (e *engine) fetchLarge(ctx context.Context) error {
+func (e *largeFiles) fetchLarge(ctx context.Context) error {
 	c := &cutter{p: e.params, buf: make([]byte, 4*e.params.MaxChunk)}
 	for {
 		t, ok, err := receive(ctx, e.pipe.large)
@@ -35,16 +35,19 @@ func (e *engine) fetchLarge(ctx context.Context) error {
 		if t.image != nil {
 			read = func() error { return e.readImage(ctx, t) }
 		}
-		if err := e.attempt(ctx, t, read); err != nil {
+		if err := e.fetch.attempt(ctx, t, read); err != nil {
 			return err
 		}
 		close(t.fetched)
 	}
 }
 
+// largeFiles reads what is cut into many chunks, and puts these where they are to be found.
+type largeFiles struct{ *engine }
+
 // readLarge reads one large object.
-func (e *engine) readLarge(ctx context.Context, t *task, c *cutter) error {
-	body, err := e.open(ctx, t)
+func (e *largeFiles) readLarge(ctx context.Context, t *task, c *cutter) error {
+	body, err := e.fetch.open(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -54,7 +57,7 @@ func (e *engine) readLarge(ctx context.Context, t *task, c *cutter) error {
 
 // readSpare reads what came as a small object and is not: all of body, of which head was read already. There is one cutter
 // for all such.
-func (e *engine) readSpare(ctx context.Context, t *task, head []byte, body io.Reader) error {
+func (e *largeFiles) readSpare(ctx context.Context, t *task, head []byte, body io.Reader) error {
 	t.data = nil
 	c, _, err := receive(ctx, e.pipe.spare)
 	if err != nil {
@@ -72,7 +75,7 @@ func (e *engine) readSpare(ctx context.Context, t *task, head []byte, body io.Re
 
 // readStream reads one large object's content, which comes from body in the end: every chunk is looked up, and new ones go
 // into frames of their own.
-func (e *engine) readStream(ctx context.Context, t *task, c *cutter, content, body io.Reader) error {
+func (e *largeFiles) readStream(ctx context.Context, t *task, c *cutter, content, body io.Reader) error {
 	holes, _ := content.(source.Sparse)
 	if holes != nil {
 		n, err := holes.Holes(int64(e.params.AvgChunk), format.SparseOver)
@@ -84,7 +87,7 @@ func (e *engine) readStream(ctx context.Context, t *task, c *cutter, content, bo
 			holes = nil
 		}
 	}
-	r := &streamReader{engine: e, c: c, content: content, whole: t.entry.NewSum(), l: &layout{e: e, t: t}}
+	r := &streamReader{engine: e.engine, c: c, content: content, whole: t.entry.NewSum(), l: &layout{e: e.engine, t: t}}
 	for holes != nil {
 		hole, data, err := holes.Next(int64(e.params.AvgChunk))
 		if err != nil {
@@ -103,7 +106,7 @@ func (e *engine) readStream(ctx context.Context, t *task, c *cutter, content, bo
 	if err := r.data(ctx, content); err != nil { // the rest, and what the stream says at its end
 		return err
 	}
-	if err := e.settle(t, body); err != nil {
+	if err := e.fetch.settle(t, body); err != nil {
 		return err
 	}
 	if r.total != t.entry.Size {
@@ -126,11 +129,11 @@ type streamReader struct {
 // data cuts what comes.
 func (r *streamReader) data(ctx context.Context, from io.Reader) error {
 	return r.c.cutRuns(from, func(chunk []byte) cutChunk {
-		r.count(len(chunk))
+		r.fetch.count(len(chunk))
 		_, _ = r.whole.Write(chunk) // which does not fail
 		r.total += int64(len(chunk))
-		return r.look(chunk)
-	}, func(run []cutChunk) error { return r.placeRun(ctx, r.l, run) })
+		return r.large.look(chunk)
+	}, func(run []cutChunk) error { return r.large.placeRun(ctx, r.l, run) })
 }
 
 // hole passes over n bytes that were never written. Of a file that is not sparse there can be no more of them than were
@@ -149,7 +152,7 @@ func (r *streamReader) hole(ctx context.Context, n int64) error {
 
 // placeRun places the chunks of a run one after the other. No other large object's come between them: they lie together in
 // the pack, and a restore reads them with one request. Reading and hashing go on beside it.
-func (e *engine) placeRun(ctx context.Context, l *layout, run []cutChunk) error {
+func (e *largeFiles) placeRun(ctx context.Context, l *layout, run []cutChunk) error {
 	if _, _, err := receive(ctx, e.pipe.turn); err != nil {
 		return err
 	}
@@ -167,7 +170,7 @@ func (e *engine) placeRun(ctx context.Context, l *layout, run []cutChunk) error 
 }
 
 // look does what can be done about a chunk beside all others.
-func (e *engine) look(chunk []byte) cutChunk {
+func (e *largeFiles) look(chunk []byte) cutChunk {
 	if len(chunk) >= e.params.MinChunk && allZero(chunk) {
 		return cutChunk{b: chunk, hole: true}
 	}
@@ -175,7 +178,7 @@ func (e *engine) look(chunk []byte) cutChunk {
 }
 
 // place finds a chunk or sends it off in a frame of its own.
-func (e *engine) place(ctx context.Context, c cutChunk) (piece, error) {
+func (e *largeFiles) place(ctx context.Context, c cutChunk) (piece, error) {
 	if c.hole {
 		return piece{known: format.Chunk{Hole: true, Size: int64(len(c.b))}}, nil
 	}
@@ -213,7 +216,7 @@ func (l *layout) add(ctx context.Context, p piece, size int64) error {
 		l.t.pieces = append(l.t.pieces, p)
 	}
 	l.size += size
-	reach := l.e.extentRange()
+	reach := l.e.large.extentRange()
 	full := len(l.t.pieces) == format.MaxPageLines // somebody chose content that is cut into the smallest chunks
 	if !full && (l.from+l.size < (l.from/reach+1)*reach || len(l.t.pieces) <= format.MaxEntryChunks && len(l.t.extents) == 0) {
 		return nil
@@ -232,7 +235,7 @@ func (l *layout) add(ctx context.Context, p piece, size int64) error {
 			return nil
 		}
 		l.held -= len(x.pieces)
-		if err := l.e.writeExtent(ctx, l.t, x, l.t.used(l.e.needs)); err != nil {
+		if err := l.e.large.writeExtent(ctx, l.t, x, l.t.used(l.e.needs)); err != nil {
 			return err
 		}
 	}
@@ -240,14 +243,14 @@ func (l *layout) add(ctx context.Context, p piece, size int64) error {
 }
 
 // extentRange is how many content bytes an extent page covers: 1 GiB with the chunk sizes init writes.
-func (e *engine) extentRange() int64 { return extentChunks * int64(e.params.AvgChunk) }
+func (e *largeFiles) extentRange() int64 { return extentChunks * int64(e.params.AvgChunk) }
 
 // maxExtents is how many extents one entry can refer to: all its lines with pages of level 1.
 const maxExtents = format.MaxExtents * format.MaxInner
 
 func (l *layout) endRange() error {
 	if len(l.t.extents) >= maxExtents {
-		return &source.Unreadable{Key: l.t.entry.Key, Reason: fmt.Sprintf("cannot be kept: more data than %d extents of %d MiB, which is all one entry can refer to", maxExtents, l.e.extentRange()>>20)}
+		return &source.Unreadable{Key: l.t.entry.Key, Reason: fmt.Sprintf("cannot be kept: more data than %d extents of %d MiB, which is all one entry can refer to", maxExtents, l.e.large.extentRange()>>20)}
 	}
 	x := extent{ref: format.Extent{From: l.from, Size: l.size}, pieces: l.t.pieces}
 	if len(x.pieces) == 1 && x.pieces[0].known.Hole {
@@ -283,7 +286,7 @@ func (x *extent) named() bool {
 
 // writeExtent turns the pieces of a range into an extent page, waiting for their packs to have names. A page the parent
 // has already is used again. What it uses is told to use.
-func (e *engine) writeExtent(ctx context.Context, t *task, x *extent, use func(object string, n int64) error) error {
+func (e *largeFiles) writeExtent(ctx context.Context, t *task, x *extent, use func(object string, n int64) error) error {
 	if x.pieces == nil {
 		return nil
 	}

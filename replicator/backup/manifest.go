@@ -82,7 +82,7 @@ func (m *manifest) take(ctx context.Context, t *task) error {
 	}
 	m.unsure = m.unsure || t.unsure
 	if t.dropped {
-		if m.isContent(t.entry) {
+		if m.keep.isContent(t.entry) {
 			m.stats.found.Add(-1)
 		}
 		return nil
@@ -119,7 +119,7 @@ func (m *manifest) resolve(ctx context.Context, t *task) error {
 	unnamed := false
 	for i := range t.extents {
 		x := &t.extents[i]
-		if err := m.writeExtent(ctx, t, x, m.needs.add); err != nil {
+		if err := m.large.writeExtent(ctx, t, x, m.needs.add); err != nil {
 			return err
 		}
 		unnamed = unnamed || x.slot != nil && x.slot.Object() == ""
@@ -256,7 +256,7 @@ const (
 	maxKnownBytes = 16 << 20 // and of all, by the length of their first keys
 )
 
-func (e *engine) newKnownPages(ctx context.Context) *knownPages {
+func (e *lists) newKnownPages(ctx context.Context) *knownPages {
 	k := &knownPages{at: map[pageKey]format.PageRef{}, order: map[int][]pageKey{}}
 	switch {
 	case e.mend != nil:

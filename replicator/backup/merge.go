@@ -38,7 +38,7 @@ func (c change) of(old *format.Need) (n format.Need, err error) {
 }
 
 // mergedNeeds gives the new point's needs in order of name.
-func (e *engine) mergedNeeds(ctx context.Context, known *knownPages, lists []string) iter.Seq2[format.Need, error] {
+func (e *lists) mergedNeeds(ctx context.Context, known *knownPages, lists []string) iter.Seq2[format.Need, error] {
 	return func(yield func(format.Need, error) bool) {
 		next, stop := iter.Pull2(e.changes(ctx, lists))
 		defer stop()
@@ -82,7 +82,7 @@ func (e *engine) mergedNeeds(ctx context.Context, known *knownPages, lists []str
 	}
 }
 
-func (e *engine) oldNeeds(ctx context.Context, known *knownPages) iter.Seq2[format.Need, error] {
+func (e *lists) oldNeeds(ctx context.Context, known *knownPages) iter.Seq2[format.Need, error] {
 	if e.parent == nil || e.mend != nil {
 		return func(func(format.Need, error) bool) {}
 	}
@@ -94,7 +94,7 @@ func (e *engine) oldNeeds(ctx context.Context, known *knownPages) iter.Seq2[form
 }
 
 // changes gives the tally and the objects every point needs, by name, with sizes; lists are among these.
-func (e *engine) changes(ctx context.Context, lists []string) iter.Seq2[change, error] {
+func (e *lists) changes(ctx context.Context, lists []string) iter.Seq2[change, error] {
 	return func(yield func(change, error) bool) {
 		standing := e.s.Repository().Standing()
 		for _, name := range lists {

@@ -136,8 +136,11 @@ func (n *tally) extent(ctx context.Context, x format.Extent, r extents, sign int
 	return n.add(x.Object, sign*x.Frame.Length)
 }
 
+// lists writes what the new point needs, and which points came before it.
+type lists struct{ *engine }
+
 // writeLists writes the points list and the needs list, into one object where they are small.
-func (e *engine) writeLists(ctx context.Context) (needs, points format.PageRef, err error) {
+func (e *lists) writeLists(ctx context.Context) (needs, points format.PageRef, err error) {
 	sink := e.s.Writer.NeedsSink()
 	list, err := e.writePoints(ctx, sink)
 	if err != nil {
@@ -153,7 +156,7 @@ func (e *engine) writeLists(ctx context.Context) (needs, points format.PageRef, 
 
 // writeNeeds merges the parent's needs list with the tally, writes the new list, and secures every object on it, the
 // list's own objects included, in every vault. lists are the objects of earlier runs that pages of the points list are in.
-func (e *engine) writeNeeds(ctx context.Context, sink *repo.Sink, lists []string) (format.PageRef, error) {
+func (e *lists) writeNeeds(ctx context.Context, sink *repo.Sink, lists []string) (format.PageRef, error) {
 	known := e.newKnownPages(ctx)
 	pages := map[string]bool{} // objects the list itself is in
 	cut := tree.NewCut([32]byte{}, e.params)
@@ -194,7 +197,7 @@ func (e *engine) writeNeeds(ctx context.Context, sink *repo.Sink, lists []string
 }
 
 // needsOf gives what a committed point needs, its needs list's own objects last.
-func (e *engine) needsOf(ctx context.Context, c *format.Commit) iter.Seq2[format.Need, error] {
+func (e *lists) needsOf(ctx context.Context, c *format.Commit) iter.Seq2[format.Need, error] {
 	return func(yield func(format.Need, error) bool) {
 		pages := map[string]bool{}
 		for n, err := range tree.Needs(ctx, e.s.Content.Page, c.Needs, func(ref format.PageRef) { pages[ref.Object] = true }) {

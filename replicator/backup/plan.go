@@ -53,7 +53,7 @@ func (e *engine) sees(entry *format.Entry) {
 	switch {
 	case entry.Missing != "":
 		e.stats.unlisted.Add(1)
-	case e.isContent(entry):
+	case e.keep.isContent(entry):
 		e.stats.found.Add(1)
 	}
 }
@@ -120,7 +120,7 @@ func (p *planner) endPage(ctx context.Context) error {
 		digest = ""
 	}
 	for _, entry := range p.page { // which belong to whoever reads them once they are dispatched
-		if why, line := p.refusal(entry, p.scratch); why != "" {
+		if why, line := p.fetch.refusal(entry, p.scratch); why != "" {
 			entry = reduced(entry, entry.Key, why)
 		} else {
 			p.scratch = line
@@ -365,7 +365,7 @@ func (p *planner) drop(ctx context.Context, old *format.Entry) error {
 	if p.hidden == "" || !strings.HasPrefix(old.Key, p.hidden) {
 		p.stats.deleted.Add(1)
 		p.fate(Deleted, old)
-		if p.isContent(old) {
+		if p.keep.isContent(old) {
 			p.stats.gone.Add(1)
 		}
 	} else {

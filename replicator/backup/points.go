@@ -59,7 +59,7 @@ func (l pointsList) objects(root format.PageRef) []string {
 
 // writePoints writes the points list into the object that sink fills. Pages of the list before to which nothing is added stay as
 // they are, with lines of points that are over, unless these are more than half.
-func (e *engine) writePoints(ctx context.Context, sink *repo.Sink) (list pointsList, err error) {
+func (e *lists) writePoints(ctx context.Context, sink *repo.Sink) (list pointsList, err error) {
 	var fresh []format.PointLine // that no list told of
 	for _, h := range e.counting {
 		if !h.Told {
@@ -69,7 +69,7 @@ func (e *engine) writePoints(ctx context.Context, sink *repo.Sink) (list pointsL
 	slices.SortFunc(fresh, func(a, b format.PointLine) int { return strings.Compare(a.Key(), b.Key()) })
 	known := e.newKnownPages(ctx)
 	cut := tree.Cut{Leaf: pointLines, Fanout: e.params.Fanout}
-	w := &pointsWriter{engine: e, in: map[string]bool{}}
+	w := &pointsWriter{engine: e.engine, in: map[string]bool{}}
 	w.b = tree.NewBuilder(sink, cut, known.find, func(ref format.PageRef) { w.in[ref.Object] = true })
 	w.ListWriter = tree.NewListWriter(w.b, cut)
 	w.Ended = w.endLeaf
@@ -188,7 +188,7 @@ func (w *pointsWriter) leaf(ctx context.Context, leaf format.PageRef, more []for
 		lines = append(lines, p)
 	}
 	// A leaf behind one that ended within a page, or that is to be added to or changed, is written anew.
-	if len(more) == 0 && !changed && over*2 <= len(lines) && !final && !w.Filling() && !w.lost(ctx, leaf.Object) {
+	if len(more) == 0 && !changed && over*2 <= len(lines) && !final && !w.Filling() && !w.large.lost(ctx, leaf.Object) {
 		w.pages = true
 		for _, p := range lines {
 			w.remember(p)
@@ -215,7 +215,7 @@ func (w *pointsWriter) over(p format.PointLine) bool {
 
 // counts reports whether a point that is none of the last ones says anything for the retention of later ones: it is kept, or fills a slot
 // whose time has not passed.
-func (e *engine) counts(p format.PointLine) bool {
+func (e *lists) counts(p format.PointLine) bool {
 	return len(p.Slots) > 0 && (p.RetainUntil.After(e.takenAt) || retain.AnyNow(p.Slots, e.takenAt))
 }
 
@@ -239,7 +239,7 @@ func (w *pointsWriter) add(ctx context.Context, p format.PointLine) error {
 // remember takes a line that is on the page at hand.
 func (w *pointsWriter) remember(p format.PointLine) {
 	if w.memo.Lines = append(w.memo.Lines, p); len(w.memo.Lines)%format.MaxPageLines == 0 {
-		w.memo.Trim(w.counts) // memory does not grow with the list
+		w.memo.Trim(w.lists.counts) // memory does not grow with the list
 	}
 	w.dates = append(w.dates, p.RetainUntil.Time)
 }

@@ -15,7 +15,7 @@ import (
 
 // refusal says why the format cannot hold what is known of an entry; "" if it can. Content is left aside: it is the
 // engine's own.
-func (e *engine) refusal(entry *format.Entry, scratch []byte) (string, []byte) {
+func (e *fetching) refusal(entry *format.Entry, scratch []byte) (string, []byte) {
 	probe := *entry
 	probe.SHA256, probe.Chunks, probe.Extents, probe.Unread, probe.Unsettled, probe.Sparse = format.Hash{}, nil, nil, nil, false, false
 	if probe.Kind.HasContent() && probe.Missing == "" {

@@ -23,7 +23,7 @@ const maxReread = 60
 
 // readAnew finds out whether the newest point for which the two readings differ was made under the old one. It is told once
 // a source, as far as the cache remembers.
-func (e *engine) readAnew(earlier []retain.Earlier) (*Reread, error) {
+func (e *keeping) readAnew(earlier []retain.Earlier) (*Reread, error) {
 	o := e.o
 	if o.Before == (retain.Policy{}) || o.Before == o.Retention {
 		return nil, nil
@@ -53,7 +53,7 @@ func (e *engine) readAnew(earlier []retain.Earlier) (*Reread, error) {
 }
 
 // toldAnew remembers that it is told of with the result of this run.
-func (e *engine) toldAnew() error {
+func (e *keeping) toldAnew() error {
 	if e.reread == nil {
 		return nil
 	}
@@ -61,7 +61,7 @@ func (e *engine) toldAnew() error {
 }
 
 // rereadMark names the retention that was told of. Without hourly it is as it was when there were no hours, so that nothing is told again.
-func (e *engine) rereadMark() string {
+func (e *keeping) rereadMark() string {
 	p := e.o.Retention
 	mark := fmt.Sprintf("retention/%s/{%v %v %v %v}", e.o.Name, p.Daily, p.Weekly, p.Monthly, p.Yearly)
 	if !p.Hourly.IsZero() {

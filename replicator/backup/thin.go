@@ -105,7 +105,7 @@ func later(a, b time.Time) time.Time {
 
 // forecast gives for each vault how many locks the new point would ask to have lengthened: those of what the last one needs
 // and would be kept.
-func (e *engine) forecast(ctx context.Context) ([]int64, error) {
+func (e *keeping) forecast(ctx context.Context) ([]int64, error) {
 	return e.s.Locks.Forecast(func(yield func(format.Need, error) bool) {
 		if e.parent == nil || e.mend != nil {
 			return
@@ -153,16 +153,16 @@ func (h *thinning) touches(ctx context.Context, old *format.Entry, r extents) (b
 }
 
 // keepOld carries an entry over after all whose content could not be read again.
-func (e *engine) keepOld(ctx context.Context, t *task) error {
+func (e *fetching) keepOld(ctx context.Context, t *task) error {
 	e.thin.failed.Add(1)
 	t.data, t.pieces, t.extents, t.entry = nil, nil, nil, t.old
 	return e.needs.entry(ctx, t.old, e.s.Content, 1) // what it was taken off for
 }
 
 // readAgain reads of a large object what lies in packs that are let go, and refers to the rest where it is.
-func (e *engine) readAgain(ctx context.Context, t *task) error {
+func (e *largeFiles) readAgain(ctx context.Context, t *task) error {
 	listed := *t.entry
-	l := &layout{e: e, t: t}
+	l := &layout{e: e.engine, t: t}
 	var off int64
 	for c, err := range tree.Chunks(ctx, e.s.Content.Extent, t.old) {
 		if err != nil {
@@ -189,7 +189,7 @@ func (e *engine) readAgain(ctx context.Context, t *task) error {
 
 // placeAgain reads one chunk from the source and sends it off; where that does not give the same bytes the chunk stays
 // where it is.
-func (e *engine) placeAgain(ctx context.Context, listed format.Entry, c format.Chunk, off int64) (piece, error) {
+func (e *largeFiles) placeAgain(ctx context.Context, listed format.Entry, c format.Chunk, off int64) (piece, error) {
 	buf := make([]byte, c.Size)
 	err := e.readRange(ctx, &listed, off, buf)
 	if ctx.Err() != nil {
@@ -202,13 +202,13 @@ func (e *engine) placeAgain(ctx context.Context, listed format.Entry, c format.C
 	return e.place(ctx, e.look(buf))
 }
 
-func (e *engine) readRange(ctx context.Context, listed *format.Entry, off int64, buf []byte) error {
+func (e *largeFiles) readRange(ctx context.Context, listed *format.Entry, off int64, buf []byte) error {
 	body, err := e.view.Open(ctx, listed, off, int64(len(buf)))
 	if err != nil {
 		return err
 	}
 	defer body.Close()
 	n, err := io.ReadFull(body, buf)
-	e.count(n)
+	e.fetch.count(n)
 	return err
 }
