@@ -20,7 +20,7 @@ func complete(cmd *cobra.Command, flag string, give func() []string) {
 func oneOf(values ...string) func() []string { return func() []string { return values } }
 
 // quietConfig is the configuration for completions, which must never print; nil if there is none.
-func (a *app) quietConfig() *config.Config {
+func (a *completion) quietConfig() *config.Config {
 	path, err := config.Find(a.configFile, a.env, a.system)
 	if err != nil {
 		return nil
@@ -32,7 +32,7 @@ func (a *app) quietConfig() *config.Config {
 	return c
 }
 
-func (a *app) vaultNames() []string {
+func (a *completion) vaultNames() []string {
 	var names []string
 	if c := a.quietConfig(); c != nil {
 		for _, v := range c.Vaults {
@@ -42,7 +42,7 @@ func (a *app) vaultNames() []string {
 	return names
 }
 
-func (a *app) sourceNames() []string {
+func (a *completion) sourceNames() []string {
 	var names []string
 	if c := a.quietConfig(); c != nil {
 		for _, s := range c.Sources {
@@ -53,7 +53,7 @@ func (a *app) sourceNames() []string {
 }
 
 // completeSources completes up to most SOURCE arguments; most < 0 is any number.
-func (a *app) completeSources(most int) cobra.CompletionFunc {
+func (a *completion) completeSources(most int) cobra.CompletionFunc {
 	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		if most >= 0 && len(args) >= most {
 			return nil, cobra.ShellCompDirectiveNoFileComp
@@ -64,7 +64,7 @@ func (a *app) completeSources(most int) cobra.CompletionFunc {
 
 // completePoints completes up to most POINT arguments as SOURCE@latest and, of a vault that is a directory and so answers at
 // once, as IDs. A bucket is not asked: pressing a key must not wait for the network.
-func (a *app) completePoints(f *readerFlags, most int) cobra.CompletionFunc {
+func (a *completion) completePoints(f *readerFlags, most int) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 		if most >= 0 && len(args) >= most {
 			return nil, cobra.ShellCompDirectiveNoFileComp
@@ -74,7 +74,7 @@ func (a *app) completePoints(f *readerFlags, most int) cobra.CompletionFunc {
 			out = append(out, s+"@latest")
 		}
 		if typed != "" && strings.Trim(typed, "0123456789abcdef") == "" {
-			out = append(out, a.nearPoints(cmd, f)...)
+			out = append(out, a.reads.nearPoints(cmd, f)...)
 		}
 		return out, cobra.ShellCompDirectiveNoFileComp
 	}

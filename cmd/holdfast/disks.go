@@ -101,7 +101,7 @@ func (r *reading) snapshotOptions(t *target, client *ebsdirect.Client) tosnapsho
 	// Without a folder for notes, or with one that is somebody else's, a restore that broke off writes everything again.
 	if dir, err := os.UserCacheDir(); err == nil {
 		dir = filepath.Join(dir, "holdfast")
-		if notes := filepath.Join(dir, "restores"); r.me().Folder(dir) == nil && r.me().Folder(notes) == nil {
+		if notes := filepath.Join(dir, "restores"); r.trusts.me().Folder(dir) == nil && r.trusts.me().Folder(notes) == nil {
 			o.Journal = notes
 		}
 	}

@@ -70,7 +70,7 @@ type diagnosisJSON struct {
 	Seconds   float64  `json:"seconds"`
 }
 
-func (a *app) doctorCommand() *cobra.Command {
+func (a *careCommands) doctorCommand() *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use:               "doctor",
@@ -84,7 +84,7 @@ func (a *app) doctorCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) doctor(ctx context.Context, all bool) (err error) {
+func (a *careCommands) doctor(ctx context.Context, all bool) (err error) {
 	j, err := a.openJob()
 	if err != nil {
 		return err
@@ -164,7 +164,7 @@ func diagnosis(sum doctor.Summary, took time.Duration) diagnosisJSON {
 	return line
 }
 
-func (a *app) printDiagnosis(found []doctor.Finding, line diagnosisJSON, all bool) error {
+func (a *careCommands) printDiagnosis(found []doctor.Finding, line diagnosisJSON, all bool) error {
 	if a.ui.json {
 		for _, f := range found {
 			if err := a.ui.object(checked(f)); err != nil {

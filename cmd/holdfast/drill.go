@@ -45,20 +45,20 @@ type drilledJSON struct {
 	Findings    []drill.Attack `json:"findings"`
 }
 
-func (a *app) drillCommand() *cobra.Command {
+func (a *careCommands) drillCommand() *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
 		Use:               "drill [VAULT...]",
 		Short:             "Attack the vaults as an exercise, and keep the evidence in them",
 		Long:              drillHelp,
-		ValidArgsFunction: a.completeVaults,
+		ValidArgsFunction: a.complete.completeVaults,
 		RunE:              a.action(func(ctx context.Context, args []string) error { return a.drill(ctx, args, out) }),
 	}
 	cmd.Flags().StringVar(&out, "out", "", "write the reports into `DIR`, too")
 	return cmd
 }
 
-func (a *app) completeVaults(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+func (a *completion) completeVaults(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	c, err := a.loadConfig()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
@@ -70,7 +70,7 @@ func (a *app) completeVaults(*cobra.Command, []string, string) ([]string, cobra.
 	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
-func (a *app) drill(ctx context.Context, names []string, out string) (err error) {
+func (a *careCommands) drill(ctx context.Context, names []string, out string) (err error) {
 	c, err := a.loadConfig()
 	if err != nil {
 		return err

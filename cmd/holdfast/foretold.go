@@ -86,7 +86,7 @@ type nextPoint struct {
 func (j *job) nextPoints(ctx context.Context, vault string) ([]nextPoint, error) {
 	i := slices.IndexFunc(j.repoVaults(nil), func(v *repo.Vault) bool { return v.Name == vault })
 	v := j.repoVaults(nil)[i]
-	known, err := j.knownRepository(j.config, j.pin)
+	known, err := j.trusts.knownRepository(j.config, j.pin)
 	if err != nil {
 		return nil, err
 	}

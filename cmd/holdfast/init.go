@@ -74,7 +74,7 @@ func (a *app) init(ctx context.Context, pin string) (err error) {
 			return err
 		}
 	}
-	known, err := j.knownRepository(j.config, pin)
+	known, err := j.trusts.knownRepository(j.config, pin)
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (a *app) init(ctx context.Context, pin string) (err error) {
 		}
 	}
 	if err == nil || created {
-		err = errors.Join(err, j.keepPin(j.config, path, host))
+		err = errors.Join(err, j.trusts.keepPin(j.config, path, host))
 	}
 	if created && len(j.config.Keys.Owners) == 0 {
 		a.ui.warn("keys.owners names no owner keys: whoever steals this machine can change the repository's keys; `holdfast keygen` prints one beside each recipient")

@@ -109,7 +109,7 @@ func addYes(cmd *cobra.Command, to *bool) {
 }
 
 // keyChangeCommand is a command that changes keys in one way.
-func (a *app) keyChangeCommand(f *keyFlags, action keyAction, use, short, long string) *cobra.Command {
+func (a *keyCommands) keyChangeCommand(f *keyFlags, action keyAction, use, short, long string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: use, Short: short, Long: long,
 		Args: takes(0, 0), ValidArgsFunction: cobra.NoFileCompletions,
@@ -119,7 +119,7 @@ func (a *app) keyChangeCommand(f *keyFlags, action keyAction, use, short, long s
 	return cmd
 }
 
-func (a *app) keyRotateCommand() *cobra.Command {
+func (a *keyCommands) keyRotateCommand() *cobra.Command {
 	var f keyFlags
 	cmd := a.keyChangeCommand(&f, rotateKeys, "rotate --identity FILE [--distrust-after TIME] [--trust ID]... [--out FILE]", "Replace the host key", rotateHelp)
 	cmd.Flags().StringArrayVar(&f.trust, "trust", nil, "vouch for the point with this `ID`, or beginning of one, whatever was thought of it before (repeatable)")
@@ -127,11 +127,11 @@ func (a *app) keyRotateCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) keyAddRecipientCommand() *cobra.Command {
+func (a *keyCommands) keyAddRecipientCommand() *cobra.Command {
 	return a.keyChangeCommand(&keyFlags{}, addKeys, "add-recipient --identity FILE", "Seal to more restore keys from now on", addRecipientHelp)
 }
 
-func (a *app) keyDropRecipientCommand() *cobra.Command {
+func (a *keyCommands) keyDropRecipientCommand() *cobra.Command {
 	return a.keyChangeCommand(&keyFlags{}, dropKeys, "drop-recipient --identity FILE", "Seal to fewer restore keys from now on", dropRecipientHelp)
 }
 
@@ -146,7 +146,7 @@ const (
 )
 
 // changeKeys rotates the host key, or changes the restore keys under the one there is.
-func (a *app) changeKeys(ctx context.Context, f *keyFlags, action keyAction) (err error) {
+func (a *keyCommands) changeKeys(ctx context.Context, f *keyFlags, action keyAction) (err error) {
 	if action == addReporter && f.key == "" {
 		return usage(errors.New("say where the reporter's key is, or goes: --key FILE"))
 	}
@@ -170,7 +170,7 @@ func (a *app) changeKeys(ctx context.Context, f *keyFlags, action keyAction) (er
 	if err != nil {
 		return err
 	}
-	known, err := j.knownRepository(j.config, pin)
+	known, err := j.trusts.knownRepository(j.config, pin)
 	if err != nil {
 		return err
 	}
@@ -287,7 +287,7 @@ func (j *job) confirmDistrust(ctx context.Context, r *repo.Repository, after tim
 	if len(again) > maxListed {
 		show = append(show, plural(len(again), "point is", "points are")+" trusted again in all.")
 	}
-	return j.confirm(show, "Distrust these?", yes, "--yes")
+	return j.trusts.confirm(show, "Distrust these?", yes, "--yes")
 }
 
 // parseMoment reads a time that is over, or none.
@@ -371,9 +371,9 @@ func (j *job) hostKeyFor(r *repo.Repository, path string) (*keys.HostKey, string
 func (j *job) acceptChain(was hostKeyInForce, known repo.Known, f *keyFlags) error {
 	switch {
 	case len(known.Strangers(was.repo)) > 0:
-		return j.confirmChain(was.repo, known, "This machine did not make all of these changes of keys. Are all of them, and every restore key, on your papers?", f.yes, "--yes")
+		return j.trusts.confirmChain(was.repo, known, "This machine did not make all of these changes of keys. Are all of them, and every restore key, on your papers?", f.yes, "--yes")
 	case was.file == "" && known.Pin == "":
-		return j.confirmChain(was.repo, known, "The host key comes from the vault. Is this your repository, and are all restore keys on your papers?", f.yes, "--fingerprint HEX or --yes")
+		return j.trusts.confirmChain(was.repo, known, "The host key comes from the vault. Is this your repository, and are all restore keys on your papers?", f.yes, "--fingerprint HEX or --yes")
 	}
 	return nil
 }
@@ -455,7 +455,7 @@ func (c *keyChange) note() error {
 	if left, err := c.readHostKeyFile(c.next); err == nil && left.Equal(c.to) {
 		file = c.next
 	}
-	return c.keepPin(c.config, file, c.to)
+	return c.trusts.keepPin(c.config, file, c.to)
 }
 
 // install puts the new host key into its place.

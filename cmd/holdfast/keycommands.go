@@ -28,7 +28,7 @@ type recovered struct {
 	Fingerprint string `json:"fingerprint"`
 }
 
-func (a *app) keyCommand() *cobra.Command {
+func (a *keyCommands) keyCommand() *cobra.Command {
 	return a.group("key", "Work with the keys of a repository", a.keyRecoverCommand(), a.keyRotateCommand(), a.keyAddRecipientCommand(), a.keyDropRecipientCommand(), a.keyAddReporterCommand(), a.keyStoreCommand())
 }
 
@@ -48,7 +48,7 @@ func (a *app) group(use, short string, below ...*cobra.Command) *cobra.Command {
 	return cmd
 }
 
-func (a *app) keyRecoverCommand() *cobra.Command {
+func (a *keyCommands) keyRecoverCommand() *cobra.Command {
 	var f readerFlags
 	var out string
 	var yes bool
@@ -62,14 +62,14 @@ func (a *app) keyRecoverCommand() *cobra.Command {
 			return a.recoverHostKey(ctx, &f, out, yes)
 		}),
 	}
-	f.add(cmd, a)
+	f.add(cmd, a.app)
 	f.addIdentity(cmd, "`FILE` with a restore key")
 	addYes(cmd, &yes)
 	cmd.Flags().StringVarP(&out, "out", "o", "", "write the host key to `FILE`, which must not exist (default: keys.host of the configuration)")
 	return cmd
 }
 
-func (a *app) recoverHostKey(ctx context.Context, f *readerFlags, out string, yes bool) (err error) {
+func (a *keyCommands) recoverHostKey(ctx context.Context, f *readerFlags, out string, yes bool) (err error) {
 	if len(f.identities) == 0 {
 		return usage(errors.New("give a restore key with --identity FILE"))
 	}
@@ -102,7 +102,7 @@ func (a *app) recoverHostKey(ctx context.Context, f *readerFlags, out string, ye
 	if err != nil {
 		return err
 	}
-	if err := a.confirmChain(r.repo, r.trust, "Are these your changes of keys, at the dates you made them, and is every restore key on your papers?",
+	if err := a.trusts.confirmChain(r.repo, r.trust, "Are these your changes of keys, at the dates you made them, and is every restore key on your papers?",
 		yes || pinned != "", "--fingerprint HEX, from the paper, or --yes"); err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (a *app) recoverHostKey(ctx context.Context, f *readerFlags, out string, ye
 		return err
 	}
 	if r.config != nil {
-		if err := a.note(r.config, h); err != nil {
+		if err := a.trusts.note(r.config, h); err != nil {
 			a.ui.detail("the repository is pinned in the host key's file alone: %v", err)
 		}
 	}

@@ -40,7 +40,7 @@ func madeOf(id keys.Identity) made {
 	return made{Recipient: public, Short: keys.ShortForm(public), Owner: keys.OwnerOf(id).String(), Class: string(id.Class())}
 }
 
-func (a *app) keygenCommand() *cobra.Command {
+func (a *keyCommands) keygenCommand() *cobra.Command {
 	var file, public string
 	var classic bool
 	cmd := &cobra.Command{
@@ -69,7 +69,7 @@ func (a *app) keygenCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) keygen(file string, class keys.Class) error {
+func (a *keyCommands) keygen(file string, class keys.Class) error {
 	id, err := keys.GenerateIdentity(class)
 	if err != nil {
 		return err
@@ -96,8 +96,8 @@ func (a *app) keygen(file string, class keys.Class) error {
 }
 
 // publicHalves shows what of keys that are there goes into a configuration.
-func (a *app) publicHalves(file string) error {
-	text, err := a.readSecret(file)
+func (a *keyCommands) publicHalves(file string) error {
+	text, err := a.trusts.readSecret(file)
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func (a *app) publicHalves(file string) error {
 }
 
 // printKey writes the secret to standard output.
-func (a *app) printKey(id keys.Identity, result made) error {
+func (a *keyCommands) printKey(id keys.Identity, result made) error {
 	if f, ok := a.ui.sticky.to.(*os.File); ok {
 		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
 			a.ui.warn("standard output is a file with mode %04o: others may read the secret key; next time use --out FILE", info.Mode().Perm())

@@ -24,7 +24,7 @@ A name that the repository has already, with another key, is refused. With --rep
 key takes the place of the old one: what that signs from then on counts no more.
 ` + outHelp
 
-func (a *app) keyAddReporterCommand() *cobra.Command {
+func (a *keyCommands) keyAddReporterCommand() *cobra.Command {
 	var f keyFlags
 	cmd := a.keyChangeCommand(&f, addReporter, "add-reporter --identity FILE --key FILE [--name NAME] [--role ROLE]", "Let a machine leave signed records", addReporterHelp)
 	cmd.Flags().StringVar(&f.key, "key", "", "`FILE` of the reporter's key; made if it does not exist")

@@ -39,7 +39,7 @@ type preparedChange struct {
 	NewHostKey  bool   `json:"new_host_key"`
 }
 
-func (a *app) keyStoreCommand() *cobra.Command {
+func (a *keyCommands) keyStoreCommand() *cobra.Command {
 	var fingerprint string
 	cmd := &cobra.Command{
 		Use: "store FILE", Short: "Store a change of keys that the owner signed", Long: storeHelp,
@@ -239,7 +239,7 @@ func readPrepared(file string) (*repo.Prepared, error) {
 }
 
 // storeKeys stores a change of keys from a file.
-func (a *app) storeKeys(ctx context.Context, file, fingerprint string) (err error) {
+func (a *keyCommands) storeKeys(ctx context.Context, file, fingerprint string) (err error) {
 	pin, err := a.pinOf(fingerprint)
 	if err != nil {
 		return err
@@ -257,7 +257,7 @@ func (a *app) storeKeys(ctx context.Context, file, fingerprint string) (err erro
 	if err != nil {
 		return err
 	}
-	known, err := j.knownRepository(j.config, pin)
+	known, err := j.trusts.knownRepository(j.config, pin)
 	if err != nil {
 		return err
 	}

@@ -38,13 +38,13 @@ not even read. The exit code is 0 whether they differ or not.
 ` + pointHelp + namesHelp + readerHelp
 
 // lookFlags adds the flags of commands that read names.
-func (a *app) lookFlags(cmd *cobra.Command, f *readerFlags) {
-	f.add(cmd, a)
+func (a *readCommands) lookFlags(cmd *cobra.Command, f *readerFlags) {
+	f.add(cmd, a.app)
 	f.addIdentity(cmd, "`FILE` with a restore key, or the host key")
 }
 
 // look opens a vault and a reader of names for do, and reports what was noticed on the way.
-func (a *app) look(ctx context.Context, f *readerFlags, do func(*reading, *repo.Reader, *listing) error) (err error) {
+func (a *readCommands) look(ctx context.Context, f *readerFlags, do func(*reading, *repo.Reader, *listing) error) (err error) {
 	r, err := a.openReading(ctx, f)
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func (a *app) look(ctx context.Context, f *readerFlags, do func(*reading, *repo.
 	return together{err, out.end(), r.alarm()}.orNil()
 }
 
-func (a *app) lsCommand() *cobra.Command {
+func (a *readCommands) lsCommand() *cobra.Command {
 	var f readerFlags
 	var long bool
 	cmd := &cobra.Command{
@@ -67,7 +67,7 @@ func (a *app) lsCommand() *cobra.Command {
 		Short:             "List what is in a recovery point",
 		Long:              lsHelp,
 		Args:              takes(1, 2),
-		ValidArgsFunction: a.completePoints(&f, 1),
+		ValidArgsFunction: a.complete.completePoints(&f, 1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
 			f.unvouched = true
 			return a.look(ctx, &f, func(r *reading, in *repo.Reader, out *listing) error {
@@ -192,7 +192,7 @@ type hitJSON struct {
 	entryJSON
 }
 
-func (a *app) findCommand() *cobra.Command {
+func (a *readCommands) findCommand() *cobra.Command {
 	var f readerFlags
 	var source string
 	cmd := &cobra.Command{
@@ -216,7 +216,7 @@ func (a *app) findCommand() *cobra.Command {
 	}
 	a.lookFlags(cmd, &f)
 	cmd.Flags().StringVar(&source, "source", "", "only in points of this `SOURCE`")
-	complete(cmd, "source", a.sourceNames)
+	complete(cmd, "source", a.complete.sourceNames)
 	return cmd
 }
 
@@ -252,14 +252,14 @@ type changeJSON struct {
 	New    *entryJSON `json:"new,omitempty"`
 }
 
-func (a *app) diffCommand() *cobra.Command {
+func (a *readCommands) diffCommand() *cobra.Command {
 	var f readerFlags
 	cmd := &cobra.Command{
 		Use:               "diff POINT POINT",
 		Short:             "Say what changed from one recovery point to another",
 		Long:              diffHelp,
 		Args:              takes(2, 2),
-		ValidArgsFunction: a.completePoints(&f, 2),
+		ValidArgsFunction: a.complete.completePoints(&f, 2),
 		RunE: a.action(func(ctx context.Context, args []string) error {
 			return a.look(ctx, &f, func(r *reading, in *repo.Reader, out *listing) error {
 				return r.diff(ctx, in, out, args[0], args[1])

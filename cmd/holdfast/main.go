@@ -21,7 +21,7 @@ func main() {
 
 // realMain runs one command line and gives its exit code. system is where this machine's configuration lies.
 func realMain(args []string, stdin io.Reader, stdout, stderr *os.File, system string) int {
-	a := &app{ui: newUI(stdout, stderr), stdin: stdin, env: os.LookupEnv, now: time.Now, system: system}
+	a := newApp(app{ui: newUI(stdout, stderr), stdin: stdin, env: os.LookupEnv, now: time.Now, system: system})
 	if err := forbidCoreDumps(); err != nil {
 		a.ui.warn("cannot switch off core dumps, which could hold keys: %v", err)
 	}
@@ -32,6 +32,12 @@ func realMain(args []string, stdin io.Reader, stdout, stderr *os.File, system st
 
 // app is what every command has at hand. It is made once, in main; nothing is global.
 type app struct {
+	keys     *keyCommands
+	reads    *readCommands
+	care     *careCommands
+	complete *completion
+	trusts   *trusting
+
 	ui    *ui
 	stdin io.Reader
 	env   credentials.Env
@@ -42,3 +48,25 @@ type app struct {
 	stdinRead  bool   // standard input was read for a key
 	started    bool   // a command's own code has begun: what fails from here on is not bad usage
 }
+
+// newApp shares out the commands.
+func newApp(with app) *app {
+	a := &with
+	a.keys, a.reads, a.care, a.complete, a.trusts = &keyCommands{a}, &readCommands{a}, &careCommands{a}, &completion{a}, &trusting{a}
+	return a
+}
+
+// keyCommands are those that make keys and change them.
+type keyCommands struct{ *app }
+
+// readCommands are those that look at points and give back what is in them.
+type readCommands struct{ *app }
+
+// careCommands are those that look after what is stored: locks, what is over, how the vaults are set up.
+type careCommands struct{ *app }
+
+// completion says what a shell can complete.
+type completion struct{ *app }
+
+// trusting asks people, and remembers, which repository is theirs.
+type trusting struct{ *app }

@@ -52,7 +52,7 @@ type pointJSON struct {
 	Error       string   `json:"error,omitempty"`
 }
 
-func (a *app) pointsCommand() *cobra.Command {
+func (a *readCommands) pointsCommand() *cobra.Command {
 	var f readerFlags
 	var locks bool
 	cmd := &cobra.Command{
@@ -60,17 +60,17 @@ func (a *app) pointsCommand() *cobra.Command {
 		Short:             "List recovery points",
 		Long:              pointsHelp,
 		Args:              takes(0, 1),
-		ValidArgsFunction: a.completeSources(1),
+		ValidArgsFunction: a.complete.completeSources(1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
 			return a.points(ctx, &f, append(args, "")[0], locks)
 		}),
 	}
-	f.addUnvouched(cmd, a)
+	f.addUnvouched(cmd, a.app)
 	cmd.Flags().BoolVar(&locks, "read-locks", false, "read the lock of every stored object, however many there are: a request each")
 	return cmd
 }
 
-func (a *app) points(ctx context.Context, f *readerFlags, source string, locks bool) (err error) {
+func (a *readCommands) points(ctx context.Context, f *readerFlags, source string, locks bool) (err error) {
 	if source != "" && !format.ValidName(source) {
 		return usage(fmt.Errorf("%q is no name of a source: lower-case letters, digits, - and _, at most 40", source))
 	}
@@ -276,11 +276,11 @@ func (r *reading) shortfall(p browse.Point, held *renew.Protection) error {
 }
 
 // nearPoints gives the IDs of a directory vault's points for completion; any failure is an empty list.
-func (a *app) nearPoints(cmd *cobra.Command, f *readerFlags) []string {
-	quiet := *a
+func (a *readCommands) nearPoints(cmd *cobra.Command, f *readerFlags) []string {
+	quiet := newApp(*a.app)
 	quiet.ui = &ui{out: discard{}, err: discard{}, quiet: true}
 	quiet.ui.settle()
-	r := &reading{app: &quiet, flags: f}
+	r := &reading{app: quiet, flags: f}
 	places, err := r.places()
 	if err != nil || len(places) == 0 || !places[0].url.Local() || r.openFirst(cmd.Context(), places[:1], "") != nil {
 		return nil

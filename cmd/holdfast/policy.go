@@ -44,7 +44,7 @@ type policyJSON struct {
 	Apply  []string        `json:"apply"`
 }
 
-func (a *app) policyCommand() *cobra.Command {
+func (a *careCommands) policyCommand() *cobra.Command {
 	var f policyFlags
 	cmd := &cobra.Command{
 		Use:               "policy --vendor VENDOR --role ROLE --bucket BUCKET",
@@ -76,7 +76,7 @@ func (a *app) policyCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) policy(f policyFlags) error {
+func (a *careCommands) policy(f policyFlags) error {
 	for _, x := range []struct{ flag, value string }{{"vendor", f.vendor}, {"role", f.role}, {"bucket", f.options.Bucket}} {
 		if x.value == "" && (x.flag != "bucket" || f.kind == "s3") {
 			return usage(fmt.Errorf("--%s is needed; `holdfast policy --help` lists what there is", x.flag))

@@ -58,7 +58,7 @@ type pruneJSON struct {
 	Alarms       []string `json:"alarms,omitempty"`
 }
 
-func (a *app) pruneCommand() *cobra.Command {
+func (a *careCommands) pruneCommand() *cobra.Command {
 	var f readerFlags
 	var remove bool
 	var retired []string
@@ -71,14 +71,14 @@ func (a *app) pruneCommand() *cobra.Command {
 			return a.prune(ctx, &f, retired, remove)
 		}),
 	}
-	f.add(cmd, a)
+	f.add(cmd, a.app)
 	cmd.Flags().BoolVar(&remove, "delete", false, "delete; without it what would go is listed")
 	cmd.Flags().StringArrayVar(&retired, "retired", nil, "a `SOURCE` that is backed up no more: its newest point goes too when it is over (repeatable)")
-	complete(cmd, "retired", a.sourceNames)
+	complete(cmd, "retired", a.complete.sourceNames)
 	return cmd
 }
 
-func (a *app) prune(ctx context.Context, f *readerFlags, retired []string, remove bool) (err error) {
+func (a *careCommands) prune(ctx context.Context, f *readerFlags, retired []string, remove bool) (err error) {
 	for _, s := range retired {
 		if !format.ValidName(s) {
 			return usage(fmt.Errorf("--retired %q is no name of a source: lower-case letters, digits, - and _, at most 40", s))
@@ -143,7 +143,7 @@ func (r *reading) known(ctx context.Context, retired []string) error {
 }
 
 // oneVault refuses to choose among several vaults, for commands that change the one they are given.
-func (a *app) oneVault(f *readerFlags, command string) error {
+func (a *careCommands) oneVault(f *readerFlags, command string) error {
 	if f.vault != "" {
 		return nil
 	}

@@ -60,7 +60,7 @@ func (f *readerFlags) add(cmd *cobra.Command, a *app) {
 	s.StringVar(&f.vault, "vault", "", "the vault: a configured `NAME`, or a URL")
 	s.StringVar(&f.credentials, "credentials", "", "where the credentials for the vault lie: a `REF` such as env:PREFIX")
 	addFingerprint(cmd, &f.fingerprint)
-	complete(cmd, "vault", a.vaultNames)
+	complete(cmd, "vault", a.complete.vaultNames)
 }
 
 func (f *readerFlags) addIdentity(cmd *cobra.Command, what string) {
@@ -95,7 +95,7 @@ func (a *app) openReading(ctx context.Context, f *readerFlags) (*reading, error)
 	if err != nil {
 		return nil, err
 	}
-	if r.trust, err = a.knownRepository(r.config, pin); err != nil {
+	if r.trust, err = a.trusts.knownRepository(r.config, pin); err != nil {
 		return nil, err
 	}
 	for _, path := range f.identities {
@@ -524,7 +524,7 @@ const maxKeyFile = 1 << 20
 
 // readIdentities reads a file of restore keys, or a host key, whose metadata identity opens names; - is standard input.
 func (a *app) readIdentities(path string) ([]keys.Identity, error) {
-	text, err := a.readSecret(path)
+	text, err := a.trusts.readSecret(path)
 	if errors.Is(err, keys.ErrEmpty) || errors.Is(err, keys.ErrTooLarge) || errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w; a restore key is the file that `holdfast keygen --out FILE` made, or its line AGE-SECRET-KEY-.. typed from the paper", err)
 	}

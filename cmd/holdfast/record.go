@@ -165,7 +165,7 @@ func (j *job) reporterKey() (*keys.ReporterKey, error) {
 	if err != nil || path == "" {
 		return nil, err
 	}
-	if err := j.me().File(path); err != nil {
+	if err := j.trusts.me().File(path); err != nil {
 		return nil, fmt.Errorf("reporter's key: %w; who could have replaced it signs records in your place", err)
 	}
 	return keys.ReadReporterKeyFile(path)
@@ -198,7 +198,7 @@ func (j *job) evidenceVaults(ctx context.Context) (now time.Time, out []evidence
 
 // anyRepository finds the repository in the first vault that shows the known one.
 func (j *job) anyRepository(ctx context.Context) (*repo.Repository, error) {
-	known, err := j.knownRepository(j.config, j.pin)
+	known, err := j.trusts.knownRepository(j.config, j.pin)
 	if err != nil {
 		return nil, err
 	}

@@ -48,7 +48,7 @@ type renewedJSON struct {
 	Alarms      []string `json:"alarms,omitempty"`
 }
 
-func (a *app) renewCommand() *cobra.Command {
+func (a *careCommands) renewCommand() *cobra.Command {
 	var f readerFlags
 	var dry bool
 	var span string
@@ -56,19 +56,19 @@ func (a *app) renewCommand() *cobra.Command {
 		Use:               "renew [POINT...]",
 		Short:             "Lengthen locks from another machine",
 		Long:              renewHelp,
-		ValidArgsFunction: a.completePoints(&f, -1),
+		ValidArgsFunction: a.complete.completePoints(&f, -1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
 			return a.renew(ctx, &f, args, span, dry)
 		}),
 	}
-	f.add(cmd, a)
+	f.add(cmd, a.app)
 	f.addAllowIncomplete(cmd)
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "say how many locks are too short, lengthen none")
 	cmd.Flags().StringVar(&span, "for", "", "hold what the points need for at least this `DURATION` from now, such as 90d")
 	return cmd
 }
 
-func (a *app) renew(ctx context.Context, f *readerFlags, specs []string, span string, dry bool) (err error) {
+func (a *careCommands) renew(ctx context.Context, f *readerFlags, specs []string, span string, dry bool) (err error) {
 	o := renew.Options{DryRun: dry, Progress: &progress.Count{}, Now: a.now}
 	if span != "" {
 		s, err := retain.Parse(span)

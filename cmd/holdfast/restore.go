@@ -83,7 +83,7 @@ type failureJSON struct {
 	Error     string `json:"error"`
 }
 
-func (a *app) restoreCommand() *cobra.Command {
+func (a *readCommands) restoreCommand() *cobra.Command {
 	var f readerFlags
 	var rf restoreFlags
 	cmd := &cobra.Command{
@@ -91,12 +91,12 @@ func (a *app) restoreCommand() *cobra.Command {
 		Short:             "Bring a recovery point back to a bucket, a directory or a tar stream",
 		Long:              restoreHelp,
 		Args:              takes(1, 1),
-		ValidArgsFunction: a.completePoints(&f, 1),
+		ValidArgsFunction: a.complete.completePoints(&f, 1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
 			return a.restore(ctx, &f, &rf, args[0])
 		}),
 	}
-	f.addUnvouched(cmd, a)
+	f.addUnvouched(cmd, a.app)
 	f.addIdentity(cmd, "`FILE` with a restore key")
 	f.addAllowIncomplete(cmd)
 	s := cmd.Flags()
@@ -133,7 +133,7 @@ func (rf *restoreFlags) check() error {
 	return nil
 }
 
-func (a *app) restore(ctx context.Context, f *readerFlags, rf *restoreFlags, spec string) (err error) {
+func (a *readCommands) restore(ctx context.Context, f *readerFlags, rf *restoreFlags, spec string) (err error) {
 	if err := rf.check(); err != nil {
 		return err
 	}

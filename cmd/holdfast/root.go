@@ -89,12 +89,12 @@ func (a *app) rootCommand() *cobra.Command {
 		id, title string
 		commands  []*cobra.Command
 	}{
-		{"setup", "Set up:", []*cobra.Command{a.keygenCommand(), a.policyCommand(), a.initCommand(), a.doctorCommand(), a.keyCommand()}},
+		{"setup", "Set up:", []*cobra.Command{a.keys.keygenCommand(), a.care.policyCommand(), a.initCommand(), a.care.doctorCommand(), a.keys.keyCommand()}},
 		{"backup", "Back up:", []*cobra.Command{a.runCommand()}},
-		{"look", "Look:", []*cobra.Command{a.pointsCommand(), a.lsCommand(), a.findCommand(), a.diffCommand()}},
-		{"back", "Get back and check:", []*cobra.Command{a.restoreCommand(), a.serveCommand(), a.verifyCommand(), a.drillCommand()}},
-		{"keep", "Keep:", []*cobra.Command{a.renewCommand(), a.pruneCommand()}},
-		{"other", "Other:", []*cobra.Command{a.completionCommand(), a.versionCommand()}},
+		{"look", "Look:", []*cobra.Command{a.reads.pointsCommand(), a.reads.lsCommand(), a.reads.findCommand(), a.reads.diffCommand()}},
+		{"back", "Get back and check:", []*cobra.Command{a.reads.restoreCommand(), a.reads.serveCommand(), a.reads.verifyCommand(), a.care.drillCommand()}},
+		{"keep", "Keep:", []*cobra.Command{a.care.renewCommand(), a.care.pruneCommand()}},
+		{"other", "Other:", []*cobra.Command{a.complete.completionCommand(), a.versionCommand()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
 		for _, c := range g.commands {
@@ -146,7 +146,7 @@ func (a *app) loadConfig() (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.trustedConfig(path); err != nil {
+	if err := a.trusts.trustedConfig(path); err != nil {
 		return nil, err
 	}
 	c, err := config.Load(path)

@@ -71,7 +71,7 @@ func (a *app) runCommand() *cobra.Command {
 		Use:               "run [SOURCE...]",
 		Short:             "Make a recovery point of each source",
 		Long:              runHelp,
-		ValidArgsFunction: a.completeSources(-1),
+		ValidArgsFunction: a.complete.completeSources(-1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
 			var err error
 			if f.pin, err = a.pinOf(f.pin); err != nil {

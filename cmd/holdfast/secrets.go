@@ -113,7 +113,7 @@ func hidden(s string, secrets []string) string {
 }
 
 // readSecret reads a file that holds a key; - is standard input.
-func (a *app) readSecret(path string) ([]byte, error) {
+func (a *trusting) readSecret(path string) ([]byte, error) {
 	if path != "-" {
 		return keys.ReadSecretFile(path, maxKeyFile)
 	}
@@ -137,11 +137,11 @@ func (a *app) readSecret(path string) ([]byte, error) {
 }
 
 // me is who runs this program.
-func (a *app) me() trusted.Who { return trusted.Me(a.env) }
+func (a *trusting) me() trusted.Who { return trusted.Me(a.env) }
 
 // trustedConfig refuses a configuration that somebody else could have written: it names what is read with this user's rights,
 // and where that goes. Of one that the user named himself only the file counts, as for sudo's; the folder is his choice.
-func (a *app) trustedConfig(path string) error {
+func (a *trusting) trustedConfig(path string) error {
 	check := a.me().File
 	if a.configFile != "" {
 		check = a.me().Named

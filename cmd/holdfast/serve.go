@@ -57,13 +57,13 @@ type servingJSON struct {
 	URI       string `json:"uri"`
 }
 
-func (a *app) serveCommand() *cobra.Command {
+func (a *readCommands) serveCommand() *cobra.Command {
 	cmd := a.group("serve", "Serve an entry as a network block device", a.serveNBDCommand())
 	cmd.Long = serveHelp
 	return cmd
 }
 
-func (a *app) serveNBDCommand() *cobra.Command {
+func (a *readCommands) serveNBDCommand() *cobra.Command {
 	var f readerFlags
 	var sf serveFlags
 	cmd := &cobra.Command{
@@ -71,12 +71,12 @@ func (a *app) serveNBDCommand() *cobra.Command {
 		Short:             "Serve an entry read-only as a network block device",
 		Long:              serveNBDHelp,
 		Args:              takes(2, 2),
-		ValidArgsFunction: a.completePoints(&f, 1),
+		ValidArgsFunction: a.complete.completePoints(&f, 1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
 			return a.serveNBD(ctx, &f, &sf, args[0], args[1])
 		}),
 	}
-	f.addUnvouched(cmd, a)
+	f.addUnvouched(cmd, a.app)
 	f.addIdentity(cmd, "`FILE` with a restore key")
 	f.addAllowIncomplete(cmd)
 	s := cmd.Flags()
@@ -87,7 +87,7 @@ func (a *app) serveNBDCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) serveNBD(ctx context.Context, f *readerFlags, sf *serveFlags, spec, key string) (err error) {
+func (a *readCommands) serveNBD(ctx context.Context, f *readerFlags, sf *serveFlags, spec, key string) (err error) {
 	if err := sf.check(); err != nil {
 		return err
 	}

@@ -188,7 +188,7 @@ func (j *job) kept(pin string) *cache.Kept {
 		return nil
 	}
 	dir := filepath.Join(base, "kept-"+pin[:16])
-	if j.me().Folder(dir) != nil {
+	if j.trusts.me().Folder(dir) != nil {
 		return nil
 	}
 	return cache.NewKept(dir)
@@ -214,7 +214,7 @@ func (a *app) cacheDir(c *config.Config, id format.Hash) (string, error) {
 	}
 	dir := filepath.Join(base, id.String()[:16], "index")
 	for _, d := range []string{filepath.Dir(dir), dir} {
-		if err := a.me().Folder(d); err != nil {
+		if err := a.trusts.me().Folder(d); err != nil {
 			return "", fmt.Errorf("cache: %w", err)
 		}
 	}
@@ -231,7 +231,7 @@ func (a *app) cacheBase(c *config.Config) (string, error) {
 		}
 		base = filepath.Join(dir, "holdfast")
 	}
-	if err := a.me().Folder(base); err != nil {
+	if err := a.trusts.me().Folder(base); err != nil {
 		return "", fmt.Errorf("cache: %w", err)
 	}
 	return base, nil
@@ -254,7 +254,7 @@ func (a *app) readHostKey(c *config.Config) (*keys.HostKey, error) {
 
 // readHostKeyFile says of a host key that cannot be used how to get it back.
 func (a *app) readHostKeyFile(path string) (*keys.HostKey, error) {
-	if err := a.me().File(path); err != nil {
+	if err := a.trusts.me().File(path); err != nil {
 		return nil, fmt.Errorf("host key: %w; who could have replaced it signs points and opens names in your place", err)
 	}
 	h, err := keys.ReadHostKeyFile(path)
@@ -272,7 +272,7 @@ func (j *job) session(ctx context.Context, vaults []string) (*repo.Session, erro
 	if err != nil {
 		return nil, err
 	}
-	known, err := j.knownRepository(j.config, j.pin)
+	known, err := j.trusts.knownRepository(j.config, j.pin)
 	if err != nil {
 		return nil, err
 	}

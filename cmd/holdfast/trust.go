@@ -26,7 +26,7 @@ import (
 // knownRepository gathers what this machine knows of its repository: from --fingerprint (or HOLDFAST_FINGERPRINT), the configuration,
 // the host key's file and the one that a change of keys has left beside it, and the cache folder. Two that do not agree are
 // refused.
-func (a *app) knownRepository(c *config.Config, pin string) (repo.Known, error) {
+func (a *trusting) knownRepository(c *config.Config, pin string) (repo.Known, error) {
 	if c == nil {
 		return repo.NewKnown(pin)
 	}
@@ -53,14 +53,14 @@ func (a *app) knownRepository(c *config.Config, pin string) (repo.Known, error) 
 
 // pinFile is where the cache folder keeps what is known of a host key's repository: for a host key in a file that cannot be
 // written, such as a systemd credential.
-func (a *app) pinFile(c *config.Config, h *keys.HostKey) (string, error) {
+func (a *trusting) pinFile(c *config.Config, h *keys.HostKey) (string, error) {
 	base, err := a.cacheBase(c)
 	sum := sha256.Sum256(h.Public())
 	return filepath.Join(base, "known", hex.EncodeToString(sum[:8])), err
 }
 
 // noted reads what the cache folder knows, as the pin of an empty host key; nil where it knows nothing.
-func (a *app) noted(c *config.Config, h *keys.HostKey) *keys.HostKey {
+func (a *trusting) noted(c *config.Config, h *keys.HostKey) *keys.HostKey {
 	path, err := a.pinFile(c, h)
 	if err != nil {
 		return nil
@@ -96,7 +96,7 @@ func (a *app) noted(c *config.Config, h *keys.HostKey) *keys.HostKey {
 
 // keepPin writes what a host key knows of its repository into its file and into the cache folder. It fails only where
 // neither can be written.
-func (a *app) keepPin(c *config.Config, path string, h *keys.HostKey) error {
+func (a *trusting) keepPin(c *config.Config, path string, h *keys.HostKey) error {
 	err := keys.PinHostKeyFile(path, h)
 	cerr := a.note(c, h)
 	if err != nil && cerr == nil {
@@ -109,7 +109,7 @@ func (a *app) keepPin(c *config.Config, path string, h *keys.HostKey) error {
 	return nil
 }
 
-func (a *app) note(c *config.Config, h *keys.HostKey) error {
+func (a *trusting) note(c *config.Config, h *keys.HostKey) error {
 	path, err := a.pinFile(c, h)
 	if err != nil {
 		return err
@@ -153,7 +153,7 @@ func (j *job) pinned(s *repo.Session, h *keys.HostKey) error {
 		j.ui.warn("the repository %s is pinned from now on: this host key signed its first descriptor, and any other repository is refused; "+
 			"compare it with the paper that the fingerprint is on", s.Repository().Fingerprint)
 	}
-	return j.keepPin(j.config, path, h)
+	return j.trusts.keepPin(j.config, path, h)
 }
 
 // chainLines tell a repository's descriptors for people: what stands on paper can be compared with them. Restore keys are told by
@@ -193,7 +193,7 @@ func chainLines(r *repo.Repository, n repo.Known, whole bool) []string {
 }
 
 // confirmChain shows a repository's descriptors and asks.
-func (a *app) confirmChain(r *repo.Repository, n repo.Known, question string, yes bool, flags string) error {
+func (a *trusting) confirmChain(r *repo.Repository, n repo.Known, question string, yes bool, flags string) error {
 	return a.confirm(chainLines(r, n, a.ui.verbose || a.ui.json), question, yes, flags)
 }
 
@@ -206,14 +206,14 @@ func firstJob(l repo.Link) []byte {
 }
 
 // interactive reports whether a person can be asked.
-func (a *app) interactive() bool {
+func (a *trusting) interactive() bool {
 	f, ok := a.stdin.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd())) && a.ui.terminal && !a.ui.json
 }
 
 // confirm shows what is about to be done and asks. yes is the answer given before, by flag, which flags names: without a
 // terminal nothing is done unless there is one.
-func (a *app) confirm(show []string, question string, yes bool, flags string) error {
+func (a *trusting) confirm(show []string, question string, yes bool, flags string) error {
 	for _, line := range show {
 		a.ui.show(safe(line))
 	}

@@ -64,19 +64,19 @@ type verifiedJSON struct {
 	NextRun      []string `json:"next_run,omitempty"` // what the next run does about what was found
 }
 
-func (a *app) verifyCommand() *cobra.Command {
+func (a *readCommands) verifyCommand() *cobra.Command {
 	var f readerFlags
 	var level, sample string
 	cmd := &cobra.Command{
 		Use:               "verify [POINT...]",
 		Short:             "Check that the copy is there, intact and locked",
 		Long:              verifyHelp,
-		ValidArgsFunction: a.completePoints(&f, -1),
+		ValidArgsFunction: a.complete.completePoints(&f, -1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
 			return a.verify(ctx, &f, args, level, sample)
 		}),
 	}
-	f.addUnvouched(cmd, a)
+	f.addUnvouched(cmd, a.app)
 	f.addIdentity(cmd, "`FILE` with a restore key, for --level content")
 	f.addAllowIncomplete(cmd)
 	cmd.Flags().StringVar(&level, "level", "", "how closely to look: locks, bytes or content (default bytes, content with --identity)")
@@ -85,7 +85,7 @@ func (a *app) verifyCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) verify(ctx context.Context, f *readerFlags, specs []string, level, sample string) (err error) {
+func (a *readCommands) verify(ctx context.Context, f *readerFlags, specs []string, level, sample string) (err error) {
 	o := verify.Options{Level: verify.Level(level), Progress: &progress.Count{}}
 	if o.Sample, err = parseSample(sample); err != nil {
 		return err
