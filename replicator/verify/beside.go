@@ -44,9 +44,9 @@ func (r *run) oddOnes(ctx context.Context, name string, sum format.Hash, most in
 		if info.Size > most {
 			continue
 		}
-		ok, err := r.hashes(ctx, info, sum)
+		ok, err := r.checks.hashes(ctx, info, sum)
 		if err != nil {
-			if err = r.passOver(ctx, err); err != nil {
+			if err = r.checks.passOver(ctx, err); err != nil {
 				return err
 			}
 		}

@@ -14,7 +14,7 @@ import (
 // choose finds the version that counts where there are several, or delete markers. The same bytes put twice are a
 // repeated request or two runs at once, and harmless; anything else is tampering, and the right bytes have to be found
 // under it and be locked.
-func (r *run) choose(ctx context.Context, o *object, g group) error {
+func (r *checking) choose(ctx context.Context, o *object, g group) error {
 	odd := ""
 	switch {
 	case g.markers > 0:
@@ -76,7 +76,7 @@ func (r *run) choose(ctx context.Context, o *object, g group) error {
 }
 
 // passOver lets a version that cannot be read be; another may do.
-func (r *run) passOver(ctx context.Context, err error) error {
+func (r *checking) passOver(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -94,7 +94,7 @@ type spare struct {
 }
 
 // keepSpare keeps one of the objects that the sample leaves out, any of them alike.
-func (r *run) keepSpare(o *object, info store.Info) {
+func (r *checking) keepSpare(o *object, info store.Info) {
 	v := r.sample.value(o.name)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -104,7 +104,7 @@ func (r *run) keepSpare(o *object, info store.Info) {
 }
 
 // readSpare reads one object where a small sample of a small vault took none: "verified" is not to mean that nothing was read.
-func (r *run) readSpare(ctx context.Context) error {
+func (r *checking) readSpare(ctx context.Context) error {
 	r.mu.Lock()
 	s, read := r.spare, r.sum.ObjectsRead
 	r.mu.Unlock()
@@ -116,7 +116,7 @@ func (r *run) readSpare(ctx context.Context) error {
 }
 
 // opens reports whether an entry's content is read: the sample's, and the first that has any in any case.
-func (r *run) opens(e *format.Entry) bool {
+func (r *checking) opens(e *format.Entry) bool {
 	takes := r.sample.takes(e.Key, e.Version, e.SHA256.String())
 	if len(e.Chunks)+len(e.Extents) == 0 {
 		return takes

@@ -229,7 +229,7 @@ func (w *walk) leaf(ctx context.Context, leaf format.PageRef, known bool) error 
 		} else if !use {
 			continue
 		}
-		read := !known && e.Missing == "" && w.opens(e)
+		read := !known && e.Missing == "" && w.checks.opens(e)
 		if err := w.entry(ctx, e, read); err != nil {
 			return err
 		}

@@ -18,7 +18,7 @@ import (
 )
 
 // objects checks every stored object the points need: presence, version, lock, and from level Bytes on its bytes.
-func (r *run) objects(ctx context.Context, points []*point) error {
+func (r *checking) objects(ctx context.Context, points []*point) error {
 	r.o.Progress.Total.Add(int64(len(points)))
 	if err := r.join(ctx, commits(points).sorted()); err != nil {
 		return err
@@ -80,7 +80,7 @@ func isStanding(name string) bool {
 }
 
 // standing gives the descriptors and host key copies that the points need beyond what was asked of those on their lists.
-func (r *run) standing(points []*point, listed remembered) (remembered, error) {
+func (r *checking) standing(points []*point, listed remembered) (remembered, error) {
 	out := remembered{}
 	add := func(o object) {
 		if old := listed[o.name]; old == nil || (&locks{old.locks.compliance, old.locks.governance}).join(o.locks) {
@@ -113,7 +113,7 @@ type task struct {
 }
 
 // join walks objects, sorted by name, beside the vault's listing and checks each.
-func (r *run) join(ctx context.Context, objects iter.Seq2[*object, error]) error {
+func (r *checking) join(ctx context.Context, objects iter.Seq2[*object, error]) error {
 	g, ctx := errgroup.WithContext(ctx)
 	tasks := make(chan task, r.o.Concurrency)
 	g.Go(func() error {
@@ -162,7 +162,7 @@ func (r *run) join(ctx context.Context, objects iter.Seq2[*object, error]) error
 }
 
 // check looks at one object.
-func (r *run) check(ctx context.Context, t task) error {
+func (r *checking) check(ctx context.Context, t task) error {
 	if t.object == nil {
 		return r.passed(ctx, t.name, t.group)
 	}
@@ -206,7 +206,7 @@ const maxAbsent = 1000
 
 // unlisted asks for an object that the listing leaves out: MinIO lists nothing below an object of a folder's name, which anybody
 // with the writer's key can put there.
-func (r *run) unlisted(ctx context.Context, t *task) error {
+func (r *checking) unlisted(ctx context.Context, t *task) error {
 	if r.absent.Load() >= maxAbsent {
 		return nil
 	}
@@ -223,7 +223,7 @@ func (r *run) unlisted(ctx context.Context, t *task) error {
 	return nil
 }
 
-func (r *run) count(size int64) {
+func (r *checking) count(size int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sum.Objects++
@@ -242,7 +242,7 @@ func (o *object) sizeText() string {
 }
 
 // readAll compares the hash of an object's only version.
-func (r *run) readAll(ctx context.Context, o *object, info store.Info) (ok bool, err error) {
+func (r *checking) readAll(ctx context.Context, o *object, info store.Info) (ok bool, err error) {
 	switch ok, err := r.hashes(ctx, info, o.sum); {
 	case err != nil:
 		return false, r.trouble(ctx, o.name, o.point, err)
@@ -254,14 +254,14 @@ func (r *run) readAll(ctx context.Context, o *object, info store.Info) (ok bool,
 	return true, nil
 }
 
-func (r *run) countRead() {
+func (r *checking) countRead() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sum.ObjectsRead++
 }
 
 // hashes compares the hash of one version. What was wrong is read once more: the network may have changed it.
-func (r *run) hashes(ctx context.Context, info store.Info, sum format.Hash) (bool, error) {
+func (r *checking) hashes(ctx context.Context, info store.Info, sum format.Hash) (bool, error) {
 	ok, err := r.hashesNow(ctx, info, sum)
 	if err == nil && !ok {
 		ok, err = r.hashesNow(ctx, info, sum)
@@ -270,7 +270,7 @@ func (r *run) hashes(ctx context.Context, info store.Info, sum format.Hash) (boo
 }
 
 // hashesNow streams one version and compares its hash.
-func (r *run) hashesNow(ctx context.Context, info store.Info, sum format.Hash) (bool, error) {
+func (r *checking) hashesNow(ctx context.Context, info store.Info, sum format.Hash) (bool, error) {
 	body, err := r.o.In.Open(ctx, info.Ref, 0, -1)
 	if err != nil {
 		return false, err
@@ -288,7 +288,7 @@ func (r *run) hashesNow(ctx context.Context, info store.Info, sum format.Hash) (
 }
 
 // checkVersion checks the lock of the version that counts.
-func (r *run) checkVersion(ctx context.Context, o *object, info store.Info) error {
+func (r *checking) checkVersion(ctx context.Context, o *object, info store.Info) error {
 	if r.o.NoLocks {
 		return nil
 	}
@@ -300,7 +300,7 @@ func (r *run) checkVersion(ctx context.Context, o *object, info store.Info) erro
 	return nil
 }
 
-func (r *run) judgeLock(o *object, got store.Retention) {
+func (r *checking) judgeLock(o *object, got store.Retention) {
 	if got.Mode == store.Governance {
 		r.mu.Lock()
 		r.sum.Governance++

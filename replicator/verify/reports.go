@@ -17,14 +17,14 @@ import (
 const maxReport = 16 << 20
 
 // reports looks for reports that were overwritten or hidden. New ones are let be: anybody may add evidence.
-func (r *run) reports(ctx context.Context) error {
+func (r *reporting) reports(ctx context.Context) error {
 	at := &listing{ctx: ctx, in: r.o.In, passed: func(name string, g group) error { return r.report(ctx, name, g) }}
 	defer at.close()
 	return at.drain(format.PrefixReports)
 }
 
 // records follows the count of each reporter: a record that was taken away, doubled or changed is found.
-func (r *run) records(ctx context.Context) error {
+func (r *reporting) records(ctx context.Context) error {
 	return evidence.Read(ctx, evidence.Options{
 		Vault: r.o.In, Repository: r.o.Repository.ID, Key: r.o.Repository.Reporter,
 		Report: func(f evidence.Finding) {
@@ -43,7 +43,7 @@ func (r *run) records(ctx context.Context) error {
 	})
 }
 
-func (r *run) report(ctx context.Context, name string, g group) error {
+func (r *reporting) report(ctx context.Context, name string, g group) error {
 	if g.markers == 0 && g.versions < 2 {
 		return nil
 	}
@@ -55,7 +55,7 @@ func (r *run) report(ctx context.Context, name string, g group) error {
 	other := g.versions - len(g.kept) // more than anybody repeats
 	want, err := r.reportSum(ctx, first)
 	if err != nil {
-		return r.passOver(ctx, err)
+		return r.checks.passOver(ctx, err)
 	}
 	for _, info := range g.kept[:len(g.kept)-1] {
 		if info.Size != first.Size {
@@ -64,7 +64,7 @@ func (r *run) report(ctx context.Context, name string, g group) error {
 		}
 		got, err := r.reportSum(ctx, info)
 		if err != nil {
-			if err := r.passOver(ctx, err); err != nil {
+			if err := r.checks.passOver(ctx, err); err != nil {
 				return err
 			}
 		}
@@ -84,7 +84,7 @@ func (r *run) report(ctx context.Context, name string, g group) error {
 }
 
 // reportSum hashes one version of a report.
-func (r *run) reportSum(ctx context.Context, info store.Info) (format.Hash, error) {
+func (r *reporting) reportSum(ctx context.Context, info store.Info) (format.Hash, error) {
 	body, err := r.o.In.Open(ctx, info.Ref, 0, -1)
 	if err != nil {
 		return format.Hash{}, err

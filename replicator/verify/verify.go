@@ -121,6 +121,9 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 
 // run is one verification.
 type run struct {
+	checks  *checking
+	records *reporting
+
 	o      Options
 	reader *repo.Reader
 	sample sampler
@@ -133,6 +136,18 @@ type run struct {
 	sum      Summary
 	spare    *spare          // what to read of the stored objects if the sample takes none
 	reported map[string]bool // kind and name of findings about stored objects
+}
+
+// checking reads the objects that points need, and looks at their locks.
+type checking struct{ *run }
+
+// reporting looks at what reporters left: records and drills' reports.
+type reporting struct{ *run }
+
+// share sets up what a run is shared out to.
+func (r *run) share() *run {
+	r.checks, r.records = &checking{r}, &reporting{r}
+	return r
 }
 
 func newRun(_ context.Context, o Options) (*run, error) {
@@ -165,7 +180,7 @@ func newRun(_ context.Context, o Options) (*run, error) {
 		o.Progress = new(progress.Count)
 	}
 	o.In = flat.NewReader(o.In)
-	r := &run{o: o, reported: map[string]bool{}}
+	r := (&run{o: o, reported: map[string]bool{}}).share()
 	r.sum = Summary{Level: o.Level, Sample: o.Sample, LocksChecked: !o.NoLocks}
 	var err error
 	if r.sample, err = newSampler(o.Sample); err != nil {
@@ -199,13 +214,13 @@ func (r *run) all(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.objects(ctx, points); err != nil {
+	if err := r.checks.objects(ctx, points); err != nil {
 		return err
 	}
 	if err := r.beside(ctx); err != nil {
 		return err
 	}
-	if err := r.readSpare(ctx); err != nil {
+	if err := r.checks.readSpare(ctx); err != nil {
 		return err
 	}
 	if r.o.Level != Content {
@@ -239,11 +254,11 @@ func (r *run) beside(ctx context.Context) error {
 		if err := r.placements(ctx); err != nil {
 			return err
 		}
-		if err := r.records(ctx); err != nil {
+		if err := r.records.records(ctx); err != nil {
 			return err
 		}
 	}
-	return r.reports(ctx)
+	return r.records.reports(ctx)
 }
 
 // noticed takes what package repo reports, which knows of no point.

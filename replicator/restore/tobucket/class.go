@@ -59,7 +59,7 @@ func (t *Target) holdsClass(ctx context.Context, key string, class types.Storage
 	}
 	t.classes[class] = held
 	if !held {
-		t.limited(limitClass + string(class))
+		t.look.limited(limitClass + string(class))
 	}
 	return held, nil
 }

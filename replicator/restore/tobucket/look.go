@@ -33,7 +33,7 @@ type shown struct {
 var errBlind = errors.New("the credential lacks the right to look at objects (s3:GetObject)")
 
 // head asks for an object, or for one version of it. It gives nil where there is none.
-func (t *Target) head(ctx context.Context, key, version string) (*shown, error) {
+func (t *looking) head(ctx context.Context, key, version string) (*shown, error) {
 	in := &s3.HeadObjectInput{Bucket: &t.o.Bucket, Key: &key, VersionId: text(version), ChecksumMode: types.ChecksumModeEnabled}
 	out, err := t.client.HeadObject(ctx, in)
 	if err != nil && status(err) == http.StatusForbidden {
@@ -70,7 +70,7 @@ func (t *Target) head(ctx context.Context, key, version string) (*shown, error) 
 }
 
 // tagsOf reads an object's tags. ok is false where the target does not let them be read.
-func (t *Target) tagsOf(ctx context.Context, key, version string) (tags map[string]string, ok bool, err error) {
+func (t *looking) tagsOf(ctx context.Context, key, version string) (tags map[string]string, ok bool, err error) {
 	if t.hidesTags.Load() {
 		return nil, false, nil
 	}
@@ -97,7 +97,7 @@ func (t *Target) tagsOf(ctx context.Context, key, version string) (tags map[stri
 func knowsTags(e *format.Entry) bool { return len(e.Tags) > 0 || e.TagsRead != 0 }
 
 // tagDiffs compares tags. With all false, those that a restore has just set, their number is enough where the target says it.
-func (t *Target) tagDiffs(ctx context.Context, key, version string, e *format.Entry, o *shown, all bool) ([]difference, error) {
+func (t *looking) tagDiffs(ctx context.Context, key, version string, e *format.Entry, o *shown, all bool) ([]difference, error) {
 	n := len(e.Tags)
 	if !knowsTags(e) || o.tags == n && (n == 0 || !all) || !all && n == 0 {
 		return nil, nil
@@ -121,7 +121,7 @@ const (
 // content compares an object's content with an entry's by what the target says of it. Visibly says that what cannot be
 // told counts as the same: it takes an ETag for what it seems to be. Where both have an ETag that looks like an MD5, and
 // not the same, only the content tells: either may be something else.
-func (t *Target) content(e *format.Entry, o *shown, visibly bool) certainty {
+func (t *looking) content(e *format.Entry, o *shown, visibly bool) certainty {
 	switch {
 	case o.size != e.Size:
 		return differs
@@ -157,7 +157,7 @@ type judged struct {
 func (j judged) right() bool { return j.content == same && len(j.diffs)+len(j.tags) == 0 }
 
 // judge compares an object that is there with an entry.
-func (t *Target) judge(ctx context.Context, key, version string, e *format.Entry, o *shown) (judged, error) {
+func (t *looking) judge(ctx context.Context, key, version string, e *format.Entry, o *shown) (judged, error) {
 	j := judged{content: t.content(e, o, t.job.Overwrite == restore.Never)}
 	for _, d := range wantedOf(e, t.class(e, false)).compare(o.attrs) {
 		counts, err := t.counts(ctx, key, d, e)
@@ -175,7 +175,7 @@ func (t *Target) judge(ctx context.Context, key, version string, e *format.Entry
 
 // counts reports whether a difference is one that a restore could put right. What this server cannot hold is not; where
 // that is not known yet, putting the object tells, and where nothing is to be put it is noted.
-func (t *Target) counts(ctx context.Context, key string, d difference, e *format.Entry) (bool, error) {
+func (t *looking) counts(ctx context.Context, key string, d difference, e *format.Entry) (bool, error) {
 	switch class := t.class(e, false); {
 	case d.limit == "", t.aws:
 		return true, nil
@@ -196,14 +196,14 @@ func (t *Target) counts(ctx context.Context, key string, d difference, e *format
 	return true, nil
 }
 
-func (t *Target) isLimit(limit string) bool {
+func (t *looking) isLimit(limit string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.limits[limit]
 }
 
 // limited notes what this server turned out to be unable to hold.
-func (t *Target) limited(limit string) {
+func (t *looking) limited(limit string) {
 	t.mu.Lock()
 	t.limits[limit] = true
 	t.mu.Unlock()

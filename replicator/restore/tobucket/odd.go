@@ -113,7 +113,7 @@ func (t *Target) probe(ctx context.Context, kind string) (err error) {
 	if version == nil {
 		version = t.nullVersion()
 	}
-	o, err := t.head(ctx, plain, "")
+	o, err := t.look.head(ctx, plain, "")
 	if derr := t.removeProbe(ctx, odd, version); derr != nil {
 		t.note("an empty object, " + odd + ", could not be removed again")
 	}
@@ -146,7 +146,7 @@ func (t *Target) lookAround(ctx context.Context, kind string) error {
 		if oddity(plain) != "" || odd == "" {
 			continue
 		}
-		is, err := t.head(ctx, odd, "")
+		is, err := t.look.head(ctx, odd, "")
 		if err != nil {
 			return nil //nolint:nilerr // it refuses such keys: putting the object will say so
 		}

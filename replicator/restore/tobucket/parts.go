@@ -180,7 +180,7 @@ func (u *upload) complete(ctx context.Context, size int64) (sent, error) {
 		return s, nil
 	}
 	if awsclient.AnswerOf(err).Code == "NoSuchUpload" && ctx.Err() == nil {
-		if o, herr := u.t.head(ctx, u.key, ""); herr == nil && o != nil && o.size == size && u.made(o) {
+		if o, herr := u.t.look.head(ctx, u.key, ""); herr == nil && o != nil && o.size == size && u.made(o) {
 			s.etag, s.version = o.etag, o.version
 			return s, nil
 		}

@@ -22,7 +22,7 @@ func TestPartSize(t *testing.T) {
 		{160 * gib, 40 * mib, 17 * mib},
 		{160 * gib, 10 * mib, 0},
 	} {
-		to := &Target{job: restore.Job{Memory: c.memory}}
+		to := (&Target{job: restore.Job{Memory: c.memory}}).share()
 		got, err := to.partSize(c.size)
 		if got != c.want || (c.want == 0) != errors.Is(err, restore.ErrRefused) {
 			t.Errorf("%d bytes with %d MiB: parts of %d, %v; want %d", c.size, c.memory/mib, got, err, c.want)

@@ -46,7 +46,7 @@ func (r *receiver) readBack(ctx context.Context, e *format.Entry, s sent, class 
 	if err != nil {
 		return err
 	}
-	if err := t.checkContent(ctx, r.key, e, o, s); err != nil {
+	if err := t.look.checkContent(ctx, r.key, e, o, s); err != nil {
 		return fmt.Errorf("put %q in %s: %w", r.key, t.name, err)
 	}
 	var wrong []difference
@@ -54,11 +54,11 @@ func (r *receiver) readBack(ctx context.Context, e *format.Entry, s sent, class 
 		if d.limit == "" {
 			wrong = append(wrong, d)
 		} else {
-			t.limited(d.limit)
+			t.look.limited(d.limit)
 		}
 	}
 	version := s.version
-	diffs, err := t.tagDiffs(ctx, r.key, version, e, o, false)
+	diffs, err := t.look.tagDiffs(ctx, r.key, version, e, o, false)
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (r *receiver) await(ctx context.Context, s sent, last bool) (*shown, error)
 	}
 	wait := firstWait
 	for n := 1; ; n++ {
-		o, err := r.t.head(ctx, r.key, version)
+		o, err := r.t.look.head(ctx, r.key, version)
 		if err != nil {
 			return nil, err
 		}
@@ -110,7 +110,7 @@ func (r *receiver) await(ctx context.Context, s sent, last bool) (*shown, error)
 func (r *receiver) seeDeleted(ctx context.Context) error {
 	wait := firstWait
 	for n := 1; ; n++ {
-		o, err := r.t.head(ctx, r.key, "")
+		o, err := r.t.look.head(ctx, r.key, "")
 		if err != nil && !errors.Is(err, errBlind) {
 			return err
 		}
@@ -140,7 +140,7 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // checkContent compares content by what the target says of it. Where that is an ETag which is no MD5 of what was sent, and
 // it is not known whether this server's ETags are, the object is read once to find out.
-func (t *Target) checkContent(ctx context.Context, key string, e *format.Entry, o *shown, s sent) error {
+func (t *looking) checkContent(ctx context.Context, key string, e *format.Entry, o *shown, s sent) error {
 	want := base64.StdEncoding.EncodeToString(e.SHA256[:])
 	switch {
 	case o.size != e.Size:
@@ -179,7 +179,7 @@ func (t *Target) checkContent(ctx context.Context, key string, e *format.Entry, 
 }
 
 // readWhole reads an object to know its content. Where it is right, its ETag is no sum, nor are others of that kind.
-func (t *Target) readWhole(ctx context.Context, key string, e *format.Entry, version string, kind *atomic.Int32) error {
+func (t *looking) readWhole(ctx context.Context, key string, e *format.Entry, version string, kind *atomic.Int32) error {
 	out, err := t.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &t.o.Bucket, Key: &key, VersionId: text(version)})
 	if err != nil {
 		if ctx.Err() != nil {
@@ -219,7 +219,7 @@ func (r *receiver) retag(ctx context.Context, e *format.Entry, version string) e
 	if err != nil {
 		return t.explain("set the tags of", r.key, err)
 	}
-	got, ok, err := t.tagsOf(ctx, r.key, version)
+	got, ok, err := t.look.tagsOf(ctx, r.key, version)
 	if err != nil || !ok {
 		return err
 	}
@@ -231,7 +231,7 @@ func (r *receiver) retag(ctx context.Context, e *format.Entry, version string) e
 
 // sameContent compares an entry's content, which is at hand or read for this, with what the target says of an object that
 // is there: the MD5 or SHA-256 of the whole or of its parts. What cannot be told is not the same.
-func (t *Target) sameContent(ctx context.Context, e *format.Entry, o *shown, c restore.Content) (bool, error) {
+func (t *looking) sameContent(ctx context.Context, e *format.Entry, o *shown, c restore.Content) (bool, error) {
 	sha := o.parts != ""
 	sum := o.etag
 	if sha {
@@ -271,7 +271,7 @@ func (t *Target) sameContent(ctx context.Context, e *format.Entry, o *shown, c r
 
 // mayBeSame reports whether an object that is there may have the entry's content although its ETag is not the MD5 of it: if
 // this server's ETags are none. One object is read to find that out.
-func (t *Target) mayBeSame(ctx context.Context, key string, e *format.Entry, o *shown) (bool, error) {
+func (t *looking) mayBeSame(ctx context.Context, key string, e *format.Entry, o *shown) (bool, error) {
 	if t.etags.Load() == etagsUnknown && e.Size <= singlePut {
 		err := t.readWhole(ctx, key, e, o.version, &t.etags)
 		if err != nil && !errors.Is(err, restore.ErrNotKept) {

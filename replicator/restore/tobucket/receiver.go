@@ -67,7 +67,7 @@ func (r *receiver) Look(ctx context.Context, e *format.Entry, last bool) (restor
 	if r.t.versioned {
 		return r.lookAtVersion(ctx, e, last)
 	}
-	o, err := r.t.head(ctx, r.key, "")
+	o, err := r.t.look.head(ctx, r.key, "")
 	if err != nil {
 		return 0, err
 	}
@@ -79,7 +79,7 @@ func (r *receiver) Look(ctx context.Context, e *format.Entry, last bool) (restor
 
 // decide says what becomes of an entry where o is what is current under its key.
 func (r *receiver) decide(ctx context.Context, e *format.Entry, version string, o *shown, never bool) (restore.Verdict, error) {
-	j, err := r.t.judge(ctx, r.key, version, e, o)
+	j, err := r.t.look.judge(ctx, r.key, version, e, o)
 	switch {
 	case err != nil:
 		return 0, err
@@ -112,9 +112,9 @@ func (r *receiver) Restore(ctx context.Context, e *format.Entry, c restore.Conte
 	}
 	if p.on != nil && !p.retag {
 		never := r.t.job.Overwrite == restore.Never
-		equal, err := r.t.sameContent(ctx, e, p.on, c)
+		equal, err := r.t.look.sameContent(ctx, e, p.on, c)
 		if err == nil && never && !equal {
-			equal, err = r.t.mayBeSame(ctx, r.key, e, p.on)
+			equal, err = r.t.look.mayBeSame(ctx, r.key, e, p.on)
 		}
 		switch {
 		case err != nil:
@@ -135,7 +135,7 @@ func (r *receiver) Restore(ctx context.Context, e *format.Entry, c restore.Conte
 	class := r.t.class(e, true)
 	err := r.put(ctx, e, c, class, last)
 	if class != "" && awsclient.AnswerOf(err).Code == "InvalidStorageClass" {
-		r.t.limited(limitClass + string(class))
+		r.t.look.limited(limitClass + string(class))
 		err = r.put(ctx, e, c, "", last)
 	}
 	return err

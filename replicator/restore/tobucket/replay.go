@@ -114,11 +114,11 @@ func (p *replay) found(ctx context.Context, x *past, e *format.Entry, o *shown) 
 	t := p.r.t
 	if o == nil {
 		var err error
-		if o, err = t.head(ctx, p.r.key, x.version); err != nil || o == nil {
+		if o, err = t.look.head(ctx, p.r.key, x.version); err != nil || o == nil {
 			return restore.Skip, err
 		}
 	}
-	diffs, err := t.tagDiffs(ctx, p.r.key, x.version, e, o, true)
+	diffs, err := t.look.tagDiffs(ctx, p.r.key, x.version, e, o, true)
 	if err != nil || len(diffs) == 0 {
 		return restore.Skip, err
 	}
@@ -138,18 +138,18 @@ func (p *replay) is(ctx context.Context, x *past, e *format.Entry, c *restore.Co
 	case x.size != e.Size:
 		return differs, nil, nil
 	}
-	if t.content(e, &shown{size: x.size, etag: x.etag}, p.never && x.etag == e.ETag) == same {
+	if t.look.content(e, &shown{size: x.size, etag: x.etag}, p.never && x.etag == e.ETag) == same {
 		return same, nil, nil
 	}
-	o, err := t.head(ctx, p.r.key, x.version)
+	o, err := t.look.head(ctx, p.r.key, x.version)
 	if err != nil || o == nil {
 		return differs, nil, err
 	}
-	is := t.content(e, o, p.never)
+	is := t.look.content(e, o, p.never)
 	if is != unknown || c == nil {
 		return is, o, nil
 	}
-	equal, err := t.sameContent(ctx, e, o, *c)
+	equal, err := t.look.sameContent(ctx, e, o, *c)
 	if equal {
 		return same, o, err
 	}
@@ -174,7 +174,7 @@ func (p *replay) stepLast(ctx context.Context, e *format.Entry, c *restore.Conte
 	case isMarker, x.marker:
 		return restore.Take, nil
 	}
-	o, err := p.r.t.head(ctx, p.r.key, "")
+	o, err := p.r.t.look.head(ctx, p.r.key, "")
 	switch {
 	case err != nil:
 		return 0, err

@@ -63,6 +63,8 @@ const (
 
 // Target is a restore.Target. It serves one restore.
 type Target struct {
+	look *looking
+
 	o          Options
 	name       string
 	client     *s3.Client
@@ -94,6 +96,15 @@ type Target struct {
 	limits map[string]bool // what it turned out to be unable to hold
 }
 
+// looking looks at what a bucket holds, before and after.
+type looking struct{ *Target }
+
+// share sets up what a Target is shared out to.
+func (t *Target) share() *Target {
+	t.look = &looking{t}
+	return t
+}
+
 var _ restore.Target = (*Target)(nil)
 
 // New checks the options; nothing is sent until Begin.
@@ -110,8 +121,8 @@ func New(o Options) (*Target, error) {
 	if o.MaxBackoff <= 0 {
 		o.MaxBackoff = 20 * time.Second
 	}
-	t := &Target{o: o, name: "s3://" + o.Bucket, notes: make(map[string]int), oddities: make(map[string]error),
-		limits: make(map[string]bool), classes: make(map[types.StorageClass]bool), aws: isAWS(o.Endpoint)}
+	t := (&Target{o: o, name: "s3://" + o.Bucket, notes: make(map[string]int), oddities: make(map[string]error),
+		limits: make(map[string]bool), classes: make(map[types.StorageClass]bool), aws: isAWS(o.Endpoint)}).share()
 	if o.Prefix != "" {
 		t.name += "/" + o.Prefix
 	}

@@ -27,14 +27,14 @@ func kept(err error) bool {
 }
 
 // dress gives what is open its attributes and asks them back. Times come last, by the name in dir that it still has.
-func (t *Target) dress(h handle, dir int, name string, e *format.Entry, m manner) error {
-	w := t.plan(m, e)
+func (t *dressing) dress(h handle, dir int, name string, e *format.Entry, m manner) error {
+	w := t.found.plan(m, e)
 	t.regret(e, &w, m)
 	return t.make(h, dir, name, &w)
 }
 
 // make sets what is wanted and asks it back; what was not kept is set once more.
-func (t *Target) make(h handle, dir int, name string, w *wanted) error {
+func (t *dressing) make(h handle, dir int, name string, w *wanted) error {
 	for again := false; ; again = true {
 		if err := t.apply(h, w); err != nil {
 			return err
@@ -58,7 +58,7 @@ func (t *Target) make(h handle, dir int, name string, w *wanted) error {
 // apply sets owner, extended attributes and mode, in an order in which nobody ever has more rights than in the end:
 // rights that are too many are taken away first, then the owner is set (which clears set-ID bits and capabilities), then
 // lists that say who else may do what, and the mode last.
-func (t *Target) apply(h handle, w *wanted) error {
+func (t *dressing) apply(h handle, w *wanted) error {
 	var st unix.Stat_t
 	if err := h.stat(&st); err != nil {
 		return fmt.Errorf("look at what is to be set: %w", err)
@@ -97,7 +97,7 @@ func (t *Target) apply(h handle, w *wanted) error {
 	return nil
 }
 
-func (t *Target) setOwner(h handle, w *wanted, st *unix.Stat_t) error {
+func (t *dressing) setOwner(h handle, w *wanted, st *unix.Stat_t) error {
 	if (w.uid < 0 || uint32(w.uid) == st.Uid) && (w.gid < 0 || uint32(w.gid) == st.Gid) {
 		return nil
 	}
@@ -119,7 +119,7 @@ func (t *Target) setOwner(h handle, w *wanted, st *unix.Stat_t) error {
 
 // setAttributes sets those that do not depend on the owner, or the others. One that this system does not let us set is
 // noted, and no longer wanted; where a file has no room for it, it is missed when it is asked back.
-func (t *Target) setAttributes(h handle, w *wanted, has map[string][]byte, late bool) {
+func (t *dressing) setAttributes(h handle, w *wanted, has map[string][]byte, late bool) {
 	for name, value := range w.xattrs {
 		if old, ok := has[name]; late != isLate(name) || ok && bytes.Equal(old, value) && name != capability {
 			continue

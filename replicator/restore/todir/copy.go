@@ -38,7 +38,7 @@ func (t *Target) copyFile(from int, fromName string, to int, temp string) error 
 	dst := os.NewFile(uintptr(out), temp)
 	dropACLs(out)
 	if err = copyData(dst, src, st.Size); err == nil {
-		err = t.make(openHandle(out), to, temp, &w)
+		err = t.attrs.make(openHandle(out), to, temp, &w)
 	}
 	return errors.Join(err, dst.Close())
 }

@@ -35,7 +35,7 @@ func (r receiver) look(ctx context.Context, e *format.Entry) (restore.Verdict, e
 		return 0, err
 	}
 	defer r.in.unpin()
-	f, content, diff := r.t.sameFile(ctx, dir, r.name, r.in.manner, e)
+	f, content, diff := r.t.found.sameFile(ctx, dir, r.name, r.in.manner, e)
 	if f != nil {
 		defer f.Close()
 	}
@@ -54,7 +54,7 @@ func (r receiver) look(ctx context.Context, e *format.Entry) (restore.Verdict, e
 	case r.t.job.DryRun:
 		return restore.Done, nil
 	}
-	if err := r.t.dress(openHandle(int(f.Fd())), dir, r.name, e, r.in.manner); err != nil {
+	if err := r.t.attrs.dress(openHandle(int(f.Fd())), dir, r.name, e, r.in.manner); err != nil {
 		return 0, err
 	}
 	r.t.links.restored(e)
@@ -85,7 +85,7 @@ func (r receiver) Restore(ctx context.Context, e *format.Entry, c restore.Conten
 		p.discard()
 		return err
 	}
-	if perr := r.t.place(dir, p.temp, r.name, ofDirectory(e)); perr != nil {
+	if perr := r.t.places.place(dir, p.temp, r.name, ofDirectory(e)); perr != nil {
 		p.discard()
 		return perr
 	}
@@ -120,7 +120,7 @@ func (p piece) file(ctx context.Context, e *format.Entry, c restore.Content) err
 		dropACLs(fd)
 	}
 	if err = p.write(ctx, fd, e, c); err == nil {
-		err = p.t.dress(openHandle(fd), p.dir, p.temp, e, p.in.manner)
+		err = p.t.attrs.dress(openHandle(fd), p.dir, p.temp, e, p.in.manner)
 	}
 	// Some file systems say only now that they could not keep it.
 	if cerr := unix.Close(fd); kept(err) && cerr != nil && cerr != unix.EINTR {
@@ -259,5 +259,5 @@ func (p piece) dressOdd(e *format.Entry) error {
 	if err := h.stat(&st); err != nil || kindOf(&st) != kindFor(e) {
 		return refuse("something else took the place of %q while it was made", p.name)
 	}
-	return p.t.dress(h, p.dir, p.temp, e, p.in.manner)
+	return p.t.attrs.dress(h, p.dir, p.temp, e, p.in.manner)
 }

@@ -65,7 +65,7 @@ func several(e *format.Entry) bool {
 
 // addLinked makes e the first name of its file; there is what the target has under it, if that may stay. joined: that belongs to
 // another file of the point, so it may not.
-func (t *Target) addLinked(e *format.Entry, there *found, unread bool) (joined bool) {
+func (t *linking) addLinked(e *format.Entry, there *found, unread bool) (joined bool) {
 	l := &t.links
 	if !several(e) {
 		return false
@@ -94,7 +94,7 @@ func (t *Target) addLinked(e *format.Entry, there *found, unread bool) (joined b
 }
 
 // linkable reports whether e can become a name of a file that came before. One that was left as it is has to be read first.
-func (t *Target) linkable(first *linked, e *format.Entry) bool {
+func (t *linking) linkable(first *linked, e *format.Entry) bool {
 	if !first.unread {
 		return true
 	}
@@ -106,7 +106,7 @@ func (t *Target) linkable(first *linked, e *format.Entry) bool {
 		return false
 	}
 	defer unix.Close(dir) //nolint:errcheck // only read
-	f, content, diff := t.sameFile(t.ctx, dir, name, t.root.manner, e)
+	f, content, diff := t.found.sameFile(t.ctx, dir, name, t.root.manner, e)
 	if f != nil {
 		defer f.Close()
 	}
@@ -150,7 +150,7 @@ func (l *links) decided(f *linked) {
 }
 
 // makeLinks makes the links that were put off until their files are there.
-func (t *Target) makeLinks(ctx context.Context) error {
+func (t *linking) makeLinks(ctx context.Context) error {
 	for _, l := range t.links.todo {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -162,7 +162,7 @@ func (t *Target) makeLinks(ctx context.Context) error {
 	return nil
 }
 
-func (t *Target) makeLink(l link) error {
+func (t *linking) makeLink(l link) error {
 	if !t.links.right[l.first] {
 		return errors.New("the first name was not restored")
 	}
@@ -204,7 +204,7 @@ func (t *Target) makeLink(l link) error {
 }
 
 // linkOrCopy gives a file another name; where it can have no more, or none there, a copy gets that.
-func (t *Target) linkOrCopy(from int, fromName string, to int, toName, first string) (copied bool, err error) {
+func (t *linking) linkOrCopy(from int, fromName string, to int, toName, first string) (copied bool, err error) {
 	temp := t.tempName()
 	err = retry(func() error { return t.linkat(from, fromName, to, temp) })
 	if err == nil {
@@ -232,8 +232,8 @@ func (t *Target) linkOrCopy(from int, fromName string, to int, toName, first str
 	return true, t.placeTemp(to, temp, toName)
 }
 
-func (t *Target) placeTemp(to int, temp, name string) error {
-	err := t.place(to, temp, name, true)
+func (t *linking) placeTemp(to int, temp, name string) error {
+	err := t.places.place(to, temp, name, true)
 	if err != nil {
 		_ = unix.Unlinkat(to, temp, 0) // the next restore sweeps what is left
 	}
@@ -241,7 +241,7 @@ func (t *Target) placeTemp(to int, temp, name string) error {
 }
 
 // reach opens the folder a key lies in, from the root down, following no links.
-func (t *Target) reach(key string) (dir int, name string, err error) {
+func (t *linking) reach(key string) (dir int, name string, err error) {
 	p, err := parse(key)
 	if err != nil {
 		return -1, "", err

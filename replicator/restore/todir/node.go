@@ -117,7 +117,7 @@ func (n *node) finish() error {
 		if n.ours {
 			_ = retry(func() error { return unix.Unlinkat(fd, folderMark, 0) }) // the next restore would only set everything again
 		}
-		return n.t.dress(openHandle(fd), fd, ".", n.entry, n.manner)
+		return n.t.attrs.dress(openHandle(fd), fd, ".", n.entry, n.manner)
 	}
 	var st unix.Stat_t
 	if n.stays() && unix.Fstat(fd, &st) == nil && st.Mtim != n.was.Mtim {

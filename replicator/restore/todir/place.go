@@ -11,7 +11,7 @@ import (
 )
 
 // place gives what is whole its right name.
-func (t *Target) place(dir int, temp, name string, known bool) error {
+func (t *placing) place(dir int, temp, name string, known bool) error {
 	err := retry(func() error { return unix.Renameat(dir, temp, dir, name) })
 	switch err {
 	case nil:
@@ -33,7 +33,7 @@ func (t *Target) place(dir int, temp, name string, known bool) error {
 
 // clear makes room where a folder stands and the point, which is of a directory, has something else. An empty one is
 // removed; one with something in it is renamed, since nothing at the target is ever deleted that the point does not replace.
-func (t *Target) clear(dir int, name string) error {
+func (t *placing) clear(dir int, name string) error {
 	err := retry(func() error { return unix.Unlinkat(dir, name, unix.AT_REMOVEDIR) })
 	if err == nil || err == unix.ENOENT {
 		return nil
@@ -52,7 +52,7 @@ func (t *Target) clear(dir int, name string) error {
 }
 
 // asideSuffix is this run's, so that one look finds all that was set aside.
-func (t *Target) asideSuffix() string {
+func (t *placing) asideSuffix() string {
 	return ".aside-" + strings.Trim(strings.TrimPrefix(t.temp, tempPrefix), "-")
 }
 

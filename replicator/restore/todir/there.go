@@ -22,7 +22,7 @@ type found struct {
 }
 
 // find looks at an entry's place.
-func (t *Target) find(n *node, name string, e *format.Entry) (f found, err error) {
+func (t *finding) find(n *node, name string, e *format.Entry) (f found, err error) {
 	if n.absent || n.fresh {
 		return f, nil
 	}
@@ -67,7 +67,7 @@ var kindNames = map[uint32]string{
 }
 
 // seen names what visibly differs at an entry's place: kind, size, mode, where a link points, and the time of files.
-func (t *Target) seen(n *node, name string, f *found, e *format.Entry) []string {
+func (t *finding) seen(n *node, name string, f *found, e *format.Entry) []string {
 	if is, want := kindOf(&f.st), kindFor(e); is != want {
 		return []string{kindNames[is] + ", not " + kindNames[want]}
 	}
@@ -96,7 +96,7 @@ func pointsTo(dir int, name, target string) bool {
 }
 
 // sameOdd reports whether a link or special file is just what the entry is.
-func (t *Target) sameOdd(n *node, name string, f *found, e *format.Entry) bool {
+func (t *finding) sameOdd(n *node, name string, f *found, e *format.Entry) bool {
 	if kindOf(&f.st) != kindFor(e) {
 		return false
 	}
@@ -123,7 +123,7 @@ func (t *Target) sameOdd(n *node, name string, f *found, e *format.Entry) bool {
 
 // sameFile compares a file with content with its entry: whether it has the content, and what else is different. A file that
 // cannot be read is another.
-func (t *Target) sameFile(ctx context.Context, dir int, name string, m manner, e *format.Entry) (f *os.File, content bool, diff []string) {
+func (t *finding) sameFile(ctx context.Context, dir int, name string, m manner, e *format.Entry) (f *os.File, content bool, diff []string) {
 	fd, err := openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, false, nil

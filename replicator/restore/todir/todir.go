@@ -43,6 +43,11 @@ var errStop = restore.ErrStop
 
 // Target is a restore.Target. It serves one restore.
 type Target struct {
+	hard   *linking
+	attrs  *dressing
+	found  *finding
+	places *placing
+
 	o      Options
 	ctx    context.Context //nolint:containedctx // of Begin: of the restore, for what is read to be compared
 	job    restore.Job
@@ -69,6 +74,24 @@ type Target struct {
 	folders folders
 }
 
+// linking makes hard links.
+type linking struct{ *Target }
+
+// dressing gives what was made its owner, mode, times and attributes.
+type dressing struct{ *Target }
+
+// finding looks at what is there already, and at what an earlier restore left.
+type finding struct{ *Target }
+
+// placing puts what was made in its place.
+type placing struct{ *Target }
+
+// share sets up what a Target is shared out to.
+func (t *Target) share() *Target {
+	t.hard, t.attrs, t.found, t.places = &linking{t}, &dressing{t}, &finding{t}, &placing{t}
+	return t
+}
+
 var _ restore.Target = (*Target)(nil)
 
 // New checks the options. Nothing is touched until Begin.
@@ -81,7 +104,7 @@ func New(o Options) (*Target, error) {
 		return nil, fmt.Errorf("restore to %s: %w", o.Root, err)
 	}
 	o.Root = root
-	t := &Target{o: o, nodes: make(map[*node]struct{}), links: newLinks(), folders: folders{list.New()}}
+	t := (&Target{o: o, nodes: make(map[*node]struct{}), links: newLinks(), folders: folders{list.New()}}).share()
 	t.linkat = func(dir int, name string, to int, as string) error { return unix.Linkat(dir, name, to, as, 0) }
 	return t, nil
 }
@@ -115,7 +138,7 @@ func (t *Target) Begin(ctx context.Context, job restore.Job) error {
 	switch {
 	case err == unix.ENOENT && job.DryRun:
 		t.root.absent = true
-		return t.begin()
+		return t.found.begin()
 	case err != nil:
 		return fmt.Errorf("restore to %s: %w", t.o.Root, err)
 	}
@@ -139,7 +162,7 @@ func (t *Target) Begin(ctx context.Context, job restore.Job) error {
 	}
 	t.root.bequeath = hasDefaultACL(fd)
 	t.root.manner = t.probe(fd, t.o.Root)
-	return t.begin()
+	return t.found.begin()
 }
 
 // private reports whether the point says who may look into the root, which is then nobody's but ours until that is set.
@@ -193,7 +216,7 @@ func (t *Target) Accept(_ context.Context, versions []*format.Entry) (restore.Re
 	if err := n.claim(p.name, false); err != nil {
 		return nil, 0, err
 	}
-	f, err := t.find(n, p.name, e)
+	f, err := t.found.find(n, p.name, e)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -205,11 +228,11 @@ func (t *Target) Accept(_ context.Context, versions []*format.Entry) (restore.Re
 
 // leaveIt says of what is there and stays whether it looks like the entry.
 func (t *Target) leaveIt(n *node, name string, f *found, e *format.Entry) (restore.Receiver, restore.Verdict, error) {
-	what := t.seen(n, name, f, e)
+	what := t.found.seen(n, name, f, e)
 	first := t.links.of(e)
 	defer t.links.decided(first)
 	if first == nil && len(what) == 0 && !n.manner.lacks.links {
-		t.addLinked(e, f, true)
+		t.hard.addLinked(e, f, true)
 	}
 	if len(what) > 0 {
 		return nil, 0, differs(what)
@@ -231,8 +254,8 @@ func (t *Target) decide(n *node, name string, f *found, e *format.Entry) (restor
 		if !changed {
 			there = &found{}
 		}
-		joined = t.addLinked(e, there, false)
-	case t.linkable(first, e):
+		joined = t.hard.addLinked(e, there, false)
+	case t.hard.linkable(first, e):
 		t.links.later(e.Key, first)
 		if changed && f.at == first.at {
 			return nil, restore.Skip, nil // and if that file is replaced, it is linked to the new one
@@ -243,7 +266,7 @@ func (t *Target) decide(n *node, name string, f *found, e *format.Entry) (restor
 	switch {
 	case !e.Kind.HasContent():
 		verdict = restore.TakeEmpty
-		if changed && t.sameOdd(n, name, f, e) {
+		if changed && t.found.sameOdd(n, name, f, e) {
 			return nil, restore.Skip, nil
 		}
 	case changed && !joined && kindOf(&f.st) == unix.S_IFREG && f.st.Size == e.Size:
@@ -278,7 +301,7 @@ func (t *Target) folder(e *format.Entry, p path) (restore.Verdict, error) {
 	}
 	t.stack = append(t.stack, n)
 	if t.job.Overwrite == restore.Never && !n.fresh && !n.ours && !n.absent {
-		w := t.plan(n.manner, e)
+		w := t.found.plan(n.manner, e)
 		if what := visibly(&n.was, &w, false); len(what) > 0 {
 			return 0, differs(what)
 		}
@@ -296,7 +319,7 @@ func (t *Target) rootEntry(e *format.Entry) {
 		n.own(e)
 		return
 	}
-	w := t.plan(n.manner, e)
+	w := t.found.plan(n.manner, e)
 	if len(visibly(&n.was, &w, true)) > 0 {
 		t.notes.add(ownTarget)
 	}
@@ -305,13 +328,13 @@ func (t *Target) rootEntry(e *format.Entry) {
 // Finish makes hard links, sets the last folders' attributes and has the file system write everything out.
 func (t *Target) Finish(ctx context.Context) error {
 	t.leave(1)
-	if err := t.makeLinks(ctx); err != nil {
+	if err := t.hard.makeLinks(ctx); err != nil {
 		return err
 	}
 	if err := syncAll(t.root.fd); err != nil {
 		return fmt.Errorf("restore to %s: write everything out: %w", t.o.Root, err)
 	}
-	t.settled()
+	t.found.settled()
 	if t.root.ours && t.root.entry == nil {
 		return t.openToOthers()
 	}

@@ -23,7 +23,7 @@ import (
 const markName = tempPrefix + "unfinished"
 
 // begin leaves the mark, or sees what an earlier restore's says.
-func (t *Target) begin() error {
+func (t *finding) begin() error {
 	ours := bootID() + "\n" + t.job.Commit.Manifest.Sum.String() + "\n"
 	old, err := t.readMark()
 	switch {
@@ -60,7 +60,7 @@ func (t *Target) begin() error {
 	return nil
 }
 
-func (t *Target) readMark() ([]byte, error) {
+func (t *finding) readMark() ([]byte, error) {
 	if t.root.absent {
 		return nil, unix.ENOENT
 	}
@@ -74,7 +74,7 @@ func (t *Target) readMark() ([]byte, error) {
 }
 
 // settled takes the mark away once everything is on the disk, unless it stands for files that this restore passed by.
-func (t *Target) settled() {
+func (t *finding) settled() {
 	if t.doubtful && (t.othersMark || t.job.Partial) {
 		return
 	}
@@ -82,7 +82,7 @@ func (t *Target) settled() {
 }
 
 // torn reports whether a file that is doubtful and carries the entry's time does not hold the entry's content.
-func (t *Target) torn(dir int, name string, st *unix.Stat_t, e *format.Entry) bool {
+func (t *finding) torn(dir int, name string, st *unix.Stat_t, e *format.Entry) bool {
 	if !t.doubtful || !e.Kind.HasContent() || !time.Unix(st.Mtim.Unix()).Equal(e.Modified.Time) {
 		return false
 	}

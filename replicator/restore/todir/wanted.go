@@ -32,7 +32,7 @@ type wanted struct {
 }
 
 // plan says what e is to be in a folder of manner m.
-func (t *Target) plan(m manner, e *format.Entry) wanted {
+func (t *finding) plan(m manner, e *format.Entry) wanted {
 	w := wanted{size: -1, uid: -1, gid: -1, mtime: m.nearest(e.Modified.Time)}
 	if e.Kind.HasContent() && !strings.HasSuffix(e.Key, "/") {
 		w.size = e.Size
@@ -64,7 +64,7 @@ func (t *Target) plan(m manner, e *format.Entry) wanted {
 func right(set int, want, own uint32) bool { return set == int(want) || set < 0 && want == own }
 
 // owners gives the user and group that are to be set. Who is not root can only give to groups of his own.
-func (t *Target) owners(m manner, f *format.File) (uid, gid int) {
+func (t *finding) owners(m manner, f *format.File) (uid, gid int) {
 	if t.o.Owners || t.owner && !m.lacks.owners {
 		return int(f.UID), int(f.GID)
 	}

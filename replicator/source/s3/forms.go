@@ -102,7 +102,7 @@ func (t *stream) completing(ctx context.Context, e *format.Entry) (*stream, erro
 	if t.off > 0 {
 		return t, nil
 	}
-	if err := t.v.complete(ctx, e, out); err != nil {
+	if err := t.v.meta.complete(ctx, e, out); err != nil {
 		_ = t.Close()
 		return nil, err
 	}

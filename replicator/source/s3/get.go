@@ -105,8 +105,8 @@ func addChecksumMode(stack *middleware.Stack) error {
 // request asks for what is left of the stream.
 func (t *stream) request() (*s3.GetObjectOutput, error) {
 	ctx, cancel := context.WithCancel(awsclient.WithEncoding(t.parent, t.form.encoding))
-	out, err := t.ask(ctx, t.v.conditional(&t.e))
-	if err != nil && t.v.refusedPin(t.parent, &t.e, err) {
+	out, err := t.ask(ctx, t.v.pins.conditional(&t.e))
+	if err != nil && t.v.pins.refusedPin(t.parent, &t.e, err) {
 		out, err = t.ask(ctx, false)
 	}
 	if err != nil {
@@ -269,7 +269,7 @@ func (t *stream) finish() error {
 	t.stop()
 	if t.look {
 		t.look = false
-		if err := t.v.stillListed(t.parent, &t.e); err != nil {
+		if err := t.v.pins.stillListed(t.parent, &t.e); err != nil {
 			return err
 		}
 	}
@@ -277,7 +277,7 @@ func (t *stream) finish() error {
 		if !t.check.tag {
 			return t.v.wrong(&t.e, "its bytes do not match its "+t.check.name, "")
 		}
-		opaque, err := t.v.tagsAreOpaque(t.parent, &t.e)
+		opaque, err := t.v.pins.tagsAreOpaque(t.parent, &t.e)
 		if err != nil {
 			return err
 		}

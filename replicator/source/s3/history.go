@@ -86,11 +86,11 @@ func (h *history) block(ctx context.Context) ([]listItem, error) {
 	var block []listItem
 	last := listItem{key: h.key, version: start}
 	for {
-		p, err := h.v.page(ctx, c)
+		p, err := h.v.list.page(ctx, c)
 		if err != nil {
 			return nil, err
 		}
-		repeated := h.v.repeats(p, &last)
+		repeated := h.v.list.repeats(p, &last)
 		for _, i := range p.items {
 			if i.key < h.key || (i.key == h.key && repeated[i.version]) {
 				continue
@@ -107,7 +107,7 @@ func (h *history) block(ctx context.Context) ([]listItem, error) {
 		if !p.truncated {
 			return nil, h.moved()
 		}
-		if c, err = h.v.advance(c, p); err != nil {
+		if c, err = h.v.list.advance(c, p); err != nil {
 			return nil, err
 		}
 	}

@@ -37,7 +37,7 @@ type cursor struct {
 }
 
 // page lists one page, of versions where the view is of all of them.
-func (v *view) page(ctx context.Context, c cursor) (*listPage, error) {
+func (v *listing) page(ctx context.Context, c cursor) (*listPage, error) {
 	var p *listPage
 	take := func(o *s3.Options) {
 		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
@@ -179,9 +179,9 @@ func (v *view) Entries(ctx context.Context, from, to string) iter.Seq2[*format.E
 			given = true
 			return yield(i.entry(v.s.all()), nil)
 		}
-		err := v.listed(ctx, from, to, give)
+		err := v.list.listed(ctx, from, to, give)
 		if errors.Is(err, source.ErrOrder) && !given {
-			err = v.listed(ctx, from, to, give) // nobody has seen anything of the first try
+			err = v.list.listed(ctx, from, to, give) // nobody has seen anything of the first try
 		}
 		if err != nil && err != errStop { //nolint:errorlint // our own, never wrapped
 			yield(nil, err)
@@ -190,12 +190,12 @@ func (v *view) Entries(ctx context.Context, from, to string) iter.Seq2[*format.E
 }
 
 // listed gives the items of a range in order.
-func (v *view) listed(ctx context.Context, from, to string, give func(*listItem) bool) error {
+func (v *listing) listed(ctx context.Context, from, to string, give func(*listItem) bool) error {
 	switch {
 	case v.s.facts.has(disorder):
 		return v.sorted(ctx, from, to, give)
 	case v.s.all():
-		h := &history{v: v, give: give}
+		h := &history{v: v.view, give: give}
 		err := v.each(ctx, from, to, h.add)
 		if err == nil {
 			_, err = h.flush(ctx)
@@ -206,7 +206,7 @@ func (v *view) listed(ctx context.Context, from, to string, give func(*listItem)
 }
 
 // pages gives one page of a listing after the other, as the server has them.
-func (v *view) pages(ctx context.Context, c cursor) iter.Seq2[*listPage, error] {
+func (v *listing) pages(ctx context.Context, c cursor) iter.Seq2[*listPage, error] {
 	return func(yield func(*listPage, error) bool) {
 		var before *listItem // the first of the page before
 		for empty := 0; ; {
@@ -240,12 +240,12 @@ func (v *view) pages(ctx context.Context, c cursor) iter.Seq2[*listPage, error] 
 const maxEmpty = 1000
 
 // startsOver reports whether a listing that was to go on after a key gives the page before once more.
-func (v *view) startsOver(c cursor, p *listPage, before *listItem) bool {
+func (v *listing) startsOver(c cursor, p *listPage, before *listItem) bool {
 	return before != nil && c.after != "" && len(p.items) > 0 && p.items[0].key == before.key && !v.s.all()
 }
 
 // byFirstKind asks for a page that the second kind of listing did not give.
-func (v *view) byFirstKind(ctx context.Context, c cursor, before *listItem) (*listPage, error) {
+func (v *listing) byFirstKind(ctx context.Context, c cursor, before *listItem) (*listPage, error) {
 	if v.s.facts.learn(firstKind) {
 		p, err := v.page(ctx, c)
 		if err != nil || !v.startsOver(c, p, before) {
@@ -257,7 +257,7 @@ func (v *view) byFirstKind(ctx context.Context, c cursor, before *listItem) (*li
 
 // each pages through the range and hands every item on once. It holds the server to the order of key bytes, because
 // everything that reads a view depends on it.
-func (v *view) each(ctx context.Context, from, to string, visit func(context.Context, *listItem) (bool, error)) error {
+func (v *listing) each(ctx context.Context, from, to string, visit func(context.Context, *listItem) (bool, error)) error {
 	var c cursor
 	if from > v.s.o.Prefix {
 		c.after = justBefore(from)
@@ -312,7 +312,7 @@ func (v *view) each(ctx context.Context, from, to string, visit func(context.Con
 
 // pageInOrder checks a page before anything of it is handed on, so that a server that lists in another order is mostly
 // found out while nobody has seen anything yet.
-func (v *view) pageInOrder(p *listPage, last *listItem, repeated map[string]bool) error {
+func (v *listing) pageInOrder(p *listPage, last *listItem, repeated map[string]bool) error {
 	prev := last
 	for i := range p.items {
 		it := &p.items[i]
@@ -329,7 +329,7 @@ func (v *view) pageInOrder(p *listPage, last *listItem, repeated map[string]bool
 
 // repeats gives the versions of last.key in p if p begins with what came before: some servers repeat entries at the
 // boundary of a page of versions, and some begin with the key after which they were asked to.
-func (v *view) repeats(p *listPage, last *listItem) map[string]bool {
+func (v *listing) repeats(p *listPage, last *listItem) map[string]bool {
 	if !v.s.all() && last.key != "" && len(p.items) > 0 && p.items[0].key == last.key {
 		return map[string]bool{p.items[0].version: true}
 	}
@@ -352,7 +352,7 @@ func (v *view) repeats(p *listPage, last *listItem) map[string]bool {
 }
 
 // ofPrefix checks that an item is of the source at all.
-func (v *view) ofPrefix(it *listItem) error {
+func (v *listing) ofPrefix(it *listItem) error {
 	if it.key == "" {
 		return fmt.Errorf("list %s: %w: an entry without a key", v.s.name, errXML)
 	}
@@ -363,7 +363,7 @@ func (v *view) ofPrefix(it *listItem) error {
 }
 
 // inOrder checks one item against the one before.
-func (v *view) inOrder(it, last *listItem) error {
+func (v *listing) inOrder(it, last *listItem) error {
 	if err := v.ofPrefix(it); err != nil {
 		return err
 	}
@@ -378,7 +378,7 @@ func (v *view) inOrder(it, last *listItem) error {
 }
 
 // advance gives the next page's cursor; one that stands still would list for ever.
-func (v *view) advance(c cursor, p *listPage) (cursor, error) {
+func (v *listing) advance(c cursor, p *listPage) (cursor, error) {
 	if p.garbles(p.token) || p.garbles(p.keyMarker) {
 		// Going on there would leave out what lies between that name and the true one.
 		return c, v.lostPlace(cmp.Or(p.keyMarker, p.token))
@@ -409,7 +409,7 @@ func (v *view) advance(c cursor, p *listPage) (cursor, error) {
 	return next, nil
 }
 
-func (v *view) lostPlace(key string) error {
+func (v *listing) lostPlace(key string) error {
 	return fmt.Errorf("list %s: the server cannot say where its listing goes on: the key %.200q holds control characters, and it does not follow encoding-type=url; rename that object: %w",
 		v.s.name, key, store.ErrListing)
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // complete fills in what the answer to a GET reveals. Listing fields stay as they are.
-func (v *view) complete(ctx context.Context, e *format.Entry, out *s3.GetObjectOutput) error {
+func (v *describing) complete(ctx context.Context, e *format.Entry, out *s3.GetObjectOutput) error {
 	e.ContentType = str(out.ContentType)
 	e.ContentEncoding = withoutChunked(str(out.ContentEncoding))
 	e.ContentLanguage = str(out.ContentLanguage)
@@ -83,7 +83,7 @@ type serverFacts struct {
 // not be asked for. The header is left out where there are no tags, but also by servers that do not know it and for
 // credentials that may not read tags. So its absence counts only once the view has seen it, or, at servers known to
 // send it, once the right to read tags is proved.
-func (v *view) noTags(count int32, server string) bool {
+func (v *describing) noTags(count int32, server string) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	k := &v.known
@@ -119,8 +119,8 @@ func ofVersion[T any](v *view, e *format.Entry, ask func(version *string) (T, er
 }
 
 // readTags asks for the tags of e; count is what its GET said, -1 if nothing.
-func (v *view) readTags(ctx context.Context, e *format.Entry, count int32) error {
-	out, err := ofVersion(v, e, func(version *string) (*s3.GetObjectTaggingOutput, error) {
+func (v *describing) readTags(ctx context.Context, e *format.Entry, count int32) error {
+	out, err := ofVersion(v.view, e, func(version *string) (*s3.GetObjectTaggingOutput, error) {
 		return v.s.client.GetObjectTagging(ctx, &s3.GetObjectTaggingInput{
 			Bucket: &v.s.o.Bucket, Key: &e.Key, VersionId: version, RequestPayer: v.payer(),
 		})
@@ -146,7 +146,7 @@ func (v *view) readTags(ctx context.Context, e *format.Entry, count int32) error
 }
 
 // tagError tells a server without tags from tags that may not be read.
-func (v *view) tagError(ctx context.Context, e *format.Entry, err error) error {
+func (v *describing) tagError(ctx context.Context, e *format.Entry, err error) error {
 	a := awsclient.AnswerOf(err)
 	if a.Status == http.StatusNotImplemented || a.Code == "NotImplemented" {
 		v.mu.Lock()
@@ -182,15 +182,15 @@ func (v *view) Complete(ctx context.Context, e *format.Entry) error {
 	case e.Kind != format.KindObject:
 		return nil
 	case e.Recheck:
-		return v.head(ctx, e)
+		return v.meta.head(ctx, e)
 	case v.s.o.SkipTags:
 		return nil
 	}
-	return v.readTags(ctx, e, 0)
+	return v.meta.readTags(ctx, e, 0)
 }
 
 // head asks for everything but the content of an object that was listed as it is now.
-func (v *view) head(ctx context.Context, e *format.Entry) error {
+func (v *describing) head(ctx context.Context, e *format.Entry) error {
 	out, err := v.headObject(ctx, e, v.forms(0)[0].encoding)
 	if err == nil && deref(out.ContentLength, e.Size) != e.Size {
 		out, err = v.headObject(ctx, e, "gzip") // what is stored, not what it would be unpacked
@@ -199,7 +199,7 @@ func (v *view) head(ctx context.Context, e *format.Entry) error {
 		return v.objectError(ctx, "look at", e, err)
 	}
 	size, got := deref(out.ContentLength, e.Size), unquote(str(out.ETag))
-	if size != e.Size || got != e.ETag && !(sameTime(out.LastModified, e.Modified.Time) && v.stillListed(ctx, e) == nil) {
+	if size != e.Size || got != e.ETag && !(sameTime(out.LastModified, e.Modified.Time) && v.pins.stillListed(ctx, e) == nil) {
 		return fmt.Errorf("look at %q of %s: ETag %.80q and %d bytes instead of %.80q and %d: %w", e.Key, v.s.name, got, size, e.ETag, e.Size, source.ErrChanged)
 	}
 	return v.complete(ctx, e, &s3.GetObjectOutput{
@@ -212,9 +212,9 @@ func (v *view) head(ctx context.Context, e *format.Entry) error {
 	})
 }
 
-func (v *view) headObject(ctx context.Context, e *format.Entry, encoding string) (*s3.HeadObjectOutput, error) {
+func (v *describing) headObject(ctx context.Context, e *format.Entry, encoding string) (*s3.HeadObjectOutput, error) {
 	ctx = awsclient.WithEncoding(ctx, encoding)
-	return ofVersion(v, e, func(version *string) (*s3.HeadObjectOutput, error) {
+	return ofVersion(v.view, e, func(version *string) (*s3.HeadObjectOutput, error) {
 		return v.s.client.HeadObject(ctx, &s3.HeadObjectInput{
 			Bucket: &v.s.o.Bucket, Key: &e.Key, VersionId: version, RequestPayer: v.payer(), ChecksumMode: types.ChecksumModeEnabled,
 		})

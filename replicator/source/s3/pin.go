@@ -21,7 +21,7 @@ import (
 )
 
 // conditional reports whether e is asked for with If-Match.
-func (v *view) conditional(e *format.Entry) bool {
+func (v *pinning) conditional(e *format.Entry) bool {
 	if e.ETag == "" {
 		return false
 	}
@@ -33,7 +33,7 @@ func (v *view) conditional(e *format.Entry) bool {
 
 // refusedPin reports whether err is a refusal of a condition that holds: 412, while the listing still says what If-Match
 // said. It is found out for each server once; from then on nothing is asked for with a condition.
-func (v *view) refusedPin(ctx context.Context, e *format.Entry, err error) bool {
+func (v *pinning) refusedPin(ctx context.Context, e *format.Entry, err error) bool {
 	a := awsclient.AnswerOf(err)
 	if v.s.o.IfMatch != nil && !*v.s.o.IfMatch || e.ETag == "" || a.Code != "PreconditionFailed" && a.Status != http.StatusPreconditionFailed {
 		return false
@@ -49,7 +49,7 @@ func (v *view) refusedPin(ctx context.Context, e *format.Entry, err error) bool 
 }
 
 // stillListed lists e again: source.ErrChanged or source.ErrGone if it is no longer what it was.
-func (v *view) stillListed(ctx context.Context, e *format.Entry) error {
+func (v *pinning) stillListed(ctx context.Context, e *format.Entry) error {
 	was := e.AppendListing(nil)
 	gone := true
 	for now, err := range v.Entries(ctx, e.Key, e.Key+"\x00") {
@@ -92,7 +92,7 @@ func (t *stream) pinned(out *s3.GetObjectOutput) error {
 	if !sameTime(out.LastModified, t.e.Modified.Time) {
 		return changed
 	}
-	if err := t.v.stillListed(t.parent, &t.e); err != nil {
+	if err := t.v.pins.stillListed(t.parent, &t.e); err != nil {
 		return err
 	}
 	t.v.s.facts.learn(otherTags)
@@ -113,7 +113,7 @@ const (
 // tagsAreOpaque finds out, once, whether ETags of 32 hex digits are MD5s at this server, after the content of e did not
 // match its own. They are if any object's is; they are none if those of all that are tried are not. Where there is nothing to
 // try, e may be damaged, and is taken for that.
-func (v *view) tagsAreOpaque(ctx context.Context, e *format.Entry) (bool, error) {
+func (v *pinning) tagsAreOpaque(ctx context.Context, e *format.Entry) (bool, error) {
 	if v.s.o.ETag == "md5" {
 		return false, nil
 	}
@@ -124,7 +124,7 @@ func (v *view) tagsAreOpaque(ctx context.Context, e *format.Entry) (bool, error)
 	if v.s.facts.has(md5Tags) || v.s.facts.has(opaqueTags) {
 		return v.s.facts.has(opaqueTags), nil
 	}
-	p, err := v.page(ctx, cursor{limit: trialPage})
+	p, err := v.list.page(ctx, cursor{limit: trialPage})
 	if err != nil {
 		return false, err
 	}
@@ -159,7 +159,7 @@ func (v *view) tagsAreOpaque(ctx context.Context, e *format.Entry) (bool, error)
 var errNothingToCompare = errors.New("its ETag says nothing")
 
 // isMD5 reads an object and reports whether its ETag is the MD5 of its content.
-func (v *view) isMD5(ctx context.Context, it *listItem) (bool, error) {
+func (v *pinning) isMD5(ctx context.Context, it *listItem) (bool, error) {
 	ctx, cancel := context.WithTimeout(awsclient.WithEncoding(ctx, "gzip"), v.s.o.IdleTimeout)
 	defer cancel()
 	in := &s3.GetObjectInput{Bucket: &v.s.o.Bucket, Key: &it.key, RequestPayer: v.payer()}

@@ -186,8 +186,8 @@ func (v *view) payer() types.RequestPayer {
 // Freeze asks for one page of one entry: it proves that the bucket can be listed and reads the server's clock. Where that
 // is denied, and nothing is said of who pays, it is asked for once more by one who does.
 func (s *Source) Freeze(ctx context.Context) (source.View, error) {
-	v := &view{s: s, held: maxHistory, known: serverFacts{bad: map[string]int{}}}
-	p, err := v.page(ctx, cursor{limit: 1})
+	v := (&view{s: s, held: maxHistory, known: serverFacts{bad: map[string]int{}}}).share()
+	p, err := v.list.page(ctx, cursor{limit: 1})
 	if errors.Is(err, store.ErrDenied) && s.o.RequestPayer == nil && !s.facts.has(payer) {
 		p, err = v.asPayer(ctx, err)
 	}
@@ -203,7 +203,7 @@ func (s *Source) Freeze(ctx context.Context) (source.View, error) {
 func (v *view) asPayer(ctx context.Context, denied error) (*listPage, error) {
 	v.paying = true
 	defer func() { v.paying = false }()
-	p, err := v.page(ctx, cursor{limit: 1})
+	p, err := v.list.page(ctx, cursor{limit: 1})
 	if err != nil {
 		return nil, denied
 	}
@@ -213,6 +213,10 @@ func (v *view) asPayer(ctx context.Context, denied error) (*listPage, error) {
 
 // view is one reading of the bucket.
 type view struct {
+	list *listing
+	meta *describing
+	pins *pinning
+
 	s        *Source
 	frozen   time.Time // the server's clock at Freeze, to the second; zero if it sent none
 	frozenAt time.Time // the local, monotonic clock then
@@ -221,6 +225,21 @@ type view struct {
 
 	mu    sync.Mutex
 	known serverFacts
+}
+
+// listing lists what a bucket holds, in the order of the keys.
+type listing struct{ *view }
+
+// describing asks for what a listing does not say: headers, metadata and tags.
+type describing struct{ *view }
+
+// pinning holds an answer against what was listed.
+type pinning struct{ *view }
+
+// share sets up what a view is shared out to.
+func (v *view) share() *view {
+	v.list, v.meta, v.pins = &listing{v}, &describing{v}, &pinning{v}
+	return v
 }
 
 // Clock is the server's, from the answer to Freeze; at most a second slow, since a Date has whole seconds.

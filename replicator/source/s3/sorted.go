@@ -6,7 +6,7 @@ import (
 
 // sorted lists a range at a server that keeps another order: all of it is read, sorted with the sorter's bounded memory,
 // and only then handed on. One key is asked for by prefix, which costs no order.
-func (v *view) sorted(ctx context.Context, from, to string, give func(*listItem) bool) (err error) {
+func (v *listing) sorted(ctx context.Context, from, to string, give func(*listItem) bool) (err error) {
 	s := &sorter{dir: v.s.o.TempDir, memory: v.s.o.SortMemory}
 	defer s.close()
 	if err := v.collect(ctx, from, to, s); err != nil {
@@ -36,7 +36,7 @@ func (v *view) sorted(ctx context.Context, from, to string, give func(*listItem)
 }
 
 // collect puts the items of a range into the sorter as they come.
-func (v *view) collect(ctx context.Context, from, to string, s *sorter) error {
+func (v *listing) collect(ctx context.Context, from, to string, s *sorter) error {
 	var c cursor
 	if from != "" && to == from+"\x00" {
 		c.prefix = from

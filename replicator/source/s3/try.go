@@ -52,11 +52,11 @@ func (v *view) tryPages(ctx context.Context, c cursor) ([]listItem, error) {
 	var items []listItem
 	var last listItem
 	n := 0
-	for p, err := range v.pages(ctx, c) {
+	for p, err := range v.list.pages(ctx, c) {
 		if err != nil {
 			return nil, err
 		}
-		if err := v.pageInOrder(p, &last, v.repeats(p, &last)); err != nil && !errors.Is(err, source.ErrOrder) {
+		if err := v.list.pageInOrder(p, &last, v.list.repeats(p, &last)); err != nil && !errors.Is(err, source.ErrOrder) {
 			return nil, err
 		}
 		if len(p.items) > 0 {
@@ -98,7 +98,7 @@ func (v *view) findPacked(ctx context.Context, items []listItem) *listItem {
 				return nil
 			}
 			e := &format.Entry{Key: it.key, Version: it.version}
-			if out, err := v.headObject(ctx, e, "gzip"); err == nil && str(out.ContentEncoding) != "" {
+			if out, err := v.meta.headObject(ctx, e, "gzip"); err == nil && str(out.ContentEncoding) != "" {
 				return it
 			}
 		}
