@@ -67,7 +67,7 @@ func (t *target) checkDisks() error {
 }
 
 // openRaw makes the target of a bare content on standard output.
-func (r *reading) openRaw() (restore.Target, error) {
+func (r *restoring) openRaw() (restore.Target, error) {
 	if f, ok := r.ui.sticky.to.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return nil, usage(errors.New("--raw writes content as it is, which is nothing for a terminal; send it to a file or a pipe"))
 	}
@@ -85,11 +85,11 @@ func snapshotTarget(r *reading, t *target, get store.CredentialsFunc) (restore.T
 	if err != nil {
 		return nil, err
 	}
-	return tosnapshot.New(r.snapshotOptions(t, client))
+	return tosnapshot.New(r.restores.snapshotOptions(t, client))
 }
 
 // snapshotOptions say how snapshots are made, for themselves or for AMIs.
-func (r *reading) snapshotOptions(t *target, client *ebsdirect.Client) tosnapshot.Options {
+func (r *restoring) snapshotOptions(t *target, client *ebsdirect.Client) tosnapshot.Options {
 	at := t.at.AWS
 	o := tosnapshot.Options{
 		Client: client, Where: "ebs://" + at.Region + " " + at.Endpoint, Encrypted: t.disks.encrypt, KMSKey: t.disks.kmsKey, Tags: map[string]string{},

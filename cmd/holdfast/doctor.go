@@ -90,7 +90,7 @@ func (a *careCommands) doctor(ctx context.Context, all bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, j.close()) }()
-	o := doctor.Options{Now: a.now, Machine: j.doctorMachine()}
+	o := doctor.Options{Now: a.now, Machine: j.heals.doctorMachine()}
 	var closers []func() error
 	defer func() {
 		for _, c := range closers {
@@ -98,7 +98,7 @@ func (a *careCommands) doctor(ctx context.Context, all bool) (err error) {
 		}
 	}()
 	for _, v := range j.vaults {
-		dv, closer, err := j.doctorVault(v)
+		dv, closer, err := j.heals.doctorVault(v)
 		if err != nil {
 			return err
 		}
@@ -106,7 +106,7 @@ func (a *careCommands) doctor(ctx context.Context, all bool) (err error) {
 		o.Vaults = append(o.Vaults, dv)
 	}
 	for _, s := range j.config.Sources {
-		ds, err := j.doctorSource(s)
+		ds, err := j.heals.doctorSource(s)
 		if err != nil {
 			return err
 		}
@@ -209,7 +209,7 @@ func checked(f doctor.Finding) checkedJSON {
 }
 
 // doctorMachine says where keys lie, and where people leave restore keys.
-func (j *job) doctorMachine() doctor.Machine {
+func (j *doctoring) doctorMachine() doctor.Machine {
 	m := doctor.Machine{Recipients: j.config.Keys.Recipients, Owners: len(j.config.Keys.Owners), Config: j.config.Path}
 	m.HostKey, m.HostKeyErr = j.config.HostKeyPath(j.env)
 	m.SearchDirs = []string{filepath.Dir(j.config.Path)}
@@ -246,11 +246,11 @@ func doctorPlace(at location.Location) doctor.Place {
 }
 
 // doctorBucket asks a place with any credential.
-func (j *job) doctorBucket(at location.Location) doctor.Bucket {
+func (j *doctoring) doctorBucket(at location.Location) doctor.Bucket {
 	return func(as store.CredentialsFunc) (doctor.Asker, error) { return j.backends.openAttacker(at, as) }
 }
 
-func (j *job) doctorVault(v *vault) (doctor.Vault, func() error, error) {
+func (j *doctoring) doctorVault(v *vault) (doctor.Vault, func() error, error) {
 	d := doctor.Vault{Name: v.name, Place: doctorPlace(v.url), Mode: store.Compliance}
 	if c, ok := j.config.Vault(v.name); ok {
 		d.Mode = c.Lock.Mode
@@ -275,7 +275,7 @@ func (j *job) doctorVault(v *vault) (doctor.Vault, func() error, error) {
 }
 
 // shortestDays is how long the shortest-kept point of a vault is locked, in days; 0: none.
-func (j *job) shortestDays(vault string, slack retain.Span, now time.Time) int {
+func (j *doctoring) shortestDays(vault string, slack retain.Span, now time.Time) int {
 	days := 0
 	for _, s := range j.config.Sources {
 		if !slices.Contains(s.Vaults, vault) {
@@ -293,7 +293,7 @@ func (j *job) shortestDays(vault string, slack retain.Span, now time.Time) int {
 	return days
 }
 
-func (j *job) doctorSource(s config.Source) (doctor.Source, error) {
+func (j *doctoring) doctorSource(s config.Source) (doctor.Source, error) {
 	if s.URL.AWS != nil { // create= has snapshots made at each reading: not by doctor
 		at := *s.URL.AWS
 		at.Instances = nil

@@ -22,11 +22,11 @@ func TestShortestDays(t *testing.T) {
 		{"months", retain.Policy{Hourly: days(90), Monthly: retain.Span{Months: 1}}, 40},
 		{"years", retain.Policy{Yearly: retain.Span{Months: 12}}, 375},
 	} {
-		j := &job{config: &config.Config{Sources: []config.Source{
+		j := (&job{config: &config.Config{Sources: []config.Source{
 			{Name: "site", Vaults: []string{"offsite"}, Retention: c.keep},
 			{Name: "elsewhere", Vaults: []string{"other"}, Retention: retain.Policy{Hourly: days(1)}},
-		}}}
-		if got := j.shortestDays("offsite", days(10), now); got != c.want {
+		}}}).share()
+		if got := j.heals.shortestDays("offsite", days(10), now); got != c.want {
 			t.Errorf("%s: %d days, want %d", c.name, got, c.want)
 		}
 	}

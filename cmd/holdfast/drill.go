@@ -98,7 +98,7 @@ func (a *careCommands) drill(ctx context.Context, names []string, out string) (e
 			continue
 		}
 		drilled++
-		if err := j.drillVault(ctx, v, out); err != nil {
+		if err := j.drills.drillVault(ctx, v, out); err != nil {
 			all = append(all, err)
 		}
 		if ctx.Err() != nil {
@@ -114,7 +114,7 @@ func (a *careCommands) drill(ctx context.Context, names []string, out string) (e
 	return all.orNil()
 }
 
-func (j *job) drillVault(ctx context.Context, v *vault, out string) (err error) {
+func (j *drilling) drillVault(ctx context.Context, v *vault, out string) (err error) {
 	began := j.now()
 	o, closer, err := j.drillOptions(v)
 	if err != nil {
@@ -159,8 +159,8 @@ func drillOutcome(vault string, r drill.Report) error {
 	return nil
 }
 
-func (j *job) drillOptions(v *vault) (drill.Options, func() error, error) {
-	d, closer, err := j.doctorVault(v)
+func (j *drilling) drillOptions(v *vault) (drill.Options, func() error, error) {
+	d, closer, err := j.heals.doctorVault(v)
 	if err != nil {
 		return drill.Options{}, nil, err
 	}
@@ -174,7 +174,7 @@ func (j *job) drillOptions(v *vault) (drill.Options, func() error, error) {
 	return o, closer, nil
 }
 
-func (j *job) printDrill(l drilledJSON) error {
+func (j *drilling) printDrill(l drilledJSON) error {
 	brief := l
 	brief.Findings, brief.Error = nil, "" // they are in the report, which the line names; status says failed
 	j.activity.line(brief)

@@ -12,7 +12,7 @@ import (
 
 // tellEmpty says of a source in which nothing was found what that means. The first point of a source may be empty: that is a
 // warning. The error is the alarm of one that had something before.
-func (j *job) tellEmpty(s config.Source, r *backup.Result) error {
+func (j *telling) tellEmpty(s config.Source, r *backup.Result) error {
 	if r.FirstEmpty {
 		j.ui.warn("source %s: there is nothing in it; check its URL, its exclude patterns, and whether its disk is mounted", s.Name)
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // tellUnused warns of patterns that left nothing out, once the whole source was listed.
-func (j *job) tellUnused(name string, src source.Source) {
+func (j *telling) tellUnused(name string, src source.Source) {
 	e, ok := src.(source.Excluder)
 	if !ok {
 		return
@@ -32,7 +32,7 @@ func (j *job) tellUnused(name string, src source.Source) {
 }
 
 // tellReread says, once a source, that a retention that names only some spans means less than it did.
-func (j *job) tellReread(s config.Source, r *backup.Result) {
+func (j *telling) tellReread(s config.Source, r *backup.Result) {
 	c := r.Reread
 	if c == nil {
 		return
@@ -56,7 +56,7 @@ type fateJSON struct {
 }
 
 // tellFates prints what would become of every entry, in a dry run that is asked for more or for JSON.
-func (j *job) tellFates(name string, dry bool) func(backup.Fate, *format.Entry) {
+func (j *telling) tellFates(name string, dry bool) func(backup.Fate, *format.Entry) {
 	if !dry || !j.ui.json && !j.ui.verbose {
 		return nil
 	}
@@ -83,7 +83,7 @@ type nextPoint struct {
 
 // nextPoints tells how long the next complete point of each source will be held in one vault, as far as the points say that it
 // holds. It costs a listing, and where they are many the newest point's list, else their commit objects.
-func (j *job) nextPoints(ctx context.Context, vault string) ([]nextPoint, error) {
+func (j *telling) nextPoints(ctx context.Context, vault string) ([]nextPoint, error) {
 	i := slices.IndexFunc(j.repoVaults(nil), func(v *repo.Vault) bool { return v.Name == vault })
 	v := j.repoVaults(nil)[i]
 	known, err := j.trusts.knownRepository(j.config, j.pin)

@@ -64,7 +64,7 @@ func (a *app) init(ctx context.Context, pin string) (err error) {
 			return err
 		}
 	}
-	host, path, fresh, err := j.hostKeyForInit()
+	host, path, fresh, err := j.changes.hostKeyForInit()
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (a *app) init(ctx context.Context, pin string) (err error) {
 		if dir, derr := j.cacheDir(j.config, r.CacheID); derr == nil && r.Created { // points that were made in a vault before it was emptied are not there
 			err = errors.Join(err, cache.ForgetPoints(dir, r.Vault))
 		}
-		next, nerr := j.nextPoints(ctx, r.Vault)
+		next, nerr := j.tells.nextPoints(ctx, r.Vault)
 		if nerr != nil {
 			a.ui.warn("vault %s: until when the next points will be locked cannot be told: %v", r.Vault, nerr)
 		}
@@ -113,7 +113,7 @@ func (a *app) init(ctx context.Context, pin string) (err error) {
 	if err == nil {
 		err = j.twinsNow(ctx, results[0].Fingerprint.String())
 	}
-	return together{err, j.alarm()}.orNil()
+	return together{err, j.tells.alarm()}.orNil()
 }
 
 // twinsNow refuses vaults that turn out to be one, now that each has a descriptor.
@@ -146,7 +146,7 @@ func (a *app) printInit(r repo.InitResult, next []nextPoint) error {
 }
 
 // hostKeyForInit reads the host key, or makes a new one of the recipients' class where there is none.
-func (j *job) hostKeyForInit() (h *keys.HostKey, path string, fresh bool, err error) {
+func (j *keyChanges) hostKeyForInit() (h *keys.HostKey, path string, fresh bool, err error) {
 	if path, err = j.config.HostKeyPath(j.env); err != nil {
 		return nil, "", false, err
 	}

@@ -166,7 +166,7 @@ func (a *keyCommands) changeKeys(ctx context.Context, f *keyFlags, action keyAct
 		return err
 	}
 	defer func() { err = errors.Join(err, j.close()) }()
-	path, err := j.hostKeyFile(true)
+	path, err := j.changes.hostKeyFile(true)
 	if err != nil {
 		return err
 	}
@@ -174,27 +174,27 @@ func (a *keyCommands) changeKeys(ctx context.Context, f *keyFlags, action keyAct
 	if err != nil {
 		return err
 	}
-	was, err := j.hostKeyBefore(ctx, f.identities, known, path)
+	was, err := j.changes.hostKeyBefore(ctx, f.identities, known, path)
 	if err != nil {
-		return together{err, j.alarm()}.orNil()
+		return together{err, j.tells.alarm()}.orNil()
 	}
 	strange := len(known.Strangers(was.repo)) > 0
-	if err := j.acceptChain(was, known, f); err != nil {
-		return together{err, j.alarm()}.orNil()
+	if err := j.changes.acceptChain(was, known, f); err != nil {
+		return together{err, j.tells.alarm()}.orNil()
 	}
-	if err := j.confirmDistrust(ctx, was.repo, distrust, f.yes); err != nil {
-		return together{err, j.alarm()}.orNil()
+	if err := j.changes.confirmDistrust(ctx, was.repo, distrust, f.yes); err != nil {
+		return together{err, j.tells.alarm()}.orNil()
 	}
 	held, err := j.openCache(was.repo.CacheID()) // two changes at once, or a run meanwhile, would part the vaults' ways
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, held.Close()) }()
-	c := j.newKeyChange(path, was, known)
+	c := j.changes.newKeyChange(path, was, known)
 	o := &c.options
 	o.Owner, o.Owners, o.Recipients = ownerAmong(was.repo, was.ids), j.config.Keys.Owners, j.config.Keys.Recipients
 	o.DistrustAfter, o.FreshStart, o.Accept = distrust, f.fresh, strange
-	if o.Trust, err = j.pointsToTrust(ctx, was.repo, f.trust); err != nil {
+	if o.Trust, err = j.changes.pointsToTrust(ctx, was.repo, f.trust); err != nil {
 		return err
 	}
 	if err := checkAction(action, was.repo.Now().Recipients, j.config.Keys.Recipients); err != nil {
@@ -218,7 +218,7 @@ func (a *keyCommands) changeKeys(ctx context.Context, f *keyFlags, action keyAct
 		}
 		err = c.change(ctx, nil)
 	}
-	return together{err, j.alarm()}.orNil()
+	return together{err, j.tells.alarm()}.orNil()
 }
 
 // change stores the change in every vault, one that is prepared already or one that is made here, and puts the host key that
@@ -257,7 +257,7 @@ func checkAction(action keyAction, have []string, want []keys.Recipient) error {
 }
 
 // confirmDistrust shows the points of each vault that are going to be distrusted, and asks.
-func (j *job) confirmDistrust(ctx context.Context, r *repo.Repository, after time.Time, yes bool) error {
+func (j *keyChanges) confirmDistrust(ctx context.Context, r *repo.Repository, after time.Time, yes bool) error {
 	if after.IsZero() {
 		return nil
 	}
@@ -315,7 +315,7 @@ type hostKeyInForce struct {
 
 // hostKeyBefore gives the host key that holds now: the configured one or, where that is gone or another's, the copy in a vault.
 // In any case the restore keys given have to be the repository's.
-func (j *job) hostKeyBefore(ctx context.Context, identities []string, known repo.Known, path string) (hostKeyInForce, error) {
+func (j *keyChanges) hostKeyBefore(ctx context.Context, identities []string, known repo.Known, path string) (hostKeyInForce, error) {
 	var none hostKeyInForce
 	var ids []keys.Identity
 	for _, file := range identities {
@@ -352,7 +352,7 @@ func (j *job) hostKeyBefore(ctx context.Context, identities []string, known repo
 
 // hostKeyFor gives the host key that a repository's newest descriptor names: the configured one, or one that a change that was
 // broken off has left beside it; nil where it is neither.
-func (j *job) hostKeyFor(r *repo.Repository, path string) (*keys.HostKey, string, error) {
+func (j *keyChanges) hostKeyFor(r *repo.Repository, path string) (*keys.HostKey, string, error) {
 	for _, file := range []string{path, path + ".next"} {
 		h, err := j.readHostKeyFile(file)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -368,7 +368,7 @@ func (j *job) hostKeyFor(r *repo.Repository, path string) (*keys.HostKey, string
 
 // acceptChain asks where a change would build on descriptors that this machine did not make, or on a host key that only the
 // vault knows: whoever stole the host key before can have put both there.
-func (j *job) acceptChain(was hostKeyInForce, known repo.Known, f *keyFlags) error {
+func (j *keyChanges) acceptChain(was hostKeyInForce, known repo.Known, f *keyFlags) error {
 	switch {
 	case len(known.Strangers(was.repo)) > 0:
 		return j.trusts.confirmChain(was.repo, known, "This machine did not make all of these changes of keys. Are all of them, and every restore key, on your papers?", f.yes, "--yes")
@@ -389,14 +389,14 @@ type keyChange struct {
 }
 
 // newKeyChange is a change of keys from what is in force, that changes nothing yet.
-func (j *job) newKeyChange(path string, was hostKeyInForce, known repo.Known) keyChange {
-	return keyChange{job: j, path: path, next: path + ".next", was: was, to: was.key, options: repo.ChangeOptions{
+func (j *keyChanges) newKeyChange(path string, was hostKeyInForce, known repo.Known) keyChange {
+	return keyChange{job: j.job, path: path, next: path + ".next", was: was, to: was.key, options: repo.ChangeOptions{
 		Vaults: j.repoVaults(nil), Old: was.key, Pin: known.Pin, Need: longestKeep(j.config, j.now()), Report: j.findings.add, Now: j.now,
 	}}
 }
 
 // hostKeyFile is the file that keys.host names. One that is to be written cannot be systemd's.
-func (j *job) hostKeyFile(written bool) (string, error) {
+func (j *keyChanges) hostKeyFile(written bool) (string, error) {
 	path, err := j.config.HostKeyPath(j.env)
 	if err == nil && written && strings.HasPrefix(j.config.Keys.Host, "systemd:") {
 		err = usage(fmt.Errorf("keys.host is %s, which only systemd can fill: name a file in keys.host for this command, then hand that to systemd-creds", j.config.Keys.Host))

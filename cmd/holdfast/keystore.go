@@ -61,7 +61,7 @@ func ownerAmong(r *repo.Repository, ids []keys.Identity) ed25519.PrivateKey {
 }
 
 // pointsToTrust gives the IDs of points that are named by IDs or beginnings of them, from any vault.
-func (j *job) pointsToTrust(ctx context.Context, r *repo.Repository, specs []string) (out []format.Hash, err error) {
+func (j *keyChanges) pointsToTrust(ctx context.Context, r *repo.Repository, specs []string) (out []format.Hash, err error) {
 	if len(specs) == 0 {
 		return nil, nil
 	}
@@ -253,7 +253,7 @@ func (a *keyCommands) storeKeys(ctx context.Context, file, fingerprint string) (
 		return err
 	}
 	defer func() { err = errors.Join(err, j.close()) }()
-	path, err := j.hostKeyFile(p.HostKey != nil)
+	path, err := j.changes.hostKeyFile(p.HostKey != nil)
 	if err != nil {
 		return err
 	}
@@ -264,21 +264,21 @@ func (a *keyCommands) storeKeys(ctx context.Context, file, fingerprint string) (
 	if known.Pin == "" {
 		known.Pin = p.Fingerprint.String()
 	}
-	was, err := j.hostKeyHere(ctx, p, known, path)
+	was, err := j.changes.hostKeyHere(ctx, p, known, path)
 	if err != nil {
-		return together{err, j.alarm()}.orNil()
+		return together{err, j.tells.alarm()}.orNil()
 	}
 	held, err := j.openCache(was.repo.CacheID()) // two changes at once, or a run meanwhile, would part the vaults' ways
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, held.Close()) }()
-	c := j.newKeyChange(path, was, known)
+	c := j.changes.newKeyChange(path, was, known)
 	err = c.storePrepared(ctx, p)
 	if err == nil && !sameRecipients(c.options.Recipients, j.config.Keys.Recipients) {
 		a.ui.warn("keys.recipients of %s are not the repository's any more: put these there before the next run: %s", j.config.Path, strings.Join(p.Descriptor.Recipients, ", "))
 	}
-	return together{err, j.alarm()}.orNil()
+	return together{err, j.tells.alarm()}.orNil()
 }
 
 // sameRecipients reports whether two lists name the same restore keys.
@@ -288,7 +288,7 @@ func sameRecipients(a, b []keys.Recipient) bool {
 
 // hostKeyHere gives the host key in force on the job's machine, without any restore key. A machine that has none takes the one that
 // comes with the change.
-func (j *job) hostKeyHere(ctx context.Context, p *repo.Prepared, known repo.Known, path string) (hostKeyInForce, error) {
+func (j *keyChanges) hostKeyHere(ctx context.Context, p *repo.Prepared, known repo.Known, path string) (hostKeyInForce, error) {
 	var failed error
 	for _, v := range j.repoVaults(nil) {
 		r, err := repo.Find(ctx, v.Read, known.Pin, nil)

@@ -71,7 +71,7 @@ func (a *readCommands) lsCommand() *cobra.Command {
 		RunE: a.action(func(ctx context.Context, args []string) error {
 			f.unvouched = true
 			return a.look(ctx, &f, func(r *reading, in *repo.Reader, out *listing) error {
-				return r.ls(ctx, in, out, args[0], append(args, "")[1], long)
+				return r.shows.ls(ctx, in, out, args[0], append(args, "")[1], long)
 			})
 		}),
 	}
@@ -81,7 +81,7 @@ func (a *readCommands) lsCommand() *cobra.Command {
 	return cmd
 }
 
-func (r *reading) ls(ctx context.Context, in *repo.Reader, out *listing, spec, prefix string, long bool) error {
+func (r *showing) ls(ctx context.Context, in *repo.Reader, out *listing, spec, prefix string, long bool) error {
 	p, err := r.point(ctx, spec)
 	if err != nil {
 		return err
@@ -210,7 +210,7 @@ func (a *readCommands) findCommand() *cobra.Command {
 				return usage(fmt.Errorf("--source %q is no name of a source", source))
 			}
 			return a.look(ctx, &f, func(r *reading, in *repo.Reader, out *listing) error {
-				return r.find(ctx, in, out, source, pattern)
+				return r.shows.find(ctx, in, out, source, pattern)
 			})
 		}),
 	}
@@ -220,7 +220,7 @@ func (a *readCommands) findCommand() *cobra.Command {
 	return cmd
 }
 
-func (r *reading) find(ctx context.Context, in *repo.Reader, out *listing, source string, pattern glob.Glob) error {
+func (r *showing) find(ctx context.Context, in *repo.Reader, out *listing, source string, pattern glob.Glob) error {
 	for hit, err := range browse.Find(ctx, r.view(), in, source, pattern) {
 		if err != nil {
 			return err
@@ -262,7 +262,7 @@ func (a *readCommands) diffCommand() *cobra.Command {
 		ValidArgsFunction: a.complete.completePoints(&f, 2),
 		RunE: a.action(func(ctx context.Context, args []string) error {
 			return a.look(ctx, &f, func(r *reading, in *repo.Reader, out *listing) error {
-				return r.diff(ctx, in, out, args[0], args[1])
+				return r.shows.diff(ctx, in, out, args[0], args[1])
 			})
 		}),
 	}
@@ -271,7 +271,7 @@ func (a *readCommands) diffCommand() *cobra.Command {
 	return cmd
 }
 
-func (r *reading) diff(ctx context.Context, in *repo.Reader, out *listing, from, to string) error {
+func (r *showing) diff(ctx context.Context, in *repo.Reader, out *listing, from, to string) error {
 	older, err := r.point(ctx, from)
 	if err != nil {
 		return err

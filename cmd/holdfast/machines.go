@@ -66,13 +66,13 @@ func imageTarget(r *reading, t *target, get store.CredentialsFunc) (restore.Targ
 		return nil, err
 	}
 	return toami.New(toami.Options{
-		Region: at.Region, Endpoint: at.Endpoint, Credentials: get, Suffix: t.machines.suffix, Snapshots: r.snapshotOptions(t, client),
+		Region: at.Region, Endpoint: at.Endpoint, Credentials: get, Suffix: t.machines.suffix, Snapshots: r.restores.snapshotOptions(t, client),
 		Made: func(key, id string) { r.ui.detail("%s is %s", safe(key), id) },
 	})
 }
 
 // chooseImages turns the globs of a restore to AMIs into the keys of those AMIs and of their snapshots.
-func (r *reading) chooseImages(ctx context.Context, o *restore.Options, p browse.Point) error {
+func (r *restoring) chooseImages(ctx context.Context, o *restore.Options, p browse.Point) error {
 	needed, err := toami.Needed(ctx, o.Reader, p.Commit, o.Include, o.Exclude)
 	if err != nil {
 		return err

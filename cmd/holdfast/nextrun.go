@@ -47,7 +47,7 @@ func (l *losses) add(f verify.Finding) {
 
 // note leaves them in the cache of the configuration that was used, for the next run, which would not look at bytes that
 // have the right name and size. It reports whether that was possible.
-func (r *reading) note(l *losses) bool {
+func (r *nextRuns) note(l *losses) bool {
 	if len(l.names) == 0 || !r.isConfigured() || !r.repo.Vouched() {
 		return false
 	}
@@ -63,12 +63,12 @@ func (r *reading) note(l *losses) bool {
 }
 
 // isConfigured reports whether the vault that is read is one of the configuration's, by name.
-func (r *reading) isConfigured() bool {
+func (r *nextRuns) isConfigured() bool {
 	return r.config != nil && len(r.vaultsBut("")) > len(r.vaultsBut(r.vault.name))
 }
 
 // vaultsBut gives the names of the configuration's vaults other than one.
-func (r *reading) vaultsBut(name string) []string {
+func (r *nextRuns) vaultsBut(name string) []string {
 	var out []string
 	for _, v := range r.config.Vaults {
 		if v.Name != name {
@@ -79,7 +79,7 @@ func (r *reading) vaultsBut(name string) []string {
 }
 
 // nextRun says, a line for each kind of finding, what the next run does about it.
-func (r *reading) nextRun(l *losses, noted bool) []string {
+func (r *nextRuns) nextRun(l *losses, noted bool) []string {
 	mends := "what is missing there is read from the source again for the new point"
 	if r.isConfigured() {
 		if others := r.vaultsBut(r.vault.name); len(others) > 0 {

@@ -95,7 +95,7 @@ func (a *readCommands) points(ctx context.Context, f *readerFlags, source string
 			}
 		}
 	}
-	held, err := r.protections(ctx, points, locks)
+	held, err := r.shows.protections(ctx, points, locks)
 	if err != nil {
 		return err
 	}
@@ -111,10 +111,10 @@ func (a *readCommands) points(ctx context.Context, f *readerFlags, source string
 		case p.Err != nil:
 			damaged = append(damaged, &marked{errDamage, p.Err})
 		}
-		if short := r.shortfall(p, held[p.ID]); short != nil {
+		if short := r.shows.shortfall(p, held[p.ID]); short != nil {
 			damaged = append(damaged, &marked{errDamage, short})
 		}
-		if err := r.printPoint(table, p, held[p.ID]); err != nil {
+		if err := r.shows.printPoint(table, p, held[p.ID]); err != nil {
 			return err
 		}
 	}
@@ -136,7 +136,7 @@ func of(source string) string {
 	return " of " + source
 }
 
-func (r *reading) printPoint(table *tabwriter.Writer, p browse.Point, held *renew.Protection) error {
+func (r *showing) printPoint(table *tabwriter.Writer, p browse.Point, held *renew.Protection) error {
 	line := pointJSON{
 		Point: p.ID.String(), Source: p.Source, Vault: r.vault.name, SignedAt: moment(p.SignedAt), ArrivedAt: moment(format.At(p.Arrived)),
 		TakenAt: moment(p.SignedAt), Status: "damaged", Late: p.Late, Distrusted: p.Distrusted, Unvouched: !r.repo.Vouched(),
@@ -190,7 +190,7 @@ func (r *reading) printPoint(table *tabwriter.Writer, p browse.Point, held *rene
 const fewObjects = 2000
 
 // protections reads how long points that are not over are held; a point that is not in it was not looked at.
-func (r *reading) protections(ctx context.Context, points []browse.Point, all bool) (_ map[format.Hash]*renew.Protection, err error) {
+func (r *showing) protections(ctx context.Context, points []browse.Point, all bool) (_ map[format.Hash]*renew.Protection, err error) {
 	if !r.vault.url.Locks() || !r.repo.Vouched() {
 		return nil, nil
 	}
@@ -229,12 +229,12 @@ func (r *reading) protections(ctx context.Context, points []browse.Point, all bo
 			}
 		}
 	}
-	scratch, err := r.scratch()
+	scratch, err := r.renews.scratch()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, scratch.Close()) }()
-	vault := r.asRepoVault()
+	vault := r.renews.asRepoVault()
 	vault.Inspect, vault.Lock = nil, nil // a reader may not look at the bucket's settings
 	known, err := repo.OpenRenewal(ctx, repo.RenewalOptions{Repository: r.repo, Vault: vault, Cache: scratch.Cache, Report: r.findings.add, Now: r.now})
 	if err != nil {
@@ -262,7 +262,7 @@ func (r *reading) protections(ctx context.Context, points []browse.Point, all bo
 }
 
 // shortfall says what is not locked as long as a point is kept.
-func (r *reading) shortfall(p browse.Point, held *renew.Protection) error {
+func (r *showing) shortfall(p browse.Point, held *renew.Protection) error {
 	c := p.Kept()
 	if held == nil || c == nil || c.Mode == "" || !held.Until.Before(c.RetainUntil.Time) {
 		return nil
@@ -280,7 +280,7 @@ func (a *readCommands) nearPoints(cmd *cobra.Command, f *readerFlags) []string {
 	quiet := newApp(*a.app)
 	quiet.ui = &ui{out: discard{}, err: discard{}, quiet: true}
 	quiet.ui.settle()
-	r := &reading{app: quiet, flags: f}
+	r := (&reading{app: quiet, flags: f}).share()
 	places, err := r.places()
 	if err != nil || len(places) == 0 || !places[0].url.Local() || r.openFirst(cmd.Context(), places[:1], "") != nil {
 		return nil

@@ -97,28 +97,28 @@ func (a *careCommands) prune(ctx context.Context, f *readerFlags, retired []stri
 	}
 	var held *cache.Cache
 	if !r.vault.url.Locks() && r.config != nil {
-		if held, err = r.holdCache(); err != nil {
+		if held, err = r.prunes.holdCache(); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, held.Close()) }()
 	}
-	if err := r.known(ctx, retired); err != nil {
+	if err := r.prunes.known(ctx, retired); err != nil {
 		return err
 	}
 	var remover store.Remover
 	if remove {
 		var closeIt func() error
-		if remover, closeIt, err = r.remover(); err != nil {
+		if remover, closeIt, err = r.prunes.remover(); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, closeIt()) }()
 	}
-	return r.runPrune(ctx, remover, retired, held)
+	return r.prunes.runPrune(ctx, remover, retired, held)
 }
 
 // known refuses sources to be retired that the vault has no point of, which are most likely a slip, and those that the
 // configuration still backs up.
-func (r *reading) known(ctx context.Context, retired []string) error {
+func (r *pruning) known(ctx context.Context, retired []string) error {
 	if len(retired) == 0 {
 		return nil
 	}
@@ -159,7 +159,7 @@ func (a *careCommands) oneVault(f *readerFlags, command string) error {
 }
 
 // holdCache keeps runs of this machine from beginning: a directory has no locks that would keep what they build on.
-func (r *reading) holdCache() (*cache.Cache, error) {
+func (r *pruning) holdCache() (*cache.Cache, error) {
 	dir, err := r.cacheDir(r.config, r.repo.CacheID())
 	if err != nil {
 		return nil, unusableCache(err)
@@ -168,7 +168,7 @@ func (r *reading) holdCache() (*cache.Cache, error) {
 }
 
 // remover opens the place that is read a second time, to delete there.
-func (r *reading) remover() (store.Remover, func() error, error) {
+func (r *pruning) remover() (store.Remover, func() error, error) {
 	places, err := r.places()
 	if err != nil {
 		return nil, nil, err
@@ -183,15 +183,15 @@ func (r *reading) remover() (store.Remover, func() error, error) {
 }
 
 // runPrune prunes. Of a directory, held is what this machine's runs know: it forgets what goes, as no lock would tell them.
-func (r *reading) runPrune(ctx context.Context, remover store.Remover, retired []string, held *cache.Cache) (err error) {
-	scratch, err := r.scratch()
+func (r *pruning) runPrune(ctx context.Context, remover store.Remover, retired []string, held *cache.Cache) (err error) {
+	scratch, err := r.renews.scratch()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, scratch.Close()) }()
 	var printErr error
 	o := prune.Options{
-		Repository: r.repo, Vault: r.asRepoVault(), Remover: remover, Retired: retired, Scratch: scratch.Cache, Made: r.made(), Report: r.findings.add,
+		Repository: r.repo, Vault: r.renews.asRepoVault(), Remover: remover, Retired: retired, Scratch: scratch.Cache, Made: r.verifies.made(), Report: r.findings.add,
 		Concurrency: min(r.connections(), 32), Progress: &progress.Count{}, Now: r.now,
 		Emit: func(item prune.Item) {
 			if held != nil && remover != nil {
@@ -214,7 +214,7 @@ func (r *reading) runPrune(ctx context.Context, remover store.Remover, retired [
 	return all.orNil()
 }
 
-func (r *reading) printPruned(item prune.Item, deleted bool) error {
+func (r *pruning) printPruned(item prune.Item, deleted bool) error {
 	at := flat.Place(item.Ref)
 	line := prunedJSON{Name: at.Name, Version: at.Version, Size: item.Size, Reason: string(item.Reason), Deleted: deleted}
 	why := line.Reason
@@ -239,7 +239,7 @@ func (r *reading) printPruned(item prune.Item, deleted bool) error {
 	return r.ui.text(fmt.Sprintf("%s %s%s, %s: %s", verb, safe(at.Name), version, size(item.Size), why))
 }
 
-func (r *reading) printPrune(s prune.Summary, alarms []string) error {
+func (r *pruning) printPrune(s prune.Summary, alarms []string) error {
 	line := pruneJSON{
 		Vault: r.vault.name, DryRun: s.DryRun, Points: s.Points, Living: s.Living, Versions: s.Versions, Deleted: s.Removed, DeletedBytes: s.Bytes,
 		Locked: s.Locked, Needed: s.Needed, Seconds: roundSeconds(s.Seconds), Alarms: alarms,

@@ -73,6 +73,13 @@ func (f *readerFlags) addAllowIncomplete(cmd *cobra.Command) {
 
 // reading is a vault opened for reading, with its repository recognised.
 type reading struct {
+	shows    *showing
+	prunes   *pruning
+	restores *restoring
+	verifies *verifying
+	renews   *renewing
+	runs     *nextRuns
+
 	*app
 	flags    *readerFlags
 	config   *config.Config // nil where there is none
@@ -84,9 +91,33 @@ type reading struct {
 	own      *[]cache.Made // see made; nil: not asked for yet
 }
 
+// showing lists points and what is in them.
+type showing struct{ *reading }
+
+// pruning deletes what is over.
+type pruning struct{ *reading }
+
+// restoring gives back what a point has.
+type restoring struct{ *reading }
+
+// verifying holds a vault against what it should have.
+type verifying struct{ *reading }
+
+// renewing lengthens locks.
+type renewing struct{ *reading }
+
+// nextRuns says what the next run will do about what was found.
+type nextRuns struct{ *reading }
+
+// share sets up what a reading is shared out to.
+func (r *reading) share() *reading {
+	r.shows, r.prunes, r.restores, r.verifies, r.renews, r.runs = &showing{r}, &pruning{r}, &restoring{r}, &verifying{r}, &renewing{r}, &nextRuns{r}
+	return r
+}
+
 // openReading finds the vault that the flags name. The caller closes it.
 func (a *app) openReading(ctx context.Context, f *readerFlags) (*reading, error) {
-	r := &reading{app: a, flags: f}
+	r := (&reading{app: a, flags: f}).share()
 	pin, err := a.pinOf(f.fingerprint)
 	if err != nil {
 		return nil, err
@@ -364,7 +395,7 @@ func (r *reading) connections() int {
 func (r *reading) close() error { return r.vault.close() }
 
 func (r *reading) view() browse.View {
-	return browse.View{Repository: r.repo, In: r.vault.Reader, Vault: r.vault.name, Made: r.made(), Report: r.findings.add, PassedOver: r.passedOver}
+	return browse.View{Repository: r.repo, In: r.vault.Reader, Vault: r.vault.name, Made: r.verifies.made(), Report: r.findings.add, PassedOver: r.passedOver}
 }
 
 // point resolves a POINT.

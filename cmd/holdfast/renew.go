@@ -95,12 +95,12 @@ func (a *careCommands) renew(ctx context.Context, f *readerFlags, specs []string
 		}
 		o.Points = append(o.Points, p.ID)
 	}
-	scratch, err := r.scratch()
+	scratch, err := r.renews.scratch()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, scratch.Close()) }()
-	o.Repository, o.Vault, o.Scratch, o.Made, o.Report = r.repo, r.asRepoVault(), scratch.Cache, r.made(), r.findings.add
+	o.Repository, o.Vault, o.Scratch, o.Made, o.Report = r.repo, r.renews.asRepoVault(), scratch.Cache, r.verifies.made(), r.findings.add
 	stop := r.watch(ctx, "renew", false, o.Progress)
 	sum, err := renew.Run(ctx, o)
 	stop()
@@ -110,7 +110,7 @@ func (a *careCommands) renew(ctx context.Context, f *readerFlags, specs []string
 	alarms, alarm := r.alarms()
 	all := together{err, alarm}
 	if err == nil || sum.Objects > 0 {
-		all = append(all, r.printRenewed(sum, alarms))
+		all = append(all, r.renews.printRenewed(sum, alarms))
 	}
 	if bad := sum.Refused + sum.Lost + int64(sum.Broken); bad > 0 {
 		all = append(all, &marked{errDamage, fmt.Errorf("vault %s: %d locks were refused, %d objects have no version with the right bytes, of %d points not all can be read; the lines above name them",
@@ -119,7 +119,7 @@ func (a *careCommands) renew(ctx context.Context, f *readerFlags, specs []string
 	return all.orNil()
 }
 
-func (r *reading) printRenewed(s renew.Summary, alarms []string) error {
+func (r *renewing) printRenewed(s renew.Summary, alarms []string) error {
 	line := renewedJSON{
 		Vault: r.vault.name, DryRun: s.DryRun, Points: s.Points, Objects: s.Objects, Due: s.Due, Extended: s.Extended, Refused: s.Refused,
 		Lost: s.Lost, Seconds: roundSeconds(s.Seconds), Alarms: alarms,
@@ -151,7 +151,7 @@ func (r *reading) printRenewed(s renew.Summary, alarms []string) error {
 }
 
 // asRepoVault is the vault as the repository sees it, with the locking it is configured with, or the defaults.
-func (r *reading) asRepoVault() *repo.Vault {
+func (r *renewing) asRepoVault() *repo.Vault {
 	v := &repo.Vault{Name: r.vault.name, Read: r.vault.Reader, Lock: r.vault.Locker, Inspect: r.vault.Inspector}
 	if !r.vault.url.Locks() {
 		return v
@@ -169,7 +169,7 @@ func (r *reading) asRepoVault() *repo.Vault {
 }
 
 // scratch is a folder for what is only needed while the command runs: beside the cache, or where the system has such things.
-func (r *reading) scratch() (*needed.Scratch, error) {
+func (r *renewing) scratch() (*needed.Scratch, error) {
 	if r.config != nil {
 		if dir, err := r.cacheDir(r.config, r.repo.CacheID()); err == nil {
 			if s, err := needed.NewScratch(filepath.Dir(dir)); err == nil {

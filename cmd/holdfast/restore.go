@@ -160,7 +160,7 @@ func (a *readCommands) restore(ctx context.Context, f *readerFlags, rf *restoreF
 	if err != nil {
 		return together{err, r.alarm()}.orNil()
 	}
-	to, err := r.openTarget(ctx, &rf.to)
+	to, err := r.restores.openTarget(ctx, &rf.to)
 	if err != nil {
 		return err
 	}
@@ -169,17 +169,17 @@ func (a *readCommands) restore(ctx context.Context, f *readerFlags, rf *restoreF
 		Overwrite: restore.Overwrite(rf.overwrite), DryRun: rf.dry, Memory: max(r.memory(), restore.MinMemory), Concurrency: r.connections(),
 	}
 	if rf.to.at.Kind == location.EC2 {
-		if err := r.chooseImages(ctx, &o, p); err != nil {
+		if err := r.restores.chooseImages(ctx, &o, p); err != nil {
 			return together{err, to.Close(), r.alarm()}.orNil()
 		}
 	}
-	return r.runRestore(ctx, o, p, rf)
+	return r.restores.runRestore(ctx, o, p, rf)
 }
 
 // maxListed bounds how many failures are listed for people one by one.
 const maxListed = 100
 
-func (r *reading) runRestore(ctx context.Context, o restore.Options, p browse.Point, rf *restoreFlags) error {
+func (r *restoring) runRestore(ctx context.Context, o restore.Options, p browse.Point, rf *restoreFlags) error {
 	var written progress.Count
 	o.Progress = func(_, n int64) { written.Done.Add(n) }
 	matches, err := newMatches(o.Target, rf.include)
@@ -244,7 +244,7 @@ func notRestored(res restore.Result) string {
 	return "; mend what the lines above say and run the command again: it goes on with what is missing"
 }
 
-func (r *reading) printRestored(res restore.Result, p browse.Point, rf *restoreFlags, alarms, none []string, stopped bool) error {
+func (r *restoring) printRestored(res restore.Result, p browse.Point, rf *restoreFlags, alarms, none []string, stopped bool) error {
 	for _, n := range res.Notes {
 		if rf.to.at.AWS == nil || r.ui.json {
 			r.ui.remark("Note: %s", n)

@@ -142,9 +142,9 @@ func (j *job) runSource(ctx context.Context, s config.Source, f runFlags) error 
 	result, err := j.makePoint(ctx, s, f)
 	if err != nil {
 		err = stopped(ctx, err)
-		return together{err, j.reportFailed(s, err, began), j.alarm()}.orNil()
+		return together{err, j.tells.reportFailed(s, err, began), j.tells.alarm()}.orNil()
 	}
-	return j.report(s, result, began, f.dry)
+	return j.tells.report(s, result, began, f.dry)
 }
 
 func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags) (result *backup.Result, err error) {
@@ -174,7 +174,7 @@ func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags) (resul
 		return nil, err
 	}
 	j.found = session.Repository()
-	j.tellSession(s.Name, session)
+	j.tells.tellSession(s.Name, session)
 	read := &progress.Count{}
 	stop := j.watch(ctx, s.Name, true, read)
 	defer stop()
@@ -185,11 +185,11 @@ func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags) (resul
 	}
 	defer func() {
 		if err == nil && !result.Nothing { // of an empty source every pattern leaves nothing out
-			j.tellUnused(s.Name, src)
+			j.tells.tellUnused(s.Name, src)
 		}
 	}()
 	return backup.Run(ctx, backup.Options{
-		Source: src, Name: s.Name, Place: s.URL.String(), Session: session, Retention: s.Retention, Before: s.Before, Fate: j.tellFates(s.Name, f.dry), TagsMaxAge: tagsAge(s.Tags, j.now()),
+		Source: src, Name: s.Name, Place: s.URL.String(), Session: session, Retention: s.Retention, Before: s.Before, Fate: j.tells.tellFates(s.Name, f.dry), TagsMaxAge: tagsAge(s.Tags, j.now()),
 		Memory: j.config.Limits.Memory, Fetchers: j.config.Limits.Connections, DryRun: f.dry,
 		AllowEmpty: slices.Contains(f.empty, s.Name), Progress: read, Now: j.now,
 		Unsettled: whatIfUnsettled,
@@ -212,7 +212,7 @@ func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags) (resul
 }
 
 // tellSession says what a source's run works with, for those who asked for more.
-func (j *job) tellSession(source string, session *repo.Session) {
+func (j *telling) tellSession(source string, session *repo.Session) {
 	j.ui.detail("%s: repository %.16s", source, session.Repository().Fingerprint)
 	for _, v := range session.Vaults() {
 		if v.Err != nil {
@@ -232,7 +232,7 @@ func tagsAge(t config.Tags, now time.Time) time.Duration {
 }
 
 // report prints one line a vault and gives what the run came to.
-func (j *job) report(s config.Source, r *backup.Result, began time.Time, dry bool) error {
+func (j *telling) report(s config.Source, r *backup.Result, began time.Time, dry bool) error {
 	var all together
 	alarms, alarm := j.alarms()
 	if j.activity != nil && !r.Point.IsZero() {
@@ -278,7 +278,7 @@ func (j *job) report(s config.Source, r *backup.Result, began time.Time, dry boo
 }
 
 // reportFailed prints a failed line a vault, for those who read the lines instead of the errors.
-func (j *job) reportFailed(s config.Source, err error, began time.Time) error {
+func (j *telling) reportFailed(s config.Source, err error, began time.Time) error {
 	for _, name := range s.Vaults {
 		line := ran{Source: s.Name, Vault: name, Status: "failed", Seconds: seconds(began), Error: err.Error()}
 		if perr := j.printRun(line); perr != nil {
@@ -293,7 +293,7 @@ func seconds(since time.Time) float64 { return roundSeconds(time.Since(since).Se
 // roundSeconds keeps milliseconds.
 func roundSeconds(s float64) float64 { return math.Round(s*1000) / 1000 }
 
-func (j *job) printRun(l ran) error {
+func (j *telling) printRun(l ran) error {
 	j.activity.line(recorded(l))
 	if j.ui.json {
 		return j.ui.object(l)
@@ -368,7 +368,7 @@ func notAsLeft(n int) error {
 }
 
 // alarms tells what was noticed since it was last asked, as lines for a summary and as what the command comes to.
-func (j *job) alarms() (lines []string, alarm error) {
+func (j *telling) alarms() (lines []string, alarm error) {
 	lines, count, gone := j.findings.tell(j.ui)
 	if count == 0 {
 		return nil, nil
@@ -380,7 +380,7 @@ func (j *job) alarms() (lines []string, alarm error) {
 	return lines, &marked{kind, notAsLeft(count)}
 }
 
-func (j *job) alarm() error {
+func (j *telling) alarm() error {
 	_, err := j.alarms()
 	return err
 }

@@ -117,7 +117,7 @@ func (a *readCommands) serveNBD(ctx context.Context, f *readerFlags, sf *serveFl
 		return err
 	}
 	defer l.Close()
-	err = r.serve(ctx, l, m, e, p, sf)
+	err = r.restores.serve(ctx, l, m, e, p, sf)
 	return together{err, r.alarm()}.orNil()
 }
 
@@ -210,7 +210,7 @@ func (sf *serveFlags) uri(l net.Listener) string {
 }
 
 // serve serves until the command is stopped, which is how it ends well.
-func (r *reading) serve(ctx context.Context, l net.Listener, m *image.Image, e *format.Entry, p browse.Point, sf *serveFlags) error {
+func (r *restoring) serve(ctx context.Context, l net.Listener, m *image.Image, e *format.Entry, p browse.Point, sf *serveFlags) error {
 	var failures serveFailures
 	s, err := nbd.New(nbd.Options{
 		Name: e.Key, Export: export{m}, Memory: r.memory() / 8,

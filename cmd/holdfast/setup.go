@@ -27,6 +27,11 @@ import (
 
 // job is what a configured command works with: the configuration, its vaults opened, and what was noticed.
 type job struct {
+	heals   *doctoring
+	drills  *drilling
+	tells   *telling
+	changes *keyChanges
+
 	*app
 	config   *config.Config
 	backends *backends
@@ -36,6 +41,24 @@ type job struct {
 	activity *activity        // what the command did, for its record; nil: it leaves none
 	found    *repo.Repository // as the last session saw it
 	down     map[string]bool  // vaults that an earlier source of this command found down
+}
+
+// doctoring looks at a set-up.
+type doctoring struct{ *job }
+
+// drilling attacks a set-up.
+type drilling struct{ *job }
+
+// telling says what a run came to.
+type telling struct{ *job }
+
+// keyChanges prepares changes of keys.
+type keyChanges struct{ *job }
+
+// share sets up what a job is shared out to.
+func (j *job) share() *job {
+	j.heals, j.drills, j.tells, j.changes = &doctoring{j}, &drilling{j}, &telling{j}, &keyChanges{j}
+	return j
 }
 
 // openJob reads the configuration and opens the vaults that are named, all of them for none. Nothing is sent yet.
@@ -59,7 +82,7 @@ func (a *app) openSomeVaults() (*job, error) {
 }
 
 func (a *app) openVaults(c *config.Config, some bool, names ...string) (*job, error) {
-	j := &job{app: a, config: c, backends: a.newBackends(filepath.Dir(c.Path), c.Limits)}
+	j := (&job{app: a, config: c, backends: a.newBackends(filepath.Dir(c.Path), c.Limits)}).share()
 	j.backends.stall = c.Stall
 	var failed together
 	for _, v := range c.Vaults {

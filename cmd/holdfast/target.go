@@ -129,7 +129,7 @@ func resolved(l location.Location) location.Location {
 }
 
 // openTarget makes the target; nothing is touched yet.
-func (r *reading) openTarget(ctx context.Context, t *target) (restore.Target, error) {
+func (r *restoring) openTarget(ctx context.Context, t *target) (restore.Target, error) {
 	switch {
 	case t.disks.raw:
 		return r.openRaw()
@@ -148,7 +148,7 @@ func (r *reading) openTarget(ctx context.Context, t *target) (restore.Target, er
 		return nil, fmt.Errorf("--to %s: no driver for %q", safe(t.text), t.at.Kind)
 	}
 	if t.at.Local() {
-		return open(r, t, nil)
+		return open(r.reading, t, nil)
 	}
 	ref := t.ref
 	if ref.IsZero() {
@@ -167,7 +167,7 @@ func (r *reading) openTarget(ctx context.Context, t *target) (restore.Target, er
 	if t.at.Insecure() {
 		r.ui.warn("%s is not encrypted on the way: what is restored can be read on the network", t.at)
 	}
-	return open(r, t, get)
+	return open(r.reading, t, get)
 }
 
 // credentialsThere looks before anything is read from the vault whether the target's credentials can be had.

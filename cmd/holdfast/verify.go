@@ -125,13 +125,13 @@ func (a *readCommands) verify(ctx context.Context, f *readerFlags, specs []strin
 	o.Repository, o.In, o.Identities = r.repo, r.vault.Reader, r.ids
 	o.NoLocks = !r.vault.url.Locks()
 	o.Concurrency = r.connections()
-	o.Made = r.made()
+	o.Made = r.verifies.made()
 	o.Vault = r.vault.name
-	return r.runVerify(ctx, o)
+	return r.verifies.runVerify(ctx, o)
 }
 
 // made gives the points that this machine remembers to have made in the vault, as far as it is one of its own.
-func (r *reading) made() []cache.Made {
+func (r *verifying) made() []cache.Made {
 	if r.own != nil {
 		return *r.own
 	}
@@ -156,7 +156,7 @@ const weakerWithoutOwners = "This repository has no owner keys: whoever steals t
 // maxAlarms bounds the alarms that a summary repeats; each was a line of its own before.
 const maxAlarms = 100
 
-func (r *reading) runVerify(ctx context.Context, o verify.Options) error {
+func (r *verifying) runVerify(ctx context.Context, o verify.Options) error {
 	var alarms []string
 	var printErr error
 	var found losses
@@ -170,9 +170,9 @@ func (r *reading) runVerify(ctx context.Context, o verify.Options) error {
 	stop := r.watch(ctx, "verify", false, o.Progress)
 	sum, err := verify.Run(ctx, o)
 	stop()
-	noted := r.note(&found)
+	noted := r.runs.note(&found)
 	if err == nil {
-		err = r.printVerified(sum, alarms, r.nextRun(&found, noted))
+		err = r.printVerified(sum, alarms, r.runs.nextRun(&found, noted))
 	}
 	all := together{err, printErr}
 	switch {
@@ -185,7 +185,7 @@ func (r *reading) runVerify(ctx context.Context, o verify.Options) error {
 	return all.orNil()
 }
 
-func (r *reading) printFinding(f verify.Finding) error {
+func (r *verifying) printFinding(f verify.Finding) error {
 	line := foundJSON{Finding: string(f.Kind), Name: f.Name, Detail: f.Detail}
 	if !f.Point.IsZero() {
 		line.Point = f.Point.String()
@@ -200,7 +200,7 @@ func (r *reading) printFinding(f verify.Finding) error {
 	return r.ui.text(fmt.Sprintf("%s: %s%s: %s", line.Finding, safe(line.Name), point, printable(line.Detail)))
 }
 
-func (r *reading) printVerified(s verify.Summary, alarms, nextRun []string) error {
+func (r *verifying) printVerified(s verify.Summary, alarms, nextRun []string) error {
 	line := verifiedJSON{
 		Status: string(s.Status), Level: string(s.Level), Vault: r.vault.name,
 		Points: s.Points, Objects: s.Objects, Bytes: s.Bytes, ObjectsRead: s.ObjectsRead, Entries: s.Entries, EntriesRead: s.EntriesRead,

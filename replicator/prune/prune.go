@@ -79,6 +79,8 @@ type Summary struct {
 
 // run is one pruning.
 type run struct {
+	removes *removing
+
 	o     Options
 	clock time.Time
 	plan  *plan
@@ -89,6 +91,15 @@ type run struct {
 	odd    map[string]bool // of them: signed, and passed over by readers
 	unread bool            // a directory has placements of a newer version
 	living []needed.Point
+}
+
+// removing deletes what was decided on, a lock read again before each.
+type removing struct{ *run }
+
+// share sets up what a run is shared out to.
+func (r *run) share() *run {
+	r.removes = &removing{r}
+	return r
 }
 
 // Run plans in full what goes, looks once more for points that came meanwhile, and then deletes, commit objects first: so
@@ -109,7 +120,7 @@ func Run(ctx context.Context, o Options) (_ Summary, err error) {
 	if o.Remover != nil {
 		o.Remover = flat.Remover{Remover: o.Remover}
 	}
-	r := &run{o: o, sum: Summary{DryRun: o.Remover == nil}, points: map[string]bool{}, odd: map[string]bool{}}
+	r := (&run{o: o, sum: Summary{DryRun: o.Remover == nil}, points: map[string]bool{}, odd: map[string]bool{}}).share()
 	defer func() {
 		if err != nil && ctx.Err() != nil {
 			err = context.Cause(ctx)
@@ -162,7 +173,7 @@ func (r *run) all(ctx context.Context) (err error) {
 	if spared != nil {
 		defer func() { err = errors.Join(err, spared.Close()) }()
 	}
-	return r.remove(ctx, spared)
+	return r.removes.remove(ctx, spared)
 }
 
 // unsure says of an error about what is needed that nothing is deleted because of it.

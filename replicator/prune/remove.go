@@ -15,7 +15,7 @@ import (
 
 // remove carries out the plan: class after class, names side by side, the versions of one name one after another. In a dry
 // run it only says what would go.
-func (r *run) remove(ctx context.Context, fresh *needed.Set) error {
+func (r *removing) remove(ctx context.Context, fresh *needed.Set) error {
 	for _, class := range []int{0, 1} {
 		g, gctx := errgroup.WithContext(ctx)
 		g.SetLimit(r.o.Concurrency)
@@ -34,7 +34,7 @@ func (r *run) remove(ctx context.Context, fresh *needed.Set) error {
 }
 
 // batches gives the versions of each name on the plan. What a point that came meanwhile needs is left out.
-func (r *run) batches(class int, fresh *needed.Set, visit func([]planned) bool) error {
+func (r *removing) batches(class int, fresh *needed.Set, visit func([]planned) bool) error {
 	want := &cursor{next: func() (repo.Wanted, error, bool) { return repo.Wanted{}, nil, false }}
 	if fresh != nil {
 		next, stop := iter.Pull2(fresh.All())
@@ -73,7 +73,7 @@ func (r *run) batches(class int, fresh *needed.Set, visit func([]planned) bool) 
 	return nil
 }
 
-func (r *run) removeName(ctx context.Context, items []planned) error {
+func (r *removing) removeName(ctx context.Context, items []planned) error {
 	for _, x := range items {
 		gone, err := r.removeOne(ctx, x.Item)
 		if err != nil {
@@ -87,7 +87,7 @@ func (r *run) removeName(ctx context.Context, items []planned) error {
 }
 
 // removeOne deletes one version; false: the vault keeps it, as it has been locked meanwhile.
-func (r *run) removeOne(ctx context.Context, item Item) (bool, error) {
+func (r *removing) removeOne(ctx context.Context, item Item) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
@@ -116,7 +116,7 @@ func (r *run) removeOne(ctx context.Context, item Item) (bool, error) {
 }
 
 // lockedNow tells a refusal because of a lock from a right that the credential lacks: some servers say the same of both.
-func (r *run) lockedNow(ctx context.Context, ref store.Ref) bool {
+func (r *removing) lockedNow(ctx context.Context, ref store.Ref) bool {
 	_, lock, err := r.o.Vault.Read.Stat(ctx, ref)
 	return err == nil && (lock.LegalHold || lock.Until.After(r.clock))
 }

@@ -34,7 +34,7 @@ func (s *Store) claim(tmp, name string) error {
 	if !lacking(err) {
 		return err
 	}
-	unlock, err := s.lockRecords()
+	unlock, err := s.kept.lockRecords()
 	if err != nil {
 		return err
 	}

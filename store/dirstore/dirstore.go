@@ -41,11 +41,22 @@ type Options struct {
 
 // Store is a vault in a directory. It is safe for concurrent use, by several processes too.
 type Store struct {
+	kept *retentions
+
 	path   string
 	root   *os.Root
 	opts   Options
 	claims claims
 	flock  func(fd, how int) error
+}
+
+// retentions are the locks that a directory records beside its objects.
+type retentions struct{ *Store }
+
+// share sets up what a Store is shared out to.
+func (s *Store) share() *Store {
+	s.kept = &retentions{s}
+	return s
 }
 
 var (
@@ -74,7 +85,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open directory vault: %w", err)
 	}
-	return &Store{path: abs, root: root, opts: o, claims: claims{(*os.Root).Link, renameFree}, flock: syscall.Flock}, nil
+	return (&Store{path: abs, root: root, opts: o, claims: claims{(*os.Root).Link, renameFree}, flock: syscall.Flock}).share(), nil
 }
 
 // Close releases the directory.
@@ -99,7 +110,7 @@ func (s *Store) put(ctx context.Context, name string, body io.ReaderAt, size int
 	if s.opts.ReadOnly {
 		return fmt.Errorf("%w: opened for reading only", store.ErrDenied)
 	}
-	want, err := s.asked(o.Retention)
+	want, err := s.kept.asked(o.Retention)
 	if err != nil {
 		return err
 	}
@@ -129,7 +140,7 @@ func (s *Store) put(ctx context.Context, name string, body io.ReaderAt, size int
 	if want.Mode == store.ModeNone {
 		return nil
 	}
-	return s.grow(name, want)
+	return s.kept.grow(name, want)
 }
 
 // writeTemp writes the body to a synced file of its own and gives its name; nothing is left behind on failure.

@@ -86,7 +86,7 @@ func (s *Store) stat(ctx context.Context, ref store.Ref) (store.Info, store.Rete
 		return store.Info{}, store.Retention{}, err
 	}
 	defer f.Close()
-	r, err := s.readRetention(ref.Name)
+	r, err := s.kept.readRetention(ref.Name)
 	info := store.Info{Ref: store.Ref{Name: ref.Name}, Size: fi.Size(), Modified: fi.ModTime().UTC()}
 	return info, r, err
 }

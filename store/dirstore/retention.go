@@ -26,13 +26,13 @@ const maxRecorded = 4096
 
 // Extend implements store.Locker on the recorded retention, which like a compliance lock only grows.
 func (s *Store) Extend(ctx context.Context, ref store.Ref, to store.Retention) error {
-	if err := s.extend(ctx, ref, to); err != nil {
+	if err := s.kept.extend(ctx, ref, to); err != nil {
 		return s.fail("extend", ref, err)
 	}
 	return nil
 }
 
-func (s *Store) extend(ctx context.Context, ref store.Ref, to store.Retention) error {
+func (s *retentions) extend(ctx context.Context, ref store.Ref, to store.Retention) error {
 	_, _, err := s.stat(ctx, ref)
 	if err != nil {
 		return err
@@ -65,13 +65,13 @@ func (s *Store) extend(ctx context.Context, ref store.Ref, to store.Retention) e
 // Remove implements store.Remover. It refuses while the recorded retention lasts; whoever can write to the directory can
 // do without it.
 func (s *Store) Remove(ctx context.Context, ref store.Ref) error {
-	if err := s.remove(ctx, ref); err != nil {
+	if err := s.kept.remove(ctx, ref); err != nil {
 		return s.fail("remove", ref, err)
 	}
 	return nil
 }
 
-func (s *Store) remove(ctx context.Context, ref store.Ref) error {
+func (s *retentions) remove(ctx context.Context, ref store.Ref) error {
 	if err := s.check(ctx, ref.Name); err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (s *Store) Inspect(ctx context.Context) (store.Facts, error) {
 }
 
 // asked gives the retention as it will be recorded: whole seconds, of a known mode, in the future; or none.
-func (s *Store) asked(r store.Retention) (store.Retention, error) {
+func (s *retentions) asked(r store.Retention) (store.Retention, error) {
 	if r.Mode == store.ModeNone && r.Until.IsZero() {
 		return store.Retention{}, nil
 	}
@@ -129,7 +129,7 @@ func (s *Store) asked(r store.Retention) (store.Retention, error) {
 }
 
 // readRetention gives the zero Retention where nothing is recorded, as in a plain copy of a bucket.
-func (s *Store) readRetention(name string) (store.Retention, error) {
+func (s *retentions) readRetention(name string) (store.Retention, error) {
 	f, err := s.root.OpenFile(path.Join(retentionDir, name), os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return store.Retention{}, nil
@@ -150,7 +150,7 @@ func (s *Store) readRetention(name string) (store.Retention, error) {
 }
 
 // grow records r for name unless as much is recorded already.
-func (s *Store) grow(name string, r store.Retention) error {
+func (s *retentions) grow(name string, r store.Retention) error {
 	unlock, err := s.lockRecords()
 	if err != nil {
 		return err
@@ -175,7 +175,7 @@ func (s *Store) grow(name string, r store.Retention) error {
 
 // lockRecords holds off every other writer of retention records, in this process and in others, so that one that read an
 // older record cannot shorten a newer. The kernel gives the lock back if its holder dies.
-func (s *Store) lockRecords() (unlock func(), err error) {
+func (s *retentions) lockRecords() (unlock func(), err error) {
 	if err := s.root.MkdirAll(private, 0o700); err != nil {
 		return nil, err
 	}
@@ -200,7 +200,7 @@ func (s *Store) lockRecords() (unlock func(), err error) {
 }
 
 // writeRetention replaces the record of name as one step.
-func (s *Store) writeRetention(name string, r store.Retention) error {
+func (s *retentions) writeRetention(name string, r store.Retention) error {
 	data, err := json.Marshal(recorded{Mode: r.Mode, Until: r.Until})
 	if err != nil {
 		return err

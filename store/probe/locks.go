@@ -17,7 +17,7 @@ type attempt struct {
 	ask   func(ctx context.Context, ref store.Ref) []attack.Answer
 }
 
-func (r *run) attempts() []attempt {
+func (r *lockProbes) attempts() []attempt {
 	a := r.Attacker
 	both := func(ask func(bypass bool) attack.Answer) []attack.Answer {
 		return []attack.Answer{ask(false), ask(true)}
@@ -43,7 +43,7 @@ func (r *run) attempts() []attempt {
 
 // attackLock tries each way on a canary of its own. What counts is what has become of it: some vendors answer a refusal
 // with 200, and one that deletes could answer anything.
-func (r *run) attackLock(ctx context.Context) {
+func (r *lockProbes) attackLock(ctx context.Context) {
 	for _, a := range r.attempts() {
 		if !r.locks {
 			r.unknown(a.check, "there is no lock to attack")
@@ -78,7 +78,7 @@ func (r *run) attackLock(ctx context.Context) {
 }
 
 // forget notes that a canary is not to be expected in the listing.
-func (r *run) forget(ref store.Ref) {
+func (r *lockProbes) forget(ref store.Ref) {
 	if r.removed == nil {
 		r.removed = map[store.Ref]bool{}
 	}
@@ -113,7 +113,7 @@ func anyDone(answers []attack.Answer) bool {
 }
 
 // extend: locks must grow, by version, or no lock can be renewed.
-func (r *run) extend(ctx context.Context) {
+func (r *lockProbes) extend(ctx context.Context) {
 	if !r.locks {
 		r.unknown("extend-lock", "there is no lock to lengthen")
 		return
@@ -145,7 +145,7 @@ func (r *run) extend(ctx context.Context) {
 }
 
 // hold asks that no legal hold lie on a canary, where none does: only whoever may set one is allowed that.
-func (r *run) hold(ctx context.Context) {
+func (r *lockProbes) hold(ctx context.Context) {
 	if !r.locks {
 		r.unknown("legal-hold", "there is no locked canary to ask for")
 		return
@@ -169,7 +169,7 @@ func (r *run) hold(ctx context.Context) {
 }
 
 // acl asks that a canary be private, which it is, by its name and by its version: two rights.
-func (r *run) acl(ctx context.Context) {
+func (r *lockProbes) acl(ctx context.Context) {
 	const check = "acl-right"
 	ref, put := r.plant(ctx, r.fresh("acl"), content("acl"), attack.PutOptions{Lock: r.lock(store.Compliance, r.Lock)})
 	if !put.Done() {
@@ -203,7 +203,7 @@ func (r *run) acl(ctx context.Context) {
 }
 
 // take says how a right is taken from the writer.
-func (r *run) take(action string) string {
+func (r *lockProbes) take(action string) string {
 	if r.vendor.Owns() && slices.Contains(vendor.DenyByName(), action) {
 		return "deny " + action + " to the writer by name, in a Deny statement of the bucket's policy: at " + r.vendor.Title +
 			" who puts an object has it otherwise (`holdfast policy --vendor " + r.vendor.Name + " --role vault-writer` prints the statement)"
@@ -213,7 +213,7 @@ func (r *run) take(action string) string {
 
 // governance: whether the writer can get past a governance lock. Where jobs lock in governance mode that is all a thief
 // needs; elsewhere it is a right too many.
-func (r *run) governance(ctx context.Context) {
+func (r *lockProbes) governance(ctx context.Context) {
 	const check = "governance-bypass"
 	if !r.locks {
 		r.unknown(check, "there is no lock to attack")

@@ -60,7 +60,7 @@ func (r *run) below(ctx context.Context, check, when string, ref store.Ref, body
 	case !s.known:
 		r.unknown(check, when+": "+s.what, evidence...)
 	default:
-		r.forget(ref)
+		r.byLock.forget(ref)
 		r.add(check, Critical, "use another vendor, or a bucket with versioning and object lock: what is stored here can be destroyed", when+" "+s.what, evidence...)
 	}
 	return false
@@ -91,7 +91,7 @@ func (r *run) deleteMarker(ctx context.Context) {
 		if hide := r.vendor.Rights.HideByPut; hide.Known() && hide.Value {
 			f.Severity, f.Seen = Info, "the writer may hide objects by name, as whoever may write does at "+r.vendor.Title+"; "+f.Seen
 		} else {
-			f.Severity, f.Seen, f.Mend = Warning, "the writer may lay delete markers; "+f.Seen, r.take("s3:DeleteObject")
+			f.Severity, f.Seen, f.Mend = Warning, "the writer may lay delete markers; "+f.Seen, r.byLock.take("s3:DeleteObject")
 		}
 	}
 }
@@ -107,7 +107,7 @@ func (r *run) deleteRight(ctx context.Context) {
 		if also := r.vendor.Rights.DeleteToo; also.Known() && also.Value {
 			right = "s3:DeleteObject"
 		}
-		r.add(check, Warning, r.take(right), "the writer may delete versions, and so whatever has no lock or whose lock is over: "+ans.Outcome(), ans)
+		r.add(check, Warning, r.byLock.take(right), "the writer may delete versions, and so whatever has no lock or whose lock is over: "+ans.Outcome(), ans)
 	default:
 		r.unknown(check, "the answer does not tell whether the writer may delete versions: "+ans.Outcome(), ans)
 	}

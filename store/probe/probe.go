@@ -85,13 +85,15 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	}
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
-	r := &run{Options: o, dir: attack.Prefix + hex.EncodeToString(id[:]) + "/"}
+	r := (&run{Options: o, dir: attack.Prefix + hex.EncodeToString(id[:]) + "/"}).share()
 	err := r.all(ctx)
 	return Report{Vendor: r.vendor, Findings: r.findings, Canaries: r.dir}, err
 }
 
 // run is one probe under way.
 type run struct {
+	byLock *lockProbes
+
 	Options
 	dir      string // of its canaries
 	vendor   vendor.Profile
@@ -104,13 +106,22 @@ type run struct {
 	serial   int
 }
 
+// lockProbes asks what a lock forbids.
+type lockProbes struct{ *run }
+
+// share sets up what a run is shared out to.
+func (r *run) share() *run {
+	r.byLock = &lockProbes{r}
+	return r
+}
+
 // all runs the checks in their order: what later ones rest on comes first.
 func (r *run) all(ctx context.Context) error {
 	if err := r.lookAtBucket(ctx); err != nil {
 		return err
 	}
 	for _, check := range []func(context.Context){
-		r.lockTaken, r.attackLock, r.extend, r.hold, r.acl, r.governance, r.createOnly, r.overwrite, r.deleteMarker, r.deleteRight,
+		r.lockTaken, r.byLock.attackLock, r.byLock.extend, r.byLock.hold, r.byLock.acl, r.byLock.governance, r.createOnly, r.overwrite, r.deleteMarker, r.deleteRight,
 		r.inParts, r.checksum, r.century, r.folders, r.settings, r.strangers, r.listing, r.order,
 	} {
 		if err := ctx.Err(); err != nil {

@@ -33,7 +33,7 @@ func (r *run) settings(ctx context.Context) {
 		f := Setting(ctx, r.Attacker, r.vendor, s.name)
 		f.Check = s.check
 		if f.Severity == Warning {
-			f.Severity, f.Mend = s.severity, r.take(s.action)
+			f.Severity, f.Mend = s.severity, r.byLock.take(s.action)
 			f.Seen = "the writer may change it: a thief of its key could " + s.means + "; " + f.Seen
 		}
 		r.findings = append(r.findings, f)
