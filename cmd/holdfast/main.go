@@ -55,18 +55,3 @@ func newApp(with app) *app {
 	a.keys, a.reads, a.care, a.complete, a.trusts = &keyCommands{a}, &readCommands{a}, &careCommands{a}, &completion{a}, &trusting{a}
 	return a
 }
-
-// keyCommands are those that make keys and change them.
-type keyCommands struct{ *app }
-
-// readCommands are those that look at points and give back what is in them.
-type readCommands struct{ *app }
-
-// careCommands are those that look after what is stored: locks, what is over, how the vaults are set up.
-type careCommands struct{ *app }
-
-// completion says what a shell can complete.
-type completion struct{ *app }
-
-// trusting asks people, and remembers, which repository is theirs.
-type trusting struct{ *app }

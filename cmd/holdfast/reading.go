@@ -91,30 +91,6 @@ type reading struct {
 	own      *[]cache.Made // see made; nil: not asked for yet
 }
 
-// showing lists points and what is in them.
-type showing struct{ *reading }
-
-// pruning deletes what is over.
-type pruning struct{ *reading }
-
-// restoring gives back what a point has.
-type restoring struct{ *reading }
-
-// verifying holds a vault against what it should have.
-type verifying struct{ *reading }
-
-// renewing lengthens locks.
-type renewing struct{ *reading }
-
-// nextRuns says what the next run will do about what was found.
-type nextRuns struct{ *reading }
-
-// share sets up what a reading is shared out to.
-func (r *reading) share() *reading {
-	r.shows, r.prunes, r.restores, r.verifies, r.renews, r.runs = &showing{r}, &pruning{r}, &restoring{r}, &verifying{r}, &renewing{r}, &nextRuns{r}
-	return r
-}
-
 // openReading finds the vault that the flags name. The caller closes it.
 func (a *app) openReading(ctx context.Context, f *readerFlags) (*reading, error) {
 	r := (&reading{app: a, flags: f}).share()

@@ -43,24 +43,6 @@ type job struct {
 	down     map[string]bool  // vaults that an earlier source of this command found down
 }
 
-// doctoring looks at a set-up.
-type doctoring struct{ *job }
-
-// drilling attacks a set-up.
-type drilling struct{ *job }
-
-// telling says what a run came to.
-type telling struct{ *job }
-
-// keyChanges prepares changes of keys.
-type keyChanges struct{ *job }
-
-// share sets up what a job is shared out to.
-func (j *job) share() *job {
-	j.heals, j.drills, j.tells, j.changes = &doctoring{j}, &drilling{j}, &telling{j}, &keyChanges{j}
-	return j
-}
-
 // openJob reads the configuration and opens the vaults that are named, all of them for none. Nothing is sent yet.
 func (a *app) openJob(names ...string) (*job, error) {
 	c, err := a.loadConfig()

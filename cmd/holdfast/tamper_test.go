@@ -33,7 +33,7 @@ func TestTampering(t *testing.T) {
 	rows := []tampering{{name: "nothing", do: func(*stage) {}, want: untouched}}
 	rows = slices.Concat(rows, laterRows(), madeRows(), movedRows())
 	always := len(rows) // on every kind
-	rows = slices.Concat(rows, firstRows(), forkRows(), withheldRows(), oldKeyRows(), replayedRows())
+	rows = slices.Concat(rows, firstRows(), forkRows(), withheldRows(), oldKeyRows(), replayedRows(), emptyRows())
 	for _, kind := range append([]servers.Kind{directory}, servers.Both(t)...) {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
