@@ -29,7 +29,7 @@ type telling struct{ *job }
 // keyChanges prepares changes of keys.
 type keyChanges struct{ *job }
 
-// share sets up what a job is shared out to.
+// share makes the roles.
 func (j *job) share() *job {
 	j.heals, j.drills, j.tells, j.changes = &doctoring{j}, &drilling{j}, &telling{j}, &keyChanges{j}
 	return j
@@ -53,7 +53,7 @@ type renewing struct{ *reading }
 // nextRuns says what the next run will do about what was found.
 type nextRuns struct{ *reading }
 
-// share sets up what a reading is shared out to.
+// share makes the roles.
 func (r *reading) share() *reading {
 	r.shows, r.prunes, r.restores, r.verifies, r.renews, r.runs = &showing{r}, &pruning{r}, &restoring{r}, &verifying{r}, &renewing{r}, &nextRuns{r}
 	return r

@@ -221,7 +221,8 @@ type engine struct {
 	pauses atomic.Int64 // for entries that change while they are read
 }
 
-func newRoles(e *engine) *engine {
+// share makes the roles.
+func (e *engine) share() *engine {
 	e.fetch, e.large, e.lists, e.keep = &fetching{e}, &largeFiles{e}, &lists{e}, &keeping{e}
 	return e
 }
@@ -251,7 +252,7 @@ func newEngine(ctx context.Context, o Options, gone []string, anew bool) (_ *eng
 	if o.Missing == nil {
 		o.Missing = func(string, string) {}
 	}
-	e := newRoles(&engine{o: o, s: o.Session, params: o.Session.Repository().Now().Parameters})
+	e := (&engine{o: o, s: o.Session, params: o.Session.Repository().Now().Parameters}).share()
 	e.cut = tree.NewCut(e.s.Writer.ChunkKey(), e.params)
 	e.takenAt = e.s.Now()
 	if len(gone) > 0 {

@@ -10,7 +10,7 @@ import (
 // However many leaves lie below an inner page, it is still known when the walk has passed them: else it would be written
 // again by every run.
 func TestLeavesDoNotPushOutInnerPages(t *testing.T) {
-	k := newRoles(&engine{}).lists.newKnownPages(t.Context())
+	k := (&engine{}).share().lists.newKnownPages(t.Context())
 	inner := format.PageRef{Level: 2, First: "a", Object: "there", Sum: format.Hash{2}}
 	k.add(inner)
 	for i := range 3 * maxKnown {

@@ -96,7 +96,7 @@ type run struct {
 // removing deletes what was decided on, a lock read again before each.
 type removing struct{ *run }
 
-// share sets up what a run is shared out to.
+// share makes the roles.
 func (r *run) share() *run {
 	r.removes = &removing{r}
 	return r

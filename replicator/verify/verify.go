@@ -144,7 +144,7 @@ type checking struct{ *run }
 // reporting looks at what reporters left: records and drills' reports.
 type reporting struct{ *run }
 
-// share sets up what a run is shared out to.
+// share makes the roles.
 func (r *run) share() *run {
 	r.checks, r.records = &checking{r}, &reporting{r}
 	return r

@@ -53,7 +53,7 @@ type Store struct {
 // retentions are the locks that a directory records beside its objects.
 type retentions struct{ *Store }
 
-// share sets up what a Store is shared out to.
+// share makes the roles.
 func (s *Store) share() *Store {
 	s.kept = &retentions{s}
 	return s

@@ -109,7 +109,7 @@ type run struct {
 // lockProbes asks what a lock forbids.
 type lockProbes struct{ *run }
 
-// share sets up what a run is shared out to.
+// share makes the roles.
 func (r *run) share() *run {
 	r.byLock = &lockProbes{r}
 	return r

@@ -223,6 +223,10 @@ func (s *Past) earlier(ctx context.Context, listed [][]Point, h *Heads) (Earlier
 		}
 	}
 	slices.SortFunc(all, inTime)
+	// Two runs within a second, of which the later one knows more. What cannot be read stays where the timestamps put it.
+	if err := s.repo.untieListed(ctx, func(p Point) store.Reader { return s.keepers[at[p.ID]].vault.Read }, all); ctx.Err() != nil {
+		return nil, err
+	}
 	base, err := s.base(all)
 	if err != nil || base == nil {
 		return nil, err

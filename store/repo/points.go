@@ -66,7 +66,7 @@ func (r *Repository) pointsIn(ctx context.Context, in store.Reader, versions ite
 	}
 	out = slices.DeleteFunc(out, func(p Point) bool { return !p.settle(report) })
 	slices.SortFunc(out, inTime)
-	if err := r.untieListed(ctx, in, out); err != nil {
+	if err := r.untieListed(ctx, func(Point) store.Reader { return in }, out); err != nil {
 		return nil, listError(err)
 	}
 	for i := range out {

@@ -52,13 +52,13 @@ func ties[P any](points []P, point func(P) Point) func(yield func([]P) bool) {
 }
 
 // untieListed is untie for points whose commits were not read: those of tied ones are. One that is damaged stays where
-// the timestamps put it.
-func (r *Repository) untieListed(ctx context.Context, in store.Reader, points []Point) error {
+// the timestamps put it. in gives a vault that has a point.
+func (r *Repository) untieListed(ctx context.Context, in func(Point) store.Reader, points []Point) error {
 	self := func(p Point) Point { return p }
 	before := map[format.Hash][]format.Hash{}
 	for tied := range ties(points, self) {
 		for _, p := range tied {
-			c, err := r.Commit(ctx, in, p, nil)
+			c, err := r.Commit(ctx, in(p), p, nil)
 			switch {
 			case err == nil:
 				before[p.ID] = follows(c)

@@ -99,7 +99,7 @@ type Target struct {
 // looking looks at what a bucket holds, before and after.
 type looking struct{ *Target }
 
-// share sets up what a Target is shared out to.
+// share makes the roles.
 func (t *Target) share() *Target {
 	t.look = &looking{t}
 	return t

@@ -86,7 +86,7 @@ type finding struct{ *Target }
 // placing puts what was made in its place.
 type placing struct{ *Target }
 
-// share sets up what a Target is shared out to.
+// share makes the roles.
 func (t *Target) share() *Target {
 	t.hard, t.attrs, t.found, t.places = &linking{t}, &dressing{t}, &finding{t}, &placing{t}
 	return t

@@ -236,7 +236,7 @@ type describing struct{ *view }
 // pinning holds an answer against what was listed.
 type pinning struct{ *view }
 
-// share sets up what a view is shared out to.
+// share makes the roles.
 func (v *view) share() *view {
 	v.list, v.meta, v.pins = &listing{v}, &describing{v}, &pinning{v}
 	return v
