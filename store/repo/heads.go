@@ -86,6 +86,7 @@ func (s *Past) Points(ctx context.Context, source string) (Heads, error) {
 	found := map[format.Hash]Head{}
 	newest := map[format.Hash]format.Predecessor{}
 	anew := map[string]time.Time{} // when vaults were begun that hold nothing from before that
+	there := map[string]map[format.Hash]bool{}
 	err = s.eachIndexed(ctx, func(ctx context.Context, i int, k *keeper) error {
 		CheckListed(earlier, listed[i], []string{k.vault.Name}, source, k.clock(), looks[i].strange(k.report))
 		heads, err := s.heads(ctx, k, listed[i], earlier, &h)
@@ -100,7 +101,7 @@ func (s *Past) Points(ctx context.Context, source string) (Heads, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if began := k.chain.Chain[0].Arrived; isNew(began, listed[i]) {
-			anew[k.vault.Name] = began
+			anew[k.vault.Name], there[k.vault.Name] = began, idsOf(listed[i])
 		}
 		for _, h := range heads {
 			h.Line.Vaults = withVault(slices.Concat(h.Line.Vaults, found[h.ID].Line.Vaults), k.vault.Name)
@@ -115,7 +116,7 @@ func (s *Past) Points(ctx context.Context, source string) (Heads, error) {
 	if err != nil {
 		return Heads{}, err
 	}
-	h.Changed = changedLines(earlier, anew)
+	h.Changed = changedLines(earlier, anew, there)
 	h.Points = slices.SortedFunc(maps.Values(found), func(a, b Head) int { return inTime(a.Point, b.Point) })
 	untie(h.Points, func(h Head) Point { return h.Point }, Head.follows)
 	h.Newest = slices.SortedFunc(maps.Values(newest), func(a, b format.Predecessor) int { return bytes.Compare(a.ID[:], b.ID[:]) })
@@ -131,12 +132,15 @@ func isNew(began time.Time, listed []Point) bool {
 }
 
 // changedLines gives the lines of a points list that name vaults which were lost since and begun anew, without these names: what
-// they held is missed once, by the run that fills them again.
-func changedLines(list Earlier, anew map[string]time.Time) map[format.Hash]format.PointLine {
+// they held is missed once, by the run that fills them again. What was signed before a vault began, and is not there, went with the one
+// before it. (The first point of a vault may seem older than it, being signed for a second before, in whole seconds: but it is there.)
+func changedLines(list Earlier, anew map[string]time.Time, there map[string]map[format.Hash]bool) map[format.Hash]format.PointLine {
 	changed := map[format.Hash]format.PointLine{}
 	for id, line := range list {
-		// A point is signed for a second before the vault's time, in whole seconds: the first one may seem older than the vault.
-		gone := func(vault string) bool { return line.SignedAt.Add(2 * time.Second).Before(anew[vault]) }
+		gone := func(vault string) bool {
+			began, ok := anew[vault]
+			return ok && !line.SignedAt.After(began) && !there[vault][id]
+		}
 		if slices.ContainsFunc(line.Vaults, gone) {
 			line.Vaults = slices.DeleteFunc(slices.Clone(line.Vaults), gone)
 			changed[id] = line

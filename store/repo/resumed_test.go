@@ -39,3 +39,20 @@ func TestManyLinesAreRemembered(t *testing.T) {
 		t.Errorf("remembered: %v, %v", got != nil, err)
 	}
 }
+
+// A vault that was lost and begun again at once, within the second of its last point, is missed once.
+func TestLinesOfAVaultThatWasBegunAnew(t *testing.T) {
+	began := time.Date(2026, 11, 29, 23, 15, 59, 400e6, time.UTC)
+	at := func(before time.Duration) format.PointLine {
+		return format.PointLine{SignedAt: format.At(began.Truncate(time.Second).Add(-before)), Vaults: []string{"east", "west"}}
+	}
+	list := Earlier{{1}: at(time.Hour), {2}: at(time.Second), {3}: at(0), {4}: at(0), {5}: at(-time.Second)}
+	there := map[string]map[format.Hash]bool{"west": {{4}: true, {5}: true}}
+	changed := changedLines(list, map[string]time.Time{"west": began}, there)
+	for id := range list {
+		line, gone := changed[id]
+		if want := id[0] < 4; gone != want || gone && (len(line.Vaults) != 1 || line.Vaults[0] != "east") {
+			t.Errorf("point %d: %v, changed %v, want %v", id[0], line.Vaults, gone, want)
+		}
+	}
+}
