@@ -40,7 +40,7 @@ func (s *Session) Commit(ctx context.Context, c *format.Commit) (format.Hash, er
 // signInTime signs a point for the vaults' time and stores it.
 func (s *signing) signInTime(ctx context.Context, c *format.Commit) (format.Hash, error) {
 	for try := 0; ; try++ {
-		c.SignedAt = format.At(s.signedAt(c.TakenAt.Time, try))
+		c.SignedAt = format.At(s.signedAt(latest(c), try))
 		id, err := s.commit(ctx, c)
 		var early *earlyError
 		switch {
@@ -53,15 +53,27 @@ func (s *signing) signInTime(ctx context.Context, c *format.Commit) (format.Hash
 }
 
 // signedAt is the time a point says it was signed: a second before the vaults' own, and more with each further try, since
-// a vault of several machines need not date an object with the clock it answers with. The first try is not before the point was begun.
-func (s *signing) signedAt(taken time.Time, try int) time.Time {
+// a vault of several machines need not date an object with the clock it answers with. The first try is not before what came before.
+func (s *signing) signedAt(before time.Time, try int) time.Time {
 	now := s.Now()
 	t := now.Add(-time.Second << (3 * try))
-	if try == 0 && t.Before(taken) {
-		t = taken
+	if try == 0 && t.Before(before) {
+		t = before
 	}
 	if t.After(now) {
 		t = now
+	}
+	return t
+}
+
+// latest is when the last thing was that came before a point's signature: its beginning, or a point that it follows. Vaults tell the time
+// in whole seconds: by their clocks a run can seem to come before one that it followed at once.
+func latest(c *format.Commit) time.Time {
+	t := c.TakenAt.Time
+	for _, p := range c.Predecessors {
+		if p.SignedAt.After(t) {
+			t = p.SignedAt.Time
+		}
 	}
 	return t
 }
