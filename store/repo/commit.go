@@ -53,15 +53,13 @@ func (s *signing) signInTime(ctx context.Context, c *format.Commit) (format.Hash
 }
 
 // signedAt is the time a point says it was signed: a second before the vaults' own, and more with each further try, since
-// a vault of several machines need not date an object with the clock it answers with. The first try is not before what came before.
+// a vault of several machines need not date an object with the clock it answers with. The first try is not before what came before, also
+// where a vault's answers, whose times are whole seconds and can be a second old, seem to be.
 func (s *signing) signedAt(before time.Time, try int) time.Time {
 	now := s.Now()
 	t := now.Add(-time.Second << (3 * try))
-	if try == 0 && t.Before(before) {
+	if try == 0 && t.Before(before) && !before.After(now.Add(sameClock)) {
 		t = before
-	}
-	if t.After(now) {
-		t = now
 	}
 	return t
 }
