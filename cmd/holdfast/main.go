@@ -21,7 +21,7 @@ func main() {
 
 // realMain runs one command line and gives its exit code. system is where this machine's configuration lies.
 func realMain(args []string, stdin io.Reader, stdout, stderr *os.File, system string) int {
-	a := newApp(app{ui: newUI(stdout, stderr), stdin: stdin, env: os.LookupEnv, now: time.Now, system: system})
+	a := (&app{ui: newUI(stdout, stderr), stdin: stdin, env: os.LookupEnv, now: time.Now, system: system}).share()
 	if err := forbidCoreDumps(); err != nil {
 		a.ui.warn("cannot switch off core dumps, which could hold keys: %v", err)
 	}
@@ -47,11 +47,4 @@ type app struct {
 	configFile string // --config
 	stdinRead  bool   // standard input was read for a key
 	started    bool   // a command's own code has begun: what fails from here on is not bad usage
-}
-
-// newApp shares out the commands.
-func newApp(with app) *app {
-	a := &with
-	a.keys, a.reads, a.care, a.complete, a.trusts = &keyCommands{a}, &readCommands{a}, &careCommands{a}, &completion{a}, &trusting{a}
-	return a
 }

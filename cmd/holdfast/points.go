@@ -120,7 +120,7 @@ func (a *readCommands) points(ctx context.Context, f *readerFlags, source string
 	}
 	if len(points) == 0 {
 		if source != "" && r.repo.Vouched() {
-			if err := r.noPoints(ctx, source); err != nil {
+			if err := r.shows.noPoints(ctx, source); err != nil {
 				return err
 			}
 		}
@@ -277,10 +277,11 @@ func (r *showing) shortfall(p browse.Point, held *renew.Protection) error {
 
 // nearPoints gives the IDs of a directory vault's points for completion; any failure is an empty list.
 func (a *readCommands) nearPoints(cmd *cobra.Command, f *readerFlags) []string {
-	quiet := newApp(*a.app)
+	quiet := *a.app
+	quiet.share() // its own: those of the app it is copied from speak
 	quiet.ui = &ui{out: discard{}, err: discard{}, quiet: true}
 	quiet.ui.settle()
-	r := (&reading{app: quiet, flags: f}).share()
+	r := (&reading{app: &quiet, flags: f}).share()
 	places, err := r.places()
 	if err != nil || len(places) == 0 || !places[0].url.Local() || r.openFirst(cmd.Context(), places[:1], "") != nil {
 		return nil

@@ -425,7 +425,7 @@ func (r *reading) keptPoint(ctx context.Context, spec string) (browse.Point, err
 }
 
 // noPoints warns of a source that is not in the vault and that the configuration does not know either: most likely a slip.
-func (r *reading) noPoints(ctx context.Context, source string) error {
+func (r *showing) noPoints(ctx context.Context, source string) error {
 	if r.config != nil && slices.ContainsFunc(r.config.Sources, func(s config.Source) bool { return s.Name == source }) {
 		return nil
 	}

@@ -17,6 +17,12 @@ type completion struct{ *app }
 // trusting asks people, and remembers, which repository is theirs.
 type trusting struct{ *app }
 
+// share makes the roles.
+func (a *app) share() *app {
+	a.keys, a.reads, a.care, a.complete, a.trusts = &keyCommands{a}, &readCommands{a}, &careCommands{a}, &completion{a}, &trusting{a}
+	return a
+}
+
 // doctoring looks at a set-up.
 type doctoring struct{ *job }
 

@@ -191,7 +191,7 @@ func (s *stage) runs(args ...string) said {
 	for i := range files {
 		files[i] = have(os.CreateTemp(s.dir, "said"))
 	}
-	a := newApp(app{ui: newUI(files[0], files[1]), stdin: strings.NewReader(""), env: s.env, now: time.Now, system: "/nowhere/holdfast"})
+	a := (&app{ui: newUI(files[0], files[1]), stdin: strings.NewReader(""), env: s.env, now: time.Now, system: "/nowhere/holdfast"}).share()
 	code := a.run(s.t.Context(), args)
 	var text [2]string
 	for i, f := range files {

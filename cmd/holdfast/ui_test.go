@@ -82,7 +82,7 @@ func TestFullDisk(t *testing.T) {
 	defer full.Close()
 	var stderr bytes.Buffer
 	s := &stickyWriter{to: full}
-	a := newApp(app{ui: &ui{out: s, sticky: s, err: &stderr}, env: os.LookupEnv})
+	a := (&app{ui: &ui{out: s, sticky: s, err: &stderr}, env: os.LookupEnv}).share()
 	if code := a.run(t.Context(), []string{"completion", "bash"}); code != exitFailed {
 		t.Errorf("exit code %d", code)
 	}
@@ -140,7 +140,7 @@ func TestProgress(t *testing.T) {
 
 func TestLoadConfig(t *testing.T) {
 	u, _, stderr := testUI()
-	a := newApp(app{ui: u, env: os.LookupEnv, configFile: "internal/config/testdata/least.yaml"})
+	a := (&app{ui: u, env: os.LookupEnv, configFile: "internal/config/testdata/least.yaml"}).share()
 	c, err := a.loadConfig()
 	if err != nil || len(c.Vaults) != 1 || stderr.Len() != 0 {
 		t.Errorf("%+v, %v, %q", c, err, stderr)

@@ -32,8 +32,8 @@ type Options struct {
 	DryRun     bool
 	Scratch    *cache.Cache // of its own, empty
 	Report     repo.Report
-	Progress   *progress.Count // locks read, and lengthened; may be nil
-	Now        func() time.Time
+	Progress   *progress.Count  // locks read, and lengthened; may be nil
+	Now        func() time.Time // default time.Now
 }
 
 // Summary is what a renewal came to.
@@ -61,6 +61,9 @@ func Run(ctx context.Context, o Options) (s Summary, err error) {
 	began := time.Now()
 	if o.Progress == nil {
 		o.Progress = &progress.Count{}
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	s.DryRun = o.DryRun
 	defer func() {
@@ -186,18 +189,11 @@ func withheld(ctx context.Context, o Options, listed []repo.Point, points []need
 	if err != nil {
 		return err
 	}
-	w := repo.Withheld{In: o.Vault.Read, Page: reader.Page, Vault: o.Vault.Name, Listed: listed, Made: o.Made, Now: o.now()}
+	w := repo.Withheld{In: o.Vault.Read, Page: reader.Page, Vault: o.Vault.Name, Listed: listed, Made: o.Made, Now: o.Now()}
 	for _, p := range points {
 		w.Read = append(w.Read, p.Head)
 	}
 	return o.Repository.CheckAllListed(ctx, w, o.Report)
-}
-
-func (o *Options) now() time.Time {
-	if o.Now == nil {
-		return time.Now()
-	}
-	return o.Now()
 }
 
 func report(r repo.Report, kind repo.FindingKind, name string, err error) {

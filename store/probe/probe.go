@@ -121,7 +121,7 @@ func (r *run) all(ctx context.Context) error {
 		return err
 	}
 	for _, check := range []func(context.Context){
-		r.lockTaken, r.byLock.attackLock, r.byLock.extend, r.byLock.hold, r.byLock.acl, r.byLock.governance, r.createOnly, r.overwrite, r.deleteMarker, r.deleteRight,
+		r.byLock.lockTaken, r.byLock.attackLock, r.byLock.extend, r.byLock.hold, r.byLock.acl, r.byLock.governance, r.createOnly, r.overwrite, r.deleteMarker, r.deleteRight,
 		r.inParts, r.checksum, r.century, r.folders, r.settings, r.strangers, r.listing, r.order,
 	} {
 		if err := ctx.Err(); err != nil {
@@ -238,7 +238,7 @@ func (r *run) fresh(what string) string {
 func content(what string) []byte { return []byte("canary of holdfast: " + what + "\n") }
 
 // lockTaken: a PUT with a lock, and the lock as the vault shows it.
-func (r *run) lockTaken(ctx context.Context) {
+func (r *lockProbes) lockTaken(ctx context.Context) {
 	want := r.lock(r.Mode, r.Lock)
 	ref, ans := r.plant(ctx, r.fresh("kept"), content("kept"), attack.PutOptions{Lock: want})
 	switch {

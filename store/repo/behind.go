@@ -216,7 +216,7 @@ func (s *Session) cause(k *keeper, err error) error {
 
 // only is the session as one vault that was left behind goes on with it: it is waited for, and takes from the others.
 func (s *Session) only(k *keeper) *Session {
-	own := over(&vaults{
+	own := newSession(&vaults{
 		keepers: []*keeper{k}, givers: s.active, alone: true, began: s.began,
 		repo: s.repo, host: s.host, cache: s.cache, enc: s.enc, now: s.now, report: s.report, need: s.until(),
 	}, s.placing.pace)

@@ -88,13 +88,13 @@ func (s *Past) Points(ctx context.Context, source string) (Heads, error) {
 	anew := map[string]time.Time{} // when vaults were begun that hold nothing from before that
 	there := map[string]map[format.Hash]bool{}
 	err = s.eachIndexed(ctx, func(ctx context.Context, i int, k *keeper) error {
-		CheckListed(earlier, listed[i], []string{k.vault.Name}, source, k.clock(), looks[i].strange(k.report))
+		checkListed(earlier, listed[i], []string{k.vault.Name}, source, k.clock(), looks[i].strange(k.report))
 		heads, err := s.heads(ctx, k, listed[i], earlier, &h)
 		if err != nil {
 			return err
 		}
 		read := slices.DeleteFunc(slices.Clone(heads), func(h Head) bool { return h.Commit == nil })
-		CheckFollowed(read, listed[i], k.clock(), looks[i].strange(k.report))
+		checkFollowed(read, listed[i], k.clock(), looks[i].strange(k.report))
 		if len(heads) < looks[i].Count {
 			looks[i].odd.Store(true)
 		}

@@ -295,7 +295,7 @@ func (s *Past) goesOn(c *format.Commit, list format.Hash, source string, looks [
 	if c.Points.Sum != list || c.Status != format.StatusComplete || c.Marked(format.MarkEmpty) || s.repo.Doubt(c) != nil || s.repo.Under(c) < s.repo.Fresh() {
 		return false
 	}
-	for i, k := range s.keepers { // see CheckFollowed
+	for i, k := range s.keepers { // see checkFollowed
 		if !s.inStep(k) {
 			continue
 		}

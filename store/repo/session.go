@@ -55,8 +55,8 @@ type Session struct {
 	decide  func(at time.Time) time.Time
 }
 
-// over gives what a session does with its vaults, with as much of it as there is yet.
-func over(v *vaults, pace Pace) *Session {
+// newSession shares out what is done with the vaults, of which not all need be known yet.
+func newSession(v *vaults, pace Pace) *Session {
 	p := &placing{v, pace}
 	c := &Content{v}
 	return &Session{
@@ -71,7 +71,7 @@ func OpenSession(ctx context.Context, o SessionOptions) (*Session, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := over(&vaults{host: o.HostKey, now: o.Now, report: o.Report, began: time.Now()}, o.Pace.orDefault())
+	s := newSession(&vaults{host: o.HostKey, now: o.Now, report: o.Report, began: time.Now()}, o.Pace.orDefault())
 	s.stall = cmp.Or(o.Stall, stall.Default)
 	s.givers, s.rejoin = s.active, s.join
 	for _, v := range o.Vaults {

@@ -30,12 +30,12 @@ func CheckMade(listed []Point, made []cache.Made, source string, now time.Time, 
 	}
 }
 
-// CheckFollowed reports points that others follow, that are not over, and that the vault does not list. heads are points of
+// checkFollowed reports points that others follow, that are not over, and that the vault does not list. heads are points of
 // one source whose commits were read, in order of time; listed are all of it that the vault lists.
 //
 // A point names what was the newest in each vault when it was made. Where it came to this vault after another point, the
 // newest one here was that or a later one, and is among those it names: so where none of these is listed, one has gone.
-func CheckFollowed(heads []Head, listed []Point, now time.Time, report Report) {
+func checkFollowed(heads []Head, listed []Point, now time.Time, report Report) {
 	there := idsOf(listed)
 	for _, h := range heads {
 		earlier := func(p Point) bool { return p.SignedAt.Before(h.SignedAt.Time) && !p.Arrived.After(h.Arrived) }
@@ -49,9 +49,9 @@ func CheckFollowed(heads []Head, listed []Point, now time.Time, report Report) {
 	}
 }
 
-// CheckListed reports the points of a source that its newest point lists as being in this vault, that are not over, and that
+// checkListed reports the points of a source that its newest point lists as being in this vault, that are not over, and that
 // the vault does not list. names are what runs call the vault: more than one where nobody says which holds now.
-func CheckListed(earlier Earlier, listed []Point, names []string, source string, now time.Time, report Report) {
+func checkListed(earlier Earlier, listed []Point, names []string, source string, now time.Time, report Report) {
 	for _, line := range unlisted(earlier, listed, now) {
 		if !slices.ContainsFunc(names, func(name string) bool { return slices.Contains(line.Vaults, name) }) {
 			continue
@@ -72,12 +72,12 @@ func unlisted(earlier Earlier, listed []Point, now time.Time) (out []format.Poin
 	return out
 }
 
-// CheckListed is the function of that name for a reader. vault is what runs call the vault, from a configuration; a reader without one
+// CheckListed reports the points that a list tells of and that a vault does not list. vault is what runs call the vault, from a configuration; a reader without one
 // goes by the names under which the vault has placements, which are looked at only where a point is not listed. A vault without any
 // cannot be told from one that never had these points: that is reported too.
 func (r *Repository) CheckListed(ctx context.Context, in store.Reader, earlier Earlier, listed []Point, vault, source string, now time.Time, report Report) error {
 	if format.ValidName(vault) {
-		CheckListed(earlier, listed, []string{vault}, source, now, report)
+		checkListed(earlier, listed, []string{vault}, source, now, report)
 		return nil
 	}
 	away := unlisted(earlier, listed, now)
@@ -92,7 +92,7 @@ func (r *Repository) CheckListed(ctx context.Context, in store.Reader, earlier E
 		report.send(Missing, format.PrefixPlacements, "a later point of %s lists %d that are kept and that this vault does not list, and no placements here tell what runs call the vault: "+
 			"it cannot be known whether it withholds them, has lost them, or never had them; read it with its configuration", source, len(away))
 	}
-	CheckListed(earlier, listed, names, source, now, report)
+	checkListed(earlier, listed, names, source, now, report)
 	return nil
 }
 
@@ -149,12 +149,11 @@ func (r *Repository) CheckAllListed(ctx context.Context, w Withheld, report Repo
 		}
 	}
 	for source, heads := range read {
-		CheckFollowed(heads, listed[source], w.Now, report)
-		newest := slices.DeleteFunc(slices.Clone(heads), func(h Head) bool { return h.Late })
-		if len(newest) == 0 {
+		checkFollowed(heads, listed[source], w.Now, report)
+		h, ok := newestInTime(heads)
+		if !ok {
 			continue
 		}
-		h := newest[len(newest)-1]
 		earlier, err := ReadEarlier(ctx, w.Page, h.Commit.Points)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -170,6 +169,16 @@ func (r *Repository) CheckAllListed(ctx context.Context, w Withheld, report Repo
 		}
 	}
 	return nil
+}
+
+// newestInTime gives the last point that is not late.
+func newestInTime(heads []Head) (h Head, ok bool) {
+	for _, h := range slices.Backward(heads) {
+		if !h.Late {
+			return h, true
+		}
+	}
+	return h, false
 }
 
 // Earlier is what a points list says, by ID.

@@ -10,18 +10,11 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/storetest"
 )
 
 // pageNames is how many names the answer to one listing request holds, at most vendors.
 const pageNames = 1000
-
-// whole is a store with all that a vault needs.
-type whole interface {
-	store.Reader
-	store.Writer
-	store.Locker
-	store.Inspector
-}
 
 // counting is a vault that counts the requests it is asked, as a vendor would: a listing is one for each thousand names.
 type counting struct {
@@ -29,7 +22,7 @@ type counting struct {
 	store.Writer
 	store.Locker
 	store.Inspector
-	in whole
+	in storetest.Vault
 
 	listing []store.Info // of what is stored, in order: a listing by a store costs as much as what a run does with it
 
@@ -40,7 +33,7 @@ type counting struct {
 }
 
 // newCounting counts in front of a store.
-func newCounting(in whole) *counting {
+func newCounting(in storetest.Vault) *counting {
 	c := &counting{in: in}
 	around := store.Around(func(ctx context.Context, op store.Op, do func(context.Context) error) error {
 		switch op.Name {

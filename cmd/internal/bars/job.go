@@ -78,27 +78,44 @@ func (w *world) newJob(ctx context.Context, source, vault, reader place, keyFlag
 	if recipient == nil {
 		return nil, fmt.Errorf("keygen printed no recipient: %s", tail(out))
 	}
-	text := fmt.Sprintf(`vaults:
-  - name: offsite
-    url: %q
-%s    lock: {mode: compliance, slack: 10d, ceiling: 400d}
-keys:
-  recipients: [%s]
-  host: host.key
-sources:
-  - name: tree
-    url: %q
-%sretention: {daily: 35d, weekly: 12w, monthly: 12mo, yearly: 0}
-cache: %q
-`, vault.url, credentialLine(vault, "VAULT"), recipient, source.url, credentialLine(source, "SOURCE"), filepath.Join(j.dir, "cache"))
-	if strings.HasPrefix(vault.url, "file:") {
-		text = regexp.MustCompile(`(?m)^    lock:.*\n`).ReplaceAllString(text, "")
-	}
-	if err := os.WriteFile(filepath.Join(j.dir, "holdfast.yaml"), []byte(text), 0o600); err != nil {
+	err = configuration{
+		vault: "offsite", at: vault, recipient: string(recipient), name: "tree", source: source, retention: "{daily: 35d, weekly: 12w, monthly: 12mo, yearly: 0}",
+	}.write(j.dir)
+	if err != nil {
 		return nil, err
 	}
 	_, _, err = execute(ctx, j.dir, j.env, w.holdfast, "init")
 	return j, err
+}
+
+// configuration is of one vault and one source, with a host key and a cache beside it.
+type configuration struct {
+	vault     string // its name
+	at        place
+	recipient string
+	name      string // the source's
+	source    place
+	retention string
+}
+
+func (c configuration) write(dir string) error {
+	lock := "    lock: {mode: compliance, slack: 10d, ceiling: 400d}\n"
+	if strings.HasPrefix(c.at.url, "file:") {
+		lock = ""
+	}
+	text := fmt.Sprintf(`vaults:
+  - name: %s
+    url: %q
+%s%skeys:
+  recipients: [%s]
+  host: host.key
+sources:
+  - name: %s
+    url: %q
+%sretention: %s
+cache: %q
+`, c.vault, c.at.url, credentialLine(c.at, "VAULT"), lock, c.recipient, c.name, c.source.url, credentialLine(c.source, "SOURCE"), c.retention, filepath.Join(dir, "cache"))
+	return os.WriteFile(filepath.Join(dir, "holdfast.yaml"), []byte(text), 0o600)
 }
 
 func credentialLine(p place, name string) string {

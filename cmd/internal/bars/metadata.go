@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -104,34 +103,29 @@ func (y *years) indexed(ctx context.Context, in *repo.Reader) (bytes, lines int6
 	return bytes, lines, nil
 }
 
-// copySome copies a tree until so many files were, with their times, and gives how many are left.
+// copySome copies so many files of a tree at most, with their times, and gives how many are left.
 func copySome(from, to string, most int) (left int, err error) {
-	left = most
-	err = filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || left == 0 || !d.Type().IsRegular() {
-			return err
-		}
-		info, err := d.Info()
+	files, err := treeFiles(from)
+	if err != nil {
+		return most, err
+	}
+	if len(files) == 0 {
+		return most, fmt.Errorf("%s has no files", from)
+	}
+	files = files[:min(len(files), most)]
+	for _, rel := range files {
+		path, at := filepath.Join(from, rel), filepath.Join(to, rel)
+		info, err := os.Stat(path)
 		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
+			return most, err
 		}
 		data, err := os.ReadFile(path)
 		if err != nil {
-			return err
+			return most, err
 		}
-		at := filepath.Join(to, rel)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o700), os.WriteFile(at, data, info.Mode().Perm()|0o600)); err != nil {
-			return err
+		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o700), os.WriteFile(at, data, info.Mode().Perm()|0o600), os.Chtimes(at, time.Time{}, info.ModTime())); err != nil {
+			return most, err
 		}
-		left--
-		return os.Chtimes(at, time.Time{}, info.ModTime())
-	})
-	if err == nil && left == most {
-		err = fmt.Errorf("%s has no files", from)
 	}
-	return left, err
+	return most - len(files), nil
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/holdfast-backup/holdfast/crypto/keys"
 	dirsource "github.com/holdfast-backup/holdfast/replicator/source/dir"
 	"github.com/holdfast-backup/holdfast/store"
-	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/s3store"
 	"github.com/holdfast-backup/holdfast/store/s3url"
 	"github.com/holdfast-backup/holdfast/store/storetest/fixed"
@@ -58,7 +57,7 @@ func (w *world) onServer(ctx context.Context, y *years) (vault place, err error)
 		return vault, err
 	}
 	y.now, y.vault = time.Now, newCounting(s)
-	y.locking = repo.Locking{Mode: store.Compliance, Slack: 10 * 24 * time.Hour, Ceiling: 400 * 24 * time.Hour}
+	y.locking = yearsLocking
 	for i := range y.sources {
 		if y.sources[i], err = folderSource(filepath.Join(y.dir, "source-"+itoa(i))); err != nil {
 			return vault, err
@@ -130,11 +129,10 @@ func (w *world) programRun(ctx context.Context, y *years, vault place) (run, lis
 	if err := keys.WriteHostKeyFile(filepath.Join(y.dir, "host.key"), y.host); err != nil {
 		return 0, 0, err
 	}
-	text := fmt.Sprintf("vaults:\n  - name: %s\n    url: %q\n%s    lock: {mode: compliance, slack: 10d, ceiling: 400d}\n"+
-		"keys: {recipients: [%s], host: host.key}\nsources:\n  - {name: source-0, url: \"file://%s\"}\n"+
-		"retention: {daily: 35d, weekly: 0, monthly: 0, yearly: 0}\ncache: cache-of-the-program\n",
-		vaultName, vault.url, credentialLine(vault, "VAULT"), y.restore.Recipient(), filepath.Join(y.dir, "source-0"))
-	if err := os.WriteFile(filepath.Join(y.dir, "holdfast.yaml"), []byte(text), 0o600); err != nil {
+	if err := (configuration{
+		vault: vaultName, at: vault, recipient: y.restore.Recipient().String(), name: "source-0", source: dirAt(filepath.Join(y.dir, "source-0")),
+		retention: "{daily: 35d, weekly: 0, monthly: 0, yearly: 0}",
+	}).write(y.dir); err != nil {
 		return 0, 0, err
 	}
 	env := append(environment(), credentials("VAULT", vault.creds)...)

@@ -178,6 +178,9 @@ type years struct {
 	opening func() // called when a run has found what it goes on from, and begins its own work
 }
 
+// yearsLocking is how the vault of years is locked.
+var yearsLocking = repo.Locking{Mode: store.Compliance, Slack: 10 * 24 * time.Hour, Ceiling: 400 * 24 * time.Hour}
+
 // changing is a source of 200 small files, of which one can be given other content.
 type changing struct {
 	source.Source
@@ -189,7 +192,7 @@ func itemKey(n int) string { return fmt.Sprintf("folder/%04d", n%200) }
 // memsources has the years in memory: a vault with locks, and sources.
 func memsources(y *years) error {
 	y.vault = newCounting(memstore.New(memstore.Options{Now: y.now}))
-	y.locking = repo.Locking{Mode: store.Compliance, Slack: 10 * 24 * time.Hour, Ceiling: 400 * 24 * time.Hour}
+	y.locking = yearsLocking
 	for i := range y.sources {
 		src := memsource.New(memsource.Options{Now: y.now})
 		y.sources[i] = changing{src, func(n int, content []byte) error {

@@ -45,7 +45,7 @@ const maxListing = 16 << 20
 
 // listVersions asks for one page. The SDK gives versions and delete markers in two lists, without the order between them;
 // so the answer is read again here.
-func (t *Target) listVersions(ctx context.Context, prefix string, from place) (*versionsPage, error) {
+func (t *looking) listVersions(ctx context.Context, prefix string, from place) (*versionsPage, error) {
 	var body []byte
 	_, err := t.client.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{
 		Bucket: &t.o.Bucket, Prefix: &prefix, KeyMarker: text(from.key), VersionIdMarker: text(from.version), EncodingType: types.EncodingTypeUrl,
@@ -192,8 +192,8 @@ type history struct {
 	newest *past           // nil: there is nothing
 }
 
-func (t *Target) history(ctx context.Context, key string) (*history, error) {
-	h := &history{t: t, key: key, starts: []place{{}}}
+func (t *looking) history(ctx context.Context, key string) (*history, error) {
+	h := &history{t: t.Target, key: key, starts: []place{{}}}
 	for {
 		page, next, err := h.list(ctx, h.starts[len(h.starts)-1])
 		if err != nil {
@@ -215,7 +215,7 @@ func (t *Target) history(ctx context.Context, key string) (*history, error) {
 // list gives one page of the key's versions and where the next one begins, nil if there is none. The key is its own prefix:
 // others that begin with it come after.
 func (h *history) list(ctx context.Context, from place) (page []past, next *place, err error) {
-	p, err := h.t.listVersions(ctx, h.key, from)
+	p, err := h.t.look.listVersions(ctx, h.key, from)
 	if err != nil {
 		return nil, nil, h.t.explain("list the versions of", h.key, err)
 	}

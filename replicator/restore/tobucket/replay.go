@@ -30,7 +30,7 @@ type replay struct {
 // lookAtVersion decides about one version of a key that has some at the target.
 func (r *receiver) lookAtVersion(ctx context.Context, e *format.Entry, last bool) (restore.Verdict, error) {
 	if r.replay == nil {
-		past, err := r.t.history(ctx, r.key)
+		past, err := r.t.look.history(ctx, r.key)
 		if err != nil {
 			return 0, err
 		}

@@ -120,7 +120,7 @@ func (l *lister) current(ctx context.Context, after string) (keys []string, more
 
 // versions lists the keys that have versions or delete markers. One with more than a page of them is passed by.
 func (l *lister) versions(ctx context.Context, after string) (keys []string, more bool, err error) {
-	p, err := l.t.listVersions(ctx, l.t.o.Prefix, place{key: after})
+	p, err := l.t.look.listVersions(ctx, l.t.o.Prefix, place{key: after})
 	if err != nil {
 		return nil, false, err
 	}
