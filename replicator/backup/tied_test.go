@@ -1,11 +1,65 @@
 package backup_test
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/holdfast-backup/holdfast/replicator/source/memsource"
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
+
+// pointsOpened counts how often a point's commit is read.
+type pointsOpened struct {
+	store.Reader
+	n atomic.Int64
+}
+
+func (r *pointsOpened) Open(ctx context.Context, ref store.Ref, off, n int64) (io.ReadCloser, error) {
+	if strings.HasPrefix(ref.Name, format.PrefixPoints) {
+		r.n.Add(1)
+	}
+	return r.Reader.Open(ctx, ref, off, n)
+}
+
+// What tells the order of points of one second is read once in each vault, however many steps go by it.
+func TestPointsOfOneSecondAreReadOnce(t *testing.T) {
+	r := newRig(t, 2)
+	src := memsource.New(memsource.Options{Now: r.now})
+	src.Put("a", []byte("content"))
+	r.source = src
+	const points = 12
+	for range points {
+		r.run()
+	}
+	var opened []*pointsOpened
+	for _, v := range r.vaults {
+		o := &pointsOpened{Reader: v.Read}
+		opened, v.Read = append(opened, o), o
+	}
+	s, err := r.session(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Past.ForgetPoints("uploads"); err != nil {
+		t.Fatal(err)
+	}
+	h, err := s.Past.Points(t.Context(), "uploads")
+	if err != nil || len(h.Points) != points {
+		t.Fatalf("%d points, %v", len(h.Points), err)
+	}
+	// And once more the newest, whose list counts, and the one that stands in nobody's list yet.
+	for i, o := range opened {
+		if n := o.n.Load(); n < points || n > points+2 {
+			t.Errorf("vault %d: %d points read, of %d", i, n, points)
+		}
+	}
+}
 
 // Of two points of one second the later one has the list that counts: a vault that was lost in between is missed once, and not again.
 func TestTheListOfTheLaterOfOneSecond(t *testing.T) {

@@ -217,30 +217,33 @@ func (s *Past) heads(ctx context.Context, k *keeper, points []Point, earlier Ear
 
 // earlier reads the points list to go by, and notes its root; nil where there is none, or none that can be read.
 func (s *Past) earlier(ctx context.Context, listed [][]Point, h *Heads) (Earlier, error) {
-	at := map[format.Hash]int{} // a vault that lists it
-	var all []Point
-	for i, points := range listed {
-		for _, p := range points {
-			if _, ok := at[p.ID]; !ok {
-				at[p.ID], all = i, append(all, p)
+	at := map[format.Hash]int{} // a vault that lists it, and has it whole where one was looked at
+	points := map[format.Hash]Point{}
+	for i := range listed {
+		for _, p := range listed[i] {
+			if q, ok := points[p.ID]; !ok || q.after == nil && p.after != nil {
+				at[p.ID], points[p.ID] = i, p
 			}
 		}
 	}
-	slices.SortFunc(all, inTime)
+	all := slices.SortedFunc(maps.Values(points), inTime)
 	// Two runs within a second, of which the later one knows more. What cannot be read stays where the timestamps put it.
-	if err := s.repo.untieListed(ctx, func(p Point) store.Reader { return s.keepers[at[p.ID]].vault.Read }, all); ctx.Err() != nil {
+	commit := func(ctx context.Context, p Point) (c *format.Commit, err error) {
+		k := s.keepers[at[p.ID]]
+		err = s.patiently(ctx, k, func(ctx context.Context) (err error) {
+			c, err = k.commit(ctx, s.repo, p)
+			return err
+		})
+		return c, err
+	}
+	if err := untieListed(ctx, all, commit); ctx.Err() != nil {
 		return nil, err
 	}
 	base, err := s.base(all)
 	if err != nil || base == nil {
 		return nil, err
 	}
-	k := s.keepers[at[base.ID]]
-	var c *format.Commit
-	err = s.patiently(ctx, k, func(ctx context.Context) (err error) {
-		c, err = k.commit(ctx, s.repo, *base)
-		return err
-	})
+	c, err := commit(ctx, *base)
 	var earlier Earlier
 	if err == nil {
 		earlier, err = ReadEarlier(ctx, s.content.Page, c.Points)
@@ -251,7 +254,7 @@ func (s *Past) earlier(ctx context.Context, listed [][]Point, h *Heads) (Earlier
 	if err != nil {
 		return nil, nil // every commit object is read instead, and what is wrong shows there
 	}
-	h.List, h.base, h.read, h.from = c.Points, base.ID, c, k
+	h.List, h.base, h.read, h.from = c.Points, base.ID, c, s.keepers[at[base.ID]]
 	return earlier, nil
 }
 

@@ -28,6 +28,7 @@ type Point struct {
 
 	covered  int          // versions and delete markers beside the oldest version
 	versions []store.Info // all there are, the oldest included; at most maxCopies
+	after    *after       // where it was looked up, for points of one second
 }
 
 // maxCopies is how many versions of one commit object are looked at for being the same: where a request was repeated
@@ -39,7 +40,8 @@ const LateAfter = time.Hour
 
 // Points lists the points of source ("" : of all sources) in order of signed time. A name that is malformed, or whose
 // signature no key of the repository made, or that claims a time later than the vault saw it arrive, is junk: reported,
-// never taken. One that came after its key was distrusted is given, and marked. Commit objects are not fetched, but where there are several versions of one.
+// never taken. One that came after its key was distrusted is given, and marked. Commit objects are not fetched, but where there are several versions
+// of one, or several of a source were signed in one second.
 func (r *Repository) Points(ctx context.Context, in store.Reader, source string, report Report) ([]Point, error) {
 	prefix := format.PrefixPoints
 	if source != "" {
@@ -66,7 +68,7 @@ func (r *Repository) pointsIn(ctx context.Context, in store.Reader, versions ite
 	}
 	out = slices.DeleteFunc(out, func(p Point) bool { return !p.settle(report) })
 	slices.SortFunc(out, inTime)
-	if err := r.untieListed(ctx, func(Point) store.Reader { return in }, out); err != nil {
+	if err := untieListed(ctx, out, func(ctx context.Context, p Point) (*format.Commit, error) { return r.Commit(ctx, in, p, nil) }); err != nil {
 		return nil, listError(err)
 	}
 	for i := range out {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -51,22 +50,32 @@ func ties[P any](points []P, point func(P) Point) func(yield func([]P) bool) {
 	}
 }
 
-// untieListed is untie for points whose commits were not read: those of tied ones are. One that is damaged stays where
-// the timestamps put it. in gives a vault that has a point.
-func (r *Repository) untieListed(ctx context.Context, in func(Point) store.Reader, points []Point) error {
+// after is what a point's commit says came before it.
+type after struct{ predecessors []format.Hash }
+
+// untieListed is untie for points whose commits were not read: those of tied ones are, each once, and remembered in points. One that is
+// damaged stays where the timestamps put it.
+func untieListed(ctx context.Context, points []Point, commit func(context.Context, Point) (*format.Commit, error)) error {
 	self := func(p Point) Point { return p }
-	before := map[format.Hash][]format.Hash{}
 	for tied := range ties(points, self) {
-		for _, p := range tied {
-			c, err := r.Commit(ctx, in(p), p, nil)
+		for i := range tied {
+			if tied[i].after != nil {
+				continue
+			}
+			c, err := commit(ctx, tied[i])
 			switch {
 			case err == nil:
-				before[p.ID] = follows(c)
+				tied[i].after = &after{follows(c)}
 			case !Classify(ctx, err).OfObject():
 				return err
 			}
 		}
 	}
-	untie(points, self, func(p Point) []format.Hash { return before[p.ID] })
+	untie(points, self, func(p Point) []format.Hash {
+		if p.after == nil {
+			return nil
+		}
+		return p.after.predecessors
+	})
 	return nil
 }
