@@ -35,7 +35,7 @@ func (d *dedup) find(ctx context.Context, sum format.Hash, size int64, f *frame)
 	if ok {
 		return piece{spot: sp}, false, nil
 	}
-	known, ok, err := d.s.Cache().Chunk(id)
+	known, ok, err := d.s.Cache().Chunks.Get(id)
 	if err != nil {
 		return piece{}, false, err
 	}

@@ -259,13 +259,13 @@ func TestSecureAfterTheCacheForgot(t *testing.T) {
 func forget(c *cache.Cache, vaults []*repo.Vault) error {
 	for _, v := range vaults {
 		var names []string
-		for p, err := range c.PlacementsUnder(v.Name, format.PrefixPacks) {
+		for p, err := range c.Places.Under(v.Name, format.PrefixPacks) {
 			if err != nil {
 				return err
 			}
 			names = append(names, p.Name)
 		}
-		if err := c.Drop(v.Name, slices.Compact(names)...); err != nil {
+		if err := c.Segments.Drop(v.Name, slices.Compact(names)...); err != nil {
 			return err
 		}
 	}

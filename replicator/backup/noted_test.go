@@ -44,11 +44,11 @@ func (r *rig) forget() {
 	r.t.Helper()
 	k, err := cache.Open(r.cache, cache.Options{})
 	if err == nil {
-		err = k.PutNote("", "list/uploads", nil)
+		err = k.Notes.Put("", "list/uploads", nil)
 	}
 	for _, v := range r.vaults {
 		if err == nil {
-			err = k.PutCompared(v.Name, "parts", nil)
+			err = k.Notes.PutCompared(v.Name, "parts", nil)
 		}
 	}
 	if err == nil {

@@ -119,7 +119,7 @@ func (e *engine) upload(ctx context.Context) error {
 		size := int64(len(u.sealed.Body))
 		e.pipe.packBufs <- u.buf // there is always room for what was taken
 		lines, spots := u.index()
-		if err := e.s.Cache().PutIndex(lines); err != nil {
+		if err := e.s.Cache().Chunks.Put(lines); err != nil {
 			return err
 		}
 		e.dedup.landed(spots)

@@ -28,7 +28,7 @@ func (e *keeping) readAnew(earlier []retain.Earlier) (*Reread, error) {
 	if o.Before == (retain.Policy{}) || o.Before == o.Retention {
 		return nil, nil
 	}
-	if told, err := e.s.Cache().Loaded("", e.rereadMark()); err != nil || told {
+	if told, err := e.s.Cache().Segments.Loaded("", e.rereadMark()); err != nil || told {
 		return nil, err
 	}
 	for i, h := range slices.Backward(e.counting) {
@@ -57,7 +57,7 @@ func (e *keeping) toldAnew() error {
 	if e.reread == nil {
 		return nil
 	}
-	return e.s.Cache().MarkLoaded("", e.rereadMark())
+	return e.s.Cache().Segments.MarkLoaded("", e.rereadMark())
 }
 
 // rereadMark names the retention that was told of. Without hourly it is as it was when there were no hours, so that nothing is told again.

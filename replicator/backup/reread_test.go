@@ -83,7 +83,7 @@ func TestRereadWithHours(t *testing.T) {
 			r.run()
 			k, err := cache.Open(r.cache, cache.Options{})
 			if err == nil {
-				err = errors.Join(k.MarkLoaded("", c.mark), k.Close())
+				err = errors.Join(k.Segments.MarkLoaded("", c.mark), k.Close())
 			}
 			if err != nil {
 				t.Fatal(err)

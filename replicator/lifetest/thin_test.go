@@ -181,7 +181,7 @@ func TestFolding(t *testing.T) {
 		t.Fatal(err)
 	}
 	kept := map[bool]int{}
-	for p, err := range s.Cache().Placements(w.Vault.Name) {
+	for p, err := range s.Cache().Places.All(w.Vault.Name) {
 		if err != nil {
 			t.Fatal(err)
 		}

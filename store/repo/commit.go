@@ -91,7 +91,7 @@ func (s *signing) commit(ctx context.Context, c *format.Commit) (format.Hash, er
 	}
 	id := format.Hash(sha256.Sum256(body))
 	name := s.pointName(c, id)
-	if err := s.cache.MarkLoaded("", ownMark(id)); err != nil {
+	if err := s.cache.Segments.MarkLoaded("", ownMark(id)); err != nil {
 		return format.Hash{}, err
 	}
 	early := make([]bool, len(s.keepers))
@@ -106,7 +106,7 @@ func (s *signing) commit(ctx context.Context, c *format.Commit) (format.Hash, er
 		if early[i] = c.SignedAt.After(arrived); early[i] {
 			return nil
 		}
-		return s.cache.NotePoint(k.vault.Name, cache.Made{Name: name, Until: c.RetainUntil.Time})
+		return s.cache.Points.Put(k.vault.Name, cache.Made{Name: name, Until: c.RetainUntil.Time})
 	})
 	if err == nil && slices.Contains(early, true) {
 		return id, &earlyError{early}

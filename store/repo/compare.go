@@ -68,7 +68,7 @@ func (k *namesOf) compare(ctx context.Context, l *listed) error {
 // parts gives the prefixes that the names of one kind are listed by: none where none is known.
 func (k *namesOf) parts(kind string) ([]string, error) {
 	n := 0
-	for _, err := range k.cache.PlacementsUnder(k.vault.Name, kind) {
+	for _, err := range k.cache.Places.Under(k.vault.Name, kind) {
 		if err != nil {
 			return nil, err
 		}
@@ -105,7 +105,7 @@ type comparison struct {
 func (c *comparison) list(ctx context.Context, prefix string) error {
 	l := newListing(c.k.vault.Read.Versions(ctx, prefix, ""))
 	defer l.close()
-	if err := c.walk(ctx, l, c.k.cache.PlacementsUnder(c.k.vault.Name, prefix), nil); err != nil {
+	if err := c.walk(ctx, l, c.k.cache.Places.Under(c.k.vault.Name, prefix), nil); err != nil {
 		return fmt.Errorf("list %s: %w", prefix, err)
 	}
 	return nil
@@ -116,7 +116,7 @@ func (c *comparison) list(ctx context.Context, prefix string) error {
 func (c *comparison) walk(ctx context.Context, l *listing, placements iter.Seq2[format.Placement, error], met func(p format.Placement, listed bool) error) error {
 	var gone []string
 	flush := func() error {
-		err := c.k.cache.Drop(c.k.vault.Name, gone...)
+		err := c.k.cache.Segments.Drop(c.k.vault.Name, gone...)
 		gone = gone[:0]
 		return err
 	}
@@ -166,13 +166,13 @@ func (c *comparison) walk(ctx context.Context, l *listing, placements iter.Seq2[
 // it to be ours; else the same bytes, put twice.
 func (c *comparison) prove(ctx context.Context, p format.Placement) error {
 	mark := "proved/" + p.Name + "@" + p.Version
-	if done, err := c.k.cache.Loaded(c.k.vault.Name, mark); err != nil || done {
+	if done, err := c.k.cache.Segments.Loaded(c.k.vault.Name, mark); err != nil || done {
 		return err
 	}
 	if err := c.k.reconsider(ctx, p.Name); err != nil {
 		return err
 	}
-	return c.k.cache.MarkLoaded(c.k.vault.Name, mark)
+	return c.k.cache.Segments.MarkLoaded(c.k.vault.Name, mark)
 }
 
 // confirm asks for what a listing left out, since listings may lag behind, and MinIO lists nothing below an object of a folder's name; not for ever, for a vault that lost everything.

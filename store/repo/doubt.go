@@ -12,7 +12,7 @@ import (
 // settleDoubts reads the objects of one vault that a verification found damaged. Those it finds damaged too are reported
 // and forgotten, so that they are taken from another vault or from the source again.
 func (s *loading) settleDoubts(ctx context.Context, k *keeper) error {
-	names, settled, err := s.cache.Doubts(k.vault.Name)
+	names, settled, err := s.cache.Notes.Doubts(k.vault.Name)
 	if err != nil {
 		return err
 	}

@@ -110,7 +110,7 @@ type unfolded struct {
 
 // unfolded gives the placements objects that are known and none replaces, the smallest first.
 func (k *placementsOf) unfolded() (all []unfolded, err error) {
-	for said, err := range k.cache.SaidBy(k.vault.Name) {
+	for said, err := range k.cache.Said.By(k.vault.Name) {
 		if err != nil {
 			return nil, err
 		}
@@ -122,7 +122,7 @@ func (k *placementsOf) unfolded() (all []unfolded, err error) {
 		if err != nil {
 			return nil, err
 		}
-		heard, err := k.cache.Loaded(k.vault.Name, heardMark(said.Name))
+		heard, err := k.cache.Segments.Loaded(k.vault.Name, heardMark(said.Name))
 		if err != nil {
 			return nil, err
 		}
@@ -185,7 +185,7 @@ func (s *placing) fold(ctx context.Context, k *keeper, pending []format.Placemen
 	var over []string
 	replaces := map[format.Hash]bool{}
 	for _, o := range old {
-		names, before, err := s.cache.SaidIn(k.vault.Name, o.Name)
+		names, before, err := s.cache.Said.In(k.vault.Name, o.Name)
 		if err != nil {
 			return err
 		}
@@ -283,7 +283,7 @@ func (s *Writer) letGoOf(k *keeper, names []string) error {
 			known = append(known, p)
 		}
 	}
-	return s.cache.PutPlacements(k.vault.Name, known)
+	return s.cache.Places.Put(k.vault.Name, known)
 }
 
 // smallSegments gives the lines that still hold of small index segments, and the objects that these are in, where there are
@@ -291,7 +291,7 @@ func (s *Writer) letGoOf(k *keeper, names []string) error {
 func (s *Writer) smallSegments(ctx context.Context) (lines []format.IndexLine, done []string, err error) {
 	small := map[string]bool{}
 	for _, k := range s.active() {
-		for p, err := range s.cache.Indexed(k.vault.Name) {
+		for p, err := range s.cache.Places.Indexed(k.vault.Name) {
 			if err != nil {
 				return nil, nil, err
 			}
@@ -343,7 +343,7 @@ func (s *Writer) indexLines(ctx context.Context, name string) ([]format.IndexLin
 				return err
 			}
 			for _, l := range lines {
-				c, ok, err := s.cache.Chunk(l.ID)
+				c, ok, err := s.cache.Chunks.Get(l.ID)
 				if err != nil {
 					return err
 				}

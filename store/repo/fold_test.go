@@ -148,7 +148,7 @@ func TestLocksOfFolds(t *testing.T) {
 		read := map[string]bool{} // without any cache
 		b.cacheDir = t.TempDir()
 		s := b.session()
-		for p, err := range s.Cache().PlacementsUnder(b.vault.Name, format.PrefixPlacements) {
+		for p, err := range s.Cache().Places.Under(b.vault.Name, format.PrefixPlacements) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -290,7 +290,7 @@ func TestKnownOnesAreDisplaced(t *testing.T) {
 		}
 		b.sayInstead(b.host, []format.Hash{sumOf(t, last)}, lines...)
 		s := b.session()
-		_, known, err := s.Cache().Placement(b.vault.Name, last)
+		_, known, err := s.Cache().Places.Get(b.vault.Name, last)
 		if cerr := s.Close(); err != nil || cerr != nil {
 			t.Fatal(err, cerr)
 		}

@@ -67,7 +67,7 @@ func (s *Past) Points(ctx context.Context, source string) (Heads, error) {
 				return err
 			}
 		}
-		made, err := s.cache.PointsMade(k.vault.Name)
+		made, err := s.cache.Points.All(k.vault.Name)
 		if err != nil {
 			return err
 		}
@@ -263,7 +263,7 @@ func (s *Past) earlier(ctx context.Context, listed [][]Point, h *Heads) (Earlier
 func (s *Past) base(points []Point) (*Point, error) {
 	var intime *Point
 	for i := range slices.Backward(points) {
-		own, err := s.cache.Loaded("", ownMark(points[i].ID))
+		own, err := s.cache.Segments.Loaded("", ownMark(points[i].ID))
 		if err != nil || own {
 			return &points[i], err
 		}
@@ -282,7 +282,7 @@ func (s *Past) markOwn(points []Head) (err error) {
 		if p.Commit == nil && first {
 			continue
 		}
-		if p.Own, err = s.cache.Loaded("", ownMark(p.ID)); err != nil {
+		if p.Own, err = s.cache.Segments.Loaded("", ownMark(p.ID)); err != nil {
 			return err
 		}
 		first = first || p.Own

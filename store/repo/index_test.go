@@ -56,7 +56,7 @@ func (b *bench) finds(id byte) bool {
 	b.t.Helper()
 	b.cacheDir = b.t.TempDir()
 	s := b.session()
-	_, ok, err := s.Cache().Chunk(format.Hash{id})
+	_, ok, err := s.Cache().Chunks.Get(format.Hash{id})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestOnlyOnesOwnIndexIsFolded(t *testing.T) {
 			lines = append(lines, lineOf(byte(i+1), sum)) // whatever the cache holds
 		}
 		sink := s.Writer.MetaSink()
-		err := s.Cache().PutIndex(lines)
+		err := s.Cache().Chunks.Put(lines)
 		if err == nil {
 			err = s.Writer.EndIndex(t.Context(), sink, nil)
 		}

@@ -199,7 +199,7 @@ func (b *bench) packsKnown() int {
 	b.t.Helper()
 	s := b.session()
 	n := 0
-	for p, err := range s.Cache().PlacementsUnder(b.vault.Name, format.PrefixMeta) {
+	for p, err := range s.Cache().Places.Under(b.vault.Name, format.PrefixMeta) {
 		if err != nil || p.Version == "" {
 			b.t.Fatal(p, err)
 		}

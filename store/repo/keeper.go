@@ -187,7 +187,7 @@ func (k *keeper) readBack(ctx context.Context, ref store.Ref, size int64, want s
 
 // note remembers a placement, here at once and in the vault at the next flush.
 func (k *keeper) note(p format.Placement) error {
-	if err := k.cache.PutPlacements(k.vault.Name, []format.Placement{p}); err != nil {
+	if err := k.cache.Places.Put(k.vault.Name, []format.Placement{p}); err != nil {
 		return err
 	}
 	if !format.Placed(p.Name) {
@@ -201,7 +201,7 @@ func (k *keeper) note(p format.Placement) error {
 
 // placement is where the vault holds name, if that is known.
 func (k *keeper) placement(name string) (format.Placement, bool, error) {
-	return k.cache.Placement(k.vault.Name, name)
+	return k.cache.Places.Get(k.vault.Name, name)
 }
 
 // holds reports whether a placement's lock, as read back, reaches need, so that the vault need not be asked. Governance
@@ -263,7 +263,7 @@ func (k *locksOf) extend(ctx context.Context, p format.Placement, need time.Time
 	}
 	np.Index = p.Index
 	if np.Version == p.Version && np.Until.Equal(p.Until.Time) { // as a placements object says already
-		return k.cache.PutPlacements(k.vault.Name, []format.Placement{np})
+		return k.cache.Places.Put(k.vault.Name, []format.Placement{np})
 	}
 	return k.note(np)
 }
@@ -296,7 +296,7 @@ func (k *keeper) lose(name string, why error) error {
 	if p, ok, err := k.placement(name); err == nil && ok {
 		k.kept.drop(store.Ref{Name: name, Version: p.Version})
 	}
-	return k.cache.Drop(k.vault.Name, name)
+	return k.cache.Segments.Drop(k.vault.Name, name)
 }
 
 // Minus is what was done since an earlier count.

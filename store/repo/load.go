@@ -84,7 +84,7 @@ func (k *placementsOf) takeHearsay(lines []format.Placement) error {
 			fresh[p.Name] = known
 		}
 	}
-	return k.cache.PutPlacements(k.vault.Name, slices.Collect(maps.Values(fresh)))
+	return k.cache.Places.Put(k.vault.Name, slices.Collect(maps.Values(fresh)))
 }
 
 // confirmAll reads the locks of objects of which is only said how they are locked.
@@ -114,13 +114,13 @@ func (k *locksOf) confirmLock(ctx context.Context, p format.Placement) error {
 		return fmt.Errorf("read the lock of %s: %w", p.Name, err)
 	}
 	if err != nil || info.Size != p.Size {
-		return k.cache.Drop(k.vault.Name, p.Name) // it is looked for where it is needed
+		return k.cache.Segments.Drop(k.vault.Name, p.Name) // it is looked for where it is needed
 	}
 	p.Version, p.Mode, p.Until = info.Version, string(got.Mode), format.At(got.Until)
 	if got.Mode == store.ModeNone || got.Until.IsZero() {
 		return nil
 	}
-	return k.cache.PutPlacements(k.vault.Name, []format.Placement{p})
+	return k.cache.Places.Put(k.vault.Name, []format.Placement{p})
 }
 
 // junkMark is what the cache remembers a segment by that turned out to be junk, so that it is read once.
@@ -130,7 +130,7 @@ func junkMark(info store.Info) string {
 
 // junk reports whether what lies there now was read before and is none of ours.
 func (k *keeper) junk(info store.Info) (bool, error) {
-	junk, err := k.cache.Loaded(k.vault.Name, junkMark(info))
+	junk, err := k.cache.Segments.Loaded(k.vault.Name, junkMark(info))
 	if junk {
 		k.report.send(Tampered, info.Name, "left out: it is still there and none of ours")
 	}
@@ -149,7 +149,7 @@ func (k *keeper) dismiss(ctx context.Context, info store.Info, why error) error 
 	}
 	mark := junkMark(info)
 	if !proven(why) {
-		before, err := k.cache.Loaded(k.vault.Name, "once/"+mark)
+		before, err := k.cache.Segments.Loaded(k.vault.Name, "once/"+mark)
 		if err != nil {
 			return err
 		}
@@ -157,7 +157,7 @@ func (k *keeper) dismiss(ctx context.Context, info store.Info, why error) error 
 			mark = "once/" + mark
 		}
 	}
-	return k.cache.MarkLoaded(k.vault.Name, mark)
+	return k.cache.Segments.MarkLoaded(k.vault.Name, mark)
 }
 
 // proven reports whether err is about bytes that had the right hash, or were opened with our key.
@@ -182,10 +182,10 @@ func (s *loading) loadIndexes(ctx context.Context, k *keeper) error {
 	var mu sync.Mutex
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(secureParallel)
-	for p, err := range s.cache.Indexed(k.vault.Name) {
+	for p, err := range s.cache.Places.Indexed(k.vault.Name) {
 		done := true
 		if err == nil {
-			done, err = s.cache.Loaded(k.vault.Name, p.Name)
+			done, err = s.cache.Segments.Loaded(k.vault.Name, p.Name)
 		}
 		if err != nil {
 			_ = g.Wait()
@@ -229,7 +229,7 @@ func (s *loading) loadIndexes(ctx context.Context, k *keeper) error {
 // indexAt notes when a vault got an object with index segments that was not read yet: of several that tell where a chunk is, the
 // one that it has had longest is believed.
 func (k *namesOf) indexAt(info store.Info) error {
-	done, err := k.cache.Loaded(k.vault.Name, info.Name)
+	done, err := k.cache.Segments.Loaded(k.vault.Name, info.Name)
 	if err != nil || done {
 		return err
 	}
@@ -267,14 +267,14 @@ func (s *loading) loadIndex(ctx context.Context, k *keeper, seg indexed) error {
 	if err = w.word(err); err != nil && !errors.Is(err, errDistrusted) {
 		return k.dismiss(ctx, seg.info, err)
 	}
-	return s.cache.MarkLoaded(k.vault.Name, name)
+	return s.cache.Segments.MarkLoaded(k.vault.Name, name)
 }
 
 // takeIndex remembers where chunks are said to be, as far as nothing that can still be used is known of them here.
 func (s *loading) takeIndex(lines []format.IndexLine) error {
 	fresh := make([]format.IndexLine, 0, len(lines))
 	for _, l := range lines {
-		known, ok, err := s.cache.Chunk(l.ID)
+		known, ok, err := s.cache.Chunks.Get(l.ID)
 		if err != nil {
 			return err
 		}
@@ -287,7 +287,7 @@ func (s *loading) takeIndex(lines []format.IndexLine) error {
 			fresh = append(fresh, l)
 		}
 	}
-	return s.cache.PutIndex(fresh)
+	return s.cache.Chunks.Put(fresh)
 }
 
 // errDistrusted: it came after the key that signed it was distrusted. That is known and no news.

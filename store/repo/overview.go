@@ -235,10 +235,10 @@ const vastMark = "vast"
 
 // look has the vault listed at once for what a session wants to know when it opens, unless it is known to hold too much.
 func (k *namesOf) look() error {
-	vast, err := k.cache.Loaded(k.vault.Name, vastMark)
+	vast, err := k.cache.Segments.Loaded(k.vault.Name, vastMark)
 	lines := 0
 	if err == nil && !vast {
-		for said, serr := range k.cache.SaidBy(k.vault.Name) {
+		for said, serr := range k.cache.Said.By(k.vault.Name) {
 			if err = serr; err != nil {
 				break
 			}
@@ -261,5 +261,5 @@ func (k *namesOf) looked() error {
 	if !vast {
 		return nil
 	}
-	return k.cache.MarkLoaded(k.vault.Name, vastMark)
+	return k.cache.Segments.MarkLoaded(k.vault.Name, vastMark)
 }

@@ -122,10 +122,10 @@ func (l *loadedNames) close() {
 // has reports whether a segment was loaded. Names come in order; one that does not is looked up.
 func (l *loadedNames) has(name string) (bool, error) {
 	if name < l.last {
-		return l.k.cache.Loaded(l.k.vault.Name, name)
+		return l.k.cache.Segments.Loaded(l.k.vault.Name, name)
 	}
 	if l.next == nil {
-		l.next, l.stop = iter.Pull2(l.k.cache.LoadedFrom(l.k.vault.Name, l.prefix, name))
+		l.next, l.stop = iter.Pull2(l.k.cache.Segments.From(l.k.vault.Name, l.prefix, name))
 		l.head, l.err, l.more = l.next()
 	}
 	for l.last = name; l.more && l.err == nil && l.head < name; {
@@ -193,7 +193,7 @@ func (k *placementsOf) loadBatch(ctx context.Context, r *Repository, batch []seg
 	if len(done) == 0 {
 		return nil
 	}
-	return k.cache.MarkLoaded(k.vault.Name, done...)
+	return k.cache.Segments.MarkLoaded(k.vault.Name, done...)
 }
 
 // unreplaced reads and proves those of a batch that no other one replaces. Only what was proved replaces anything: so a fold
@@ -226,7 +226,7 @@ func (k *placementsOf) unreplaced(ctx context.Context, r *Repository, batch []se
 		}
 		t, err := r.placements(ctx, k.vault.Read, g.segment, k.report)
 		if errors.Is(err, errDistrusted) {
-			err = k.cache.MarkLoaded(k.vault.Name, g.info.Name)
+			err = k.cache.Segments.MarkLoaded(k.vault.Name, g.info.Name)
 			t = nil
 		} else if err != nil {
 			err = k.dismiss(ctx, g.info, err)
@@ -261,13 +261,13 @@ func (k *placementsOf) takePlacements(t *told) error {
 	for i, p := range t.lines {
 		says[i] = p.Name
 	}
-	if err := k.cache.PutSaid(k.vault.Name, cache.Said{Name: name, Bytes: t.bytes}, says, t.replaces); err != nil {
+	if err := k.cache.Said.Put(k.vault.Name, cache.Said{Name: name, Bytes: t.bytes}, says, t.replaces); err != nil {
 		return err
 	}
 	if err := k.displace(t, says); err != nil {
 		return err
 	}
-	return k.cache.MarkLoaded(k.vault.Name, name, heardMark(name))
+	return k.cache.Segments.MarkLoaded(k.vault.Name, name, heardMark(name))
 }
 
 // displace lets go of placements objects that were known before another came that replaces them: a fold of another machine, or
@@ -279,7 +279,7 @@ func (k *placementsOf) displace(t *told, says []string) error {
 	}
 	var said map[string]bool
 	var over []string
-	for old, err := range k.cache.SaidBy(k.vault.Name) {
+	for old, err := range k.cache.Said.By(k.vault.Name) {
 		if err != nil {
 			return err
 		}
@@ -306,7 +306,7 @@ func (k *placementsOf) displace(t *told, says []string) error {
 
 // saysAll reports whether what still holds of an object's lines is among others.
 func (k *placementsOf) saysAll(object string, said map[string]bool) (bool, error) {
-	names, _, err := k.cache.SaidIn(k.vault.Name, object)
+	names, _, err := k.cache.Said.In(k.vault.Name, object)
 	if err != nil {
 		return false, err
 	}
@@ -326,10 +326,10 @@ func (k *placementsOf) letGoOfPlacements(objects []string) error {
 	if len(objects) == 0 {
 		return nil
 	}
-	if err := k.cache.Unplace(k.vault.Name, objects...); err != nil {
+	if err := k.cache.Places.Forget(k.vault.Name, objects...); err != nil {
 		return err
 	}
-	return k.cache.DropSaid(k.vault.Name, objects...)
+	return k.cache.Said.Drop(k.vault.Name, objects...)
 }
 
 // placements reads a placements object and proves it.

@@ -66,13 +66,13 @@ func (s *placing) putPlacements(ctx context.Context, k *keeper, lines []format.P
 	}
 	k.mu.Unlock()
 	// It does not list itself: it is found by its name. The cache knows it so that its lock is kept up.
-	if err := s.cache.PutPlacements(k.vault.Name, []format.Placement{p}); err != nil {
+	if err := s.cache.Places.Put(k.vault.Name, []format.Placement{p}); err != nil {
 		return err
 	}
-	if err := s.cache.PutSaid(k.vault.Name, cache.Said{Name: name, Bytes: int64(len(plain))}, names, replaces); err != nil {
+	if err := s.cache.Said.Put(k.vault.Name, cache.Said{Name: name, Bytes: int64(len(plain))}, names, replaces); err != nil {
 		return err
 	}
-	return s.cache.MarkLoaded(k.vault.Name, name)
+	return s.cache.Segments.MarkLoaded(k.vault.Name, name)
 }
 
 // placedAt gives placements with other names and versions: in memory an object goes by the name that references use, in the

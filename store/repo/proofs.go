@@ -45,13 +45,13 @@ func (p *proofs) knows(h format.Hash) bool {
 		return p.right[h]
 	}
 	if p.asked++; p.asked <= fewProofs {
-		ok, err := p.cache.Proved(h)
+		ok, err := p.cache.Proofs.Has(h)
 		if ok && err == nil {
 			p.right[h] = true
 		}
 		return ok && err == nil
 	}
-	for h, err := range p.cache.Proofs() {
+	for h, err := range p.cache.Proofs.All() {
 		if err != nil || len(p.right) >= maxProofs {
 			break
 		}
@@ -70,7 +70,7 @@ func (p *proofs) keep(c *cache.Cache) error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	return c.PutProofs(fresh)
+	return c.Proofs.Put(fresh)
 }
 
 // verify reports whether a key made a signature.

@@ -293,7 +293,7 @@ func (r *Renewal) find(ctx context.Context, w Wanted) (format.Placement, error) 
 	_, lock, err := r.k.vault.Read.Stat(ctx, info.Ref)
 	p = format.Placement{Name: w.Name, Version: info.Version, Size: info.Size, Mode: string(lock.Mode), Until: format.At(lock.Until)}
 	if err == nil { // the next time it need not be read
-		err = r.k.cache.PutPlacements(r.k.vault.Name, []format.Placement{p})
+		err = r.k.cache.Places.Put(r.k.vault.Name, []format.Placement{p})
 	}
 	return p, err
 }

@@ -93,10 +93,10 @@ func (s *Past) lookAtPoints(ctx context.Context, k *keeper, source string) (*poi
 	l := &pointsLook{}
 	l.Chain = chainMark(k.chain)
 	var err error
-	if l.Made, err = s.cache.MadeSize(k.vault.Name); err != nil {
+	if l.Made, err = s.cache.Points.Size(k.vault.Name); err != nil {
 		return nil, err
 	}
-	note, err := s.cache.Note(k.vault.Name, aboutPoints(source))
+	note, err := s.cache.Notes.Get(k.vault.Name, aboutPoints(source))
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +242,7 @@ func (s *Past) resumed(ctx context.Context, source string, looks []*pointsLook) 
 	if h.from == nil {
 		return h, false, nil
 	}
-	if own, err := s.cache.Loaded("", ownMark(point.ID)); err != nil || !own {
+	if own, err := s.cache.Segments.Loaded("", ownMark(point.ID)); err != nil || !own {
 		return Heads{}, false, err
 	}
 	if h.Memo, err = s.memo(source); err != nil || h.Memo == nil || h.Memo.Root != list {
@@ -280,7 +280,7 @@ func (s *Past) oneMore(ctx context.Context, k *keeper, source string, l *pointsL
 	if err != nil || odd || len(points) != 1 || points[0].Late || points[0].Distrusted {
 		return p, false, err
 	}
-	made, err := s.cache.PointsMadeFrom(k.vault.Name, l.was.Made)
+	made, err := s.cache.Points.From(k.vault.Name, l.was.Made)
 	if err != nil {
 		return p, false, err
 	}
@@ -309,7 +309,7 @@ func (s *Past) goesOn(c *format.Commit, list format.Hash, source string, looks [
 
 // memo gives what is noted of the newest points list of a source; nil where nothing is.
 func (s *Past) memo(source string) (*ListMemo, error) {
-	note, err := s.cache.Note("", aboutList(source))
+	note, err := s.cache.Notes.Get("", aboutList(source))
 	if err != nil || note == nil {
 		return nil, err
 	}
@@ -330,7 +330,7 @@ func (s *Past) memo(source string) (*ListMemo, error) {
 
 // ForgetPoints has all points of a source looked at again: something of what was noted of them is lost.
 func (s *Past) ForgetPoints(source string) error {
-	return s.cache.PutNote("", aboutList(source), nil)
+	return s.cache.Notes.Put("", aboutList(source), nil)
 }
 
 // NotePoints notes for the next run what this one found of a source's points, once its own is committed. list is the points list that the
@@ -349,7 +349,7 @@ func (s *Past) NotePoints(source string, h Heads, list format.Hash, memo ListMem
 			return err
 		}
 	}
-	if err := s.cache.PutNote("", aboutList(source), note); err != nil {
+	if err := s.cache.Notes.Put("", aboutList(source), note); err != nil {
 		return err
 	}
 	for i, k := range s.keepers {
@@ -362,7 +362,7 @@ func (s *Past) NotePoints(source string, h Heads, list format.Hash, memo ListMem
 		if err != nil {
 			return err
 		}
-		if err := s.cache.PutNote(k.vault.Name, aboutPoints(source), note); err != nil {
+		if err := s.cache.Notes.Put(k.vault.Name, aboutPoints(source), note); err != nil {
 			return err
 		}
 	}

@@ -137,7 +137,7 @@ func (s *Locks) copySegments(ctx context.Context, k *keeper, until time.Time) er
 		if other == k {
 			continue
 		}
-		for p, err := range s.cache.Indexed(other.vault.Name) {
+		for p, err := range s.cache.Places.Indexed(other.vault.Name) {
 			if err != nil {
 				return err
 			}
@@ -153,7 +153,7 @@ func (s *Locks) copySegments(ctx context.Context, k *keeper, until time.Time) er
 			if err != nil {
 				return err
 			}
-			if err := s.cache.MarkLoaded(k.vault.Name, p.Name); err != nil {
+			if err := s.cache.Segments.MarkLoaded(k.vault.Name, p.Name); err != nil {
 				return err
 			}
 			if err := s.placing.keepUp(ctx, k); err != nil {
@@ -302,7 +302,7 @@ const leastStored = 3
 // segments gives what later runs use and no point needs: meta objects with index segments, and placements objects.
 func (k *keeper) segments() iter.Seq2[format.Placement, error] {
 	return func(yield func(format.Placement, error) bool) {
-		for _, some := range []iter.Seq2[format.Placement, error]{k.cache.Indexed(k.vault.Name), k.cache.PlacementsUnder(k.vault.Name, format.PrefixPlacements)} {
+		for _, some := range []iter.Seq2[format.Placement, error]{k.cache.Places.Indexed(k.vault.Name), k.cache.Places.Under(k.vault.Name, format.PrefixPlacements)} {
 			for p, err := range some {
 				if !yield(p, err) || err != nil {
 					return

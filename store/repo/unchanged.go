@@ -55,7 +55,7 @@ func (k *namesOf) cut(infos []store.Info) (*listed, error) {
 			return nil, nil
 		}
 	}
-	note, err := k.cache.Note(k.vault.Name, partNote)
+	note, err := k.cache.Notes.Get(k.vault.Name, partNote)
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +169,7 @@ func (k *namesOf) listAll(ctx context.Context) (*listed, error) {
 // by themselves.
 func (c *comparison) compareParts(ctx context.Context, l *listed) (ok bool, err error) {
 	var unproved []string
-	for name, err := range c.k.cache.Unproved(c.k.vault.Name) {
+	for name, err := range c.k.cache.Notes.Unproved(c.k.vault.Name) {
 		if err != nil {
 			return false, err
 		}
@@ -206,7 +206,7 @@ func (c *comparison) compareParts(ctx context.Context, l *listed) (ok bool, err 
 	if err != nil {
 		return false, fmt.Errorf("note what was listed: %w", err)
 	}
-	return true, c.k.cache.PutCompared(c.k.vault.Name, partNote, note)
+	return true, c.k.cache.Notes.PutCompared(c.k.vault.Name, partNote, note)
 }
 
 // isFlat reports whether an object lies without its folder.
@@ -238,10 +238,10 @@ func (c *comparison) part(ctx context.Context, p *listedPart) ([]part, error) {
 	})
 	defer l.close()
 	quiet, holds := true, false
-	err := c.walk(ctx, l, c.k.cache.PlacementsFrom(c.k.vault.Name, p.First, p.before), func(p format.Placement, listed bool) (err error) {
+	err := c.walk(ctx, l, c.k.cache.Places.Between(c.k.vault.Name, p.First, p.before), func(p format.Placement, listed bool) (err error) {
 		holds, quiet = true, quiet && listed
 		if quiet && len(p.Index) > 0 {
-			quiet, err = c.k.cache.Loaded(c.k.vault.Name, p.Name)
+			quiet, err = c.k.cache.Segments.Loaded(c.k.vault.Name, p.Name)
 		}
 		return err
 	})
@@ -295,4 +295,4 @@ func (c *comparison) loaded(infos []store.Info) (bool, error) {
 }
 
 // forgetParts forgets how a vault was listed: it was compared in another way.
-func forgetParts(c *cache.Cache, vault string) error { return c.PutCompared(vault, partNote, nil) }
+func forgetParts(c *cache.Cache, vault string) error { return c.Notes.PutCompared(vault, partNote, nil) }

@@ -48,7 +48,7 @@ func (s *Writer) store(ctx context.Context, name string, body []byte, sum format
 		if _, err := k.put(ctx, name, body, sum, need, index); err != nil || len(index) == 0 {
 			return err
 		}
-		return s.cache.MarkLoaded(k.vault.Name, name)
+		return s.cache.Segments.MarkLoaded(k.vault.Name, name)
 	})
 }
 

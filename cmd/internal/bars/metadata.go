@@ -85,7 +85,7 @@ func (y *years) indexed(ctx context.Context, in *repo.Reader) (bytes, lines int6
 		return 0, 0, err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	for p, err := range c.Indexed(vaultName) {
+	for p, err := range c.Places.Indexed(vaultName) {
 		if err != nil {
 			return 0, 0, err
 		}

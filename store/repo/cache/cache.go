@@ -41,16 +41,28 @@ func (o Options) blocks() int64 {
 
 // Cache is an open cache folder. It is safe for concurrent use; nothing may be under way when it is closed.
 type Cache struct {
+	*core
+
+	Chunks   *Chunks
+	Places   *Places
+	Segments *Segments
+	Notes    *Notes
+	Points   *Points
+	Said     *SaidLists
+	Proofs   *Proofs
+
+	mu       sync.Mutex
+	counters map[string]bool // open ones
+}
+
+// core is the open database, and what all parts of a cache share.
+type core struct {
 	dir    string
 	lock   *pebble.Lock
 	db     *pebble.DB
 	health *health
 	closed atomic.Bool
-
-	hots hots
-
-	mu       sync.Mutex
-	counters map[string]bool // open ones
+	hots   hots
 }
 
 // Open opens the cache in dir, which it makes if need be. A cache of another version, or one that is corrupt, is moved
@@ -68,15 +80,18 @@ func open(dir string, o Options, fs vfs.FS) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the local cache %s: %w", dir, err)
 	}
-	c := &Cache{dir: dir, lock: lock, counters: make(map[string]bool)}
+	c := &core{dir: dir, lock: lock}
 	if err := c.start(o, fs); err != nil {
 		return nil, fmt.Errorf("opening the local cache %s: %w", dir, errors.Join(err, lock.Close()))
 	}
-	return c, nil
+	return &Cache{
+		core: c, Chunks: &Chunks{c}, Places: &Places{c}, Segments: &Segments{c}, Notes: &Notes{c}, Points: &Points{c}, Said: &SaidLists{c}, Proofs: &Proofs{c},
+		counters: make(map[string]bool),
+	}, nil
 }
 
 // start opens the database, a second time from nothing if what lies there cannot be used.
-func (c *Cache) start(o Options, fs vfs.FS) error {
+func (c *core) start(o Options, fs vfs.FS) error {
 	if !versionFits(c.dir) {
 		if err := setAside(c.dir); err != nil {
 			return err
@@ -92,7 +107,7 @@ func (c *Cache) start(o Options, fs vfs.FS) error {
 	return err
 }
 
-func (c *Cache) openDB(o Options, fs vfs.FS) error {
+func (c *core) openDB(o Options, fs vfs.FS) error {
 	if err := writeVersion(c.dir); err != nil {
 		return err
 	}
@@ -148,7 +163,9 @@ func settings(h *health, blocks *pebble.Cache, fs vfs.FS) *pebble.Options {
 
 // Sync makes everything that was put so far outlast the process and a power cut. Without it the last puts may be lost, and
 // none of them while a later one is kept.
-func (c *Cache) Sync() error {
+func (c *Cache) Sync() error { return c.sync() }
+
+func (c *core) sync() error {
 	if err := c.usable(); err != nil {
 		return fmt.Errorf("syncing the local cache: %w", err)
 	}
@@ -171,7 +188,7 @@ func (c *Cache) Close() error {
 }
 
 // usable says why the database must not be touched, if so.
-func (c *Cache) usable() error {
+func (c *core) usable() error {
 	if c.closed.Load() {
 		return ErrClosed
 	}
@@ -179,7 +196,7 @@ func (c *Cache) usable() error {
 }
 
 // outcome words the result of an operation on the database. Corruption is remembered on the disk for the next Open.
-func (c *Cache) outcome(doing string, err error) error {
+func (c *core) outcome(doing string, err error) error {
 	if err == nil {
 		err = c.health.failure()
 	}
@@ -201,7 +218,7 @@ func (c *Cache) outcome(doing string, err error) error {
 
 // get looks one key up and calls found with its value, which is valid during the call only. An iterator is the only way to
 // have the lowest level's filters asked: a miss then costs no read.
-func (c *Cache) get(doing string, key []byte, found func(value []byte) error) (ok bool, err error) {
+func (c *core) get(doing string, key []byte, found func(value []byte) error) (ok bool, err error) {
 	if err := c.usable(); err != nil {
 		return false, fmt.Errorf("%s: %w", doing, err)
 	}
@@ -222,7 +239,7 @@ func (c *Cache) get(doing string, key []byte, found func(value []byte) error) (o
 }
 
 // write commits what fill puts into a batch, in pieces, unsynced.
-func (c *Cache) write(doing string, fill func(w *writer) error) error {
+func (c *core) write(doing string, fill func(w *writer) error) error {
 	if err := c.usable(); err != nil {
 		return fmt.Errorf("%s: %w", doing, err)
 	}

@@ -81,7 +81,7 @@ type model struct {
 
 func (m *model) check(t *rapid.T, c *Cache) {
 	for n := range uint64(50) {
-		got, ok, err := c.Chunk(hash(n))
+		got, ok, err := c.Chunks.Get(hash(n))
 		want, known := m.chunks[hash(n)]
 		if err != nil || ok != known || got != want {
 			t.Fatalf("chunk %d: %v %v %v, want %v", n, got, ok, err, want)
@@ -90,18 +90,18 @@ func (m *model) check(t *rapid.T, c *Cache) {
 	for _, vault := range []string{"a", "ab", ""} {
 		for n := range 10 {
 			name := fmt.Sprint("packs/", n)
-			got, ok, err := c.Placement(vault, name)
+			got, ok, err := c.Places.Get(vault, name)
 			want, known := m.placements[vault][name]
 			if err != nil || ok != known || !got.Equal(want) {
 				t.Fatalf("placement %s of %q: %v %v %v, want %v", name, vault, got, ok, err, want)
 			}
-			loaded, err := c.Loaded(vault, name)
+			loaded, err := c.Segments.Loaded(vault, name)
 			if err != nil || loaded != m.loaded[vault][name] {
 				t.Fatalf("segment %s of %q: %v %v", name, vault, loaded, err)
 			}
 		}
 		names := slices.Sorted(maps.Keys(m.placements[vault]))
-		for p, err := range c.Placements(vault) {
+		for p, err := range c.Places.All(vault) {
 			if err != nil || len(names) == 0 || !p.Equal(m.placements[vault][names[0]]) {
 				t.Fatalf("listing %q gave %v, %v; left are %v", vault, p, err, names)
 			}
@@ -145,7 +145,7 @@ func TestProperty(t *testing.T) {
 					lines = append(lines, l)
 					m.chunks[l.ID] = chunk(l)
 				}
-				must(c.PutIndex(lines))
+				must(c.Chunks.Put(lines))
 			},
 			"placements": func(t *rapid.T) {
 				vault := vaults.Draw(t, "vault")
@@ -155,11 +155,11 @@ func TestProperty(t *testing.T) {
 					ps = append(ps, p)
 					m.placements[vault][p.Name] = p
 				}
-				must(c.PutPlacements(vault, ps))
+				must(c.Places.Put(vault, ps))
 			},
 			"loaded": func(t *rapid.T) {
 				vault, name := vaults.Draw(t, "vault"), fmt.Sprint("packs/", rapid.IntRange(0, 9).Draw(t, "name"))
-				must(c.MarkLoaded(vault, name))
+				must(c.Segments.MarkLoaded(vault, name))
 				m.loaded[vault][name] = true
 			},
 			"reopen": func(t *rapid.T) {
@@ -182,7 +182,7 @@ func TestBounds(t *testing.T) {
 	} {
 		l := good
 		change(&l)
-		if err := c.PutIndex([]format.IndexLine{l}); !errors.Is(err, format.ErrBounds) {
+		if err := c.Chunks.Put([]format.IndexLine{l}); !errors.Is(err, format.ErrBounds) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -191,21 +191,21 @@ func TestBounds(t *testing.T) {
 		"size": {Name: "n", Size: -1}, "mode": {Name: "n", Mode: long}, "version": {Name: "n", Version: strings.Repeat("x", 5000)},
 		"name": {Name: strings.Repeat("x", format.MaxKey+1)},
 	} {
-		if err := c.PutPlacements("v", []format.Placement{p}); !errors.Is(err, format.ErrBounds) {
+		if err := c.Places.Put("v", []format.Placement{p}); !errors.Is(err, format.ErrBounds) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := c.PutPlacements(long, []format.Placement{{Name: "n"}}); !errors.Is(err, format.ErrBounds) {
+	if err := c.Places.Put(long, []format.Placement{{Name: "n"}}); !errors.Is(err, format.ErrBounds) {
 		t.Errorf("vault: %v", err)
 	}
-	if err := c.MarkLoaded(long, "s"); !errors.Is(err, format.ErrBounds) {
+	if err := c.Segments.MarkLoaded(long, "s"); !errors.Is(err, format.ErrBounds) {
 		t.Errorf("vault: %v", err)
 	}
 	if _, err := c.Counter(long); !errors.Is(err, format.ErrBounds) {
 		t.Errorf("counter: %v", err)
 	}
 	// What was refused left nothing behind.
-	for p, err := range c.Placements("v") {
+	for p, err := range c.Places.All("v") {
 		t.Errorf("%v %v", p, err)
 	}
 }
@@ -219,12 +219,12 @@ func TestClosed(t *testing.T) {
 	}
 	stop(t, c)
 	stop(t, c)
-	_, _, e1 := c.Chunk(hash(1))
-	_, _, e2 := c.Placement("v", "n")
-	_, e3 := c.Loaded("v", "n")
+	_, _, e1 := c.Chunks.Get(hash(1))
+	_, _, e2 := c.Places.Get("v", "n")
+	_, e3 := c.Segments.Loaded("v", "n")
 	_, e4 := c.Counter("m")
 	for i, err := range []error{
-		e1, e2, e3, e4, c.PutIndex([]format.IndexLine{line(1)}), c.PutPlacements("v", nil), c.MarkLoaded("v", "s"), c.Sync(),
+		e1, e2, e3, e4, c.Chunks.Put([]format.IndexLine{line(1)}), c.Places.Put("v", nil), c.Segments.MarkLoaded("v", "s"), c.Sync(),
 	} {
 		if !errors.Is(err, ErrClosed) {
 			t.Errorf("%d: %v", i, err)
@@ -251,8 +251,8 @@ func TestConcurrent(t *testing.T) {
 		wg.Go(func() {
 			for i := range uint64(200) {
 				l := line(g*1000 + i)
-				err := errors.Join(c.PutIndex([]format.IndexLine{l}), n.Add(fmt.Sprint("key", i%10), 1))
-				got, ok, err2 := c.Chunk(l.ID)
+				err := errors.Join(c.Chunks.Put([]format.IndexLine{l}), n.Add(fmt.Sprint("key", i%10), 1))
+				got, ok, err2 := c.Chunks.Get(l.ID)
 				if err != nil || err2 != nil || !ok || got != chunk(l) {
 					t.Errorf("%v %v %v", err, err2, ok)
 				}
@@ -290,18 +290,18 @@ func TestDropForgetsWhatIsNamed(t *testing.T) {
 	c := start(t, t.TempDir())
 	put := []format.Placement{{Name: "meta/aa/1", Size: 1}, {Name: "meta/ab/2", Size: 2}, {Name: "packs/aa/3", Size: 3}}
 	for _, vault := range []string{"v", "w"} {
-		if err := c.PutPlacements(vault, put); err != nil {
+		if err := c.Places.Put(vault, put); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.MarkLoaded(vault, "meta/aa/1"); err != nil {
+		if err := c.Segments.MarkLoaded(vault, "meta/aa/1"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := c.Drop("v", "meta/aa/1", "never/there"); err != nil {
+	if err := c.Segments.Drop("v", "meta/aa/1", "never/there"); err != nil {
 		t.Fatal(err)
 	}
 	under := func(vault, prefix string) (out []string) {
-		for p, err := range c.PlacementsUnder(vault, prefix) {
+		for p, err := range c.Places.Under(vault, prefix) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -316,7 +316,7 @@ func TestDropForgetsWhatIsNamed(t *testing.T) {
 		t.Errorf("the other vault has %q", got)
 	}
 	for vault, want := range map[string]bool{"v": false, "w": true} {
-		if got, err := c.Loaded(vault, "meta/aa/1"); err != nil || got != want {
+		if got, err := c.Segments.Loaded(vault, "meta/aa/1"); err != nil || got != want {
 			t.Errorf("%s: loaded %t, %v", vault, got, err)
 		}
 	}
@@ -333,24 +333,24 @@ func TestDoubtsAreKeptUntilSettled(t *testing.T) {
 	}
 	c := start(t, dir)
 	for range 2 { // not settled: still there
-		if names, _, err := c.Doubts("v"); err != nil || !slices.Equal(names, []string{name}) {
+		if names, _, err := c.Notes.Doubts("v"); err != nil || !slices.Equal(names, []string{name}) {
 			t.Fatalf("%q, %v", names, err)
 		}
 	}
 	if err := Doubt(dir, "v", []string{format.PackName(format.Hash{2})}); err != nil { // meanwhile
 		t.Fatal(err)
 	}
-	_, settled, err := c.Doubts("v")
+	_, settled, err := c.Notes.Doubts("v")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := settled(); err != nil {
 		t.Fatal(err)
 	}
-	if names, _, err := c.Doubts("v"); err != nil || !slices.Equal(names, []string{format.PackName(format.Hash{2})}) {
+	if names, _, err := c.Notes.Doubts("v"); err != nil || !slices.Equal(names, []string{format.PackName(format.Hash{2})}) {
 		t.Errorf("%q, %v", names, err)
 	}
-	if names, settled, err := c.Doubts("w"); err != nil || names != nil || settled() != nil {
+	if names, settled, err := c.Notes.Doubts("w"); err != nil || names != nil || settled() != nil {
 		t.Errorf("%q, %v", names, err)
 	}
 }

@@ -99,7 +99,7 @@ func BenchmarkChunk(b *testing.B) {
 	for n := range uint64(keys) {
 		lines = append(lines, line(n))
 		if len(lines) == cap(lines) {
-			if err := c.PutIndex(lines); err != nil {
+			if err := c.Chunks.Put(lines); err != nil {
 				b.Fatal(err)
 			}
 			lines = lines[:0]
@@ -120,7 +120,7 @@ func BenchmarkChunk(b *testing.B) {
 				if n >= first+keys {
 					n -= keys
 				}
-				if _, ok, err := c.Chunk(hash(n)); err != nil || ok != (first == 0) {
+				if _, ok, err := c.Chunks.Get(hash(n)); err != nil || ok != (first == 0) {
 					b.Fatal(ok, err)
 				}
 			}

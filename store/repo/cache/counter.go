@@ -147,7 +147,7 @@ func (n *Counter) Close() error {
 }
 
 // dropScratch drops what a run left behind that was killed.
-func (c *Cache) dropScratch() error {
+func (c *core) dropScratch() error {
 	prefix := []byte{keyScratch}
 	left := false
 	err := c.each("looking for leftovers", prefix, func(_, _ []byte) (bool, error) {

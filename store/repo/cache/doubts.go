@@ -52,7 +52,7 @@ func Doubt(dir, vault string, names []string) error {
 
 // Doubts gives the names of a vault's objects that are in doubt, each once, and settled, which is called when all of them
 // were looked at. Lines that are no names of objects are passed over.
-func (c *Cache) Doubts(vault string) (names []string, settled func() error, err error) {
+func (c *Notes) Doubts(vault string) (names []string, settled func() error, err error) {
 	path, err := doubtsFile(c.dir, vault)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading what is in doubt: %w", err)

@@ -34,7 +34,7 @@ func TestHold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = errors.Join(c.PutIndex([]format.IndexLine{line(1)}), c.MarkLoaded("v", "one"), c.PutIndex([]format.IndexLine{line(2)}), n.Add("key", 5), n.settle())
+	err = errors.Join(c.Chunks.Put([]format.IndexLine{line(1)}), c.Segments.MarkLoaded("v", "one"), c.Chunks.Put([]format.IndexLine{line(2)}), n.Add("key", 5), n.settle())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,13 +71,13 @@ func TestBusyAndKilled(t *testing.T) {
 		t.Fatal("it was to be killed")
 	}
 	c := start(t, dir)
-	if got, ok, err := c.Chunk(hash(1)); !ok || err != nil || got != chunk(line(1)) {
+	if got, ok, err := c.Chunks.Get(hash(1)); !ok || err != nil || got != chunk(line(1)) {
 		t.Errorf("what was synced, after a kill: %v %v", ok, err)
 	}
-	if got, ok, err := c.Chunk(hash(2)); err != nil || (ok && got != chunk(line(2))) {
+	if got, ok, err := c.Chunks.Get(hash(2)); err != nil || (ok && got != chunk(line(2))) {
 		t.Errorf("what was not synced, after a kill: %v %v", ok, err)
 	}
-	if ok, err := c.Loaded("v", "one"); !ok || err != nil {
+	if ok, err := c.Segments.Loaded("v", "one"); !ok || err != nil {
 		t.Errorf("segment after a kill: %v %v", ok, err)
 	}
 	err = c.each("test", []byte{keyScratch}, func(k, _ []byte) (bool, error) {
@@ -104,7 +104,7 @@ func TestCopiedWhileOpen(t *testing.T) {
 		for i := range uint64(500) {
 			lines = append(lines, line(round*500+i))
 		}
-		if err := errors.Join(c.PutIndex(lines), c.MarkLoaded("v", fmt.Sprint(round))); err != nil {
+		if err := errors.Join(c.Chunks.Put(lines), c.Segments.MarkLoaded("v", fmt.Sprint(round))); err != nil {
 			t.Fatal(err)
 		}
 		if round%5 != 4 {
@@ -116,10 +116,10 @@ func TestCopiedWhileOpen(t *testing.T) {
 		}
 		d := start(t, dir)
 		for r := range round + 1 {
-			if ok, err := d.Loaded("v", fmt.Sprint(r)); !ok || err != nil {
+			if ok, err := d.Segments.Loaded("v", fmt.Sprint(r)); !ok || err != nil {
 				t.Fatalf("segment %d: %v %v", r, ok, err)
 			}
-			if got, ok, err := d.Chunk(hash(r*500 + 499)); !ok || err != nil || got != chunk(line(r*500+499)) {
+			if got, ok, err := d.Chunks.Get(hash(r*500 + 499)); !ok || err != nil || got != chunk(line(r*500+499)) {
 				t.Fatalf("chunk of segment %d: %v %v", r, ok, err)
 			}
 		}
@@ -143,7 +143,7 @@ func fill(t *testing.T, dir string) {
 	for i := range uint64(20_000) {
 		lines = append(lines, line(i))
 	}
-	if err := c.PutIndex(lines); err != nil {
+	if err := c.Chunks.Put(lines); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.db.Flush(); err != nil {
@@ -199,7 +199,7 @@ func TestSetAside(t *testing.T) {
 					t.Fatal(err)
 				}
 				c := start(t, dir)
-				if _, ok, err := c.Chunk(hash(1)); ok || err != nil {
+				if _, ok, err := c.Chunks.Get(hash(1)); ok || err != nil {
 					t.Errorf("an old chunk is known: %v %v", ok, err)
 				}
 				stop(t, c)
@@ -245,7 +245,7 @@ func TestCorruptTables(t *testing.T) {
 	c := start(t, dir)
 	failed := len(aside(t, dir)) > 0 // the database looks at its tables in the background too, and may have been first
 	for n := range uint64(1000) {
-		got, ok, err := c.Chunk(hash(n))
+		got, ok, err := c.Chunks.Get(hash(n))
 		if err != nil {
 			failed = true
 			if !errors.Is(err, ErrCorrupt) {
@@ -260,7 +260,7 @@ func TestCorruptTables(t *testing.T) {
 	}
 	stop(t, c)
 	c = start(t, dir)
-	if _, ok, err := c.Chunk(hash(1)); ok || err != nil {
+	if _, ok, err := c.Chunks.Get(hash(1)); ok || err != nil {
 		t.Errorf("after starting over: %v %v", ok, err)
 	}
 	if bad := aside(t, dir); len(bad) != 1 {
@@ -284,14 +284,14 @@ func TestForeignValues(t *testing.T) {
 		if err := errors.Join(c.db.Set(chunkKey(hash(1)), value, nil), c.db.Set(placementKey, value, nil)); err != nil {
 			t.Fatal(err)
 		}
-		if got, ok, err := c.Chunk(hash(1)); !errors.Is(err, ErrCorrupt) || ok || got != (format.Chunk{}) {
+		if got, ok, err := c.Chunks.Get(hash(1)); !errors.Is(err, ErrCorrupt) || ok || got != (format.Chunk{}) {
 			t.Errorf("% x: %v %v %v", value, got, ok, err)
 		}
 		if len(value) < 20 {
-			if got, ok, err := c.Placement("v", "n"); !errors.Is(err, ErrCorrupt) || ok {
+			if got, ok, err := c.Places.Get("v", "n"); !errors.Is(err, ErrCorrupt) || ok {
 				t.Errorf("% x: %v %v %v", value, got, ok, err)
 			}
-			for p, err := range c.Placements("v") {
+			for p, err := range c.Places.All("v") {
 				if !errors.Is(err, ErrCorrupt) {
 					t.Errorf("% x: %v %v", value, p, err)
 				}
@@ -299,7 +299,7 @@ func TestForeignValues(t *testing.T) {
 		}
 		stop(t, c)
 		c = start(t, dir)
-		if _, ok, err := c.Chunk(hash(1)); ok || err != nil {
+		if _, ok, err := c.Chunks.Get(hash(1)); ok || err != nil {
 			t.Errorf("after starting over: %v %v", ok, err)
 		}
 	}
@@ -333,7 +333,7 @@ func TestDiskFails(t *testing.T) {
 				for i := range uint64(2000) {
 					lines = append(lines, line(n*2000+i))
 				}
-				if err := errors.Join(c.PutIndex(lines), c.Sync()); err != nil {
+				if err := errors.Join(c.Chunks.Put(lines), c.Sync()); err != nil {
 					failed = true
 				} else if failed {
 					t.Fatal("it failed and then went on")
@@ -345,7 +345,7 @@ func TestDiskFails(t *testing.T) {
 			on.Off()
 			_ = c.Close() // it may say that it could not
 			d := start(t, dir)
-			if _, ok, err := d.Chunk(hash(1)); !ok || err != nil {
+			if _, ok, err := d.Chunks.Get(hash(1)); !ok || err != nil {
 				t.Errorf("what was there before: %v %v", ok, err)
 			}
 			stop(t, d)
@@ -373,7 +373,7 @@ func TestOpenTrouble(t *testing.T) {
 		t.Errorf("a full disk sets the cache aside: %v", bad)
 	}
 	c := start(t, dir)
-	if _, ok, err := c.Chunk(hash(1)); !ok || err != nil {
+	if _, ok, err := c.Chunks.Get(hash(1)); !ok || err != nil {
 		t.Errorf("after the disk was full: %v %v", ok, err)
 	}
 }

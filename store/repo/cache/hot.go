@@ -29,7 +29,7 @@ type hots struct {
 }
 
 // hot gives those of a vault. The caller holds hots.mu.
-func (c *Cache) hot(vault string) (*hot, error) {
+func (c *core) hot(vault string) (*hot, error) {
 	if h := c.hots.of[vault]; h != nil {
 		return h, nil
 	}
@@ -63,7 +63,7 @@ func (c *Cache) hot(vault string) (*hot, error) {
 }
 
 // lookUp gives an encoded placement that is at hand, or how often something was put before it is read.
-func (c *Cache) lookUp(vault, name string) (value []byte, puts int, err error) {
+func (c *core) lookUp(vault, name string) (value []byte, puts int, err error) {
 	c.hots.mu.Lock()
 	defer c.hots.mu.Unlock()
 	h, err := c.hot(vault)
@@ -80,7 +80,7 @@ func (c *Cache) lookUp(vault, name string) (value []byte, puts int, err error) {
 }
 
 // found remembers a placement that was looked up, unless something was put meanwhile.
-func (c *Cache) found(vault, name string, value []byte, puts int) {
+func (c *core) found(vault, name string, value []byte, puts int) {
 	c.hots.mu.Lock()
 	defer c.hots.mu.Unlock()
 	if h := c.hots.of[vault]; h != nil && h.puts == puts {
@@ -89,7 +89,7 @@ func (c *Cache) found(vault, name string, value []byte, puts int) {
 }
 
 // heat remembers a placement that is put; nil: it is removed.
-func (c *Cache) heat(vault, name string, value []byte) error {
+func (c *core) heat(vault, name string, value []byte) error {
 	c.hots.mu.Lock()
 	defer c.hots.mu.Unlock()
 	h, err := c.hot(vault)
@@ -111,7 +111,7 @@ func (h *hot) keep(name string, value []byte) {
 }
 
 // keepHot writes what was looked up for the next run.
-func (c *Cache) keepHot() error {
+func (c *core) keepHot() error {
 	c.hots.mu.Lock()
 	defer c.hots.mu.Unlock()
 	for vault, h := range c.hots.of {
@@ -135,7 +135,7 @@ func (c *Cache) keepHot() error {
 }
 
 // placementAt is Placement of what is not at hand.
-func (c *Cache) placementAt(vault, name string, puts int) (p format.Placement, ok bool, err error) {
+func (c *core) placementAt(vault, name string, puts int) (p format.Placement, ok bool, err error) {
 	key, err := namedKey(keyPlacement, vault, name)
 	if err != nil {
 		return p, false, fmt.Errorf("looking up a placement: %w", err)

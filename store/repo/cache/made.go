@@ -31,8 +31,11 @@ func madeFile(dir, vault string) (string, error) {
 	return filepath.Join(dir, madeDir, filepath.Base(path)), err
 }
 
-// NotePoint remembers a point in a vault, for good.
-func (c *Cache) NotePoint(vault string, m Made) error {
+// Points are those that this machine made in each vault.
+type Points struct{ *core }
+
+// Put remembers a point in a vault, for good.
+func (c *Points) Put(vault string, m Made) error {
 	path, err := madeFile(c.dir, vault)
 	if err != nil {
 		return fmt.Errorf("noting a point: %w", err)
@@ -51,11 +54,11 @@ func (c *Cache) NotePoint(vault string, m Made) error {
 	return nil
 }
 
-// PointsMade gives the points that are noted.
-func (c *Cache) PointsMade(vault string) ([]Made, error) { return PointsMade(c.dir, vault) }
+// All gives the points that are noted.
+func (c *Points) All(vault string) ([]Made, error) { return PointsMade(c.dir, vault) }
 
-// MadeSize is how many bytes the notes of a vault's points take.
-func (c *Cache) MadeSize(vault string) (int64, error) {
+// Size is how many bytes the notes of a vault's points take.
+func (c *Points) Size(vault string) (int64, error) {
 	path, err := madeFile(c.dir, vault)
 	if err != nil {
 		return 0, fmt.Errorf("reading which points were made: %w", err)
@@ -70,8 +73,8 @@ func (c *Cache) MadeSize(vault string) (int64, error) {
 	return info.Size(), nil
 }
 
-// PointsMadeFrom gives the points that were noted when the notes took so many bytes already.
-func (c *Cache) PointsMadeFrom(vault string, size int64) ([]Made, error) {
+// From gives the points that were noted when the notes took so many bytes already.
+func (c *Points) From(vault string, size int64) ([]Made, error) {
 	return pointsMade(c.dir, vault, size)
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
-// Said is a placements object of which is known what it said. Which names these are stands beside it: see SaidIn.
+// Said is a placements object of which is known what it said. Which names these are stands beside it: see SaidLists.In.
 type Said struct {
 	Name     string
 	Lines    int
@@ -19,9 +19,12 @@ type Said struct {
 // saidPart is how many names stand in one record, so that none is large.
 const saidPart = 4096
 
-// PutSaid remembers what a vault's placements object said: the names its lines are about, and the objects it replaces. It is
+// SaidLists are what placements objects said.
+type SaidLists struct{ *core }
+
+// Put remembers what a vault's placements object said: the names its lines are about, and the objects it replaces. It is
 // not synced; see Sync.
-func (c *Cache) PutSaid(vault string, s Said, names []string, replaces []format.Hash) error {
+func (c *SaidLists) Put(vault string, s Said, names []string, replaces []format.Hash) error {
 	s.Lines, s.Replaces = len(names), len(replaces)
 	return c.write("remembering what placements say", func(w *writer) error {
 		for part := 0; part == 0 || len(names) > 0 || len(replaces) > 0; part++ {
@@ -45,8 +48,8 @@ func (c *Cache) PutSaid(vault string, s Said, names []string, replaces []format.
 	})
 }
 
-// SaidBy gives the placements objects of a vault of which is known what they said, by name.
-func (c *Cache) SaidBy(vault string) iter.Seq2[Said, error] {
+// By gives the placements objects of a vault of which is known what they said, by name.
+func (c *SaidLists) By(vault string) iter.Seq2[Said, error] {
 	return func(yield func(Said, error) bool) {
 		prefix, err := namedKey(keySaid, vault, "")
 		if err == nil {
@@ -65,8 +68,8 @@ func (c *Cache) SaidBy(vault string) iter.Seq2[Said, error] {
 	}
 }
 
-// SaidIn gives what PutSaid was told of one placements object: none, where that was not done.
-func (c *Cache) SaidIn(vault, object string) (names []string, replaces []format.Hash, err error) {
+// In gives what Put was told of one placements object: none, where that was not done.
+func (c *SaidLists) In(vault, object string) (names []string, replaces []format.Hash, err error) {
 	prefix, err := namedKey(keySaidIn, vault, object+"\x00")
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading what placements say: %w", err)
@@ -89,8 +92,8 @@ func (c *Cache) SaidIn(vault, object string) (names []string, replaces []format.
 	return names, replaces, err
 }
 
-// DropSaid forgets what placements objects said. Where the objects are that they spoke of stays known. It is not synced; see Sync.
-func (c *Cache) DropSaid(vault string, objects ...string) error {
+// Drop forgets what placements objects said. Where the objects are that they spoke of stays known. It is not synced; see Sync.
+func (c *SaidLists) Drop(vault string, objects ...string) error {
 	return c.write("forgetting what placements say", func(w *writer) error {
 		for _, o := range objects {
 			key, err := namedKey(keySaid, vault, o)
