@@ -271,10 +271,10 @@ func (j *keyChanges) confirmDistrust(ctx context.Context, r *repo.Repository, af
 			continue
 		}
 		for _, p := range listed {
-			if p.Distrusted && r.Stays(p, after) {
+			if p.Distrusted && r.Trust().Stays(p, after) {
 				again = append(again, fmt.Sprintf("point %.12s of %s in vault %s, signed %s, is trusted again", p.ID, p.Source, v.Name, p.SignedAt.UTC().Format(time.RFC3339)))
 			}
-			if p.Distrusted || r.Stays(p, after) {
+			if p.Distrusted || r.Trust().Stays(p, after) {
 				continue
 			}
 			if count++; count <= maxListed {

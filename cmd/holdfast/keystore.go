@@ -53,7 +53,7 @@ func (a *keyCommands) keyStoreCommand() *cobra.Command {
 // ownerAmong is the owner key of the repository that belongs to one of these restore keys; nil where none does.
 func ownerAmong(r *repo.Repository, ids []keys.Identity) ed25519.PrivateKey {
 	for _, id := range ids {
-		if slices.Contains(r.Owners(), keys.OwnerOf(id)) {
+		if slices.Contains(r.Keys().Owners(), keys.OwnerOf(id)) {
 			return keys.OwnerKey(id)
 		}
 	}

@@ -220,7 +220,7 @@ func (r *showing) protections(ctx context.Context, points []browse.Point, all bo
 			if err != nil {
 				return nil, fmt.Errorf("list placements: %w", err)
 			}
-			if r.repo.VouchPlacements(info.Name) != nil {
+			if r.repo.Trust().VouchPlacements(info.Name) != nil {
 				continue // junk by its name, which nobody reads
 			}
 			if n++; n > fewObjects {

@@ -108,7 +108,7 @@ func (j *job) record(ctx context.Context, kind string, r *repo.Repository) error
 			return fail(err)
 		}
 	}
-	if _, ok := r.Reporter(key.Name, format.KeyHint(key.Public()), j.now()); !ok {
+	if _, ok := r.Keys().Reporter(key.Name, format.KeyHint(key.Public()), j.now()); !ok {
 		return fail(fmt.Errorf("the repository does not know the key of the reporter %s; the holder of a restore key adds it with `holdfast key add-reporter`", key.Name))
 	}
 	dir, err := j.cacheDir(j.config, r.CacheID())

@@ -208,7 +208,7 @@ func (r *verifying) printVerified(s verify.Summary, alarms, nextRun []string) er
 		UnknownKind: s.UnknownKind, Records: s.Records, Missing: s.Missing, Damaged: s.Damaged, Unlocked: s.Unlocked, Tampered: s.Tampered, Seconds: roundSeconds(s.Seconds), Alarms: alarms, NextRun: nextRun,
 	}
 	if r.repo.Vouched() {
-		line.Fingerprint, line.Owners = r.repo.Fingerprint.String(), len(r.repo.Owners())
+		line.Fingerprint, line.Owners = r.repo.Fingerprint.String(), len(r.repo.Keys().Owners())
 	}
 	if s.Points == 0 {
 		r.ui.warn("there was nothing to verify: vault %s has no recovery points", r.vault.name)

@@ -199,7 +199,7 @@ func (v View) read(ctx context.Context, p repo.Point) (Point, error) {
 	c, err := v.Repository.Commit(ctx, v.In, p, v.Report)
 	got, err := known(ctx, p, c, err)
 	if c := got.Kept(); c != nil {
-		got.Doubt = v.Repository.Doubt(c)
+		got.Doubt = v.Repository.Trust().Doubt(c)
 		got.Distrusted = got.Distrusted || got.Doubt != nil
 	}
 	return got, err

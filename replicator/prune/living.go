@@ -41,10 +41,10 @@ func (r *run) findLiving(ctx context.Context) ([]needed.Point, error) {
 			}
 			return nil, unsure(ctx, fmt.Errorf("point %s of %s cannot be read, and its lock is not over: %w", p.ID, p.Source, err))
 		}
-		if why := r.o.Repository.Doubt(c); why != nil {
+		if why := r.o.Repository.Trust().Doubt(c); why != nil {
 			p.Distrusted, r.odd[p.Name] = true, true
 		}
-		h := needed.Point{Head: repo.Head{Point: p, Commit: c}, Until: r.o.Repository.Kept(c)}
+		h := needed.Point{Head: repo.Head{Point: p, Commit: c}, Until: r.o.Repository.Trust().Kept(c)}
 		over, err := r.over(ctx, p, h.Until)
 		if err != nil {
 			return nil, err
@@ -141,7 +141,7 @@ func (r *run) doubtful(ctx context.Context) (out []needed.Point, passed []repo.P
 			continue
 		}
 		id, err := format.ParsePointName(info.Name)
-		if err != nil || !r.o.Repository.Signed(id) {
+		if err != nil || !r.o.Repository.Trust().Signed(id) {
 			continue
 		}
 		seen = info.Name
@@ -156,7 +156,7 @@ func (r *run) doubtful(ctx context.Context) (out []needed.Point, passed []repo.P
 		passed = append(passed, p)
 		r.points[info.Name], r.odd[info.Name] = true, true
 		if err == nil || headAlone(c, err) {
-			out = append(out, needed.Point{Head: repo.Head{Point: p, Commit: c}, Until: r.o.Repository.Kept(c)})
+			out = append(out, needed.Point{Head: repo.Head{Point: p, Commit: c}, Until: r.o.Repository.Trust().Kept(c)})
 		}
 	}
 	return out, passed, nil

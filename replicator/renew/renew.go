@@ -161,14 +161,14 @@ func choose(ctx context.Context, o Options) (out []needed.Point, broken, distrus
 			broken++
 			continue
 		}
-		if why := o.Repository.Doubt(c); why != nil {
+		if why := o.Repository.Trust().Doubt(c); why != nil {
 			report(o.Report, repo.Tampered, p.Name, why)
 			if !named {
 				distrusted++
 				continue
 			}
 		}
-		until := o.Repository.Kept(c)
+		until := o.Repository.Trust().Kept(c)
 		if o.Until.After(until) {
 			until = o.Until
 		}

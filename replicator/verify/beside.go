@@ -87,7 +87,7 @@ func (r *run) placements(ctx context.Context) error {
 }
 
 func (r *run) placement(ctx context.Context, name string, g group) error {
-	if err := r.o.Repository.VouchPlacements(name); err != nil {
+	if err := r.o.Repository.Trust().VouchPlacements(name); err != nil {
 		r.find(repo.Tampered, name, format.Hash{}, "%v", err)
 		return nil
 	}
@@ -103,7 +103,7 @@ func (r *run) placement(ctx context.Context, name string, g group) error {
 	if r.o.Level == Locks || g.versions == 0 || r.knows(repo.Tampered, name) {
 		return nil
 	}
-	if err := r.o.Repository.CheckPlacements(ctx, r.o.In, g.kept[len(g.kept)-1]); err != nil {
+	if err := r.o.Repository.Trust().CheckPlacements(ctx, r.o.In, g.kept[len(g.kept)-1]); err != nil {
 		if _, ok := judge(ctx, err); !ok && !repo.Unreadable(ctx, err) {
 			return fmt.Errorf("verify: %w", err)
 		}

@@ -122,13 +122,13 @@ func (r *run) point(ctx context.Context, p repo.Point) (*point, error) {
 		r.find(repo.Tampered, p.Name, p.ID, "arrived at %s, after its key was distrusted: it may be a thief's, and is taken only by its ID", p.Arrived.Format(time.RFC3339))
 	}
 	c, err := r.o.Repository.Commit(ctx, r.o.In, p, r.noticed)
-	if c != nil && (err == nil || errors.Is(err, format.ErrNewer)) && r.o.Repository.Kept(c) != c.RetainUntil.Time {
-		r.find(repo.Tampered, p.Name, p.ID, "%v", r.o.Repository.Doubt(c))
+	if c != nil && (err == nil || errors.Is(err, format.ErrNewer)) && r.o.Repository.Trust().Kept(c) != c.RetainUntil.Time {
+		r.find(repo.Tampered, p.Name, p.ID, "%v", r.o.Repository.Trust().Doubt(c))
 		if !slices.Contains(r.o.Points, p.ID) {
 			return nil, nil // nothing is known of what it needs, or how long
 		}
 		bounded := *c
-		bounded.Mode, bounded.RetainUntil, p.Distrusted = "", format.At(r.o.Repository.Kept(c)), true
+		bounded.Mode, bounded.RetainUntil, p.Distrusted = "", format.At(r.o.Repository.Trust().Kept(c)), true
 		c = &bounded
 	}
 	if errors.Is(err, format.ErrNewer) && c != nil {

@@ -26,7 +26,7 @@ func (r *reporting) reports(ctx context.Context) error {
 // records follows the count of each reporter: a record that was taken away, doubled or changed is found.
 func (r *reporting) records(ctx context.Context) error {
 	return evidence.Read(ctx, evidence.Options{
-		Vault: r.o.In, Repository: r.o.Repository.ID, Key: r.o.Repository.Reporter,
+		Vault: r.o.In, Repository: r.o.Repository.ID, Key: r.o.Repository.Keys().Reporter,
 		Report: func(f evidence.Finding) {
 			kind := repo.Tampered
 			if f.Kind == evidence.Missing {

@@ -230,7 +230,7 @@ func (s *vaults) held(name string) (bool, error) {
 // ofUse reports whether content can be found through a segment: its chunk IDs are made as this session makes them, and no fresh
 // start has come since.
 func (s *vaults) ofUse(h format.SegmentHeader) bool {
-	return h.ChunkKey == s.chunkKeyID() && s.repo.number(h.Descriptor) >= s.repo.Fresh()
+	return h.ChunkKey == s.chunkKeyID() && s.repo.Trust().number(h.Descriptor) >= s.repo.Trust().Fresh()
 }
 
 // sealOne makes a plain object of a single frame.

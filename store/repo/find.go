@@ -52,8 +52,8 @@ func (r *Repository) Now() *format.Descriptor { return r.Chain[len(r.Chain)-1].D
 
 // Fresh is the number of the newest descriptor with which deduplication started anew: points that were made under one
 // before are not built upon. It is 0 if there never was one.
-func (r *Repository) Fresh() int {
-	for n, l := range slices.Backward(r.Chain) {
+func (t Trust) Fresh() int {
+	for n, l := range slices.Backward(t.r.Chain) {
 		if l.FreshStart {
 			return n
 		}
@@ -62,11 +62,11 @@ func (r *Repository) Fresh() int {
 }
 
 // Under is the number of the descriptor that a point was made under; -1 if it is not in the chain.
-func (r *Repository) Under(c *format.Commit) int { return r.number(c.Descriptor) }
+func (t Trust) Under(c *format.Commit) int { return t.number(c.Descriptor) }
 
 // number is that of a descriptor of the chain; -1 if it is not in it.
-func (r *Repository) number(sum format.Hash) int {
-	return slices.IndexFunc(r.Chain, func(l Link) bool { return l.Sum == sum })
+func (t Trust) number(sum format.Hash) int {
+	return slices.IndexFunc(t.r.Chain, func(l Link) bool { return l.Sum == sum })
 }
 
 // CacheID names the cache of what is known of the repository: another one from each descriptor on that distrusts what the
@@ -82,13 +82,13 @@ func (r *Repository) CacheID() format.Hash {
 }
 
 // Recipients parses the restore recipients that hold now.
-func (r *Repository) Recipients() ([]keys.Recipient, error) {
-	return keys.ParseRecipients(r.Now().Recipients)
+func (k Keys) Recipients() ([]keys.Recipient, error) {
+	return keys.ParseRecipients(k.r.Now().Recipients)
 }
 
 // MetaRecipients are those of manifests and index: the restore keys and the host's metadata keys.
-func (r *Repository) MetaRecipients() ([]keys.Recipient, error) {
-	return keys.ParseRecipients(append(slices.Clone(r.Now().Recipients), r.Now().Metadata...))
+func (k Keys) MetaRecipients() ([]keys.Recipient, error) {
+	return keys.ParseRecipients(append(slices.Clone(k.r.Now().Recipients), k.r.Now().Metadata...))
 }
 
 // candidate is one descriptor object in a vault's listing.

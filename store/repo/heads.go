@@ -201,7 +201,7 @@ func (s *Past) heads(ctx context.Context, k *keeper, points []Point, earlier Ear
 			if err != nil {
 				return err
 			}
-			if why := s.repo.Doubt(c); why != nil {
+			if why := s.repo.Trust().Doubt(c); why != nil {
 				k.report.send(Tampered, p.Name, "passed over: %v", why)
 				return nil
 			}
@@ -333,7 +333,7 @@ func (s *Past) Followed(h Heads) (parent *Head, counting []Head) {
 	}
 	for i := range h.Points {
 		p := &h.Points[i]
-		if p.Commit == nil || s.repo.Under(p.Commit) < s.repo.Fresh() {
+		if p.Commit == nil || s.repo.Trust().Under(p.Commit) < s.repo.Trust().Fresh() {
 			if counts(i) {
 				counting = append(counting, *p)
 			}

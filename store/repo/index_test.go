@@ -37,7 +37,7 @@ func (b *bench) segment(host *keys.HostKey, line format.IndexLine, edit func(*fo
 	enc, err := pack.NewEncoder()
 	must(err)
 	frame := enc.Frame(nil, plain)
-	to, err := r.MetaRecipients()
+	to, err := r.Keys().MetaRecipients()
 	must(err)
 	pb, err := pack.NewBuilder(to, nil)
 	must(err)

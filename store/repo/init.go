@@ -167,7 +167,7 @@ func (n Known) judgeAll(o InitOptions, found []*Repository) (*Repository, error)
 	if !sameRecipients(o.Recipients, one.Now().Recipients) {
 		return nil, otherRecipients(one)
 	}
-	if err := one.CheckOwners(o.Owners); err != nil {
+	if err := one.Keys().CheckOwners(o.Owners); err != nil {
 		return nil, err
 	}
 	return one, nil

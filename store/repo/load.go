@@ -306,11 +306,11 @@ type witness struct {
 }
 
 func (w *witness) verify(msg, sig []byte) bool {
-	w.by = w.repo.maker(signature{domain: attest.Index, msg: msg, sig: sig})
+	w.by = w.repo.Trust().maker(signature{domain: attest.Index, msg: msg, sig: sig})
 	if w.by == nil {
 		return false
 	}
-	distrusted := w.repo.distrusts(*w.by, w.arrived)
+	distrusted := w.repo.Trust().distrusts(*w.by, w.arrived)
 	w.distrusted = w.distrusted || distrusted
 	return !distrusted
 }
@@ -321,7 +321,7 @@ func (w *witness) belongs(h format.SegmentHeader) error {
 	if h.Repository != w.repo.ID {
 		return fmt.Errorf("an index of another repository: %w", format.ErrMalformed)
 	}
-	n := w.repo.number(h.Descriptor)
+	n := w.repo.Trust().number(h.Descriptor)
 	if n < 0 {
 		return fmt.Errorf("descriptor %.16s..: %w", h.Descriptor, errNoDescriptor)
 	}

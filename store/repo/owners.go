@@ -9,18 +9,24 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
+// Keys are a repository's keys beside those that sign for jobs.
+type Keys struct{ r *Repository }
+
+// Keys gives the keys that the repository lists now.
+func (r *Repository) Keys() Keys { return Keys{r} }
+
 // Owners gives the owner keys that sign the next change of keys; none in a repository without owners.
-func (r *Repository) Owners() []keys.Owner {
+func (k Keys) Owners() []keys.Owner {
 	var out []keys.Owner
-	for _, k := range r.Now().KeysFor(format.UseOwner) {
+	for _, k := range k.r.Now().KeysFor(format.UseOwner) {
 		out = append(out, keys.OwnerFrom(k))
 	}
 	return out
 }
 
 // CheckOwners refuses configured owners that are not the repository's. None configured are any.
-func (r *Repository) CheckOwners(want []keys.Owner) error {
-	have := r.Owners()
+func (k Keys) CheckOwners(want []keys.Owner) error {
+	have := k.Owners()
 	missing := func(o keys.Owner) bool { return !slices.Contains(have, o) }
 	if len(want) == 0 || len(want) == len(have) && !slices.ContainsFunc(want, missing) {
 		return nil

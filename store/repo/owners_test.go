@@ -178,7 +178,7 @@ func TestOwnersAreNamedLater(t *testing.T) {
 	if !errors.Is(err, format.ErrMalformed) || !strings.Contains(err.Error(), "dropped") {
 		t.Errorf("a dropped owner returns: %v", err)
 	}
-	if r, err := b.find(""); err != nil || len(r.Owners()) != 1 || r.Owners()[0] != keys.OwnerOf(second) || r.CheckOwners(owners) == nil || r.CheckOwners(owners[:1]) != nil {
+	if r, err := b.find(""); err != nil || len(r.Keys().Owners()) != 1 || r.Keys().Owners()[0] != keys.OwnerOf(second) || r.Keys().CheckOwners(owners) == nil || r.Keys().CheckOwners(owners[:1]) != nil {
 		t.Errorf("%v: %+v", err, r)
 	}
 }

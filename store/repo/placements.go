@@ -68,7 +68,7 @@ func (k *placementsOf) loadPlacementsUnder(ctx context.Context, r *Repository, p
 		if err != nil {
 			return found, err
 		}
-		vouch := r.vouchPlacements
+		vouch := r.Trust().vouchPlacements
 		if done { // which it is not before its signature was verified
 			vouch = format.ParsePlacementsName
 		}
@@ -338,7 +338,7 @@ func (r *Repository) placements(ctx context.Context, in store.Reader, g segment,
 	if err != nil {
 		return nil, err
 	}
-	switch ok, distrusted := r.signed(placementsSignature(r, id), g.arrived); {
+	switch ok, distrusted := r.Trust().signed(placementsSignature(r, id), g.arrived); {
 	case distrusted:
 		return nil, errDistrusted
 	case !ok:
@@ -375,17 +375,17 @@ func (r *Repository) placements(ctx context.Context, in store.Reader, g segment,
 
 // VouchPlacements tells a placements object of the repository from junk by its name alone: form and signature. Junk costs
 // no read.
-func (r *Repository) VouchPlacements(name string) error {
-	_, err := r.vouchPlacements(name)
+func (t Trust) VouchPlacements(name string) error {
+	_, err := t.vouchPlacements(name)
 	return err
 }
 
-func (r *Repository) vouchPlacements(name string) (format.PlacementsID, error) {
+func (t Trust) vouchPlacements(name string) (format.PlacementsID, error) {
 	id, err := format.ParsePlacementsName(name)
 	if err != nil {
 		return id, fmt.Errorf("not the name of a placements object: %w", err)
 	}
-	if ok, _ := r.signed(placementsSignature(r, id), time.Time{}); !ok {
+	if ok, _ := t.signed(placementsSignature(t.r, id), time.Time{}); !ok {
 		return id, fmt.Errorf("no key of this repository signed it: %w", format.ErrSignature)
 	}
 	return id, nil
@@ -397,8 +397,8 @@ type foreign struct{ error }
 func (f foreign) Unwrap() error { return f.error }
 
 // CheckPlacements reports what is wrong with one placements object of a vault's listing: bytes, form or signature.
-func (r *Repository) CheckPlacements(ctx context.Context, in store.Reader, info store.Info) error {
-	_, err := r.placements(ctx, in, segment{info, info.Modified}, nil)
+func (t Trust) CheckPlacements(ctx context.Context, in store.Reader, info store.Info) error {
+	_, err := t.r.placements(ctx, in, segment{info, info.Modified}, nil)
 	if errors.Is(err, errDistrusted) {
 		return nil
 	}

@@ -74,7 +74,7 @@ func (r *Repository) pointsIn(ctx context.Context, in store.Reader, versions ite
 	for i := range out {
 		p := &out[i]
 		var vouched bool
-		p.Distrusted, vouched = r.judge(*p)
+		p.Distrusted, vouched = r.Trust().judge(*p)
 		p.Late = !vouched && p.Arrived.Sub(p.SignedAt.Time) > LateAfter
 	}
 	return eachOnce(out), nil
@@ -118,7 +118,7 @@ func (r *Repository) listed(ctx context.Context, versions iter.Seq2[store.Info, 
 		some := batch
 		batch = make([]Point, 0, vouchBatch)
 		g.Go(func() error {
-			some = slices.DeleteFunc(some, func(p Point) bool { return !r.vouch(p, report) })
+			some = slices.DeleteFunc(some, func(p Point) bool { return !r.Trust().vouch(p, report) })
 			mu.Lock()
 			defer mu.Unlock()
 			out = append(out, some...)
@@ -154,8 +154,8 @@ func (r *Repository) listed(ctx context.Context, versions iter.Seq2[store.Info, 
 }
 
 // vouch reports whether a key of the repository signed a name.
-func (r *Repository) vouch(p Point, report Report) bool {
-	ok := r.Signed(p.PointID)
+func (t Trust) vouch(p Point, report Report) bool {
+	ok := t.Signed(p.PointID)
 	if !ok {
 		report.send(Tampered, p.Name, "not a point of this repository: no key of this repository signed it")
 	}

@@ -10,17 +10,17 @@ import (
 
 // Reporter gives the key of a reporter that a hint in a record's name speaks of, if it counts for what arrived in the vault
 // at a time: before the first descriptor that no longer lists it. It is an evidence.Keyring.
-func (r *Repository) Reporter(name, hint string, arrived time.Time) (ed25519.PublicKey, bool) {
-	if r.End != nil && !arrived.Before(r.End.Arrived) {
+func (k Keys) Reporter(name, hint string, arrived time.Time) (ed25519.PublicKey, bool) {
+	if k.r.End != nil && !arrived.Before(k.r.End.Arrived) {
 		return nil, false
 	}
-	for i, l := range slices.Backward(r.Chain) {
-		for _, k := range l.Keys {
-			if k.Use != format.UseReporter || k.Alg != format.AlgEd25519 || k.Name != name || format.KeyHint(k.Key) != hint {
+	for i, l := range slices.Backward(k.r.Chain) {
+		for _, key := range l.Keys {
+			if key.Use != format.UseReporter || key.Alg != format.AlgEd25519 || key.Name != name || format.KeyHint(key.Key) != hint {
 				continue
 			}
-			retired := i+1 < len(r.Chain) && !arrived.Before(r.Chain[i+1].Arrived)
-			return k.Key, !retired
+			retired := i+1 < len(k.r.Chain) && !arrived.Before(k.r.Chain[i+1].Arrived)
+			return key.Key, !retired
 		}
 	}
 	return nil, false

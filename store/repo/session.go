@@ -150,7 +150,7 @@ func (s *Session) find(ctx context.Context, o SessionOptions) (err error) {
 	if o.Recipients != nil && !sameRecipients(o.Recipients, s.repo.Now().Recipients) {
 		return otherRecipients(s.repo)
 	}
-	return s.repo.CheckOwners(o.Owners)
+	return s.repo.Keys().CheckOwners(o.Owners)
 }
 
 func (s *Session) recogniseAll(ctx context.Context) error {
@@ -274,18 +274,18 @@ func CheckClock(vault, local time.Time) error {
 // CheckHostKey reports whether the host key is the one the newest descriptor names.
 func CheckHostKey(r *Repository, h *keys.HostKey) error {
 	if !r.Now().Lists(format.UseJob, h.Public()) || !slices.Contains(r.Now().Metadata, h.Metadata.Recipient().String()) {
-		return fmt.Errorf("%w: use %s, or get it back with `holdfast key recover --identity FILE`", ErrHostKey, r.hostKeyInForce())
+		return fmt.Errorf("%w: use %s, or get it back with `holdfast key recover --identity FILE`", ErrHostKey, r.Trust().hostKeyInForce())
 	}
 	return nil
 }
 
 // hostKeyInForce says which of the host keys that people may have is the one that holds.
-func (r *Repository) hostKeyInForce() string {
-	since := slices.IndexFunc(r.Chain, func(l Link) bool { return slices.Equal(l.Metadata, r.Now().Metadata) })
+func (t Trust) hostKeyInForce() string {
+	since := slices.IndexFunc(t.r.Chain, func(l Link) bool { return slices.Equal(l.Metadata, t.r.Now().Metadata) })
 	if since == 0 {
 		return "the host key made by `holdfast init`"
 	}
-	return "the newest host key, made by `holdfast key rotate` on " + r.Chain[since].Created.UTC().Format(time.DateOnly)
+	return "the newest host key, made by `holdfast key rotate` on " + t.r.Chain[since].Created.UTC().Format(time.DateOnly)
 }
 
 // otherRecipients says which keys a repository seals to.
@@ -370,7 +370,7 @@ func (s *Session) Vaults() []VaultResult {
 // Begin says until when what is stored from now on is needed. It leaves out a vault whose ceiling forbids such a lock,
 // before anything is written.
 func (s *Session) Begin(need time.Time) error {
-	if most := s.repo.longest(); need.Sub(s.Now()) > most {
+	if most := s.repo.Trust().longest(); need.Sub(s.Now()) > most {
 		return fmt.Errorf("%w: points of this repository are kept for at most %d days, and this one would be kept until %s: shorten the retention, or run `holdfast key rotate --identity FILE`, "+
 			"which takes the bound from the configuration", ErrCeiling, most/(24*time.Hour), need.UTC().Format(time.RFC3339))
 	}

@@ -34,6 +34,12 @@ type signer struct {
 	last int // number of the last descriptor that lists it
 }
 
+// Trust is what a repository's keys say of points and placements.
+type Trust struct{ r *Repository }
+
+// Trust judges points and placements by the repository's keys.
+func (r *Repository) Trust() Trust { return Trust{r} }
+
 // signersOf gives every job's key of a chain whose algorithm is known, the newest first, each once.
 func signersOf(chain []Link) (out []signer) {
 	for _, l := range slices.Backward(chain) {
@@ -48,68 +54,68 @@ func signersOf(chain []Link) (out []signer) {
 }
 
 // made reports whether a key made a signature. Most that are not its own are told by their hint, without any arithmetic.
-func (r *Repository) made(s signer, of signature) bool {
+func (t Trust) made(s signer, of signature) bool {
 	switch {
 	case of.hint != "" && of.hint != s.hint:
 		return false
 	case of.source != "" && len(s.Sources) > 0 && !slices.Contains(s.Sources, of.source):
 		return false
 	}
-	return r.proofs.verify(s.Key.Key, of)
+	return t.r.proofs.verify(s.Key.Key, of)
 }
 
 // Signed reports whether any key that the repository ever had for a point's source signed the point's name.
-func (r *Repository) Signed(id format.PointID) bool {
-	of := pointSignature(r, id)
-	return slices.ContainsFunc(r.keys, func(s signer) bool { return r.made(s, of) })
+func (t Trust) Signed(id format.PointID) bool {
+	of := pointSignature(t.r, id)
+	return slices.ContainsFunc(t.r.keys, func(s signer) bool { return t.made(s, of) })
 }
 
 // signed reports whether any of the repository's keys made a signature, and whether it counts for nothing all the same, since
 // the vault has had it only from arrived on: after its key was distrusted, or after a change of keys that cannot be read.
-func (r *Repository) signed(of signature, arrived time.Time) (ok, distrusted bool) {
-	s := r.maker(of)
-	return s != nil, s != nil && r.distrusts(*s, arrived)
+func (t Trust) signed(of signature, arrived time.Time) (ok, distrusted bool) {
+	s := t.maker(of)
+	return s != nil, s != nil && t.distrusts(*s, arrived)
 }
 
 // maker gives the key of the chain that made a signature; nil where none did.
-func (r *Repository) maker(of signature) *signer {
-	i := slices.IndexFunc(r.keys, func(s signer) bool { return r.made(s, of) })
+func (t Trust) maker(of signature) *signer {
+	i := slices.IndexFunc(t.r.keys, func(s signer) bool { return t.made(s, of) })
 	if i < 0 {
 		return nil
 	}
-	return &r.keys[i]
+	return &t.r.keys[i]
 }
 
 // distrusts decides about index segments and placements.
-func (r *Repository) distrusts(s signer, arrived time.Time) bool {
-	if r.retired(s, arrived) {
+func (t Trust) distrusts(s signer, arrived time.Time) bool {
+	if t.retired(s, arrived) {
 		return true
 	}
-	return slices.ContainsFunc(r.after(s), func(l Link) bool { return !l.DistrustAfter.IsZero() && arrived.After(l.DistrustAfter.Time) })
+	return slices.ContainsFunc(t.after(s), func(l Link) bool { return !l.DistrustAfter.IsZero() && arrived.After(l.DistrustAfter.Time) })
 }
 
 // after gives the descriptors that do not list a key any more.
-func (r *Repository) after(s signer) []Link { return r.Chain[min(s.last+1, len(r.Chain)):] }
+func (t Trust) after(s signer) []Link { return t.r.Chain[min(s.last+1, len(t.r.Chain)):] }
 
 // retired reports whether a vault got something only once its key did not count any more: since the first descriptor without it arrived
 // there, or since the chain ended.
-func (r *Repository) retired(s signer, arrived time.Time) bool {
-	if r.End != nil && !arrived.Before(r.End.Arrived) {
+func (t Trust) retired(s signer, arrived time.Time) bool {
+	if t.r.End != nil && !arrived.Before(t.r.End.Arrived) {
 		return true
 	}
-	later := r.after(s)
+	later := t.after(s)
 	return len(later) > 0 && !later[0].Arrived.IsZero() && !arrived.Before(later[0].Arrived)
 }
 
 // judge says whether a point is distrusted, and whether a descriptor vouches for it, so that its arrival says nothing. A point of a key
 // that was dropped counts if a later descriptor lists it: of those that distrust, the newest one or one after it. Else it counts only if none of
 // them distrusts, it came before the key was dropped, and does not claim a later time than that.
-func (r *Repository) judge(p Point) (distrusted, vouched bool) {
-	for _, s := range r.keys {
-		if !r.made(s, pointSignature(r, p.PointID)) {
+func (t Trust) judge(p Point) (distrusted, vouched bool) {
+	for _, s := range t.r.keys {
+		if !t.made(s, pointSignature(t.r, p.PointID)) {
 			continue
 		}
-		later := r.after(s)
+		later := t.after(s)
 		distrusting := false
 		for _, l := range slices.Backward(later) {
 			if l.vouches(p.PointID) {
@@ -119,17 +125,17 @@ func (r *Repository) judge(p Point) (distrusted, vouched bool) {
 				break
 			}
 		}
-		return distrusting || r.retired(s, p.Arrived) || len(later) > 0 && p.SignedAt.After(later[0].Created.Time), false
+		return distrusting || t.retired(s, p.Arrived) || len(later) > 0 && p.SignedAt.After(later[0].Created.Time), false
 	}
 	return true, false
 }
 
 // tooLate reports whether a vault got a point only once its key did not count any more.
-func (r *Repository) tooLate(p Point) bool {
-	for _, s := range r.keys {
-		if r.made(s, pointSignature(r, p.PointID)) {
-			later := r.after(s)
-			return r.retired(s, p.Arrived) || len(later) > 0 && p.SignedAt.After(later[0].Created.Time)
+func (t Trust) tooLate(p Point) bool {
+	for _, s := range t.r.keys {
+		if t.made(s, pointSignature(t.r, p.PointID)) {
+			later := t.after(s)
+			return t.retired(s, p.Arrived) || len(later) > 0 && p.SignedAt.After(later[0].Created.Time)
 		}
 	}
 	return true
@@ -137,9 +143,9 @@ func (r *Repository) tooLate(p Point) bool {
 
 // longest is how far the end of a point may lie behind its signed time: as the descriptor says that allows most, since points of any
 // of them are there.
-func (r *Repository) longest() time.Duration {
+func (t Trust) longest() time.Duration {
 	var most int64
-	for _, l := range r.Chain {
+	for _, l := range t.r.Chain {
 		most = max(most, l.Parameters.Longest)
 	}
 	return time.Duration(most) * time.Second
@@ -150,22 +156,22 @@ var ErrUntrusted = errors.New("not trusted: it is taken only by its ID, nothing 
 
 // Doubt is why a point does not count for what its commit object, or its head, says: an end beyond what the repository allows, or a descriptor
 // that this vault does not show. Nil where it counts, and where there is no descriptor to hold it against.
-func (r *Repository) Doubt(c *format.Commit) error {
+func (t Trust) Doubt(c *format.Commit) error {
 	switch {
-	case r.unvouched:
+	case t.r.unvouched:
 		return nil
-	case c.RetainUntil.Sub(c.SignedAt.Time) > r.longest():
+	case c.RetainUntil.Sub(c.SignedAt.Time) > t.longest():
 		return fmt.Errorf("it says that it is kept until %s, longer than any point of this repository: %w", c.RetainUntil.UTC().Format(time.RFC3339), ErrUntrusted)
-	case r.Under(c) < 0:
+	case t.Under(c) < 0:
 		return fmt.Errorf("it was made under descriptor %.16s.., which this vault does not show: %w", c.Descriptor, ErrUntrusted)
 	}
 	return nil
 }
 
 // Kept is until when a point is kept: as it says, and no longer than the repository allows.
-func (r *Repository) Kept(c *format.Commit) time.Time {
+func (t Trust) Kept(c *format.Commit) time.Time {
 	until := c.RetainUntil.Time
-	if most := r.longest(); !r.unvouched && until.Sub(c.SignedAt.Time) > most {
+	if most := t.longest(); !t.r.unvouched && until.Sub(c.SignedAt.Time) > most {
 		return c.SignedAt.Add(most)
 	}
 	return until

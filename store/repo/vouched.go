@@ -183,7 +183,7 @@ func (c *changing) staying(ctx context.Context) (map[string]string, error) {
 			case slices.Contains(c.o.Trust, p.ID):
 				named[p.ID] = true
 				stays[k] = p.Source
-			case !r.Stays(p, c.o.DistrustAfter):
+			case !r.Trust().Stays(p, c.o.DistrustAfter):
 				fails[k] = true
 			case stays[k] == "":
 				stays[k] = p.Source
@@ -205,14 +205,14 @@ func (c *changing) staying(ctx context.Context) (map[string]string, error) {
 
 // Stays reports whether a point is vouched for by a change: what counts now, or with a time to distrust from, what this vault had by then
 // or an earlier change vouched for by then. So a later time gives trust back to points that an earlier one had left out.
-func (r *Repository) Stays(p Point, after time.Time) bool {
+func (t Trust) Stays(p Point, after time.Time) bool {
 	if after.IsZero() {
 		return !p.Distrusted
 	}
-	for _, l := range r.Chain {
+	for _, l := range t.r.Chain {
 		if l.vouches(p.PointID) && !l.Created.After(after) {
 			return true
 		}
 	}
-	return !p.Arrived.After(after) && !r.tooLate(p)
+	return !p.Arrived.After(after) && !t.tooLate(p)
 }

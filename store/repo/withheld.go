@@ -108,7 +108,7 @@ func (r *Repository) vaultNames(ctx context.Context, in store.Reader) ([]string,
 		if err != nil || slices.Contains(names, id.Vault) {
 			continue
 		}
-		if ok, distrusted := r.signed(placementsSignature(r, id), info.Modified); ok && !distrusted {
+		if ok, distrusted := r.Trust().signed(placementsSignature(r, id), info.Modified); ok && !distrusted {
 			names = append(names, id.Vault)
 		}
 	}

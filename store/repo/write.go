@@ -26,10 +26,10 @@ type Writer struct {
 
 // open finds out who is sealed to.
 func (s *Writer) open() (err error) {
-	if s.to, err = s.repo.Recipients(); err != nil {
+	if s.to, err = s.repo.Keys().Recipients(); err != nil {
 		return err
 	}
-	if s.meta, err = s.repo.MetaRecipients(); err != nil {
+	if s.meta, err = s.repo.Keys().MetaRecipients(); err != nil {
 		return err
 	}
 	s.lists, err = pack.NewListEncoder()
