@@ -41,13 +41,13 @@ func (c *Chunk) append(b []byte, sum bool) []byte {
 	return append(optExt(b, c.Ext), '}')
 }
 
-func (c *Chunk) scan(s *scanner) {
+func (c *Chunk) scan(s *members) {
 	s.want('{')
 	c.scanMembers(s)
 	s.want('}')
 }
 
-func (c *Chunk) scanMembers(s *scanner) {
+func (c *Chunk) scanMembers(s *members) {
 	if s.err != nil {
 		return
 	}
@@ -98,13 +98,13 @@ func (x *Extent) append(b []byte) []byte {
 	return append(optExt(optText(b, "digest", x.Digest), x.Ext), '}')
 }
 
-func (x *Extent) scan(s *scanner) {
+func (x *Extent) scan(s *members) {
 	s.want('{')
 	x.scanMembers(s)
 	s.want('}')
 }
 
-func (x *Extent) scanMembers(s *scanner) {
+func (x *Extent) scanMembers(s *members) {
 	if s.err != nil {
 		return
 	}

@@ -142,7 +142,7 @@ func ParseEntry(line []byte) (*Entry, error) {
 }
 
 // scan reads what follows the kind.
-func (e *Entry) scan(s *scanner) {
+func (e *Entry) scan(s *members) {
 	e.Key = s.text("key")
 	e.Version = s.optText("version_id")
 	s.must("size")
@@ -207,7 +207,7 @@ func (e *Entry) scan(s *scanner) {
 }
 
 // ownSum gives the only chunk of an entry the entry's hash, which is spelled once.
-func (e *Entry) ownSum(s *scanner) {
+func (e *Entry) ownSum(s *members) {
 	if len(e.Chunks) != 1 || e.Chunks[0].Hole {
 		return
 	}
@@ -217,7 +217,7 @@ func (e *Entry) ownSum(s *scanner) {
 	e.Chunks[0].Sum = e.SHA256
 }
 
-func (f *File) scan(s *scanner) {
+func (f *File) scan(s *members) {
 	s.must("mode")
 	raw, _ := s.raw()
 	if s.err == nil {
@@ -238,7 +238,7 @@ func (f *File) scan(s *scanner) {
 	f.Ext = s.ext()
 }
 
-func parseMode(s *scanner, raw []byte) uint32 {
+func parseMode(s *members, raw []byte) uint32 {
 	n, err := strconv.ParseUint(string(raw), 8, 12)
 	if err != nil || len(raw) != 4 {
 		s.fail("mode")
@@ -247,11 +247,11 @@ func parseMode(s *scanner, raw []byte) uint32 {
 }
 
 // scanLine bounds a line, takes off its newline and begins its object.
-func scanLine(line []byte) (scanner, error) {
+func scanLine(line []byte) (members, error) {
 	if len(line) > MaxLine {
-		return scanner{}, fmt.Errorf("line of %d bytes: %w", len(line), ErrBounds)
+		return members{}, fmt.Errorf("line of %d bytes: %w", len(line), ErrBounds)
 	}
-	s := scanner{b: bytes.TrimSuffix(line, []byte{'\n'})}
+	s := members{scanner{b: bytes.TrimSuffix(line, []byte{'\n'})}}
 	s.want('{')
 	return s, s.err
 }

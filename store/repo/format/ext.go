@@ -51,7 +51,7 @@ func optExt(b []byte, e Ext) []byte {
 }
 
 // ext reads the member as it is spelt; orNone checks the rest.
-func (s *scanner) ext() Ext {
+func (s *members) ext() Ext {
 	if !s.member("ext", "") {
 		return ""
 	}

@@ -39,7 +39,7 @@ func PageLines(page []byte) iter.Seq2[[]byte, error] {
 }
 
 // parseLine is the frame of every one-line decoder.
-func parseLine(what string, line []byte, scan func(*scanner), check func() error) error {
+func parseLine(what string, line []byte, scan func(*members), check func() error) error {
 	s, err := scanLine(line)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
@@ -111,7 +111,7 @@ func ParsePageRef(line []byte) (PageRef, error) {
 	return r, nil
 }
 
-func (r *PageRef) scan(s *scanner) {
+func (r *PageRef) scan(s *members) {
 	r.Level = int(s.optUint("level", MaxLevel))
 	r.First = s.text("first")
 	s.must("entries")
@@ -180,7 +180,7 @@ func (n Need) AppendLine(b []byte) ([]byte, error) {
 // ParseNeed parses a line of a needs list's leaf page.
 func ParseNeed(line []byte) (Need, error) {
 	var n Need
-	scan := func(s *scanner) {
+	scan := func(s *members) {
 		s.must("name")
 		n.Name = s.quoted()
 		s.must("size")

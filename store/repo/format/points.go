@@ -83,7 +83,7 @@ func (p PointLine) AppendLine(b []byte) ([]byte, error) {
 // ParsePointLine parses a line of a points list.
 func ParsePointLine(line []byte) (PointLine, error) {
 	var p PointLine
-	scan := func(s *scanner) {
+	scan := func(s *members) {
 		s.must("point")
 		p.SignedAt, p.ID = s.pointKey()
 		p.TakenAt = s.optTime("taken_at")
@@ -110,7 +110,7 @@ func ParsePointLine(line []byte) (PointLine, error) {
 }
 
 // pointKey consumes a string STAMP-ID.
-func (s *scanner) pointKey() (t Time, id Hash) {
+func (s *members) pointKey() (t Time, id Hash) {
 	text := s.quoted()
 	if s.err != nil {
 		return t, id
@@ -140,7 +140,7 @@ func optNames(b []byte, name string, list []string) []byte {
 }
 
 // optNames reads what the function of that name writes.
-func (s *scanner) optNames(name string, limit int) (list []string) {
+func (s *members) optNames(name string, limit int) (list []string) {
 	if s.member(name, "") {
 		s.list(limit, func() { list = append(list, s.quoted()) })
 	}

@@ -27,7 +27,7 @@ func (r RootLine) AppendLine(b []byte) ([]byte, error) {
 // ParseRootLine parses what AppendLine wrote.
 func ParseRootLine(line []byte) (RootLine, error) {
 	var r RootLine
-	scan := func(s *scanner) {
+	scan := func(s *members) {
 		s.must("salt")
 		r.Salt = s.quoted()
 		r.Source = s.optText("source")

@@ -7,8 +7,11 @@ import (
 	"unicode/utf8"
 )
 
+// members reads the members of this format's objects, of which many kinds have the same.
+type members struct{ scanner }
+
 // text reads a member that is always there, as name or name_b64.
-func (s *scanner) text(name string) string {
+func (s *members) text(name string) string {
 	if s.member(name, "_b64") {
 		return s.foreign()
 	}
@@ -17,7 +20,7 @@ func (s *scanner) text(name string) string {
 }
 
 // optText reads a member that is left out when empty.
-func (s *scanner) optText(name string) string {
+func (s *members) optText(name string) string {
 	if s.member(name, "") {
 		v := s.quoted()
 		if v == "" {
@@ -60,7 +63,7 @@ func (s *scanner) number(limit uint64) uint64 {
 func (s *scanner) int() int64 { return int64(s.number(math.MaxInt64)) }
 
 // optUint reads a number that is left out when zero.
-func (s *scanner) optUint(name string, limit uint64) uint64 {
+func (s *members) optUint(name string, limit uint64) uint64 {
 	if !s.member(name, "") {
 		return 0
 	}
@@ -71,7 +74,7 @@ func (s *scanner) optUint(name string, limit uint64) uint64 {
 	return n
 }
 
-func (s *scanner) optInt(name string) int64 { return int64(s.optUint(name, math.MaxInt64)) }
+func (s *members) optInt(name string) int64 { return int64(s.optUint(name, math.MaxInt64)) }
 
 // hash consumes a hash; zero is no hash.
 func (s *scanner) hash() (h Hash) {
@@ -98,7 +101,7 @@ func (s *scanner) hash() (h Hash) {
 	return h
 }
 
-func (s *scanner) optHash(name string) Hash {
+func (s *members) optHash(name string) Hash {
 	if !s.member(name, "") {
 		return Hash{}
 	}
@@ -106,7 +109,7 @@ func (s *scanner) optHash(name string) Hash {
 }
 
 // optTime reads a time that is left out when zero.
-func (s *scanner) optTime(name string) Time {
+func (s *members) optTime(name string) Time {
 	if !s.member(name, "") {
 		return Time{}
 	}
@@ -123,13 +126,13 @@ func (s *scanner) optTime(name string) Time {
 }
 
 // frame consumes the member "frame".
-func (s *scanner) frame() Frame {
+func (s *members) frame() Frame {
 	s.must("frame")
 	return s.place()
 }
 
 // place consumes [OFFSET,LENGTH,PLAIN].
-func (s *scanner) place() (f Frame) {
+func (s *members) place() (f Frame) {
 	s.want('[')
 	f.Offset = s.int()
 	s.want(',')
@@ -141,7 +144,7 @@ func (s *scanner) place() (f Frame) {
 }
 
 // optFrames reads what the function of that name writes.
-func (s *scanner) optFrames(name string) (list []Frame) {
+func (s *members) optFrames(name string) (list []Frame) {
 	if s.member(name, "") {
 		s.list(maxIndexFrames, func() { list = append(list, s.place()) })
 	}
@@ -149,7 +152,7 @@ func (s *scanner) optFrames(name string) (list []Frame) {
 }
 
 // optTexts reads what the function of that name writes.
-func (s *scanner) optTexts(name string) map[string]string {
+func (s *members) optTexts(name string) map[string]string {
 	var m map[string]string
 	if s.member(name, "") {
 		m = make(map[string]string)
@@ -174,7 +177,7 @@ func (s *scanner) optTexts(name string) map[string]string {
 }
 
 // optXattrs reads what the function of that name writes.
-func (s *scanner) optXattrs() map[string][]byte {
+func (s *members) optXattrs() map[string][]byte {
 	var m map[string][]byte
 	if s.member("xattrs", "") {
 		m = make(map[string][]byte)
@@ -265,7 +268,7 @@ func parseTime(b []byte) (Time, bool) {
 }
 
 // optTrue scans a member that can only be true: false is left out.
-func (s *scanner) optTrue(name string) bool {
+func (s *members) optTrue(name string) bool {
 	if !s.member(name, "") {
 		return false
 	}

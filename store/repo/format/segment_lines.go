@@ -24,7 +24,7 @@ func (p Placement) AppendLine(b []byte) ([]byte, error) {
 // ParsePlacement parses a line of a placements object.
 func ParsePlacement(line []byte) (Placement, error) {
 	var p Placement
-	scan := func(s *scanner) {
+	scan := func(s *members) {
 		s.must("name")
 		p.Name = s.quoted()
 		p.Version = s.optText("version")
@@ -113,7 +113,7 @@ func (l IndexLine) AppendLine(b []byte) ([]byte, error) {
 // ParseIndexLine parses a line of an index segment.
 func ParseIndexLine(line []byte) (IndexLine, error) {
 	var l IndexLine
-	scan := func(s *scanner) {
+	scan := func(s *members) {
 		s.must("id")
 		l.ID = s.hash()
 		s.must("pack")

@@ -141,7 +141,7 @@ func splitSignature(b []byte) (body, sig []byte, err error) {
 	if !ok {
 		return nil, nil, fmt.Errorf("no signature line: %w", ErrMalformed)
 	}
-	s := scanner{b: line, pos: len(signatureStart) - 1}
+	s := members{scanner{b: line, pos: len(signatureStart) - 1}}
 	sig = s.base64()
 	if s.err != nil || len(sig) != signatureSize || len(text) == 0 {
 		return nil, nil, fmt.Errorf("signature line: %w", ErrMalformed)

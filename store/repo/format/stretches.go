@@ -87,7 +87,7 @@ func optPages(b []byte, p Pages) []byte {
 }
 
 // optPages reads what the function of that name writes.
-func (s *scanner) optPages() (p Pages) {
+func (s *members) optPages() (p Pages) {
 	if s.member("pages", "") {
 		s.list(2*MaxStretches, func() { p = append(p, s.int()) })
 	}

@@ -31,7 +31,7 @@ func (k Kind) hasPath() bool {
 }
 
 // scanForeign reads the line of an entry of an unknown kind: it begins as others do, and the rest is in the one spelling.
-func (e *Entry) scanForeign(s *scanner) {
+func (e *Entry) scanForeign(s *members) {
 	if s.err == nil && !ValidName(string(e.Kind)) {
 		s.fail("kind")
 	}
