@@ -37,6 +37,10 @@ class Bad(Exception):
     """Something that is not as the format says."""
 
 
+class Lost(Bad):
+    """A page that cannot be had."""
+
+
 # Text (section 3).
 
 def parse(line):
@@ -334,7 +338,7 @@ class Chain:
         if "listed" not in link:
             try:
                 root = link["body"].get("vouched")
-                link["listed"] = {line["point"] for line in Point.plain(self.vault).leaves(root, "point")} if root else set()
+                link["listed"] = {line["point"] for line in Point.plain(self.vault).leaves(root)} if root else set()
             except Bad as e:
                 print(f"a list of vouched points: {e}", file=sys.stderr)
                 link["listed"] = set()
@@ -391,39 +395,52 @@ class Point:
         self.bad.append(what)
         print(what, file=sys.stderr)
 
-    def leaves(self, root, member, keep=False):
-        """The lines of the leaves below a reference. With keep a page that is lost costs what is below it, and is named."""
+    def page(self, ref):
+        """The bytes of the page that a reference leads to; Lost where they cannot be had."""
+        try:
+            page = self.vault.frame(ref["object"], ref["frame"])
+        except Bad as e:
+            raise Lost(str(e)) from None
+        if sha(page) != ref["sha256"]:
+            raise Lost(f"{ref['object']}: a page is not the one that was referred to")
+        return page
+
+    def lines(self, ref):
+        """The lines of a page, without that of a manifest's root; references with the object that they lead to."""
+        lines = [parse(line) for line in self.page(ref).split(b"\n")[:-1]]
+        if "salt" in lines[0]:
+            lines = lines[1:]
+        level = ref.get("level", 0)
+        if level == 0:
+            if len(lines) != ref["entries"]:
+                raise Bad("a page has another number of lines than was said")
+            return lines
+        if sum(r["entries"] for r in lines) != ref["entries"]:
+            raise Bad("pages have other totals than was said")
+        last = None
+        for r in lines:
+            r.setdefault("object", ref["object"])  # left out: the one that this page is in
+            if r.get("level", 0) != level - 1 or last is not None and text(r, "first") < last:
+                raise Bad("pages out of order")
+            last = text(r, "first")
+        return lines
+
+    def leaves(self, root, lost=None):
+        """The lines of the leaves below a reference. lost is told of pages that cannot be had, which else end it."""
         if root["entries"] == 0:
             return
         try:
-            page = self.vault.frame(root["object"], root["frame"])
-            if sha(page) != root["sha256"]:
-                raise Bad(f"{root['object']}: a page is not the one that was referred to")
-        except Bad as e:
-            if not keep:
+            lines = self.lines(root)
+        except Lost as e:
+            if lost is None:
                 raise
-            self.note(f"lost: {root['entries']} entries from {shown(text(root, 'first'))!r} on: {e}")
-            self.torn.add(text(root, "first"))  # there may be newer versions of it on the page
+            lost(e)
             return
-        lines = [parse(line) for line in page.split(b"\n")[:-1]]
-        if "salt" in lines[0]:
-            lines = lines[1:]
-        level = root.get("level", 0)
-        if level == 0:
-            if len(lines) != root["entries"]:
-                raise Bad("a page has another number of lines than was said")
-            yield from lines
-            return
-        if sum(r["entries"] for r in lines) != root["entries"]:
-            raise Bad("pages have other totals than was said")
-        last = None
-        for ref in lines:
-            ref.setdefault("object", root["object"])  # left out: the one that this page is in
-            if ref.get("level", 0) != level - 1 or last is not None and text(ref, "first") < last:
-                raise Bad("pages out of order")
-            last = text(ref, "first")
-            ref.setdefault("object", root["object"])  # left out: the page is in the same one
-            yield from self.leaves(ref, member, keep)
+        for line in lines:
+            if root.get("level", 0) == 0:
+                yield line
+            else:
+                yield from self.leaves(line, lost)
 
     @classmethod
     def plain(cls, vault):
@@ -432,11 +449,12 @@ class Point:
         walker.vault, walker.bad, walker.torn = vault, [], set()
         return walker
 
-    def needs(self):
-        return self.leaves(self.head["needs"], "name")
+    def needs(self, lost=None):
+        return self.leaves(self.head["needs"], lost)
 
     def entries(self):
-        return self.leaves(self.body["manifest"], "key", True)
+        """The entries in order. What is lost is named, and costs what only it leads to."""
+        yield from Manifest(self).entries()
 
     # Content (sections 6 and 7).
 
@@ -493,6 +511,187 @@ class Point:
         out.truncate(entry["size"])
         if at != entry["size"] or (blocks.sum() if by_blocks else whole.hexdigest()) != entry["sha256"]:
             raise Bad("the whole is not what was said")
+
+
+class Manifest:
+    """The pages of a point's manifest, and what can be found of it around lost ones (section 12)."""
+
+    def __init__(self, point):
+        self.point = point
+        self.lost = []     # inner pages: first, end (None: none), entries that are not found, why
+        self.metas = None  # meta objects and the stretches of their payload with pages of the point
+
+    def read(self):
+        """Leaves, in order of their first keys: first, group, reference; or the error that all after it is refused for. Those of one group
+        follow one another."""
+        root = self.point.body["manifest"]
+        if root["entries"] == 0:
+            return []
+        if not root.get("level", 0):
+            raise Bad("a manifest's root is a leaf")
+        nodes = [{"first": b"", "end": None, "group": 0, "found": False, "heads": False, "known": True, "ref": root}]
+        for level in range(root["level"], 0, -1):
+            nodes = self.ordered(nodes + self.behind(level, {n["ref"]["sha256"] for n in nodes if "ref" in n}))
+            below = []
+            for at, node in enumerate(nodes):
+                below += self.children(node, next((n["first"] for n in nodes[at + 1:] if n["heads"]), None))
+            nodes = below
+        return self.ordered(nodes + self.behind(0, {n["ref"]["sha256"] for n in nodes if "ref" in n}))
+
+    def children(self, node, following):
+        """What a node of an inner page leads to. following is the first key of the next page that was found."""
+        if "error" in node:
+            return [node]
+        try:
+            refs = self.point.lines(node["ref"])
+        except Lost as e:
+            self.lost.append({"first": node["first"], "end": node["end"], "entries": node["ref"]["entries"], "why": e})
+            return []
+        except Bad as e:  # it was written so: nothing of it, and nothing after it
+            return [{"first": node["first"], "found": False, "heads": False, "known": True, "group": 0, "error": e}]
+        ends = [x for x in (node["end"], following if node["found"] else None) if x is not None]
+        firsts = [text(r, "first") for r in refs] + [min(ends) if ends else None]
+        group = object()
+        below = [{"first": f, "end": e, "group": group, "found": False, "heads": False, "known": True, "ref": r} for r, f, e in zip(refs, firsts, firsts[1:])]
+        below[0]["heads"] = node["heads"]   # the first below a page that was found
+        below[-1]["known"] = node["known"]  # which page comes next
+        return below
+
+    def ordered(self, nodes):
+        """By first key. Of leaves that begin with the same one, that which goes on behind it is the last."""
+        nodes.sort(key=lambda n: n["first"])
+        for at in range(len(nodes) - 1):
+            a, b = nodes[at], nodes[at + 1]
+            if a["first"] == b["first"] and a["group"] != b["group"] and "ref" in a and a["ref"].get("level", 0) == 0:
+                same = [n for n in nodes if n["first"] == a["first"] and "ref" in n]
+                for n in same:
+                    n.setdefault("beyond", self.beyond(n))
+        nodes.sort(key=lambda n: (n["first"], n.get("beyond", False)))
+        return nodes
+
+    def beyond(self, node):
+        try:
+            return text(self.point.lines(node["ref"])[-1], "key") > node["first"]
+        except Bad:
+            return False
+
+    def behind(self, level, known):
+        """Pages of a level below lost pages, that no page leads to."""
+        if not self.lost:
+            return []
+        if self.metas is None:
+            self.metas = [(n["name"], n["pages"]) for n in self.point.needs(lambda e: self.point.note(f"a part of the needs list is lost: {e}")) if "pages" in n]
+        out = []
+        for name, pages in self.metas:
+            try:
+                payload = self.point.vault.payload(name)
+            except Bad:
+                continue  # pages in whole objects only
+            at, stretches = 0, []
+            for skip, length in zip(pages[::2], pages[1::2]):
+                stretches.append((at + skip, at + skip + length))
+                at += skip + length
+            for offset, length in frames(payload):
+                if not any(a <= offset and offset + length <= b for a, b in stretches):
+                    continue
+                try:
+                    page = run(["zstd", "-d", "-c", "-q"], payload[offset:offset + length])
+                    node = self.found(level, name, [offset, length, len(page)], page)
+                except (Bad, KeyError, TypeError):
+                    continue  # a page of another level
+                if node["ref"]["sha256"] in known:
+                    continue
+                above = [x for x in self.lost if x["first"] <= node["first"] and (x["end"] is None or node["first"] <= x["end"])]
+                if above:
+                    known.add(node["ref"]["sha256"])
+                    above[0]["entries"] -= node["ref"]["entries"]
+                    ends = [x["end"] for x in above]
+                    out.append(dict(node, end=None if None in ends else max(ends)))
+        return out
+
+    def found(self, level, name, frame, page):
+        """The node of a page that may be one of a level; Bad, KeyError or TypeError where it is not."""
+        lines = [parse(line) for line in page.split(b"\n")[:-1]]
+        if not 1 <= len(lines) <= 4096 or level == 0 and "frame" in lines[0]:
+            raise Bad("no such page")
+        keys = [text(x, "key" if level == 0 else "first", None) for x in lines]
+        if None in keys or any(a > b for a, b in zip(keys, keys[1:])):
+            raise Bad("no such page")
+        if level and any(x.get("level", 0) != level - 1 or len(x["frame"]) != 3 or not re.fullmatch(HEX64, x["sha256"]) for x in lines):
+            raise Bad("no such page")
+        entries = sum(x["entries"] for x in lines) if level else len(lines)
+        ref = {"level": level, "entries": entries, "object": name, "frame": frame, "sha256": sha(page)}
+        return {"first": keys[0], "found": True, "heads": True, "known": False, "group": object(), "ref": ref}
+
+    def stretches(self):
+        """What is lost. Lost pages that share a key count as one: nobody knows which of them a page stood below."""
+        out = []
+        for x in sorted(self.lost, key=lambda x: x["first"]):
+            if out and (out[-1]["end"] is None or x["first"] <= out[-1]["end"]):
+                ends = [out[-1]["end"], x["end"]]
+                out[-1].update(entries=out[-1]["entries"] + x["entries"], end=None if None in ends else max(ends))
+            else:
+                out.append(dict(x))
+        return out
+
+    def entries(self):
+        """The entries. Keys of which newer versions may be lost come to be in torn when their last one was given."""
+        point, nodes = self.point, self.read()
+        lost = self.stretches()
+        missing = [x for x in lost if x["entries"] > 0]
+        for x in lost:
+            until = "" if x["end"] is None else f" to {shown(x['end'])!r}"
+            if x["entries"] > 0:
+                point.note(f"lost: {x['entries']} entries from {shown(x['first'])!r} on{until}: {x['why']}")
+            else:
+                print(f"a page is lost, and everything below it was found: {x['why']}", file=sys.stderr)
+        last, begins, group, unsure, known = None, None, 0, False, True
+
+        def done(key):
+            """Whether newer versions of the last leaf's last key may be elsewhere; key is the next leaf's first, if there is one."""
+            if last is None or key == last:
+                return
+            near = any(x["first"] <= last and (x["end"] is None or last <= x["end"]) for x in missing)
+            if unsure or near and (not known or any(x["first"] == last for x in self.lost)):
+                point.torn.add(last)
+
+        for node in nodes:
+            done(node["first"])
+            if "error" in node:
+                raise node["error"]
+            try:
+                lines = point.lines(node["ref"])
+            except Lost as e:
+                point.note(f"lost: {node['ref']['entries']} entries from {shown(node['first'])!r} on: {e}")
+                lines = []
+            end = text(lines[-1], "key") if lines else node["first"]
+            # Leaves of one key that do not follow each other below one page: which is the newer one is known only where the last goes on behind it.
+            unsure = begins == last == node["first"] == end and (unsure or group != node["group"])
+            if not lines:
+                point.torn.add(end)  # there may be newer versions of it on the page
+            yield from lines
+            last, begins, group, known = end, node["first"], node["group"], node["known"]
+        done(None)
+
+
+def frames(data):
+    """Where the zstd frames of a payload lie (RFC 8878, 3.1.1)."""
+    at = 0
+    while at + 6 <= len(data):
+        begin, bits = at, data[at + 4]
+        if data[at:at + 4] != b"\x28\xb5\x2f\xfd":
+            return
+        single = bits >> 5 & 1
+        at += 5 + (1 - single) + (0, 1, 2, 4)[bits & 3] + (single, 2, 4, 8)[bits >> 6]
+        final = False
+        while not final:
+            if at + 3 > len(data):
+                return
+            block = int.from_bytes(data[at:at + 3], "little")
+            final = bool(block & 1)
+            at += 3 + (1 if block >> 1 & 3 == 1 else block >> 3)
+        at += 4 * (bits >> 2 & 1)
+        yield begin, at - begin
 
 
 class Blocks:

@@ -107,58 +107,82 @@ func TestAnyTreeAnyLoss(t *testing.T) {
 	}
 }
 
+// torn makes any tree, and a point of it, and loses some of its objects.
+func torn(t *testing.T, r *restoretest.Repo, g *rand.Rand) (a *anyTree, c *format.Commit, gone map[string]bool) {
+	a = newAnyTree(t, r, g)
+	a.scatter(t)
+	for range g.IntN(4) {
+		if a.grow(t); len(a.levels[len(a.levels)-1]) > 0 {
+			a.scatter(t)
+		}
+	}
+	root := a.root(t, a.levels[len(a.levels)-1]...)
+	c = a.commit(t, root)
+	gone = map[string]bool{}
+	objects := a.objects(root)
+	for range 1 + g.IntN(4) {
+		if name := objects[g.IntN(len(objects))]; !gone[name] {
+			gone[name] = true
+			lose(t, r, name)
+		}
+	}
+	return a, c, gone
+}
+
+// objects are those that the pages lie in.
+func (a *anyTree) objects(root format.PageRef) []string {
+	objects := []string{root.Object}
+	for _, ref := range slices.Concat(a.levels...) {
+		if !slices.Contains(objects, ref.Object) {
+			objects = append(objects, ref.Object)
+		}
+	}
+	return objects
+}
+
+// there gives the entries on leaves that are not lost, and how many are on the others.
+func (a *anyTree) there(gone map[string]bool) (entries []string, lost int64) {
+	for i, ref := range a.levels[0] {
+		if gone[ref.Object] {
+			lost += ref.Entries
+		} else {
+			entries = append(entries, a.leaves[i]...)
+		}
+	}
+	return entries, lost
+}
+
+// newest gives the last version of each key.
+func (a *anyTree) newest() map[string]string {
+	newest := map[string]string{}
+	for _, leaf := range a.leaves {
+		for _, line := range leaf {
+			key, version, _ := strings.Cut(line, " ")
+			newest[key] = version
+		}
+	}
+	return newest
+}
+
 func anyLoss(t *testing.T, g *rand.Rand) {
 	r := restoretest.New(t)
 	for range 40 {
-		a := newAnyTree(t, r, g)
-		a.scatter(t)
-		for range g.IntN(4) {
-			if a.grow(t); len(a.levels[len(a.levels)-1]) > 0 {
-				a.scatter(t)
-			}
-		}
-		root := a.root(t, a.levels[len(a.levels)-1]...)
-		c := a.commit(t, root)
-		gone := map[string]bool{}
-		objects := []string{root.Object}
-		for _, ref := range slices.Concat(a.levels...) {
-			if !slices.Contains(objects, ref.Object) {
-				objects = append(objects, ref.Object)
-			}
-		}
-		for range 1 + g.IntN(4) {
-			if name := objects[g.IntN(len(objects))]; !gone[name] {
-				gone[name] = true
-				lose(t, r, name)
-			}
-		}
-		var want, got []string
-		var lost, due int64
-		for i, ref := range a.levels[0] {
-			if gone[ref.Object] {
-				due += ref.Entries
-			} else {
-				want = append(want, a.leaves[i]...)
-			}
-		}
-		newest := map[string]string{}
-		for _, leaf := range a.leaves {
-			for _, line := range leaf {
-				key, version, _ := strings.Cut(line, " ")
-				newest[key] = version
-			}
-		}
-		last, torn := "", map[string]bool{}
+		a, c, gone := torn(t, r, g)
+		var got []string
+		var lost int64
+		want, due := a.there(gone)
+		newest := a.newest()
+		last, doubted := "", map[string]bool{}
 		current := map[string]string{}
 		in := r.Reader(nil)
 		for leaf, err := range in.Leaves(t.Context(), c, "", "", nil) {
 			if gap, ok := errors.AsType[*tree.Lost](err); ok {
 				lost += gap.Entries
-				torn[gap.From] = torn[gap.From] || gap.From == last
+				doubted[gap.From] = doubted[gap.From] || gap.From == last
 				continue
 			}
 			if n, ok := errors.AsType[*tree.NotNewest](err); ok {
-				if torn[n.Key] = true; n.Key != last && current[n.Key] != "" {
+				if doubted[n.Key] = true; n.Key != last && current[n.Key] != "" {
 					t.Errorf("behind %q it is said that the newest %q is not known", last, n.Key)
 				}
 				continue
@@ -169,22 +193,22 @@ func anyLoss(t *testing.T, g *rand.Rand) {
 			for e, err := range tree.LeafEntries(t.Context(), in.Page, leaf) {
 				if errors.Is(err, repo.ErrMissing) {
 					lost += leaf.Entries
-					torn[leaf.First] = torn[leaf.First] || leaf.First == last
+					doubted[leaf.First] = doubted[leaf.First] || leaf.First == last
 					break
 				}
 				if err != nil {
 					t.Fatal(err)
 				}
 				got = append(got, e.Key+" "+e.Version)
-				last, current[e.Key], torn[e.Key] = e.Key, e.Version, false
+				last, current[e.Key], doubted[e.Key] = e.Key, e.Version, false
 			}
 		}
 		wrong := ""
 		for key, version := range current {
 			switch {
-			case version != newest[key] && !torn[key]:
+			case version != newest[key] && !doubted[key]:
 				wrong += fmt.Sprintf("%s %s stands for %s. ", key, version, newest[key])
-			case torn[key] && due == 0 && a.timed:
+			case doubted[key] && due == 0 && a.timed:
 				wrong += key + " is in doubt for no reason. "
 			}
 		}
@@ -198,7 +222,7 @@ func anyLoss(t *testing.T, g *rand.Rand) {
 					t.Logf("level %d, %d entries from %q on, %s gone: %v", l, ref.Entries, ref.First, ref.Object, gone[ref.Object])
 				}
 			}
-			t.Fatalf("%s%d levels, %d of %d objects gone: %d entries and %d lost, want %d and %d\n got %q\nwant %q", wrong, len(a.levels), len(gone), len(objects), len(got), lost, len(want), due, got, want)
+			t.Fatalf("%s%d levels, %d objects gone: %d entries and %d lost, want %d and %d\n got %q\nwant %q", wrong, len(a.levels), len(gone), len(got), lost, len(want), due, got, want)
 		}
 	}
 }
