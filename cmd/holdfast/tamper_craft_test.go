@@ -30,10 +30,10 @@ type bend struct {
 	put    func(name string, body []byte)    // where it goes, if not into the vault
 }
 
-// newestCommit is the last point's commit object, with its name.
-func (s *stage) newestCommit() (*repo.Repository, repo.Point, *format.Commit) {
+// commitOfNewest is the last point's commit object, with its name.
+func commitOfNewest(s *stage) (*repo.Repository, repo.Point, *format.Commit) {
 	s.t.Helper()
-	r, in := s.repository(), s.open(0)
+	r, in := repositoryOf(s), s.open(0)
 	points := have(r.Points(s.t.Context(), in, "", nil))
 	p := points[len(points)-1]
 	return r, p, have(r.Commit(s.t.Context(), in, p, nil))
@@ -46,16 +46,16 @@ func nextSecond(at time.Time) {
 	}
 }
 
-// craft adds a point of the same source that says what the last one says, bent; and gives its name. It is signed for another
+// craftCommit adds a point of the same source that says what the last one says, bent; and gives its name. It is signed for another
 // second than those before and after it.
-func (s *stage) craft(b bend) string {
+func craftCommit(s *stage, b bend) string {
 	s.t.Helper()
-	r, _, was := s.newestCommit()
+	r, _, was := commitOfNewest(s)
 	nextSecond(was.SignedAt.Add(time.Second))
 	c := *was
 	c.SignedAt = format.At(time.Now().Truncate(time.Second).Add(-time.Second))
-	s.craftManifest(r, &c, b)
-	s.craftNeeds(was, &c, b)
+	craftManifest(s, r, &c, b)
+	craftNeeds(s, was, &c, b)
 	if b.commit != nil {
 		b.commit(&c)
 	}
@@ -77,7 +77,7 @@ func (s *stage) craft(b bend) string {
 }
 
 // craftManifest stores a manifest of one leaf below a root, in one object.
-func (s *stage) craftManifest(r *repo.Repository, c *format.Commit, b bend) {
+func craftManifest(s *stage, r *repo.Repository, c *format.Commit, b bend) {
 	s.t.Helper()
 	reader := have(repo.NewReader(r, s.open(0), []keys.Identity{s.restore}, nil, nil))
 	var lines []string
@@ -119,7 +119,7 @@ func (s *stage) craftManifest(r *repo.Repository, c *format.Commit, b bend) {
 }
 
 // craftNeeds stores a needs list of one leaf.
-func (s *stage) craftNeeds(was, c *format.Commit, b bend) {
+func craftNeeds(s *stage, was, c *format.Commit, b bend) {
 	s.t.Helper()
 	list := slices.DeleteFunc(s.needs(was.Needs), func(n format.Need) bool { return n.Name == was.Manifest.Object })
 	if c.Points.Entries > 0 && !slices.ContainsFunc(list, func(n format.Need) bool { return n.Name == c.Points.Object }) {
@@ -162,11 +162,11 @@ func (s *stage) needs(ref format.PageRef) (list []format.Need) {
 	return list
 }
 
-// following is a descriptor that follows from the newest one, signed by whom it is said, and its name.
-func (s *stage) following(edit func(*format.Descriptor), raw func([]byte) []byte, signer []byte) (string, []byte) {
+// followingPoint is a descriptor that follows from the newest one, signed by whom it is said, and its name.
+func followingPoint(s *stage, edit func(*format.Descriptor), raw func([]byte) []byte, signer []byte) (string, []byte) {
 	s.t.Helper()
 	nextSecond(time.Now().Truncate(time.Second)) // what arrived in the descriptor's own second is not trusted, if it ends the chain
-	r := s.repository()
+	r := repositoryOf(s)
 	d := *r.Now()
 	d.Number, d.Previous, d.Created = len(r.Chain), r.Chain[len(r.Chain)-1].Sum, format.At(time.Now().UTC().Truncate(time.Second))
 	if edit != nil {

@@ -49,8 +49,8 @@ func (s *stage) take(names ...string) {
 	}
 }
 
-// withhold takes the commit objects of points out of the first vault, by their place in time.
-func (s *stage) withhold(which ...int) {
+// withholdNames takes the commit objects of points out of the first vault, by their place in time.
+func withholdNames(s *stage, which ...int) {
 	s.t.Helper()
 	for _, i := range which {
 		for _, name := range s.names(format.PrefixPoints) {
@@ -70,24 +70,24 @@ func (s *stage) date(name string, at time.Time) {
 // come has one object come so much later than another, if that is not how it was. On a server later means whenever it was put.
 func (s *stage) come(name, than string, later time.Duration) {
 	s.t.Helper()
-	at := s.arrived(than).Add(later)
+	at := arrivedAt(s, than).Add(later)
 	if s.kind == directory {
 		s.date(name, at)
-	} else if later <= 0 || !s.arrived(name).After(s.arrived(than)) {
+	} else if later <= 0 || !arrivedAt(s, name).After(arrivedAt(s, than)) {
 		s.t.Fatalf("%s did not come later than %s, and nobody can say so afterwards", name, than)
 	}
 }
 
-// arrived is when the first vault got something.
-func (s *stage) arrived(name string) time.Time {
+// arrivedAt is when the first vault got something.
+func arrivedAt(s *stage, name string) time.Time {
 	s.t.Helper()
 	info, _, err := s.open(0).Stat(s.t.Context(), store.Ref{Name: name})
 	s.ok(err)
 	return info.Modified
 }
 
-// rotate puts another host key in force, and gives the one before.
-func (s *stage) rotate(more ...string) *keys.HostKey {
+// changeKeys puts another host key in force, and gives the one before.
+func changeKeys(s *stage, more ...string) *keys.HostKey {
 	s.t.Helper()
 	nextSecond(time.Now().Truncate(time.Second))
 	s.good(append([]string{"key", "rotate", "--yes", "--identity", s.path("restore.key")}, more...)...)
@@ -115,7 +115,7 @@ func (s *stage) move(o stageOptions) {
 		return first(a) - first(b)
 	})
 	moved := &stage{t: s.t, dir: filepath.Join(s.dir, "moved"), srv: s.srv}
-	moved.newVault()
+	addVault(moved)
 	s.vaults[0] = moved.vaults[0]
 	for _, name := range names {
 		s.put(name, bodies[name])
@@ -124,10 +124,10 @@ func (s *stage) move(o stageOptions) {
 }
 
 // arriveLater has all that a directory holds come two hours later.
-func (s *stage) arriveLater() {
+func arriveLater(s *stage) {
 	s.t.Helper()
 	for _, name := range s.names("") {
-		s.date(name, s.arrived(name).Add(2*time.Hour))
+		s.date(name, arrivedAt(s, name).Add(2*time.Hour))
 	}
 }
 
@@ -135,17 +135,17 @@ func (s *stage) arriveLater() {
 func thief() *keys.HostKey { return have(keys.GenerateHostKey(keys.X25519)) }
 
 // plantFirst puts a first descriptor of the same repository ID and a thief's key beside the right one; and gives both names.
-func (s *stage) plantFirst() (ours, his string) {
+func plantFirst(s *stage) (ours, his string) {
 	s.t.Helper()
-	r, t := s.repository(), thief()
+	r, t := repositoryOf(s), thief()
 	d := *r.Chain[0].Descriptor
 	d.Keys = []format.Key{format.JobKey(t.Public())}
 	body := have(format.EncodeDescriptor(&d, func(b []byte) []byte { return attest.Sign(t.Signing, attest.Descriptor, b) }))
-	return r.Chain[0].Name, s.putFirst(body)
+	return r.Chain[0].Name, putFirst(s, body)
 }
 
 // sealedMeta stores a meta object of one frame, and gives its placement.
-func (s *stage) sealedMeta(plain []byte) format.Placement {
+func sealedMeta(s *stage, plain []byte) format.Placement {
 	s.t.Helper()
 	builder, enc := have(pack.NewBuilder([]keys.Recipient{s.restore.Recipient(), s.host.Metadata.Recipient()}, nil)), have(pack.NewEncoder())
 	frame := enc.Frame(nil, plain)
@@ -159,7 +159,7 @@ func (s *stage) sealedMeta(plain []byte) format.Placement {
 // place stores placements that a key signed: of a vault, as name and header say it.
 func (s *stage) place(k *keys.HostKey, named, headed string, later time.Duration, lines ...format.Placement) {
 	s.t.Helper()
-	r, now := s.repository(), time.Now().Truncate(time.Second)
+	r, now := repositoryOf(s), time.Now().Truncate(time.Second)
 	stored := framed(have(format.EncodePlacements(format.SegmentHeader{
 		Format: format.Version, Repository: r.ID, Vault: headed, Written: format.At(now.Add(later)), Lines: len(lines),
 	}, lines)))
@@ -172,10 +172,10 @@ func nowhere() format.Placement {
 }
 
 // segmentOf is an index segment of no lines, changed before it is signed.
-func (s *stage) segmentOf(edit func([]byte) []byte) []byte {
+func segmentOf(s *stage, edit func([]byte) []byte) []byte {
 	s.t.Helper()
 	sign := func(b []byte) []byte { return attest.Sign(s.host.Signing, attest.Index, b) }
-	r := s.repository()
+	r := repositoryOf(s)
 	b := have(format.EncodeIndex(format.SegmentHeader{
 		Format: format.Version, Repository: r.ID, Descriptor: r.Chain[len(r.Chain)-1].Sum, ChunkKey: attest.ChunkKeyID(s.host.ChunkKey), Written: format.At(time.Now()),
 	}, nil, sign))
@@ -186,7 +186,7 @@ func (s *stage) segmentOf(edit func([]byte) []byte) []byte {
 // report stores a record that the reporter's key signed, in a series of its own, which began before the machine's.
 func (s *stage) report(edit func([]byte) []byte) {
 	s.t.Helper()
-	k, r, now := have(keys.ReadReporterKeyFile(s.path("reporter.key"))), s.repository(), format.At(time.Now().Truncate(time.Second).Add(-time.Hour))
+	k, r, now := have(keys.ReadReporterKeyFile(s.path("reporter.key"))), repositoryOf(s), format.At(time.Now().Truncate(time.Second).Add(-time.Hour))
 	body := edit(have(format.EncodeRecord(&format.Record{Repository: r.ID, Reporter: k.Name, Series: now, Time: now, Type: "run", Body: []byte(`{}`)})))
 	id := format.RecordID{Reporter: k.Name, Series: now, Sum: sha256.Sum256(body), Hint: format.KeyHint(k.Public())}
 	id.Signature = attest.Sign(k.Signing, attest.Record, id.Message(r.ID))
@@ -194,7 +194,7 @@ func (s *stage) report(edit func([]byte) []byte) {
 }
 
 // putFirst stores a first descriptor, and gives its name.
-func (s *stage) putFirst(body []byte) string {
+func putFirst(s *stage, body []byte) string {
 	s.t.Helper()
 	name := format.DescriptorID{Sum: sha256.Sum256(body)}.Name()
 	nextSecond(time.Now().Truncate(time.Second)) // on a server it is the younger one by this alone

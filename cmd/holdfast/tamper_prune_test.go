@@ -20,7 +20,7 @@ func TestPruneBesideNewerPlacements(t *testing.T) {
 		}
 		pack, meta, junk := stray(format.PackName([32]byte{1})), stray(format.MetaName([32]byte{2})), stray("meta/junk")
 		if newer {
-			r, stored, at := s.repository(), framed([]byte("{\"format\":\"2\"}\n")), format.At(time.Now().Truncate(time.Second))
+			r, stored, at := repositoryOf(s), framed([]byte("{\"format\":\"2\"}\n")), format.At(time.Now().Truncate(time.Second))
 			name := signPlacements(s.host.Signing, r.ID, vaultName(0), at, stored)
 			s.put(name, stored)
 			s.date(name, time.Now().Add(-5*24*time.Hour))

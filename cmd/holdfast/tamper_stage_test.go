@@ -76,7 +76,7 @@ func newStage(t *testing.T, kind servers.Kind, o stageOptions) *stage {
 	s.write("data/one.txt", "some text\n")
 	s.write("data/sub/two.txt", "other text\n")
 	for range max(1, o.vaults) {
-		s.newVault()
+		addVault(s)
 	}
 	if o.vaults > 1 {
 		s.only = []string{"--vault", vaultName(0)}
@@ -124,8 +124,8 @@ func (s *stage) write(name, text string) {
 	s.ok(os.WriteFile(s.path(name), []byte(text), 0o600))
 }
 
-// newVault adds an empty vault.
-func (s *stage) newVault() {
+// addVault adds an empty vault.
+func addVault(s *stage) {
 	if s.srv == nil {
 		s.vaults = append(s.vaults, s.path(fmt.Sprintf("vault%d", len(s.vaults))))
 		return
@@ -273,8 +273,8 @@ func (s *stage) open(vault int) store.Reader {
 	return d
 }
 
-// repository is what a vault shows.
-func (s *stage) repository() *repo.Repository {
+// repositoryOf is what a vault shows.
+func repositoryOf(s *stage) *repo.Repository {
 	s.t.Helper()
 	return have(repo.Find(s.t.Context(), s.open(0), "", nil))
 }
@@ -322,8 +322,8 @@ func summary(words []string) string {
 	return cmp.Or(strings.Join(out, ", "), "nothing")
 }
 
-// outcome runs every command and puts down what each came to: its exit code, what is listed, what is found, which points come back.
-func (s *stage) outcome() string {
+// outcomeOf runs every command and puts down what each came to: its exit code, what is listed, what is found, which points come back.
+func outcomeOf(s *stage) string {
 	s.t.Helper()
 	var out []string
 	note := func(what string, code int, more string) {
@@ -349,7 +349,7 @@ func (s *stage) outcome() string {
 	}
 	note("prune", pruned.code, refused)
 	latest := s.reads("restore", "site@latest", "--to", s.path("latest"), "--identity", s.path("restore.key"))
-	note("latest", latest.code, s.whose("latest"))
+	note("latest", latest.code, whoseVault(s, "latest"))
 	back := 0
 	for i, id := range s.points {
 		to := fmt.Sprintf("back%d", i)
@@ -411,8 +411,8 @@ func foundIn(x said) string {
 	return summary(words) + records
 }
 
-// whose tells of which point a folder has the files.
-func (s *stage) whose(dir string) string {
+// whoseVault tells of which point a folder has the files.
+func whoseVault(s *stage, dir string) string {
 	got := s.tree(dir)
 	for i := len(s.trees) - 1; i >= 0; i-- {
 		if maps.Equal(got, s.trees[i]) {

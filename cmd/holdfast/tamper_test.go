@@ -53,7 +53,7 @@ func TestTampering(t *testing.T) {
 							want = x.inDir
 						}
 					}
-					if got := s.outcome(); got != want {
+					if got := outcomeOf(s); got != want {
 						t.Errorf("came to\n%s\ninstead of\n%s", got, want)
 					}
 				})

@@ -17,7 +17,7 @@ func firstRows() []tampering {
 	planted := func(later time.Duration, gone, bare bool) func(*stage) {
 		return func(s *stage) {
 			s.bare = bare
-			ours, his := s.plantFirst()
+			ours, his := plantFirst(s)
 			s.come(his, ours, later)
 			if gone {
 				s.take(ours)
@@ -27,27 +27,27 @@ func firstRows() []tampering {
 	tiny := func(later time.Duration, bare bool) func(*stage) {
 		return func(s *stage) {
 			s.bare = bare
-			ours := s.repository().Chain[0].Name
-			s.come(s.putFirst([]byte("{\"format\":\"2\"}\n")), ours, later)
+			ours := repositoryOf(s).Chain[0].Name
+			s.come(putFirst(s, []byte("{\"format\":\"2\"}\n")), ours, later)
 		}
 	}
 	whole := func(later time.Duration, bare bool) func(*stage) {
 		return func(s *stage) {
-			ours, his := s.plantFirst()
+			ours, his := plantFirst(s)
 			body := inHead("2", false)(s.read(his))
 			s.take(his)
-			s.come(s.putFirst(body), ours, later)
+			s.come(putFirst(s, body), ours, later)
 			s.bare = bare
 		}
 	}
 	newer := func(requires bool) func(*stage) {
 		return func(s *stage) {
-			ours := s.repository().Chain[0].Name
+			ours := repositoryOf(s).Chain[0].Name
 			body := s.read(ours)
 			two := inHead(map[bool]string{true: format.Version, false: "2"}[requires], requires)(body[:bytes.LastIndexByte(body[:len(body)-1], '\n')+1])
 			body = append(two, signatureLine(attest.Sign(s.host.Signing, attest.Descriptor, two))...)
 			s.take(ours)
-			s.pin(s.putFirst(body))
+			s.pin(putFirst(s, body))
 		}
 	}
 	return []tampering{
@@ -75,11 +75,11 @@ func forkRows() []tampering {
 	twice := func(later time.Duration) func(*stage) {
 		return func(s *stage) {
 			signer := s.host.Signing
-			if len(s.repository().Now().KeysFor(format.UseOwner)) > 0 {
+			if len(repositoryOf(s).Now().KeysFor(format.UseOwner)) > 0 {
 				signer = keys.OwnerKey(s.restore)
 			}
-			first, body := s.following(nil, nil, signer)
-			second, other := s.following(nil, nil, signer)
+			first, body := followingPoint(s, nil, nil, signer)
+			second, other := followingPoint(s, nil, nil, signer)
 			s.put(first, body)
 			nextSecond(time.Now().Truncate(time.Second))
 			s.put(second, other)
@@ -91,13 +91,13 @@ func forkRows() []tampering {
 		{name: "two changes of keys by an owner, of one age", dated: true, want: "points 4: 2 complete; verify 4: 3 tampered descriptors; content 4: 3 tampered descriptors; prune 4: refused; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: twice(0)},
 		{name: "two changes of keys by the host key", with: orphan, want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 complete; next 4: the new point", do: twice(time.Second)},
 		{name: "two changes of keys by the host key, of one age", dated: true, with: orphan, want: "points 2: nothing; verify 2: nothing; content 2: nothing; prune 2; latest 2: 0 files of no point; back 0 of 2; run 2: 1 failed; next 2: not the new point", do: twice(0)},
-		{name: "a change of keys by the host key of an owner's repository", want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 complete; next 4: the new point", do: func(s *stage) { s.put(s.following(nil, nil, s.host.Signing)) }},
-		{name: "a change of keys by nobody", want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 complete; next 4: the new point", do: func(s *stage) { s.put(s.following(nil, nil, thief().Signing)) }},
+		{name: "a change of keys by the host key of an owner's repository", want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 complete; next 4: the new point", do: func(s *stage) { s.put(followingPoint(s, nil, nil, s.host.Signing)) }},
+		{name: "a change of keys by nobody", want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 complete; next 4: the new point", do: func(s *stage) { s.put(followingPoint(s, nil, nil, thief().Signing)) }},
 		{name: "a change of keys that follows from another", want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", inDir: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 4: refused; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: func(s *stage) {
-			s.put(s.following(func(d *format.Descriptor) { d.Previous = [32]byte{7} }, nil, keys.OwnerKey(s.restore)))
+			s.put(followingPoint(s, func(d *format.Descriptor) { d.Previous = [32]byte{7} }, nil, keys.OwnerKey(s.restore)))
 		}},
 		{name: "a change of keys without its bytes", want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", inDir: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; prune 4: refused; latest 4: point 2; back 2 of 2; run 4: 1 failed; next 4: not the new point", do: func(s *stage) {
-			name, body := s.following(nil, nil, keys.OwnerKey(s.restore))
+			name, body := followingPoint(s, nil, nil, keys.OwnerKey(s.restore))
 			s.put(name, body[1:])
 		}},
 	}
@@ -110,7 +110,7 @@ func withheldRows() []tampering {
 		return func(s *stage) {
 			nextSecond(time.Now().Truncate(time.Second))
 			s.point()
-			s.withhold(which...)
+			withholdNames(s, which...)
 			s.bare = bare
 		}
 	}
@@ -138,8 +138,8 @@ func oldKeyRows() []tampering {
 	signed := func(before bool, more ...string) func(*stage) {
 		return func(s *stage) {
 			at := time.Now()
-			was := s.rotate(more...)
-			s.craft(bend{keyed: was, commit: func(c *format.Commit) {
+			was := changeKeys(s, more...)
+			craftCommit(s, bend{keyed: was, commit: func(c *format.Commit) {
 				if before {
 					c.SignedAt = format.At(at.UTC().Truncate(time.Second))
 				}
@@ -150,16 +150,16 @@ func oldKeyRows() []tampering {
 		{name: "a point of the old key", want: "points 0: 2 complete, 1 complete distrusted; verify 4: 1 tampered points; content 4: 1 tampered points; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: signed(false)},
 		{name: "a point of the old key, said to be from before", want: "points 0: 2 complete, 1 complete distrusted; verify 4: 1 tampered points; content 4: 1 tampered points; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: signed(true)},
 		{name: "the old host key put back", want: "points 0: 2 complete; verify 0: nothing; content 0: nothing; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 2: 1 failed; next 0: not the new point", do: func(s *stage) {
-			was := s.rotate()
+			was := changeKeys(s)
 			s.ok(os.Remove(s.path("host.key")))
 			s.ok(keys.WriteHostKeyFile(s.path("host.key"), was))
 		}},
 		{name: "placements of the old key", want: "points 0: 2 complete; verify 0: nothing; content 0: nothing; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: func(s *stage) {
-			s.place(s.rotate(), vaultName(0), vaultName(0), 0, nowhere())
+			s.place(changeKeys(s), vaultName(0), vaultName(0), 0, nowhere())
 		}},
 		{name: "a change of keys by the old key", with: stageOptions{orphan: true}, want: "points 4: 2 complete; verify 4: 1 tampered descriptors; content 4: 1 tampered descriptors; renew 4; prune 4; latest 4: point 2; back 2 of 2; run 4: 1 complete; next 4: the new point", do: func(s *stage) {
-			was := s.rotate()
-			s.put(s.following(nil, nil, was.Signing))
+			was := changeKeys(s)
+			s.put(followingPoint(s, nil, nil, was.Signing))
 		}},
 	}
 }
@@ -191,10 +191,10 @@ func replayedRows() []tampering {
 		{name: "placements of nobody's key", want: "points 4: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; renew 4; prune 0; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", inDir: "points 0: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; prune 4; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", do: func(s *stage) { s.place(thief(), vaultName(0), vaultName(0), 0, nowhere()) }},
 		{name: "placements that say another vault", want: "points 4: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; renew 4; prune 0; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", inDir: "points 0: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; prune 4; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", do: func(s *stage) { s.place(s.host, vaultName(0), vaultName(1), 0, nowhere()) }},
 		{name: "placements that say another time", want: "points 4: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; renew 4; prune 0; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", inDir: "points 0: 2 complete; verify 4: 1 tampered placements; content 4: 1 tampered placements; prune 4; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", do: func(s *stage) { s.place(s.host, vaultName(0), vaultName(0), time.Second, nowhere()) }},
-		{name: "a vault that was copied later", dated: true, want: "points 0: 2 complete late; verify 0: nothing; content 0: nothing; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: func(s *stage) { s.arriveLater() }},
+		{name: "a vault that was copied later", dated: true, want: "points 0: 2 complete late; verify 0: nothing; content 0: nothing; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: func(s *stage) { arriveLater(s) }},
 		{name: "a vault that was copied later, after a rotation", dated: true, want: "points 0: 2 complete; verify 0: nothing; content 0: nothing; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: func(s *stage) {
-			s.rotate()
-			s.arriveLater()
+			changeKeys(s)
+			arriveLater(s)
 		}},
 		{name: "a pack under another's name", want: "points 0: 2 complete; verify 4: 2 tampered packs; content 4: 2 tampered packs; renew 0; prune 0; latest 4: point 2; back 2 of 2; run 0: 1 complete; next 4: the new point", inDir: "points 0: 2 complete; verify 5: 2 damaged packs; content 5: 5 damaged packs; prune 5; latest 3: 0 files of no point; back 0 of 2; run 5: 1 complete; next 0: the new point", do: func(s *stage) {
 			names := s.names("packs/")
@@ -212,16 +212,16 @@ func movedRows() []tampering {
 	return []tampering{
 		{name: "a moved vault", want: "points 5: 2 complete; verify 0: nothing; content 0: nothing; renew 5; prune 0; latest 0: point 2; back 2 of 2; run 5: 1 complete; next 0: the new point", inDir: "points 0: 2 complete; verify 0: nothing; content 0: nothing; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: func(s *stage) { s.move(stageOptions{}) }},
 		{name: "a moved vault after a rotation", want: "points 0: 2 complete; verify 0: nothing; content 0: nothing; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 5: 1 complete; next 0: the new point", inDir: "points 0: 2 complete; verify 0: nothing; content 0: nothing; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: func(s *stage) {
-			s.rotate()
+			changeKeys(s)
 			s.move(stageOptions{})
 		}},
 		{name: "a moved vault with a point of the old key", want: "points 0: 2 complete, 1 complete distrusted; verify 4: 1 tampered points; content 4: 1 tampered points; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 5: 1 complete; next 0: the new point", inDir: "points 0: 2 complete, 1 complete distrusted; verify 4: 1 tampered points; content 4: 1 tampered points; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: func(s *stage) {
-			s.craft(bend{keyed: s.rotate()})
+			craftCommit(s, bend{keyed: changeKeys(s)})
 			s.move(stageOptions{})
 		}},
 		{name: "twin signatures", want: "points 0: 2 complete; verify 0: nothing; content 0: nothing; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: func(s *stage) {
-			s.rotate()
-			r, p, _ := s.newestCommit()
+			changeKeys(s)
+			r, p, _ := commitOfNewest(s)
 			body := s.read(p.Name)
 			s.put(signPoint(s.host.Signing, r.ID, p.Source, p.SignedAt, body), body)
 		}},
@@ -243,7 +243,7 @@ func movedRows() []tampering {
 			s.report(func(b []byte) []byte { return alienBody(inHead(format.Version, true)(b)) })
 		}},
 		{name: "an index segment of a later version", want: "points 0: 2 complete; verify 0: nothing; content 0: nothing; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", do: func(s *stage) {
-			s.place(s.host, vaultName(0), vaultName(0), 0, s.sealedMeta(s.segmentOf(inHead("2", false))))
+			s.place(s.host, vaultName(0), vaultName(0), 0, sealedMeta(s, segmentOf(s, inHead("2", false))))
 		}},
 	}
 }

@@ -126,7 +126,7 @@ func newArena(t *testing.T, kind servers.Kind) *arena {
 	a.writer, a.broad = client(a.srv, key), client(a.srv, a.srv.NewUser(t, wide))
 	a.reader = a.srv.NewUser(t, servers.ReaderPolicy(a.bucket))
 	a.begin(t, key)
-	a.source = a.sourceOf(t, a.primary, servers.SourceReaderPolicy(a.primary))
+	a.source = sourceOf(t, a, a.primary, servers.SourceReaderPolicy(a.primary))
 	return a
 }
 
@@ -211,7 +211,7 @@ func (a *arena) report(f repo.Finding) { // sessions report one vault's findings
 }
 
 // keepPoint makes a point and remembers what it must give back.
-func (a *arena) keepPoint(t *testing.T, name string) {
+func keepPoint(t *testing.T, a *arena, name string) {
 	t.Helper()
 	src, want := a.source, map[string][sha256.Size]byte(nil)
 	if name == "site" {
@@ -221,7 +221,7 @@ func (a *arena) keepPoint(t *testing.T, name string) {
 			t.Fatal(err)
 		}
 	} else {
-		want = a.sumsOfBucket(t, a.primary)
+		want = sumsOfBucket(t, a, a.primary)
 	}
 	res, err := a.run(t.Context(), name, src, false)
 	if err != nil {
@@ -305,7 +305,7 @@ func sumsOfDir(t *testing.T, root string) map[string][sha256.Size]byte {
 	return out
 }
 
-func (a *arena) sumsOfBucket(t *testing.T, bucket string) map[string][sha256.Size]byte {
+func sumsOfBucket(t *testing.T, a *arena, bucket string) map[string][sha256.Size]byte {
 	t.Helper()
 	out := map[string][sha256.Size]byte{}
 	p := s3.NewListObjectsV2Paginator(a.root, &s3.ListObjectsV2Input{Bucket: &bucket, EncodingType: types.EncodingTypeUrl})

@@ -142,9 +142,9 @@ func TestJunkOnARealServer(t *testing.T) {
 func junkOn(t *testing.T, kind servers.Kind) {
 	a := newArena(t, kind)
 	a.fill(t, 0)
-	a.keepPoint(t, "site")
+	keepPoint(t, a, "site")
 	a.learn(t)
-	in := a.recorded(t)
+	in := recorded(t, a)
 	points := func(in store.Reader) {
 		r := must(repo.Find(t.Context(), in, "", nil))
 		for p, err := range browse.Points(t.Context(), browse.View{Repository: r, In: in}, "site") {
@@ -163,7 +163,7 @@ func junkOn(t *testing.T, kind servers.Kind) {
 	if !*full {
 		n = 1000
 	}
-	a.flood(t, n)
+	floodNames(t, a, n)
 	got := requests()
 	pages := (n+n/5)/1000 + n/5/1000 + n/10/1000 + 3 // of points/site/, and of descriptors/ once whole and once in part
 	if got > clean+pages {
@@ -181,14 +181,14 @@ func junkOn(t *testing.T, kind servers.Kind) {
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 	t.Logf("figure: junk=%d requests=%d clean_requests=%d pages=%d listing=%.1f points=%.1f clean=%.1f",
 		n+n/5*4, got, clean, pages, ms(listing), ms(fastest(func() { points(a.in) })), ms(quick))
-	a.comesBack(t)
+	comesBack(t, a)
 	sum, _ := a.verify(t)
 	if sum.Missing+sum.Damaged+sum.Unlocked > 0 {
 		t.Errorf("%+v", sum)
 	}
-	a.keepPoint(t, "site") // reads the junk among the placements, once
+	keepPoint(t, a, "site") // reads the junk among the placements, once
 	before := len(a.saw)
-	a.keepPoint(t, "site")
+	keepPoint(t, a, "site")
 	if len(a.saw) == before {
 		t.Error("the junk is not told of any more")
 	}
@@ -206,7 +206,7 @@ func fastest(f func()) time.Duration {
 }
 
 // recorded reads the vault through the recording proxy.
-func (a *arena) recorded(t *testing.T) store.Reader {
+func recorded(t *testing.T, a *arena) store.Reader {
 	t.Helper()
 	direct := a.srv.Direct
 	defer func() { a.srv.Direct = direct }()
@@ -214,8 +214,8 @@ func (a *arena) recorded(t *testing.T) store.Reader {
 	return a.open(a.reader)
 }
 
-// flood puts n junk objects under right-looking names of points, and a fifth of that of each of four other kinds.
-func (a *arena) flood(t *testing.T, n int) {
+// floodNames puts n junk objects under right-looking names of points, and a fifth of that of each of four other kinds.
+func floodNames(t *testing.T, a *arena, n int) {
 	t.Helper()
 	// The server's times are whole seconds, and what is as old as the repository is looked at: nobody floods a vault in the
 	// second in which it is made.
@@ -226,7 +226,7 @@ func (a *arena) flood(t *testing.T, n int) {
 		go func() {
 			var first error
 			for name := range work {
-				if err := a.steal(t.Context(), name, []byte("junk")); err != nil && first == nil {
+				if err := stealFrom(t.Context(), a, name, []byte("junk")); err != nil && first == nil {
 					first = err
 				}
 			}

@@ -48,7 +48,7 @@ func (a *arena) junk() ([]byte, format.Hash) {
 	return b, sha256.Sum256(b)
 }
 
-func (a *arena) placementsName(later time.Duration, sum format.Hash) (string, time.Time) {
+func nameOfPlacements(a *arena, later time.Duration, sum format.Hash) (string, time.Time) {
 	at := time.Now().Add(later).UTC().Truncate(time.Second)
 	id := format.PlacementsID{Vault: "offsite", Written: format.At(at), Sum: sum, Hint: hintOf(a.found()), Signature: noise(uint64(a.serial), 64)}
 	return id.Name(), at
@@ -57,14 +57,14 @@ func (a *arena) placementsName(later time.Duration, sum format.Hash) (string, ti
 func junkEverywhere(ctx context.Context, a *arena) (out []try) {
 	for range many(160) {
 		b, sum := a.junk()
-		placements, _ := a.placementsName(time.Minute, sum)
+		placements, _ := nameOfPlacements(a, time.Minute, sum)
 		for name, seen := range map[string]bool{
 			format.PackName(sum): false, format.MetaName(sum): false, format.NeedsName(sum): false, format.HostKeyName(sum): false,
 			placements: true, format.DescriptorID{Number: 1, Sum: sum, Hint: hintOf(a.found()), Signature: noise(9, 64)}.Name(): true,
 			format.PointID{Source: "uploads", SignedAt: format.At(time.Now()), ID: sum, Hint: hintOf(a.found()), Signature: noise(8, 64)}.Name(): true, "points/uploads/latest": true, "points/" + sum.String(): true,
 			"reports/" + sum.String(): false, "canary/" + sum.String(): false, "packs/x": false, "placements/newest": true, "descriptors/current": true,
 		} {
-			t := try{err: a.steal(ctx, name, b)}
+			t := try{err: stealFrom(ctx, a, name, b)}
 			if seen {
 				t.name = name
 			}
@@ -75,13 +75,13 @@ func junkEverywhere(ctx context.Context, a *arena) (out []try) {
 }
 
 func ransomNote(ctx context.Context, a *arena) []try {
-	return tried(put(ctx, a.writer, a.bucket, "READ_ME_TO_GET_YOUR_DATA_BACK.txt", []byte("pay")), a.steal(ctx, "READ_ME.txt", []byte("pay")))
+	return tried(put(ctx, a.writer, a.bucket, "READ_ME_TO_GET_YOUR_DATA_BACK.txt", []byte("pay")), stealFrom(ctx, a, "READ_ME.txt", []byte("pay")))
 }
 
 func oddNames(ctx context.Context, a *arena) (out []try) {
 	for _, kind := range []string{"packs/", "meta/", "needs/", "placements/", "points/", "points/uploads/", "descriptors/", "keys/", ""} {
 		for _, odd := range []string{"a\nb", "quo\"te", "..", "../points/uploads/x", "%2e%2e/%2f", "日本語", "a b+c&d=e", "tab\there", strings.Repeat("x", 900), "<xml>&amp;", "\x7f"} {
-			err := a.steal(ctx, kind+odd, []byte("odd"))
+			err := stealFrom(ctx, a, kind+odd, []byte("odd"))
 			if err != nil && code(err) == "" {
 				err = fmt.Errorf("%w: %w", errNoAnswer, err)
 			}
@@ -92,7 +92,7 @@ func oddNames(ctx context.Context, a *arena) (out []try) {
 }
 
 // forge makes a commit object that says what the newest real one says, with another time, and its name.
-func (a *arena) forge(source string, signer ed25519.PrivateKey, at time.Time, edit func(*format.Commit)) (name string, body []byte, id format.Hash) {
+func forge(a *arena, source string, signer ed25519.PrivateKey, at time.Time, edit func(*format.Commit)) (name string, body []byte, id format.Hash) {
 	_, real := a.newest(source)
 	c := *real
 	c.SignedAt, c.TakenAt, c.Source = format.At(at.UTC().Truncate(time.Second)), format.At(at.UTC().Truncate(time.Second)), source
@@ -124,37 +124,37 @@ func hintOf(r *repo.Repository) string { return format.KeyHint(r.Now().KeysFor(f
 func forgedPoint(later time.Duration) func(context.Context, *arena) []try {
 	return func(ctx context.Context, a *arena) (out []try) {
 		for _, source := range []string{"uploads", "site"} {
-			name, body, _ := a.forge(source, his(), time.Now().Add(later), nil)
-			out = append(out, try{name, a.steal(ctx, name, body)})
+			name, body, _ := forge(a, source, his(), time.Now().Add(later), nil)
+			out = append(out, try{name, stealFrom(ctx, a, name, body)})
 		}
 		return out
 	}
 }
 
 // realPoint is a commit object of ours as it lies in the vault.
-func (a *arena) realPoint(ctx context.Context) (format.PointID, []byte) {
+func realPoint(ctx context.Context, a *arena) (format.PointID, []byte) {
 	v := a.ours("points/uploads/")[0]
 	return must(format.ParsePointName(strings.TrimPrefix(v.key, folder))), must(get(ctx, a.writer, a.bucket, v.key, v.id))
 }
 
 func replayedSource(ctx context.Context, a *arena) []try {
-	id, b := a.realPoint(ctx)
+	id, b := realPoint(ctx, a)
 	id.Source = "site"
 	name := id.Name()
-	return []try{{name, a.steal(ctx, name, b)}}
+	return []try{{name, stealFrom(ctx, a, name, b)}}
 }
 
 func replayedTime(ctx context.Context, a *arena) []try {
-	id, b := a.realPoint(ctx)
+	id, b := realPoint(ctx, a)
 	id.SignedAt = format.At(time.Now().Add(time.Hour))
 	name := id.Name()
-	return []try{{name, a.steal(ctx, name, b)}}
+	return []try{{name, stealFrom(ctx, a, name, b)}}
 }
 
 func replayedDeeper(ctx context.Context, a *arena) []try {
-	id, b := a.realPoint(ctx)
+	id, b := realPoint(ctx, a)
 	name := strings.Replace(id.Name(), "uploads/", "uploads/deeper/", 1)
-	return []try{{name, a.steal(ctx, name, b)}}
+	return []try{{name, stealFrom(ctx, a, name, b)}}
 }
 
 // descriptor makes one of the thief's.
@@ -175,19 +175,19 @@ func (a *arena) descriptor(number int, signer ed25519.PrivateKey, edit func(*for
 func secondRepository(ctx context.Context, a *arena) []try {
 	name, body := a.descriptor(0, his(), func(d *format.Descriptor) { d.Repository = sha256.Sum256([]byte("his")) })
 	other, body2 := a.descriptor(0, his(), nil) // our ID, his key
-	return []try{{name, a.steal(ctx, name, body)}, {other, a.steal(ctx, other, body2)}}
+	return []try{{name, stealFrom(ctx, a, name, body)}, {other, stealFrom(ctx, a, other, body2)}}
 }
 
 func forkedDescriptor(ctx context.Context, a *arena) []try {
 	name, body := a.descriptor(1, his(), nil)
-	return []try{{name, a.steal(ctx, name, body)}}
+	return []try{{name, stealFrom(ctx, a, name, body)}}
 }
 
 func floodDescriptors(ctx context.Context, a *arena) (out []try) {
 	for i := range many(1000) {
 		b, sum := a.junk()
 		name := format.DescriptorID{Number: i % 3, Sum: sum, Hint: hintOf(a.found()), Signature: noise(uint64(i), 64)}.Name()
-		out = append(out, try{name, a.steal(ctx, name, b)})
+		out = append(out, try{name, stealFrom(ctx, a, name, b)})
 	}
 	return out
 }
@@ -197,21 +197,21 @@ func (a *arena) placements(signer ed25519.PrivateKey, lines []format.Placement) 
 	a.serial++
 	at := time.Now().UTC().Truncate(time.Second).Add(time.Duration(a.serial) * time.Second)
 	h := format.SegmentHeader{Format: format.Version, Repository: a.found().ID, Vault: "offsite", Written: format.At(at)}
-	s := a.seal(nil, must(format.EncodePlacements(h, lines)))
+	s := sealed(a, nil, must(format.EncodePlacements(h, lines)))
 	id := format.PlacementsID{Vault: h.Vault, Written: h.Written, Sum: s.Sum, Hint: format.KeyHint(signer.Public().(ed25519.PublicKey))}
 	id.Signature = attest.Sign(signer, attest.Placements, id.Message(h.Repository))
 	return id.Name(), s.Body
 }
 
-// seal makes an object of one frame.
-func (a *arena) seal(to []keys.Recipient, plain []byte) pack.Sealed {
+// sealed makes an object of one frame.
+func sealed(a *arena, to []keys.Recipient, plain []byte) pack.Sealed {
 	b := must(pack.NewBuilder(to, nil))
 	must(b.Add(must(pack.NewEncoder()).Frame(nil, plain)))
 	return must(b.Close())
 }
 
-// theirs puts versions of the thief's over ours, locked and of the same size, and gives placements that name them.
-func (a *arena) theirs(ctx context.Context) (lines []format.Placement, out []try) {
+// theirName puts versions of the thief's over ours, locked and of the same size, and gives placements that name them.
+func theirName(ctx context.Context, a *arena) (lines []format.Placement, out []try) {
 	list := a.ours("packs/", "meta/", "needs/")
 	out = a.cover(list, func(v version) error {
 		n := int(a.before[v.key+" "+v.id].size)
@@ -233,29 +233,29 @@ func (a *arena) theirs(ctx context.Context) (lines []format.Placement, out []try
 }
 
 func forgedPlacements(ctx context.Context, a *arena) []try {
-	lines, out := a.theirs(ctx)
+	lines, out := theirName(ctx, a)
 	name, body := a.placements(his(), lines)
-	return append(out, try{name, a.steal(ctx, name, body)})
+	return append(out, try{name, stealFrom(ctx, a, name, body)})
 }
 
 func replayedPlacements(ctx context.Context, a *arena) (out []try) {
 	for _, v := range a.ours("placements/") {
 		b := must(get(ctx, a.writer, a.bucket, v.key, v.id))
-		name, _ := a.placementsName(24*time.Hour, sha256.Sum256(b))
-		out = append(out, try{name, a.steal(ctx, name, b)})
+		name, _ := nameOfPlacements(a, 24*time.Hour, sha256.Sum256(b))
+		out = append(out, try{name, stealFrom(ctx, a, name, b)})
 	}
 	return out
 }
 
 // evilIndex makes a pack of the thief's, and an index segment which says that everything the points hold is in it.
-func (a *arena) evilIndex(signer ed25519.PrivateKey, there bool) (evil, segment pack.Sealed, placements []byte, name string) {
+func evilIndex(a *arena, signer ed25519.PrivateKey, there bool) (evil, segment pack.Sealed, placements []byte, name string) {
 	var sums []format.Hash
 	for sum := range a.chunks {
 		sums = append(sums, sum)
 	}
 	to := []keys.Recipient{a.restore.Recipient()}
 	plain := noise(13, 4<<20)
-	evil = a.seal(to, plain)
+	evil = sealed(a, to, plain)
 	var lines []format.IndexLine
 	for _, sum := range sums {
 		size := a.chunks[sum]
@@ -266,7 +266,7 @@ func (a *arena) evilIndex(signer ed25519.PrivateKey, there bool) (evil, segment 
 	r := a.found()
 	h := format.SegmentHeader{Repository: r.ID, Descriptor: r.Chain[len(r.Chain)-1].Sum, ChunkKey: attest.ChunkKeyID(a.host.ChunkKey), Written: format.At(time.Now().UTC().Truncate(time.Second))}
 	told := must(format.EncodeIndex(h, lines, func(m []byte) []byte { return attest.Sign(signer, attest.Index, m) }))
-	segment = a.seal(append(to, a.host.Metadata.Recipient()), told)
+	segment = sealed(a, append(to, a.host.Metadata.Recipient()), told)
 	where := format.Frame{Length: int64(len(must(pack.NewEncoder()).Frame(nil, told))), Plain: int64(len(told))}
 	until := format.At(time.Now().UTC().Truncate(time.Second).Add(60 * 24 * time.Hour))
 	named := []format.Placement{{Name: format.MetaName(segment.Sum), Size: int64(len(segment.Body)), Mode: "compliance", Until: until, Index: []format.Frame{where}}}
@@ -275,8 +275,8 @@ func (a *arena) evilIndex(signer ed25519.PrivateKey, there bool) (evil, segment 
 	return evil, segment, placements, name
 }
 
-func (a *arena) stealEvil(ctx context.Context, signer ed25519.PrivateKey, there bool) (out []try) {
-	evil, segment, placements, name := a.evilIndex(signer, there)
+func stealEvil(ctx context.Context, a *arena, signer ed25519.PrivateKey, there bool) (out []try) {
+	evil, segment, placements, name := evilIndex(a, signer, there)
 	lock := lockedFor(60 * 24 * time.Hour)
 	if there {
 		out = append(out, try{err: put(ctx, a.writer, a.bucket, folder+format.PackName(evil.Sum), evil.Body, lock)})
@@ -285,4 +285,4 @@ func (a *arena) stealEvil(ctx context.Context, signer ed25519.PrivateKey, there 
 	return append(out, try{err: put(ctx, a.writer, a.bucket, folder+name, placements, lock)})
 }
 
-func forgedIndex(ctx context.Context, a *arena) []try { return a.stealEvil(ctx, his(), true) }
+func forgedIndex(ctx context.Context, a *arena) []try { return stealEvil(ctx, a, his(), true) }

@@ -200,11 +200,11 @@ func forgedAtInit(t *testing.T, s *scene) {
 func contentOfHis(t *testing.T, s *scene) {
 	s.second(t)
 	s.chain(t, 3, true, s.known.ID)
-	evil, segment, placements, name := s.evilIndex(his(), true)
+	evil, segment, placements, name := evilIndex(s.arena, his(), true)
 	s.plant(t, format.PackName(evil.Sum), evil.Body)
 	s.plant(t, format.MetaName(segment.Sum), segment.Body)
 	s.plant(t, name, placements)
-	point, body, _ := s.forge("site", his(), time.Now().Add(-time.Second), nil)
+	point, body, _ := forge(s.arena, "site", his(), time.Now().Add(-time.Second), nil)
 	s.plant(t, point, body)
 	needs, sum := s.junk()
 	s.plant(t, format.NeedsName(sum), needs)

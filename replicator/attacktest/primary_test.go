@@ -52,7 +52,7 @@ func primaryAttacks() []ruin {
 }
 
 // ruinAll works the primary over, with a run after each attack.
-func (a *arena) ruinAll(t *testing.T) {
+func ruinAll(t *testing.T, a *arena) {
 	kept := a.points
 	for _, x := range primaryAttacks() {
 		t.Run(x.name, func(t *testing.T) {
@@ -61,26 +61,26 @@ func (a *arena) ruinAll(t *testing.T) {
 				x.ran(t, a, "uploads", a.source)
 				return
 			}
-			a.keepPoint(t, "uploads")
+			keepPoint(t, a, "uploads")
 		})
 	}
 	a.points = append(kept, a.points[len(kept):]...)
-	t.Run("all points come back", func(t *testing.T) { a.comesBack(t) })
+	t.Run("all points come back", func(t *testing.T) { comesBack(t, a) })
 	a.points = kept
-	a.rebuild(t)
+	rebuildPrimary(t, a)
 }
 
-// rebuild gives the owner a primary again, for the runs that follow.
-func (a *arena) rebuild(t *testing.T) {
+// rebuildPrimary gives the owner a primary again, for the runs that follow.
+func rebuildPrimary(t *testing.T, a *arena) {
 	t.Helper()
 	a.primary = a.srv.NewBucket(t, servers.BucketOptions{Versioning: true})
-	a.source = a.sourceOf(t, a.primary, servers.SourceReaderPolicy(a.primary))
+	a.source = sourceOf(t, a, a.primary, servers.SourceReaderPolicy(a.primary))
 	a.fill(t, 2)
-	a.keepPoint(t, "uploads")
-	a.keepPoint(t, "site")
+	keepPoint(t, a, "uploads")
+	keepPoint(t, a, "site")
 }
 
-func (a *arena) sourceOf(t *testing.T, bucket string, p servers.Policy) source.Source {
+func sourceOf(t *testing.T, a *arena, bucket string, p servers.Policy) source.Source {
 	t.Helper()
 	src, err := s3source.New(s3source.Options{
 		Bucket: bucket, Endpoint: a.srv.Direct, Region: servers.Region, PathStyle: true, MaxBackoff: 50 * time.Millisecond,
@@ -92,9 +92,9 @@ func (a *arena) sourceOf(t *testing.T, bucket string, p servers.Policy) source.S
 	return src
 }
 
-func (a *arena) primaryKeys(t *testing.T) (out []string) {
+func primaryKeys(t *testing.T, a *arena) (out []string) {
 	t.Helper()
-	for k := range a.sumsOfBucket(t, a.primary) {
+	for k := range sumsOfBucket(t, a, a.primary) {
 		out = append(out, k)
 	}
 	if len(out) == 0 {
@@ -104,13 +104,13 @@ func (a *arena) primaryKeys(t *testing.T) (out []string) {
 }
 
 func ransom(t *testing.T, a *arena) {
-	for i, k := range a.primaryKeys(t) {
+	for i, k := range primaryKeys(t, a) {
 		a.put(t.Context(), t, k, append([]byte("Salted__"), noise(uint64(500+i), 1500)...))
 	}
 }
 
 func ransomSameSize(t *testing.T, a *arena) {
-	for i, k := range a.primaryKeys(t) {
+	for i, k := range primaryKeys(t, a) {
 		b, err := get(t.Context(), a.root, a.primary, k, "")
 		if err != nil {
 			t.Fatal(err)
@@ -133,7 +133,7 @@ func ransomFiles(t *testing.T, a *arena) {
 	}
 }
 
-func runSite(t *testing.T, a *arena, _ string, _ source.Source) { a.keepPoint(t, "site") }
+func runSite(t *testing.T, a *arena, _ string, _ source.Source) { keepPoint(t, a, "site") }
 
 func suspendPrimary(t *testing.T, a *arena) {
 	if _, err := a.root.PutBucketVersioning(t.Context(), &s3.PutBucketVersioningInput{
@@ -141,12 +141,12 @@ func suspendPrimary(t *testing.T, a *arena) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	for _, k := range a.primaryKeys(t) {
+	for _, k := range primaryKeys(t, a) {
 		a.put(t.Context(), t, k, []byte("overwritten in place: "+k))
 	}
 }
 
-func (a *arena) deleteVersions(t *testing.T, which func(key string) bool) {
+func deleteVersions(t *testing.T, a *arena, which func(key string) bool) {
 	t.Helper()
 	list, err := versions(t.Context(), a.root, a.primary, "")
 	if err != nil {
@@ -162,16 +162,16 @@ func (a *arena) deleteVersions(t *testing.T, which func(key string) bool) {
 }
 
 func deleteHalf(t *testing.T, a *arena) {
-	a.deleteVersions(t, func(key string) bool { return len(key)%2 == 1 || strings.HasSuffix(key, "2.txt") })
+	deleteVersions(t, a, func(key string) bool { return len(key)%2 == 1 || strings.HasSuffix(key, "2.txt") })
 }
 
 func bury(t *testing.T, a *arena) {
-	for _, k := range a.primaryKeys(t) {
+	for _, k := range primaryKeys(t, a) {
 		if _, err := a.root.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &a.primary, Key: &k}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if left := a.sumsOfBucket(t, a.primary); len(left) > 0 {
+	if left := sumsOfBucket(t, a, a.primary); len(left) > 0 {
 		t.Fatalf("%d objects are left", len(left))
 	}
 }
@@ -300,14 +300,14 @@ func runUnderChange(t *testing.T, a *arena, name string, src source.Source) {
 			t.Errorf("%s is mixed from several states", key)
 		}
 	}
-	a.deleteVersions(t, func(key string) bool { return strings.HasPrefix(key, "live/") })
+	deleteVersions(t, a, func(key string) bool { return strings.HasPrefix(key, "live/") })
 }
 
 // contents restores part of a point.
 func (a *arena) contents(t *testing.T, id format.Hash, under string) map[string][]byte {
 	t.Helper()
 	dir := t.TempDir()
-	a.restorePart(t, id, dir, under+"**")
+	restorePart(t, a, id, dir, under+"**")
 	out := map[string][]byte{}
 	for name := range sumsOfDir(t, dir) {
 		b, err := os.ReadFile(filepath.Join(dir, name))
@@ -329,7 +329,7 @@ func runFails(t *testing.T, a *arena, name string, src source.Source) {
 }
 
 func runWithoutRights(t *testing.T, a *arena, name string, _ source.Source) {
-	runFails(t, a, name, a.sourceOf(t, a.primary, servers.ReaderPolicy(a.bucket)))
+	runFails(t, a, name, sourceOf(t, a, a.primary, servers.ReaderPolicy(a.bucket)))
 }
 
 func runAnother(t *testing.T, a *arena, name string, _ source.Source) {
@@ -337,7 +337,7 @@ func runAnother(t *testing.T, a *arena, name string, _ source.Source) {
 	if err := put(t.Context(), a.root, other, "docs/01.txt", []byte("of another bucket")); err != nil {
 		t.Fatal(err)
 	}
-	res := must(a.run(t.Context(), name, a.sourceOf(t, other, servers.SourceReaderPolicy(other)), false))
+	res := must(a.run(t.Context(), name, sourceOf(t, a, other, servers.SourceReaderPolicy(other)), false))
 	if res.Entries != 1 || res.Deleted == 0 || res.Added+res.Changed != 1 {
 		t.Errorf("%+v", res)
 	}

@@ -83,8 +83,8 @@ func (a *arena) cover(list []version, f func(v version) error) []try {
 	return out
 }
 
-// attempt runs one attack and holds the answers against what is expected.
-func (a *arena) attempt(t *testing.T, x attack) {
+// attemptAs runs one attack and holds the answers against what is expected.
+func attemptAs(t *testing.T, a *arena, x attack) {
 	t.Helper()
 	tries := x.do(t.Context(), a)
 	if len(tries) == 0 {
@@ -127,7 +127,7 @@ func put(ctx context.Context, c *s3.Client, bucket, key string, body []byte, edi
 	return nil
 }
 
-// steal puts an object as the thief of the writer's key, under a name in the repository's folder.
-func (a *arena) steal(ctx context.Context, name string, body []byte) error {
+// stealFrom puts an object as the thief of the writer's key, under a name in the repository's folder.
+func stealFrom(ctx context.Context, a *arena, name string, body []byte) error {
 	return put(ctx, a.writer, a.bucket, folder+name, body)
 }

@@ -219,7 +219,7 @@ func (s *scene) unhurt(t *testing.T, upon bool) {
 			t.Errorf("%s of the hostile vault is in the good one", v.key)
 		}
 	}
-	s.comesBack(t)
+	comesBack(t, s.arena)
 	sum, found := s.verify(t)
 	if sum.Missing+sum.Damaged+sum.Unlocked > 0 || (sum.Status != verify.OK && !upon) {
 		t.Errorf("verify of the good vault: %+v, %v", sum, found)

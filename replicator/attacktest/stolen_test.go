@@ -17,13 +17,13 @@ import (
 func stolenAttacks() []attack {
 	return []attack{
 		{"signed-index-of-a-pack-of-his", "sign an index that finds all content in a pack of his, which is there", harmless,
-			func(ctx context.Context, a *arena) []try { return a.stealEvil(ctx, a.host.Signing, true) }},
+			func(ctx context.Context, a *arena) []try { return stealEvil(ctx, a, a.host.Signing, true) }},
 		{"signed-index-of-nothing", "sign an index and placements of a pack that is not there", harmless,
-			func(ctx context.Context, a *arena) []try { return a.stealEvil(ctx, a.host.Signing, false) }},
+			func(ctx context.Context, a *arena) []try { return stealEvil(ctx, a, a.host.Signing, false) }},
 		{"signed-placements-of-his-versions", "sign placements that point at versions of his on top of ours, locked and of the same size", harmless,
 			func(ctx context.Context, a *arena) []try {
-				lines, out := a.theirs(ctx)
-				return append(out, a.stealPlacements(ctx, lines))
+				lines, out := theirName(ctx, a)
+				return append(out, stealPlacements(ctx, a, lines))
 			}},
 		{"signed-placements-of-long-locks", "sign placements that say that what is there is locked until 2099, so that nobody lengthens it", harmless, longLocks},
 		{"signed-placements-of-nothing", "sign placements of a thousand objects that are not there", harmless, nothingPlaced},
@@ -35,7 +35,7 @@ func stolenAttacks() []attack {
 	}
 }
 
-func (a *arena) stealPlacements(ctx context.Context, lines []format.Placement) try {
+func stealPlacements(ctx context.Context, a *arena, lines []format.Placement) try {
 	name, body := a.placements(a.host.Signing, lines)
 	return try{err: put(ctx, a.writer, a.bucket, folder+name, body, lockedFor(60*24*time.Hour))}
 }
@@ -48,7 +48,7 @@ func longLocks(ctx context.Context, a *arena) []try {
 			Until: format.At(time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)),
 		})
 	}
-	return []try{a.stealPlacements(ctx, lines)}
+	return []try{stealPlacements(ctx, a, lines)}
 }
 
 func nothingPlaced(ctx context.Context, a *arena) []try {
@@ -58,7 +58,7 @@ func nothingPlaced(ctx context.Context, a *arena) []try {
 		lines = append(lines, format.Placement{Name: format.PackName(sum), Version: "no-such-version", Size: int64(len(b)), Mode: "compliance",
 			Until: format.At(time.Now().UTC().Truncate(time.Second).Add(60 * 24 * time.Hour))})
 	}
-	return []try{a.stealPlacements(ctx, lines)}
+	return []try{stealPlacements(ctx, a, lines)}
 }
 
 func wrongSizes(ctx context.Context, a *arena) []try {
@@ -69,12 +69,12 @@ func wrongSizes(ctx context.Context, a *arena) []try {
 			Until: format.At(time.Now().UTC().Truncate(time.Second).Add(60 * 24 * time.Hour)),
 		})
 	}
-	return []try{a.stealPlacements(ctx, lines)}
+	return []try{stealPlacements(ctx, a, lines)}
 }
 
 func signedPoint(later time.Duration, empty bool) func(context.Context, *arena) []try {
 	return func(ctx context.Context, a *arena) (out []try) {
-		name, body, _ := a.forge("uploads", a.host.Signing, time.Now().Add(later), func(c *format.Commit) {
+		name, body, _ := forge(a, "uploads", a.host.Signing, time.Now().Add(later), func(c *format.Commit) {
 			if empty {
 				_, sum := a.junk()
 				c.Manifest.Object, c.Manifest.Sum = format.MetaName(sum), sum
@@ -88,7 +88,7 @@ func signedPoint(later time.Duration, empty bool) func(context.Context, *arena) 
 func signedParent(ctx context.Context, a *arena) (out []try) {
 	lock := lockedFor(60 * 24 * time.Hour)
 	to := []keys.Recipient{a.restore.Recipient()}
-	evil := a.seal(to, noise(14, 4<<20))
+	evil := sealed(a, to, noise(14, 4<<20))
 	out = append(out, try{err: put(ctx, a.writer, a.bucket, folder+format.PackName(evil.Sum), evil.Body, lock)})
 	_, real := a.newest("uploads")
 	f := forger{a: a, ctx: ctx, evil: evil.Sum, length: 4 << 20, b: must(pack.NewBuilder(append(to, a.host.Metadata.Recipient()), nil))}
@@ -96,7 +96,7 @@ func signedParent(ctx context.Context, a *arena) (out []try) {
 	pages := must(f.b.Close())
 	out = append(out, try{err: put(ctx, a.writer, a.bucket, folder+format.MetaName(pages.Sum), pages.Body, lock)})
 	time.Sleep(3 * time.Second) // the newest of all, and not from the future
-	name, body, _ := a.forge("uploads", a.host.Signing, time.Now().Add(-time.Second), func(c *format.Commit) {
+	name, body, _ := forge(a, "uploads", a.host.Signing, time.Now().Add(-time.Second), func(c *format.Commit) {
 		c.Manifest = root
 		c.Manifest.Object, c.Manifest.First, c.Manifest.Digest = format.MetaName(pages.Sum), "", ""
 	})

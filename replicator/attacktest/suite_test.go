@@ -34,8 +34,8 @@ func attackAll(t *testing.T, kind servers.Kind) {
 	a := newArena(t, kind)
 	for round := range 2 {
 		a.fill(t, round)
-		a.keepPoint(t, "uploads")
-		a.keepPoint(t, "site")
+		keepPoint(t, a, "uploads")
+		keepPoint(t, a, "site")
 	}
 	a.settle(t)
 	t.Run("writer", func(t *testing.T) { a.series(t, writerAttacks()) })
@@ -43,26 +43,26 @@ func attackAll(t *testing.T, kind servers.Kind) {
 	t.Run("admin", func(t *testing.T) { a.series(t, adminAttacks()) })
 	a.t = t
 	t.Run("after", func(t *testing.T) {
-		a.unharmed(t)
-		a.comesBack(t)
+		isUnharmed(t, a)
+		comesBack(t, a)
 		a.named(t)
-		a.nextRuns(t)
+		nextRuns(t, a)
 	})
-	t.Run("primary", func(t *testing.T) { a.ruinAll(t) })
+	t.Run("primary", func(t *testing.T) { ruinAll(t, a) })
 	a.learn(t)
 	t.Run("stolen", func(t *testing.T) { a.series(t, stolenAttacks()) })
 	t.Run("after the theft", func(t *testing.T) {
 		a.days = "90d" // longer than anything is locked, so that locks have to be lengthened
-		a.unharmed(t)
-		a.comesBack(t)
-		a.stillNamed(t)
-		a.nextRuns(t)
+		isUnharmed(t, a)
+		comesBack(t, a)
+		stillNamed(t, a)
+		nextRuns(t, a)
 	})
 }
 
 func (a *arena) series(t *testing.T, list []attack) {
 	for _, x := range list {
-		t.Run(x.name, func(t *testing.T) { a.attempt(t, x) })
+		t.Run(x.name, func(t *testing.T) { attemptAs(t, a, x) })
 	}
 }
 
@@ -115,8 +115,8 @@ func (a *arena) learn(t *testing.T) {
 	}
 }
 
-// unharmed demands every version of before with its bytes, and no lock shorter than it was.
-func (a *arena) unharmed(t *testing.T) {
+// isUnharmed demands every version of before with its bytes, and no lock shorter than it was.
+func isUnharmed(t *testing.T, a *arena) {
 	t.Helper()
 	now := a.remember(t)
 	for at, was := range a.before {
@@ -132,7 +132,7 @@ func (a *arena) unharmed(t *testing.T) {
 }
 
 // comesBack restores every point of before, into a bucket and into a directory, and compares every byte.
-func (a *arena) comesBack(t *testing.T) {
+func comesBack(t *testing.T, a *arena) {
 	t.Helper()
 	rp, err := repo.Find(t.Context(), a.in, "", nil)
 	if err != nil {
@@ -157,18 +157,18 @@ func (a *arena) comesBack(t *testing.T) {
 			t.Errorf("point %s: %v", p.id, err)
 			continue
 		}
-		whole := a.listsAll(t, rp, c, p)
+		whole := listsAll(t, a, rp, c, p)
 		if !p.odd {
 			dir := t.TempDir()
-			a.restoreTo(t, rp, c, must(todir.New(todir.Options{Root: dir})))
+			restoreTo(t, a, rp, c, must(todir.New(todir.Options{Root: dir})))
 			whole = same(t, fmt.Sprintf("point %s of %s in a directory", p.id, p.source), sumsOfDir(t, dir), p.want) && whole
 		}
 		if p.source == "uploads" {
 			bucket := a.srv.NewBucket(t, servers.BucketOptions{})
-			a.restoreTo(t, rp, c, must(tobucket.New(tobucket.Options{
+			restoreTo(t, a, rp, c, must(tobucket.New(tobucket.Options{
 				Bucket: bucket, Endpoint: a.srv.Direct, Region: servers.Region, PathStyle: true, Credentials: fixed.Credentials(a.srv.Root),
 			})))
-			whole = same(t, fmt.Sprintf("point %s of %s in a bucket", p.id, p.source), a.sumsOfBucket(t, bucket), p.want) && whole
+			whole = same(t, fmt.Sprintf("point %s of %s in a bucket", p.id, p.source), sumsOfBucket(t, a, bucket), p.want) && whole
 		}
 		if n < a.early && whole {
 			back++
@@ -181,7 +181,7 @@ func (a *arena) comesBack(t *testing.T) {
 }
 
 // listsAll demands that a point's entries are listed, as `ls` does with the host key: each with its hash.
-func (a *arena) listsAll(t *testing.T, rp *repo.Repository, c *format.Commit, p kept) bool {
+func listsAll(t *testing.T, a *arena, rp *repo.Repository, c *format.Commit, p kept) bool {
 	t.Helper()
 	r := must(repo.NewReader(rp, a.in, a.host.Identities(), nil, nil))
 	got := map[string][sha256.Size]byte{}
@@ -197,7 +197,7 @@ func (a *arena) listsAll(t *testing.T, rp *repo.Repository, c *format.Commit, p 
 	return same(t, fmt.Sprintf("point %s of %s as listed", p.id, p.source), got, p.want)
 }
 
-func (a *arena) restoreTo(t *testing.T, rp *repo.Repository, c *format.Commit, to restore.Target) {
+func restoreTo(t *testing.T, a *arena, rp *repo.Repository, c *format.Commit, to restore.Target) {
 	t.Helper()
 	r, err := repo.NewReader(rp, a.in, []keys.Identity{a.restore}, nil, nil)
 	if err != nil {
@@ -210,7 +210,7 @@ func (a *arena) restoreTo(t *testing.T, rp *repo.Repository, c *format.Commit, t
 }
 
 // restorePart restores what a pattern names of a point, as far as it is in it.
-func (a *arena) restorePart(t *testing.T, id format.Hash, dir, include string) {
+func restorePart(t *testing.T, a *arena, id format.Hash, dir, include string) {
 	t.Helper()
 	rp := must(repo.Find(t.Context(), a.in, "", nil))
 	for _, p := range must(rp.Points(t.Context(), a.in, "", nil)) {
@@ -256,12 +256,12 @@ func (a *arena) named(t *testing.T) {
 			}
 		}
 	}
-	a.allNamed(t, found)
+	allNamed(t, a, found)
 }
 
 // stillNamed demands the same once the host key was stolen as well. Points that a thief signed are not whole, and are of no
 // concern: those from before are.
-func (a *arena) stillNamed(t *testing.T) {
+func stillNamed(t *testing.T, a *arena) {
 	t.Helper()
 	_, found := a.verify(t)
 	ours := map[format.Hash]bool{}
@@ -273,11 +273,11 @@ func (a *arena) stillNamed(t *testing.T) {
 			t.Errorf("verify: %v", f)
 		}
 	}
-	a.allNamed(t, found)
+	allNamed(t, a, found)
 }
 
 // allNamed demands that every object of ours that something was put on is among the findings.
-func (a *arena) allNamed(t *testing.T, found []verify.Finding) {
+func allNamed(t *testing.T, a *arena, found []verify.Finding) {
 	t.Helper()
 	names := map[string]bool{}
 	for _, f := range found {
@@ -297,7 +297,7 @@ func (a *arena) allNamed(t *testing.T, found []verify.Finding) {
 }
 
 // nextRuns makes points of what the sources are now, with this machine's cache and without one, and they come back too.
-func (a *arena) nextRuns(t *testing.T) {
+func nextRuns(t *testing.T, a *arena) {
 	t.Helper()
 	keptPoints, early := a.points, a.early
 	defer func() { a.points, a.early = keptPoints, early }()
@@ -308,10 +308,10 @@ func (a *arena) nextRuns(t *testing.T) {
 		}
 		a.serial++
 		a.put(t.Context(), t, fmt.Sprintf("docs/new-%d", a.serial), noise(uint64(a.serial), 1000))
-		a.keepPoint(t, "uploads")
-		a.keepPoint(t, "site")
+		keepPoint(t, a, "uploads")
+		keepPoint(t, a, "site")
 	}
-	a.comesBack(t)
+	comesBack(t, a)
 	rp, err := repo.Find(t.Context(), a.in, "", nil)
 	if err != nil {
 		t.Fatal(err)

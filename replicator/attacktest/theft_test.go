@@ -167,7 +167,7 @@ func oldKey(t *testing.T, s *scene) {
 		body := fmt.Appendf(nil, "his point %d", i)
 		id := format.PointID{Source: "site", SignedAt: format.At(time.Now().Add(-back - time.Second).Truncate(time.Second)), ID: sha256.Sum256(body)}
 		name := pointName(stolen.Signing, s.known.ID, id)
-		if err := s.steal(t.Context(), name, body); err != nil {
+		if err := stealFrom(t.Context(), s.arena, name, body); err != nil {
 			t.Fatal(err)
 		}
 		names[name] = true
@@ -198,7 +198,7 @@ func ofAnOwned(t *testing.T, s *scene) {
 		t.Errorf("his change: %v", err)
 	}
 	name, body := s.following(t, stolen.Signing, 0)
-	if err := s.steal(t.Context(), name, body); err != nil {
+	if err := stealFrom(t.Context(), s.arena, name, body); err != nil {
 		t.Fatal(err)
 	}
 	s.all(t, s.point(t))
@@ -271,7 +271,7 @@ func brokenOff(t *testing.T, s *scene) {
 func (s *scene) sign(t *testing.T, edit func(*format.Commit)) (name string) {
 	t.Helper()
 	time.Sleep(1100 * time.Millisecond) // it comes after the owner's
-	name, body, _ := s.forge("site", s.host.Signing, time.Now().Add(-time.Second), edit)
+	name, body, _ := forge(s.arena, "site", s.host.Signing, time.Now().Add(-time.Second), edit)
 	if err := put(t.Context(), s.writer, s.bucket, folder+name, body, lockedFor(60*24*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
@@ -343,7 +343,7 @@ func until9998(t *testing.T, s *scene) {
 	if err != nil || sum.Distrusted == 0 || sum.Until.Year() > 2100 || sum.Extended > 0 {
 		t.Errorf("renew: %+v, %v", sum, err)
 	}
-	s.comesBack(t)
+	comesBack(t, s.arena)
 }
 
 func falseSlots(end time.Time, lost bool) func(*testing.T, *scene) {
@@ -363,7 +363,7 @@ func falseSlots(end time.Time, lost bool) func(*testing.T, *scene) {
 		if c.RetainUntil.Before(time.Now().AddDate(0, 11, 25)) {
 			t.Errorf("the next point is kept until %s, for %v", c.RetainUntil, c.Slots)
 		}
-		s.comesBack(t)
+		comesBack(t, s.arena)
 	}
 }
 
@@ -420,17 +420,17 @@ func treeBomb(t *testing.T, s *scene) {
 		t.Errorf("verify: %+v, %v", sum, found)
 	}
 	s.alarm(t, name)
-	s.comesBack(t)
+	comesBack(t, s.arena)
 }
 
 func oddAmongPoints(t *testing.T, s *scene) {
-	odd := s.steal(t.Context(), "points/site/a\x01b", []byte("odd"))
+	odd := stealFrom(t.Context(), s.arena, "points/site/a\x01b", []byte("odd"))
 	if odd != nil && code(odd) == "" {
 		t.Fatal(odd)
 	}
 	for i := range 1000 {
 		b, sum := s.junk()
-		if err := s.steal(t.Context(), format.PointID{Source: "site", SignedAt: format.At(time.Now().Add(-time.Minute)), ID: sum, Hint: hintOf(s.known), Signature: noise(uint64(i), 64)}.Name(), b); err != nil {
+		if err := stealFrom(t.Context(), s.arena, format.PointID{Source: "site", SignedAt: format.At(time.Now().Add(-time.Minute)), ID: sum, Hint: hintOf(s.known), Signature: noise(uint64(i), 64)}.Name(), b); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -479,7 +479,7 @@ func likeFolders(t *testing.T, s *scene) {
 	s.unhurt(t, false)
 	all, in := s.points, s.in
 	s.points, s.in = s.points[1:], s.front // the first was made before it joined
-	s.comesBack(t)
+	comesBack(t, s.arena)
 	if sum, found := s.verify(t); sum.Missing+sum.Damaged+sum.Unlocked > 0 {
 		t.Errorf("verify of the vault with these names: %+v, %v", sum, found)
 	}
@@ -525,7 +525,7 @@ func spoiltReport(hide bool) func(*testing.T, *scene) {
 			if _, err := s.broad.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key}); err != nil {
 				t.Fatal(err)
 			}
-		} else if err := s.steal(t.Context(), name, []byte(`{"passed":true}`)); err != nil {
+		} else if err := stealFrom(t.Context(), s.arena, name, []byte(`{"passed":true}`)); err != nil {
 			t.Fatal(err)
 		}
 		s.all(t, s.point(t))

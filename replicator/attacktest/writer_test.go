@@ -191,11 +191,11 @@ func deleteBucket(ctx context.Context, a *arena) []try {
 
 func relock(mode types.ObjectLockRetentionMode, left time.Duration, with bool) func(context.Context, *arena) []try {
 	return func(ctx context.Context, a *arena) []try {
-		return a.each(a.everything(), func(v version) error { return a.setLock(ctx, v, mode, left, with) })
+		return a.each(a.everything(), func(v version) error { return setLock(ctx, a, v, mode, left, with) })
 	}
 }
 
-func (a *arena) setLock(ctx context.Context, v version, mode types.ObjectLockRetentionMode, left time.Duration, with bool) error {
+func setLock(ctx context.Context, a *arena, v version, mode types.ObjectLockRetentionMode, left time.Duration, with bool) error {
 	_, err := a.writer.PutObjectRetention(ctx, &s3.PutObjectRetentionInput{
 		Bucket: &a.bucket, Key: &v.key, VersionId: &v.id, BypassGovernanceRetention: bypass(with),
 		Retention: &types.ObjectLockRetention{Mode: mode, RetainUntilDate: aws.Time(time.Now().Add(left).UTC())},
@@ -216,7 +216,7 @@ const fiveYears = 5 * 365 * 24 * time.Hour
 
 func lockLonger(ctx context.Context, a *arena) []try {
 	return a.each(a.ours("packs/")[:1], func(v version) error {
-		return a.setLock(ctx, v, types.ObjectLockRetentionModeCompliance, fiveYears, false)
+		return setLock(ctx, a, v, types.ObjectLockRetentionModeCompliance, fiveYears, false)
 	})
 }
 
@@ -376,8 +376,8 @@ func zstdBomb(ctx context.Context, a *arena) []try {
 	}
 	bomb = append(bomb, 0x03, 0x00, 0x10, 0x00)
 	out := a.cover(a.ours("needs/", "placements/"), func(v version) error { return put(ctx, a.writer, a.bucket, v.key, bomb) })
-	name, _ := a.placementsName(time.Minute, sha256.Sum256(bomb))
-	return append(out, try{name, a.steal(ctx, name, bomb)})
+	name, _ := nameOfPlacements(a, time.Minute, sha256.Sum256(bomb))
+	return append(out, try{name, stealFrom(ctx, a, name, bomb)})
 }
 
 func ageBomb(ctx context.Context, a *arena) []try {

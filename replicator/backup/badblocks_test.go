@@ -44,7 +44,7 @@ func TestBadBlocks(t *testing.T) {
 	if res.Status != format.StatusIncomplete || res.Missing != 1 || res.Entries != 2 {
 		t.Errorf("%+v", res)
 	}
-	e := r.diskOf(res.Point, "vol-1", "", snap.without(d.bad))
+	e := diskOf(r, res.Point, "vol-1", "", snap.without(d.bad))
 	const b = format.ImageBlock
 	corrupt := "source delivered bytes that do not match its own checksum"
 	want := []format.Unread{{From: 10 * b, Size: 2 * b, Reason: corrupt}, {From: (rangeOf - 1) * b, Size: 2 * b, Reason: corrupt}, {From: (2*rangeOf + 5) * b, Size: b, Reason: "refused by AWS (INVALID_BLOCK)"}}
@@ -71,7 +71,7 @@ func TestBadBlocks(t *testing.T) {
 		if !slices.Equal(d.read, read) {
 			t.Errorf("%s: read %v, not %v", what, d.read, read)
 		}
-		return r.diskOf(res.Point, "vol-1", "", s.without(bad))
+		return diskOf(r, res.Point, "vol-1", "", s.without(bad))
 	}
 	all := slices.Sorted(maps.Keys(d.bad))
 	next("again", maps.Clone(d.bad), snap, "incomplete", all...)
@@ -97,11 +97,11 @@ func TestBadRange(t *testing.T) {
 	d.bad = map[int64]error{280 * rangeOf: source.ErrCorrupt}
 	d.set("vol-1", snap)
 	res := r.run()
-	r.diskOf(res.Point, "vol-1", "", snap.without(d.bad))
+	diskOf(r, res.Point, "vol-1", "", snap.without(d.bad))
 	d.bad = nil
 	r.clock = r.clock.Add(24 * time.Hour)
 	res = r.run()
-	if r.diskOf(res.Point, "vol-1", "", snap); res.Status != format.StatusComplete || !slices.Equal(d.read, []int64{280 * rangeOf}) {
+	if diskOf(r, res.Point, "vol-1", "", snap); res.Status != format.StatusComplete || !slices.Equal(d.read, []int64{280 * rangeOf}) {
 		t.Errorf("read %v; %+v", d.read, res)
 	}
 }

@@ -64,7 +64,7 @@ func (h *hostile) Versions(ctx context.Context, prefix, after string) iter.Seq2[
 }
 
 // stalling lets a vault stand between the session and its store, as a command opens it.
-func (r *rig) stalling(which int, h *hostile) {
+func stalling(r *rig, which int, h *hostile) {
 	g := stall.NewGuard(time.Minute)
 	waits := store.Around(func(ctx context.Context, op store.Op, do func(context.Context) error) error {
 		if err := h.wait(ctx, op.Name, op.Ref.Name); err != nil {
@@ -144,7 +144,7 @@ func TestTheGoodVaultsCommitDoesNotWait(t *testing.T) {
 						change(r, src, want, "k/0007", body(99, 3000))
 					}
 					h := &hostile{Store: r.stores[which], delay: c.h.delay, junk: c.h.junk}
-					r.stalling(which, h)
+					stalling(r, which, h)
 					good := &timed{Store: r.stores[1-which], began: time.Now()}
 					r.vaults[1-which].Write = good
 					res, err := r.try(t.Context())
@@ -172,7 +172,7 @@ func TestTheGoodVaultsCommitDoesNotWait(t *testing.T) {
 						t.Errorf("the bad vault: %v", bad.Err)
 					}
 					// It comes back.
-					r.stalling(which, &hostile{Store: r.stores[which], delay: always(0)})
+					stalling(r, which, &hostile{Store: r.stores[which], delay: always(0)})
 					r.clock = r.clock.Add(time.Hour)
 					if res, err = r.try(t.Context()); err != nil {
 						t.Fatal(err)

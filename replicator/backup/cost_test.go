@@ -190,7 +190,7 @@ func TestSecondSourceIsListedAnew(t *testing.T) {
 			t.Fatal(err)
 		}
 		ids = append(ids, res.Point.String())
-		c := r.commitOf(res.Point)
+		c := commitOf(r, res.Point)
 		if n := len(ids); n > 1 && (len(c.Predecessors) != 1 || c.Predecessors[0].ID.String() != ids[n-2]) {
 			t.Errorf("point %d of the session follows %v", n, c.Predecessors)
 		}
@@ -219,7 +219,7 @@ func TestNeedsListsStayTogether(t *testing.T) {
 		r.clock = r.clock.Add(time.Minute)
 		change(r, src, want, fmt.Sprintf("k/%04d", n), body(uint64(1000+n), 100))
 		last = r.run()
-		c := r.commitOf(last.Point)
+		c := commitOf(r, last.Point)
 		in := map[string]bool{c.Needs.Object: true}
 		var bytes int64
 		for _, err := range tree.Needs(t.Context(), r.plain(0).Page, c.Needs, func(ref format.PageRef) {
@@ -295,7 +295,7 @@ func TestWhatIsKeptIsNoProof(t *testing.T) {
 		told   repo.FindingKind // empty: nothing is
 		mended bool
 	}{
-		{"lost", func(_ *testing.T, s scene) { each(s.r, func(info store.Info) { s.r.lose(0, info) }) }, repo.Missing, true},
+		{"lost", func(_ *testing.T, s scene) { each(s.r, func(info store.Info) { loseVault(s.r, 0, info) }) }, repo.Missing, true},
 		{"cut short", func(t *testing.T, s scene) {
 			each(s.r, func(info store.Info) {
 				if err := s.r.stores[0].Attacker().Damage(info.Ref, func(b []byte) []byte { return b[:len(b)-1] }); err != nil {
@@ -315,7 +315,7 @@ func TestWhatIsKeptIsNoProof(t *testing.T) {
 		}, repo.Damaged, true},
 		{"the newest point lost", func(_ *testing.T, s scene) {
 			points := s.r.names(0, format.PrefixPoints)
-			s.r.lose(0, points[len(points)-1])
+			loseVault(s.r, 0, points[len(points)-1])
 		}, repo.Missing, true},
 		{"files gone bad", func(t *testing.T, s scene) {
 			files(t, s.dir, func(path string, body []byte) {

@@ -43,7 +43,7 @@ func (r *rig) commit(vault int, id format.Hash) (repo.Point, *format.Commit) {
 }
 
 // lockedUntil is the earliest end of a lock among a point's commit object and all that its needs list names.
-func (r *rig) lockedUntil(vault int, id format.Hash) time.Time {
+func lockedUntil(r *rig, vault int, id format.Hash) time.Time {
 	r.t.Helper()
 	p, c := r.commit(vault, id)
 	names := []string{p.Name, c.Needs.Object, c.Manifest.Object}
@@ -75,7 +75,7 @@ func (r *rig) lockedUntil(vault int, id format.Hash) time.Time {
 }
 
 // expectEmpty runs and wants a marked, complete point that names last as the one before.
-func (r *rig) expectEmpty(last format.Hash) *backup.Result {
+func expectEmpty(r *rig, last format.Hash) *backup.Result {
 	r.t.Helper()
 	res := r.run()
 	if res.Emptied == nil || res.Emptied.Last == nil || res.Emptied.Last.ID != last {
@@ -90,7 +90,7 @@ func (r *rig) expectEmpty(last format.Hash) *backup.Result {
 }
 
 // expectFilled runs and wants a point without a mark.
-func (r *rig) expectFilled() *backup.Result {
+func expectFilled(r *rig) *backup.Result {
 	r.t.Helper()
 	res := r.run()
 	if res.Emptied != nil {
@@ -124,16 +124,16 @@ func TestEmptied(t *testing.T) {
 	r := newRig(t, 2)
 	src := filled(5)
 	r.source = src
-	good := r.expectFilled()
-	until := r.lockedUntil(0, good.Point)
+	good := expectFilled(r)
+	until := lockedUntil(r, 0, good.Point)
 	clearOut(src, 5)
 	r.clock = r.clock.Add(day)
-	r.expectEmpty(good.Point)
+	expectEmpty(r, good.Point)
 	for range 3 {
 		r.clock = r.clock.Add(20 * day)
-		r.expectEmpty(good.Point)
+		expectEmpty(r, good.Point)
 		for vault := range r.vaults {
-			if got := r.lockedUntil(vault, good.Point); got.Before(r.clock.Add(35*day)) || got.Before(until) {
+			if got := lockedUntil(r, vault, good.Point); got.Before(r.clock.Add(35*day)) || got.Before(until) {
 				t.Errorf("vault %d: the last point with something in it is locked until %s; it is %s", vault, got, r.clock)
 			}
 		}
@@ -142,18 +142,18 @@ func TestEmptied(t *testing.T) {
 		t.Errorf("%d entries left of 5", len(got))
 	}
 	r.allow = true
-	if _, c := r.commit(0, r.expectFilled().Point); c.Slots == nil {
+	if _, c := r.commit(0, expectFilled(r).Point); c.Slots == nil {
 		t.Error("an acknowledged empty point fills no slot")
 	}
 	r.allow = false
 	r.clock = r.clock.Add(day)
-	r.expectFilled() // acknowledged once is enough
+	expectFilled(r) // acknowledged once is enough
 	src.Put("again", []byte("x"))
-	again := r.expectFilled()
+	again := expectFilled(r)
 	src.Delete("again")
-	r.expectEmpty(again.Point)
+	expectEmpty(r, again.Point)
 	src.Put("again", []byte("x"))
-	r.expectFilled()
+	expectFilled(r)
 }
 
 // TestEmptiedSlots: a marked point fills no slot, so that the next good one of the day does, and is kept for the shortest span.
@@ -162,18 +162,18 @@ func TestEmptiedSlots(t *testing.T) {
 	r.policy = retain.Policy{Daily: retain.Span{Duration: 7 * day}, Weekly: retain.Span{Duration: 84 * day}}
 	src := filled(2)
 	r.source = src
-	good := r.expectFilled()
+	good := expectFilled(r)
 	clearOut(src, 2)
 	r.clock = r.clock.Add(7 * day) // another week
-	empty := r.expectEmpty(good.Point)
+	empty := expectEmpty(r, good.Point)
 	if want := r.clock.Add(7 * day); !empty.RetainUntil.Equal(want) {
 		t.Errorf("an empty point is kept until %s, want %s", empty.RetainUntil, want)
 	}
-	if got := r.lockedUntil(0, good.Point); got.Before(r.clock.Add(84 * day)) {
+	if got := lockedUntil(r, 0, good.Point); got.Before(r.clock.Add(84 * day)) {
 		t.Errorf("the last good point is locked until %s, and one made now would be for a week's slot", got)
 	}
 	src.Put("f00", []byte("back"))
-	if _, c := r.commit(0, r.expectFilled().Point); !slices.Equal(c.Slots, []string{"daily-2026-11-30", "weekly-2026-w49"}) {
+	if _, c := r.commit(0, expectFilled(r).Point); !slices.Equal(c.Slots, []string{"daily-2026-11-30", "weekly-2026-w49"}) {
 		t.Errorf("the good point after it fills %q", c.Slots)
 	}
 }
@@ -182,10 +182,10 @@ func TestEmptiedSlots(t *testing.T) {
 func TestFirstEmpty(t *testing.T) {
 	r := newRig(t, 1)
 	r.source = memsource.New(memsource.Options{})
-	if res := r.expectFilled(); !res.FirstEmpty {
+	if res := expectFilled(r); !res.FirstEmpty {
 		t.Error("not told of")
 	}
-	if res := r.expectFilled(); res.FirstEmpty {
+	if res := expectFilled(r); res.FirstEmpty {
 		t.Error("told twice")
 	}
 }
@@ -227,13 +227,13 @@ func TestEmptiedKinds(t *testing.T) {
 			src := memsource.New(c.options)
 			r.source = src
 			c.fill(src)
-			good := r.expectFilled()
+			good := expectFilled(r)
 			c.leave(src)
 			if c.empty {
-				r.expectEmpty(good.Point)
-				r.expectEmpty(good.Point)
+				expectEmpty(r, good.Point)
+				expectEmpty(r, good.Point)
 			} else {
-				r.expectFilled()
+				expectFilled(r)
 			}
 		})
 	}
@@ -244,19 +244,19 @@ func TestEmptiedUnseen(t *testing.T) {
 	r := newRig(t, 1)
 	src := filled(3)
 	r.source = src
-	good := r.expectFilled()
+	good := expectFilled(r)
 	clearOut(src, 3)
 	src.PutEntry(format.Entry{Key: "closed/", Kind: format.KindDir, File: &format.File{}}, nil)
 	src.Fail("closed/", memsource.Fault{Failure: memsource.Missing})
-	res := r.expectEmpty(good.Point)
+	res := expectEmpty(r, good.Point)
 	if res.Status != format.StatusIncomplete {
 		t.Errorf("with a folder that cannot be listed the point is %s", res.Status)
 	}
 	r.cache = t.TempDir()
 	src.Delete("closed/")
-	r.expectEmpty(good.Point)
+	expectEmpty(r, good.Point)
 	r.cache = t.TempDir()
-	r.expectEmpty(good.Point)
+	expectEmpty(r, good.Point)
 }
 
 // TestUnlistedIsNotEmpty: where nothing is known to be gone, what cannot be listed makes a point incomplete and no alarm; what is
@@ -266,15 +266,15 @@ func TestUnlistedIsNotEmpty(t *testing.T) {
 	src := memsource.New(memsource.Options{})
 	src.Put("closed/a", []byte("a"))
 	r.source = src
-	good := r.expectFilled()
+	good := expectFilled(r)
 	src.Delete("closed/a")
 	src.PutEntry(format.Entry{Key: "closed/", Kind: format.KindDir, File: &format.File{}}, nil)
 	src.Fail("closed/", memsource.Fault{Failure: memsource.Missing})
-	if res := r.expectFilled(); res.Status != format.StatusIncomplete {
+	if res := expectFilled(r); res.Status != format.StatusIncomplete {
 		t.Errorf("the point is %s", res.Status)
 	}
 	src.Delete("closed/")
-	r.expectEmpty(good.Point)
+	expectEmpty(r, good.Point)
 }
 
 // TestEmptiedMeanwhile: everything is listed and gone when it is read.
@@ -282,12 +282,12 @@ func TestEmptiedMeanwhile(t *testing.T) {
 	r := newRig(t, 1)
 	src := filled(3)
 	r.source = src
-	good := r.expectFilled()
+	good := expectFilled(r)
 	for i := range 3 {
 		src.Put(fmt.Sprintf("f%02d", i), []byte("changed"))
 	}
 	src.OnOpen(func(string, int64) { clearOut(src, 3) })
-	r.expectEmpty(good.Point)
+	expectEmpty(r, good.Point)
 }
 
 // TestEmptiedDryRun: a dry run says so too, and stores and lengthens nothing.
@@ -295,16 +295,16 @@ func TestEmptiedDryRun(t *testing.T) {
 	r := newRig(t, 1)
 	src := filled(3)
 	r.source = src
-	good := r.expectFilled()
+	good := expectFilled(r)
 	clearOut(src, 3)
 	r.clock = r.clock.Add(20 * day)
-	before := r.lockedUntil(0, good.Point)
+	before := lockedUntil(r, 0, good.Point)
 	r.dry = true
 	res := r.run()
 	if res.Emptied == nil || res.Emptied.Last.ID != good.Point {
 		t.Errorf("%+v", res.Emptied)
 	}
-	if !res.Point.IsZero() || !r.lockedUntil(0, good.Point).Equal(before) {
+	if !res.Point.IsZero() || !lockedUntil(r, 0, good.Point).Equal(before) {
 		t.Error("a dry run did something")
 	}
 }
@@ -314,10 +314,10 @@ func TestEmptiedBrokenVault(t *testing.T) {
 	r := newRig(t, 1)
 	src := filled(3)
 	r.source = src
-	good := r.expectFilled()
+	good := expectFilled(r)
 	clearOut(src, 3)
-	r.expectEmpty(good.Point)
+	expectEmpty(r, good.Point)
 	packs := r.names(0, format.PrefixPacks)
-	r.lose(0, packs...)
-	r.expectEmpty(good.Point)
+	loseVault(r, 0, packs...)
+	expectEmpty(r, good.Point)
 }

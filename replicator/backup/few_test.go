@@ -91,13 +91,13 @@ func TestPointsList(t *testing.T) {
 	for n := range 3 {
 		change(r, src, want, "k", body(uint64(3+n), 100))
 		next := r.run()
-		if got := r.listOf(next.Point); len(got) != many+2+n || !got[first.Point] || !got[full.Point] || !got[made[many/2]] {
+		if got := listOf(r, next.Point); len(got) != many+2+n || !got[first.Point] || !got[full.Point] || !got[made[many/2]] {
 			t.Fatalf("%d points are listed instead of %d", len(got), many+2+n)
 		}
 		equal(t, r.contents(0, next.Point), want)
 	}
 	res := r.run() // with nothing changed
-	if got := r.listOf(res.Point); len(got) != many+5 {
+	if got := listOf(r, res.Point); len(got) != many+5 {
 		t.Errorf("%d points are listed by a run that changed nothing", len(got))
 	}
 	equal(t, r.contents(0, res.Point), want)
@@ -107,7 +107,7 @@ func TestPointsList(t *testing.T) {
 	}
 	// One that goes now is missed by the next run, which has no memory of its own.
 	gone := r.names(0, "points/uploads/")[7]
-	r.lose(0, gone)
+	loseVault(r, 0, gone)
 	r.cache = t.TempDir()
 	r.run()
 	if !r.saw(repo.Missing, gone.Name[:len("points/uploads/20261123T120000Z-")+64]) {
@@ -123,7 +123,7 @@ func (r *rig) repeat(id format.Hash, n int) (out []format.Hash) {
 		r.t.Fatal(err)
 	}
 	defer s.Close()
-	c := r.commitOf(id)
+	c := commitOf(r, id)
 	if err := s.Begin(c.RetainUntil.Time); err != nil {
 		r.t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func (r *rig) repeat(id format.Hash, n int) (out []format.Hash) {
 	return out
 }
 
-func (r *rig) commitOf(id format.Hash) *format.Commit {
+func commitOf(r *rig, id format.Hash) *format.Commit {
 	r.t.Helper()
 	rp, err := repo.Find(r.t.Context(), r.stores[0], "", nil)
 	if err != nil {
@@ -164,7 +164,7 @@ func (r *rig) commitOf(id format.Hash) *format.Commit {
 }
 
 // listOf gives the points that a point lists.
-func (r *rig) listOf(id format.Hash) map[format.Hash]bool {
+func listOf(r *rig, id format.Hash) map[format.Hash]bool {
 	r.t.Helper()
 	rp, err := repo.Find(r.t.Context(), r.stores[0], "", nil)
 	if err != nil {
@@ -175,7 +175,7 @@ func (r *rig) listOf(id format.Hash) map[format.Hash]bool {
 		r.t.Fatal(err)
 	}
 	out := map[format.Hash]bool{}
-	for p, err := range tree.Points(r.t.Context(), reader.Page, r.commitOf(id).Points, nil) {
+	for p, err := range tree.Points(r.t.Context(), reader.Page, commitOf(r, id).Points, nil) {
 		if err != nil {
 			r.t.Fatal(err)
 		}

@@ -169,7 +169,7 @@ func disk(id string, gib int64, n int, seed uint64) *snapshot {
 }
 
 // diskOf reads an image back and holds it against a snapshot, and gives its entry.
-func (r *rig) diskOf(id format.Hash, key string, version string, want *snapshot) *format.Entry {
+func diskOf(r *rig, id format.Hash, key string, version string, want *snapshot) *format.Entry {
 	r.t.Helper()
 	ctx := r.t.Context()
 	rp, err := repo.Find(ctx, r.stores[0], "", nil)
@@ -195,7 +195,7 @@ func (r *rig) diskOf(id format.Hash, key string, version string, want *snapshot)
 			r.t.Fatal(err)
 		}
 		if e.Version == version {
-			r.compareDisk(reader, e, want)
+			compareDisk(r, reader, e, want)
 			return e
 		}
 	}
@@ -203,7 +203,7 @@ func (r *rig) diskOf(id format.Hash, key string, version string, want *snapshot)
 	return nil
 }
 
-func (r *rig) compareDisk(reader *repo.Reader, e *format.Entry, want *snapshot) {
+func compareDisk(r *rig, reader *repo.Reader, e *format.Entry, want *snapshot) {
 	r.t.Helper()
 	sum := format.NewImageSum(e.Size)
 	found := 0
@@ -266,7 +266,7 @@ func TestImages(t *testing.T) {
 	first.blocks[5*rangeOf-1] = block(99)
 	d.set("vol-1", first)
 	res := r.run()
-	r.diskOf(res.Point, "vol-1", "", first)
+	diskOf(r, res.Point, "vol-1", "", first)
 	if len(d.read) != len(first.blocks) || res.BytesRead != int64(len(first.blocks))*format.ImageBlock {
 		t.Errorf("read %d blocks of %d, %d bytes", len(d.read), len(first.blocks), res.BytesRead)
 	}
@@ -285,7 +285,7 @@ func TestImages(t *testing.T) {
 	d.set("vol-1", second)
 	r.clock = r.clock.Add(24 * time.Hour)
 	res = r.run()
-	incremental := r.diskOf(res.Point, "vol-1", "", second)
+	incremental := diskOf(r, res.Point, "vol-1", "", second)
 	slices.Sort(d.read)
 	if !slices.Equal(d.read, changed) || res.Changed != 1 || res.Added != 0 {
 		t.Errorf("read %v instead of %v; %+v", d.read, changed, res)
@@ -297,7 +297,7 @@ func TestImages(t *testing.T) {
 	d.set("vol-1", third)
 	r.clock = r.clock.Add(24 * time.Hour)
 	res = r.run()
-	full := r.diskOf(res.Point, "vol-1", "", third)
+	full := diskOf(r, res.Point, "vol-1", "", third)
 	if len(d.read) != len(third.blocks) {
 		t.Errorf("read %d blocks of %d", len(d.read), len(third.blocks))
 	}
@@ -313,7 +313,7 @@ func TestImages(t *testing.T) {
 	if res = r.run(); len(d.read) != 0 || res.Changed != 0 {
 		t.Errorf("read %v of an unchanged image; %+v", d.read, res)
 	}
-	r.diskOf(res.Point, "vol-1", "", third)
+	diskOf(r, res.Point, "vol-1", "", third)
 }
 
 const rangeOf = format.ImageRange / format.ImageBlock
@@ -336,12 +336,12 @@ func TestImagesOfAllSnapshots(t *testing.T) {
 	if !slices.Equal(d.read, []int64{77}) || res.Added != 1 {
 		t.Errorf("read %v; %+v", d.read, res)
 	}
-	r.diskOf(res.Point, "vol-1", "snap-1", first)
-	r.diskOf(res.Point, "vol-1", "snap-2", second)
+	diskOf(r, res.Point, "vol-1", "snap-1", first)
+	diskOf(r, res.Point, "vol-1", "snap-2", second)
 	d.keys["vol-1"] = []string{"snap-2"} // the older one is gone
 	r.clock = r.clock.Add(24 * time.Hour)
 	res = r.run()
-	r.diskOf(res.Point, "vol-1", "snap-2", second)
+	diskOf(r, res.Point, "vol-1", "snap-2", second)
 	third := second.clone("snap-3")
 	delete(third.blocks, 77)
 	d.keys["vol-1"] = nil
@@ -351,7 +351,7 @@ func TestImagesOfAllSnapshots(t *testing.T) {
 	if len(d.read) != 0 {
 		t.Errorf("read %v", d.read)
 	}
-	r.diskOf(res.Point, "vol-1", "snap-3", third)
+	diskOf(r, res.Point, "vol-1", "snap-3", third)
 }
 
 // A disk of more ranges than an entry holds has pages of extents, of which the unchanged ones are used again.
@@ -361,7 +361,7 @@ func TestImageOfManyRanges(t *testing.T) {
 	r.source = d
 	first := disk("snap-1", 3000, 300, 7)
 	d.set("vol-1", first)
-	e := r.diskOf(r.run().Point, "vol-1", "", first)
+	e := diskOf(r, r.run().Point, "vol-1", "", first)
 	if len(e.Extents) != 3 || e.Extents[0].Level != 1 || e.Extents[2].Size != 952<<30 {
 		t.Fatalf("extents %+v", e.Extents)
 	}
@@ -369,7 +369,7 @@ func TestImageOfManyRanges(t *testing.T) {
 	second.blocks[1500*rangeOf+3] = block(1)
 	d.set("vol-1", second)
 	r.clock = r.clock.Add(24 * time.Hour)
-	now := r.diskOf(r.run().Point, "vol-1", "", second)
+	now := diskOf(r, r.run().Point, "vol-1", "", second)
 	if len(d.read) != 1 || now.Extents[0] != e.Extents[0] || now.Extents[2] != e.Extents[2] || now.Extents[1] == e.Extents[1] {
 		t.Errorf("read %v; extents %+v, before %+v", d.read, now.Extents, e.Extents)
 	}
@@ -384,7 +384,7 @@ func TestImageOfManyRanges(t *testing.T) {
 	}
 	d.set("vol-1", third)
 	r.clock = r.clock.Add(24 * time.Hour)
-	r.diskOf(r.run().Point, "vol-1", "", third)
+	diskOf(r, r.run().Point, "vol-1", "", third)
 	if len(d.read) != 1 {
 		t.Errorf("read %v", d.read)
 	}
@@ -414,7 +414,7 @@ func TestImagesThatFail(t *testing.T) {
 		if res.Status != format.StatusComplete {
 			t.Errorf("then: %+v", res)
 		}
-		r.diskOf(res.Point, "vol-1", "", next)
+		diskOf(r, res.Point, "vol-1", "", next)
 	}
 	// Gone while it was read: it is not in the point.
 	next := disk("snap-gone", 2, 30, 77)
@@ -424,7 +424,7 @@ func TestImagesThatFail(t *testing.T) {
 	d.keys["vol-1"] = []string{"snap-gone"}
 	r.clock = r.clock.Add(24 * time.Hour)
 	res := r.run()
-	r.diskOf(res.Point, "vol-1", "", next) // it was there again
+	diskOf(r, res.Point, "vol-1", "", next) // it was there again
 	// An error that is not the entry's ends the run.
 	d.set("vol-1", disk("snap-err", 2, 30, 78))
 	d.fail = errors.New("no network")

@@ -50,7 +50,7 @@ func TestLostObjects(t *testing.T) {
 							t.Fatal(err)
 						}
 					} else {
-						r.lose(0, victim)
+						loseVault(r, 0, victim)
 					}
 					if strings.HasSuffix(how, "cache") {
 						r.cache = t.TempDir()
@@ -163,7 +163,7 @@ func TestAVaultThatWasRolledBack(t *testing.T) {
 		r.run()
 		for _, info := range r.names(0, "") {
 			if !before[info.Ref] {
-				r.lose(0, info)
+				loseVault(r, 0, info)
 			}
 		}
 		r.saw("", "")
@@ -187,7 +187,7 @@ func TestWhatTheSourceLostTooIsMissing(t *testing.T) {
 	r := newRigWith(t, 1, tiny())
 	src, want := varied(r)
 	r.run()
-	r.lose(0, r.names(0, format.PrefixPacks)...)
+	loseVault(r, 0, r.names(0, format.PrefixPacks)...)
 	src.Delete("large")
 	delete(want, "large")
 	r.clock = r.clock.Add(time.Hour)
@@ -203,7 +203,7 @@ func TestALostKeyCopyEndsTheRun(t *testing.T) {
 	r := newRig(t, 1)
 	varied(r)
 	r.run()
-	r.lose(0, r.names(0, format.PrefixKeys)...)
+	loseVault(r, 0, r.names(0, format.PrefixKeys)...)
 	r.clock = r.clock.Add(time.Hour)
 	before := len(r.names(0, format.PrefixPoints))
 	_, err := r.try(t.Context())
@@ -341,7 +341,7 @@ func TestWhatWasPrunedIsNoLoss(t *testing.T) {
 		if _, lock, err := r.stores[0].Stat(t.Context(), info.Ref); err != nil {
 			t.Fatal(err)
 		} else if lock.Until.Before(r.clock) {
-			r.lose(0, info)
+			loseVault(r, 0, info)
 			pruned++
 		}
 	}
@@ -380,7 +380,7 @@ func TestACopiedVault(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.lose(0, info)
+		loseVault(r, 0, info)
 	}
 	r.saw("", "")
 	change(r, src, want, "k/0021", body(1, 400))

@@ -19,8 +19,8 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
-// twin is the same machine before the same vaults, which does not remember what was noted of their listings and of points.
-func (r *rig) twin() *rig {
+// twinOf is the same machine before the same vaults, which does not remember what was noted of their listings and of points.
+func twinOf(r *rig) *rig {
 	r.t.Helper()
 	c := *r
 	c.mu, c.slept, c.set, c.found = new(sync.Mutex), new(atomic.Int64), new(atomic.Int64), nil
@@ -59,10 +59,10 @@ func (r *rig) forget() {
 	}
 }
 
-// noted reports whether the next run can go on from what was noted of points.
-func (r *rig) noted() bool {
+// notedFindings reports whether the next run can go on from what was noted of points.
+func notedFindings(r *rig) bool {
 	r.t.Helper()
-	c := r.twinless()
+	c := twinless(r)
 	s, err := c.session(r.t.Context())
 	if err != nil {
 		r.t.Fatal(err)
@@ -76,7 +76,7 @@ func (r *rig) noted() bool {
 }
 
 // twinless is the same machine with a copy of its cache.
-func (r *rig) twinless() *rig {
+func twinless(r *rig) *rig {
 	c := *r
 	c.mu, c.found = new(sync.Mutex), nil
 	c.cache = filepath.Join(r.t.TempDir(), "copy")
@@ -156,7 +156,7 @@ func TestWhatIsNotedChangesNothing(t *testing.T) {
 			return nil
 		}, true},
 		{"a second machine's point", func(r *rig) error {
-			o := r.twin()
+			o := twinOf(r)
 			o.stores, o.vaults, o.cache = r.stores, r.vaults, r.t.TempDir()
 			o.run()
 			r.clock = r.clock.Add(time.Hour)
@@ -183,19 +183,19 @@ func TestWhatIsNotedChangesNothing(t *testing.T) {
 				r.clock = r.clock.Add(5 * time.Hour)
 				r.run()
 			}
-			if !r.noted() {
+			if !notedFindings(r) {
 				t.Fatal("nothing was noted")
 			}
 			r.saw("", "")
 			if err := c.spoil(r); err != nil {
 				t.Fatal(err)
 			}
-			if got := r.noted(); got != c.quiet {
+			if got := notedFindings(r); got != c.quiet {
 				t.Errorf("the run goes on from what was noted: %t", got)
 			}
 			r.saw("", "")
 			for again := range 3 {
-				o := r.twin()
+				o := twinOf(r)
 				change(r, src, want, "k/0021", body(uint64(again), 400))
 				r.clock = r.clock.Add(5 * time.Hour)
 				o.clock = r.clock
@@ -203,7 +203,7 @@ func TestWhatIsNotedChangesNothing(t *testing.T) {
 				if got, all := r.findings(), o.findings(); !slices.Equal(got, all) {
 					t.Errorf("run %d:\n%s\ninstead of\n%s", again, strings.Join(got, "\n"), strings.Join(all, "\n"))
 				}
-				a, b := r.commitOf(res.Point), o.commitOf(ores.Point)
+				a, b := commitOf(r, res.Point), commitOf(o, ores.Point)
 				if res.BytesRead != ores.BytesRead || !slices.Equal(a.Slots, b.Slots) || !a.RetainUntil.Equal(b.RetainUntil.Time) || a.Points.Entries != b.Points.Entries ||
 					!slices.Equal(a.Predecessors, b.Predecessors) || a.Needs.Entries != b.Needs.Entries {
 					t.Errorf("run %d: %d bytes, %v, %v, list of %d, %v, %d needs; instead of %d, %v, %v, %d, %v, %d", again, res.BytesRead, a.Slots, a.RetainUntil, a.Points.Entries, a.Predecessors, a.Needs.Entries,
@@ -245,11 +245,11 @@ func slotsFromWhatIsNoted(t *testing.T, policy retain.Policy, steps [5]time.Dura
 	for n := range runs {
 		change(r, src, want, fmt.Sprintf("k/%02d", n%7), body(uint64(n), 100))
 		r.clock = r.clock.Add(steps[n%5])
-		if n > 0 && r.noted() {
+		if n > 0 && notedFindings(r) {
 			used++
 		}
 		res := r.run()
-		c := r.commitOf(res.Point)
+		c := commitOf(r, res.Point)
 		var earlier []retain.Earlier
 		stands := 0
 		for _, p := range before {

@@ -54,7 +54,7 @@ func (w without) Versions(ctx context.Context, prefix, after string) iter.Seq2[s
 }
 
 // readerWithout reads the first vault without one object; "": with all.
-func (r *rig) readerWithout(name string) *repo.Reader {
+func readerWithout(r *rig, name string) *repo.Reader {
 	r.t.Helper()
 	in := without{r.stores[0], name}
 	rp, err := repo.Find(r.t.Context(), in, "", nil)
@@ -98,7 +98,7 @@ func walked(t *testing.T, in *repo.Reader, c *format.Commit, from, to string) (e
 
 // behindLost loses each object with pages of a point in turn: all entries on other pages come, in order, as they are in the point, and
 // the others are counted.
-func (r *rig) behindLost(c *format.Commit) {
+func behindLost(r *rig, c *format.Commit) {
 	t := r.t
 	t.Helper()
 	ctx := t.Context()
@@ -132,7 +132,7 @@ func (r *rig) behindLost(c *format.Commit) {
 				want = append(want, line)
 			}
 		}
-		got, lost := walked(t, r.readerWithout(object), c, "", "")
+		got, lost := walked(t, readerWithout(r, object), c, "", "")
 		if !slices.Equal(got, want) || lost != leaves[object] {
 			t.Fatalf("without %s: %d entries and %d lost, want %d and %d\n got %q\nwant %q", object, len(got), lost, len(want), leaves[object], got, want)
 		}
@@ -174,25 +174,25 @@ func TestPagesOfAnyHistory(t *testing.T) {
 					r.edit(g, src, want)
 				case 2: // a run that finds something lost
 					all := slices.Concat(r.names(0, format.PrefixPacks), r.names(0, format.PrefixMeta), r.names(0, format.PrefixNeeds))
-					r.lose(0, all[g.IntN(len(all))])
+					loseVault(r, 0, all[g.IntN(len(all))])
 				}
-				c := r.commitOf(r.run().Point)
+				c := commitOf(r, r.run().Point)
 				equal(t, readPoint(t, r.reader(), c), want)
 				r.checkNeeds(r.reader(), c, r.stores[0])
-				if r.countedAnew() {
+				if countedAnew(r) {
 					t.Errorf("the last point's list was not believed: %q", r.remarks)
 				}
 				if t.Failed() {
 					return
 				}
-				r.behindLost(c)
+				behindLost(r, c)
 			}
 		})
 	}
 }
 
 // countedAnew reports whether a run found its parent's needs list untrue.
-func (r *rig) countedAnew() bool {
+func countedAnew(r *rig) bool {
 	return slices.ContainsFunc(r.remarks, func(text string) bool { return strings.Contains(text, "counted anew") })
 }
 
@@ -262,13 +262,13 @@ func TestPagesOfImages(t *testing.T) {
 					delete(d.keys, fmt.Sprintf("vol-%d", g.IntN(12)))
 				}
 				r.clock = r.clock.Add(time.Hour)
-				c := r.commitOf(r.run().Point)
+				c := commitOf(r, r.run().Point)
 				r.checkNeeds(r.reader(), c, r.stores[0])
-				if r.countedAnew() {
+				if countedAnew(r) {
 					t.Fatalf("the last point's list was not believed: %q", r.remarks)
 				}
 				if c.Entries > 0 {
-					r.behindLost(c)
+					behindLost(r, c)
 				}
 			}
 		})
@@ -290,13 +290,13 @@ func TestAListThatIsNotTrue(t *testing.T) {
 			r := newRigWith(t, 1, tiny())
 			src, want := varied(r)
 			last := r.run()
-			r.bendNeeds(last.Point, bend)
+			bendNeeds(r, last.Point, bend)
 			for key := range maps.Clone(want) {
 				change(r, src, want, key, body(17, len(want[key])+1))
 			}
 			res := r.run()
 			equal(t, r.contents(0, res.Point), want)
-			if !r.countedAnew() {
+			if !countedAnew(r) {
 				t.Error("nobody was told")
 			}
 			if res.Deleted != 0 || res.Missing != 0 {
@@ -307,7 +307,7 @@ func TestAListThatIsNotTrue(t *testing.T) {
 }
 
 // bendNeeds makes a point that follows a point and has its manifest, with another needs list.
-func (r *rig) bendNeeds(id format.Hash, bend func(format.Pages) format.Pages) {
+func bendNeeds(r *rig, id format.Hash, bend func(format.Pages) format.Pages) {
 	t := r.t
 	t.Helper()
 	ctx := t.Context()
@@ -316,7 +316,7 @@ func (r *rig) bendNeeds(id format.Hash, bend func(format.Pages) format.Pages) {
 			t.Fatal(err)
 		}
 	}
-	c := *r.commitOf(id)
+	c := *commitOf(r, id)
 	r.clock = r.clock.Add(time.Hour)
 	s, err := r.session(ctx)
 	check(err)

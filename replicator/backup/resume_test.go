@@ -19,7 +19,7 @@ import (
 )
 
 // inVault adds up the sizes of what a vault holds under a prefix, and counts it.
-func (r *rig) inVault(vault int, prefix string) (objects int, size int64) {
+func inVault(r *rig, vault int, prefix string) (objects int, size int64) {
 	r.t.Helper()
 	for info, err := range r.stores[vault].Versions(context.Background(), prefix, "") {
 		if err != nil {
@@ -53,13 +53,13 @@ func TestAKilledRunRepeatsNoMoreThanItsPace(t *testing.T) {
 	if _, err := r.try(ctx); err == nil {
 		t.Fatal("the run was not killed")
 	}
-	_, killed := r.inVault(0, format.PrefixPacks)
+	_, killed := inVault(r, 0, format.PrefixPacks)
 	r.wrap(0, nil)
 	r.cache = t.TempDir()
 	if res := r.run(); res.Entries != count || res.Missing != 0 {
 		t.Errorf("%+v", res)
 	}
-	_, all := r.inVault(0, format.PrefixPacks)
+	_, all := inVault(r, 0, format.PrefixPacks)
 	again := all - count*size
 	t.Logf("%d bytes of packs when killed, %d at the end: %d again", killed, all, again)
 	if killed < pack*9/10 || again > pack/2 {
@@ -136,7 +136,7 @@ func TestCopyingIsMadeKnownOnTheWay(t *testing.T) {
 	}
 	r.addVault("second")
 	r.init()
-	before, _ := r.inVault(1, format.PrefixPlacements)
+	before, _ := inVault(r, 1, format.PrefixPlacements)
 	r.pace = repo.Pace{Bytes: 1}
 	var mu sync.Mutex
 	last, flushes := "", 0
@@ -153,7 +153,7 @@ func TestCopyingIsMadeKnownOnTheWay(t *testing.T) {
 	})
 	res := r.run()
 	equal(t, r.contents(1, res.Point), want)
-	after, _ := r.inVault(1, format.PrefixPlacements)
+	after, _ := inVault(r, 1, format.PrefixPlacements)
 	if flushes == 0 || after-before < 5 {
 		t.Errorf("%d placements objects while copying, %d of them after a pack", after-before, flushes)
 	}
@@ -194,7 +194,7 @@ func TestTheClockJumpsWhileARunIsUnderWay(t *testing.T) {
 				return false
 			})
 			res, err := r.try(t.Context())
-			points, _ := r.inVault(0, format.PrefixPoints)
+			points, _ := inVault(r, 0, format.PrefixPoints)
 			switch {
 			case c.fails && (err == nil || !c.prune && !errors.Is(err, store.ErrClock) || points != 0):
 				t.Fatalf("%d points and %v", points, err)
@@ -248,10 +248,10 @@ func TestPruneBetweenAKillAndTheNextRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.wrap(0, nil)
-	packs, _ := r.inVault(0, format.PrefixPacks)
+	packs, _ := inVault(r, 0, format.PrefixPacks)
 	r.clock = r.clock.Add(60 * 24 * time.Hour)
 	r.prune(0)
-	left, _ := r.inVault(0, format.PrefixPacks)
+	left, _ := inVault(r, 0, format.PrefixPacks)
 	if packs == 0 || left != 0 {
 		t.Fatalf("%d packs, %d after pruning", packs, left)
 	}

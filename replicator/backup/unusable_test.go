@@ -12,8 +12,8 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
 )
 
-// plant makes a point of the rig's source whose manifest is one page of these lines.
-func (r *rig) plant(lines ...string) {
+// plantEntry makes a point of the rig's source whose manifest is one page of these lines.
+func plantEntry(r *rig, lines ...string) {
 	r.t.Helper()
 	ctx := context.Background()
 	s, err := r.session(ctx)
@@ -86,7 +86,7 @@ func TestUnusableEntriesOfTheParent(t *testing.T) {
 			src := memsource.New(memsource.Options{Now: r.now})
 			r.source = src
 			want := fill(src, 20)
-			r.plant(line + "\n")
+			plantEntry(r, line+"\n")
 			for i, changed := range []int64{1, 0} {
 				r.clock = r.clock.Add(time.Hour)
 				res := r.run()
@@ -106,7 +106,7 @@ func TestUnusableEntriesOfTheParent(t *testing.T) {
 func TestUnusableAlone(t *testing.T) {
 	r := newRig(t, 1)
 	r.source = memsource.New(memsource.Options{Now: r.now})
-	r.plant(`{"kind":"document","key":"policy"}` + "\n")
+	plantEntry(r, `{"kind":"document","key":"policy"}`+"\n")
 	r.clock = r.clock.Add(time.Hour)
 	if res := r.run(); res.Emptied != nil || res.Status != format.StatusComplete {
 		t.Errorf("%+v", res)

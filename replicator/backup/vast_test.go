@@ -110,8 +110,8 @@ func (s *sailing) Next(int64) (hole, data int64, err error) {
 	return hole, islandSize, nil
 }
 
-// extentsOf gives the extents of level 0 of an entry, and how many pages of level 1 lead to them.
-func (r *rig) extentsOf(e *format.Entry) (out []format.Extent, inner int) {
+// extentsIn gives the extents of level 0 of an entry, and how many pages of level 1 lead to them.
+func extentsIn(r *rig, e *format.Entry) (out []format.Extent, inner int) {
 	r.t.Helper()
 	for x, err := range tree.Extents(r.t.Context(), r.reader().Extent, e, 0, func(format.Extent) { inner++ }) {
 		if err != nil {
@@ -173,7 +173,7 @@ func TestFiftyTerabytes(t *testing.T) {
 	if first.Vaults[0].Objects > 60 {
 		t.Errorf("%d objects for %d bytes", first.Vaults[0].Objects, first.Vaults[0].Bytes)
 	}
-	was, inner := r.extentsOf(e)
+	was, inner := extentsIn(r, e)
 	if len(e.Extents) > format.MaxExtents || inner != len(e.Extents) || len(was) <= 2*format.MaxInner || inner != (len(was)+format.MaxInner-1)/format.MaxInner {
 		t.Fatalf("%d extents, %d pages of level 1 for %d", len(e.Extents), inner, len(was))
 	}
@@ -187,13 +187,13 @@ func TestFiftyTerabytes(t *testing.T) {
 	if want.Zeros(v.size - at); want.Sum() != e.SHA256 {
 		t.Error("another sum")
 	}
-	r.readParts(v, e)
+	readParts(r, v, e)
 
 	v.change, v.changed, v.when = 1, len(v.islands)/2, v.when.Add(time.Minute)
 	r.clock = r.clock.Add(time.Hour)
 	second := r.run()
 	e = r.entry(second.Point, "vast")
-	now, _ := r.extentsOf(e)
+	now, _ := extentsIn(r, e)
 	differ := 0
 	for i := range now {
 		if now[i] != was[i] {
@@ -203,7 +203,7 @@ func TestFiftyTerabytes(t *testing.T) {
 	if len(now) != len(was) || differ != 1 || second.Vaults[0].Bytes > 400_000 {
 		t.Errorf("%d extents of %d are new, %d bytes stored", differ, len(now), second.Vaults[0].Bytes)
 	}
-	r.readParts(v, e)
+	readParts(r, v, e)
 	r.clock = r.clock.Add(time.Hour)
 	if third := r.run(); third.BytesRead != 0 {
 		t.Errorf("%+v", third)
@@ -211,7 +211,7 @@ func TestFiftyTerabytes(t *testing.T) {
 }
 
 // readParts reads islands and what is around them.
-func (r *rig) readParts(v *vast, e *format.Entry) {
+func readParts(r *rig, v *vast, e *format.Entry) {
 	r.t.Helper()
 	part, err := image.New(r.reader(), e, image.Options{})
 	if err != nil {

@@ -67,7 +67,7 @@ func (r *rig) names(vault int, prefix string) []store.Info {
 	return out
 }
 
-func (r *rig) lose(vault int, refs ...store.Info) {
+func loseVault(r *rig, vault int, refs ...store.Info) {
 	r.t.Helper()
 	for _, info := range refs {
 		if err := r.stores[vault].Attacker().Lose(info.Ref); err != nil {
@@ -260,7 +260,7 @@ func TestAVaultBegunAnew(t *testing.T) {
 		change(r, src, want, "k", body(uint64(n), 100))
 		r.run()
 	}
-	r.lose(0, r.names(0, "")...)
+	loseVault(r, 0, r.names(0, "")...)
 	r.clock = r.clock.Add(time.Hour)
 	r.init()
 	if err := cache.ForgetPoints(r.cache, r.vaults[0].Name); err != nil {
@@ -279,7 +279,7 @@ func TestAVaultBegunAnew(t *testing.T) {
 	if r.saw(repo.Missing, "") {
 		t.Error("a machine that lost its cache misses what the lost vault held")
 	}
-	r.lose(1, r.names(1, "points/uploads/")[1])
+	loseVault(r, 1, r.names(1, "points/uploads/")[1])
 	for n := range 3 {
 		change(r, src, want, "k", body(uint64(20+n), 100))
 		r.cache = t.TempDir()

@@ -357,8 +357,8 @@ func TestOneOfManyWins(t *testing.T) {
 			dir := t.TempDir()
 			stores := []*dirstore.Store{open(t, dir, dirstore.Options{NoSync: true}), open(t, dir, dirstore.Options{NoSync: true})}
 			if no[0] != 0 {
-				stores[0].Lacking(no[0], no[1])
-				stores[1].Lacking(no[0], no[1])
+				dirstore.Lacking(stores[0], no[0], no[1])
+				dirstore.Lacking(stores[1], no[0], no[1])
 			}
 			for round := range 20 {
 				won := make([]bool, 8)
@@ -395,7 +395,7 @@ func TestOneOfManyWins(t *testing.T) {
 func TestNoFileLocks(t *testing.T) {
 	for _, no := range []syscall.Errno{syscall.ENOSYS, syscall.EOPNOTSUPP, syscall.ENOLCK} {
 		s := open(t, t.TempDir(), dirstore.Options{})
-		s.NoLocks(no)
+		dirstore.NoLocks(s, no)
 		err := put(s, "n", []byte("x"), store.Retention{Mode: store.Compliance, Until: time.Now().Add(time.Hour)})
 		if !errors.Is(err, store.ErrUnsupported) || errors.Is(err, store.ErrDenied) || !strings.Contains(err.Error(), "no file locks") {
 			t.Errorf("%v: %v", no, err)

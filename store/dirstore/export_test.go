@@ -10,7 +10,7 @@ var KindOf = kindOf
 
 // Lacking has a store's file system answer as one without hard links does, and as one without renames that refuse to
 // replace if rename is not 0.
-func (s *Store) Lacking(link, rename syscall.Errno) {
+func Lacking(s *Store, link, rename syscall.Errno) {
 	s.claims.link = func(*os.Root, string, string) error { return link }
 	if rename != 0 {
 		s.claims.rename = func(*os.Root, string, string) error { return rename }
@@ -18,4 +18,4 @@ func (s *Store) Lacking(link, rename syscall.Errno) {
 }
 
 // NoLocks has a store's file system answer as one without flock(2) does.
-func (s *Store) NoLocks(errno syscall.Errno) { s.flock = func(int, int) error { return errno } }
+func NoLocks(s *Store, errno syscall.Errno) { s.flock = func(int, int) error { return errno } }

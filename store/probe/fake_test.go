@@ -19,7 +19,10 @@ import (
 
 // fake is a vault that keeps every lock and denies every right, but for the faults it is told to have: those that no real
 // server can be made to show.
-type fake struct {
+type fake struct{ *contents }
+
+// contents is what a fake holds, as its owner and its reader see it.
+type contents struct {
 	fault  string
 	list   []*version
 	serial int
@@ -31,7 +34,7 @@ type version struct {
 	body []byte
 }
 
-func (f *fake) has(fault string) bool { return f.fault == fault }
+func (f *contents) has(fault string) bool { return f.fault == fault }
 
 func answer(status int, code string) attack.Answer {
 	return attack.Answer{Request: "asked", Status: status, Code: code, RequestID: "R", Time: time.Now().UTC()}
@@ -43,7 +46,7 @@ var (
 	held   = answer(403, "ObjectLocked")
 )
 
-func (f *fake) find(ref store.Ref) *version {
+func (f *contents) find(ref store.Ref) *version {
 	for _, v := range f.list {
 		if v.info.Name == ref.Name && (ref.Version == "" || v.info.Version == ref.Version) {
 			return v
@@ -52,11 +55,11 @@ func (f *fake) find(ref store.Ref) *version {
 	return nil
 }
 
-func (f *fake) remove(ref store.Ref) {
+func (f *contents) remove(ref store.Ref) {
 	f.list = slices.DeleteFunc(f.list, func(v *version) bool { return v.info.Ref == ref })
 }
 
-func (f *fake) add(name string, body []byte, lock store.Retention) attack.Answer {
+func (f *contents) add(name string, body []byte, lock store.Retention) attack.Answer {
 	f.serial++
 	if f.has("overwrites destroy") {
 		f.list = slices.DeleteFunc(f.list, func(v *version) bool { return v.info.Name == name })
@@ -210,11 +213,11 @@ func (f *fake) Garble(context.Context, attack.Setting) attack.Answer {
 	return denied
 }
 
-func (f *fake) Inspect(context.Context) (store.Facts, error) {
+func (f *contents) Inspect(context.Context) (store.Facts, error) {
 	return store.Facts{Immutable: true, Versioning: true, ObjectLock: true, Clock: time.Now()}, nil
 }
 
-func (f *fake) Stat(_ context.Context, ref store.Ref) (store.Info, store.Retention, error) {
+func (f *contents) Stat(_ context.Context, ref store.Ref) (store.Info, store.Retention, error) {
 	v := f.find(ref)
 	if v == nil {
 		return store.Info{}, store.Retention{}, store.ErrNotFound
@@ -222,7 +225,7 @@ func (f *fake) Stat(_ context.Context, ref store.Ref) (store.Info, store.Retenti
 	return v.info, v.lock, nil
 }
 
-func (f *fake) Versions(_ context.Context, prefix, after string) iter.Seq2[store.Info, error] {
+func (f *contents) Versions(_ context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	return store.Behind(func(yield func(store.Info, error) bool) {
 		list := slices.Clone(f.list)
 		slices.SortStableFunc(list, func(a, b *version) int { return strings.Compare(a.info.Name, b.info.Name) })
@@ -282,7 +285,7 @@ func TestFaults(t *testing.T) {
 		"a lost answer":                {"lock-taken": n, "delete-locked": n, "overwrite": n, "listing": n, "checksum": ok},
 	} {
 		t.Run(fault, func(t *testing.T) {
-			f := &fake{fault: fault}
+			f := &fake{&contents{fault: fault}}
 			r, err := probe.Run(t.Context(), probe.Options{Attacker: f, Vault: f, Host: "s3.example.com"})
 			if err != nil {
 				t.Fatal(err)
@@ -299,6 +302,6 @@ func TestFaults(t *testing.T) {
 }
 
 // Open is never asked for: content is read through the attacker.
-func (f *fake) Open(context.Context, store.Ref, int64, int64) (io.ReadCloser, error) {
+func (f *contents) Open(context.Context, store.Ref, int64, int64) (io.ReadCloser, error) {
 	return nil, errors.ErrUnsupported
 }

@@ -105,7 +105,7 @@ func TestDistrust(t *testing.T) {
 	body := []byte("back-dated")
 	id := format.Hash(sha256.Sum256(body))
 	at := format.At(theft.Add(-90 * time.Minute))
-	b.plant(pointName(b.host, r.ID, format.PointID{Source: "uploads", SignedAt: at, ID: id}), body)
+	plantPoint(b, pointName(b.host, r.ID, format.PointID{Source: "uploads", SignedAt: at, ID: id}), body)
 	b.clock = b.clock.Add(time.Hour)
 	next := rotated(t, b.host)
 	if _, err := b.change(t, next, func(o *repo.ChangeOptions) { o.DistrustAfter = theft }); err != nil {
@@ -134,7 +134,7 @@ func TestHalfDoneRotation(t *testing.T) {
 	other := memstore.New(memstore.Options{Now: b.now})
 	second := vaultOf(other)
 	second.Name = "w"
-	o := b.initOptions()
+	o := initOptions(b)
 	o.Vaults = append(o.Vaults, second)
 	if _, err := repo.Init(t.Context(), o); err != nil {
 		t.Fatal(err)
@@ -240,7 +240,7 @@ func TestFloodOfDescriptors(t *testing.T) {
 	b.clock = b.clock.Add(time.Hour)
 	for i := range 6000 { // some of them before the real second one
 		sum := format.Hash(sha256.Sum256(fmt.Append(nil, i)))
-		b.plant(format.DescriptorID{Number: i % 3, Sum: sum, Hint: format.KeyHint(b.host.Public()), Signature: bytes.Repeat([]byte{byte(i)}, 64)}.Name(), []byte("junk"))
+		plantPoint(b, format.DescriptorID{Number: i % 3, Sum: sum, Hint: format.KeyHint(b.host.Public()), Signature: bytes.Repeat([]byte{byte(i)}, 64)}.Name(), []byte("junk"))
 		if i == 3000 {
 			b.clock = b.clock.Add(time.Minute)
 			if _, err := b.change(t, rotated(t, b.host), nil); err != nil {

@@ -17,7 +17,7 @@ import (
 )
 
 // smallRuns stores three packs a run, a minute apart, and the placements at the end of each: all in one session.
-func (b *bench) smallRuns(n int) (packs []string) {
+func smallRuns(b *bench, n int) (packs []string) {
 	b.t.Helper()
 	s := b.session()
 	defer func() {
@@ -85,7 +85,7 @@ func (b *bench) listed(prefix string) (out []store.Info) {
 }
 
 // lockOf is until when the one version of an object is locked.
-func (b *bench) lockOf(name string) time.Time {
+func lockOf(b *bench, name string) time.Time {
 	b.t.Helper()
 	_, lock, err := b.store.Stat(b.t.Context(), store.Ref{Name: name})
 	if err != nil {
@@ -106,7 +106,7 @@ func TestFewPlacementsAfterManyRuns(t *testing.T) {
 		steps = steps[:3]
 	}
 	for _, runs := range steps {
-		packs = append(packs, b.smallRuns(runs)...)
+		packs = append(packs, smallRuns(b, runs)...)
 		if got := len(b.listed(format.PrefixPlacements)) - before; got*3 != len(packs) {
 			t.Fatalf("%d placements objects after %d runs", got, len(packs)/3)
 		}
@@ -130,7 +130,7 @@ func TestLocksOfFolds(t *testing.T) {
 	b := newBench(t)
 	for _, kept := range []bool{true, false} {
 		b.cacheDir = t.TempDir()
-		b.smallRuns(25)
+		smallRuns(b, 25)
 		var old []string
 		for _, o := range b.listed(format.PrefixPlacements) {
 			old = append(old, o.Name)
@@ -139,11 +139,11 @@ func TestLocksOfFolds(t *testing.T) {
 		if !kept {
 			b.cacheDir = t.TempDir()
 		}
-		packs := b.smallRuns(1)
+		packs := smallRuns(b, 1)
 		need := b.clock.Add(35*dayLong - time.Hour)
 		long := map[string]bool{}
 		for _, name := range old {
-			long[name] = !b.lockOf(name).Before(need)
+			long[name] = !lockOf(b, name).Before(need)
 		}
 		read := map[string]bool{} // without any cache
 		b.cacheDir = t.TempDir()
@@ -186,16 +186,16 @@ func TestWhatReplacesNothing(t *testing.T) {
 		replaces bool
 		act      func(b *bench, by []format.Hash, lines []format.Placement)
 	}{
-		{"a fold", true, func(b *bench, by []format.Hash, lines []format.Placement) { b.sayInstead(b.host, by, lines...) }},
+		{"a fold", true, func(b *bench, by []format.Hash, lines []format.Placement) { sayInstead(b, b.host, by, lines...) }},
 		{"a fold that arrived before what it replaces", true, func(b *bench, by []format.Hash, lines []format.Placement) {
 			name, body := b.placements(b.host, by, lines...)
 			b.store = b.store.Clone(b.now) // as a copied vault may have it: the objects there arrived in another order
 			b.vault = vaultOf(b.store)
 			b.clock = b.clock.Add(-30 * dayLong)
-			b.plant(name, body)
+			plantPoint(b, name, body)
 			b.clock = b.clock.Add(30 * dayLong)
 		}},
-		{"another key", false, func(b *bench, by []format.Hash, lines []format.Placement) { b.sayInstead(other, by, lines...) }},
+		{"another key", false, func(b *bench, by []format.Hash, lines []format.Placement) { sayInstead(b, other, by, lines...) }},
 		{"a junk signature", false, func(b *bench, by []format.Hash, lines []format.Placement) {
 			name, body := b.placements(b.host, by, lines...)
 			id, err := format.ParsePlacementsName(name)
@@ -203,31 +203,31 @@ func TestWhatReplacesNothing(t *testing.T) {
 				b.t.Fatal(err)
 			}
 			id.Signature[5] ^= 1
-			b.plant(id.Name(), body)
+			plantPoint(b, id.Name(), body)
 		}},
 		{"another vault's", false, func(b *bench, by []format.Hash, lines []format.Placement) {
 			b.vault.Name = "elsewhere"
-			b.sayInstead(b.host, by, lines...)
+			sayInstead(b, b.host, by, lines...)
 			b.vault.Name = "v"
 		}},
 		{"another vault's, under this one's name", false, func(b *bench, by []format.Hash, lines []format.Placement) {
 			b.vault.Name = "elsewhere"
 			name, body := b.placements(b.host, by, lines...)
 			b.vault.Name = "v"
-			b.plant(strings.Replace(name, "elsewhere", "v", 1), body)
-			b.plant(b.placementsName(b.host, sha256.Sum256(body)), body) // signed by a thief for this vault
+			plantPoint(b, strings.Replace(name, "elsewhere", "v", 1), body)
+			plantPoint(b, nameOfPlacements(b, b.host, sha256.Sum256(body)), body) // signed by a thief for this vault
 		}},
 		{"a lost one", false, func(b *bench, by []format.Hash, lines []format.Placement) {
-			name := b.sayInstead(b.host, by, lines...)
+			name := sayInstead(b, b.host, by, lines...)
 			if err := b.store.Attacker().Lose(b.only(name).Ref); err != nil {
 				b.t.Fatal(err)
 			}
 		}},
 		{"a fold under a delete marker", true, func(b *bench, by []format.Hash, lines []format.Placement) {
-			b.store.Attacker().Hide(b.sayInstead(b.host, by, lines...))
+			b.store.Attacker().Hide(sayInstead(b, b.host, by, lines...))
 		}},
 		{"a damaged one", false, func(b *bench, by []format.Hash, lines []format.Placement) {
-			name := b.sayInstead(b.host, by, lines...)
+			name := sayInstead(b, b.host, by, lines...)
 			if err := b.store.Attacker().Damage(b.only(name).Ref, func(body []byte) []byte { body[len(body)/2] ^= 1; return body }); err != nil {
 				b.t.Fatal(err)
 			}
@@ -235,13 +235,13 @@ func TestWhatReplacesNothing(t *testing.T) {
 		{"one that is cut short", false, func(b *bench, by []format.Hash, lines []format.Placement) {
 			_, body := b.placements(b.host, by, lines...)
 			body = body[:len(body)-1]
-			b.plant(b.placementsName(b.host, sha256.Sum256(body)), body)
+			plantPoint(b, nameOfPlacements(b, b.host, sha256.Sum256(body)), body)
 		}},
 		{"one of another repository", false, func(b *bench, by []format.Hash, lines []format.Placement) {
 			other := newBench(b.t)
 			other.clock = b.clock
 			_, body := other.placements(b.host, by, lines...)
-			b.plant(b.placementsName(b.host, sha256.Sum256(body)), body)
+			plantPoint(b, nameOfPlacements(b, b.host, sha256.Sum256(body)), body)
 		}},
 		{"one of an older version, without a list", false, func(b *bench, _ []format.Hash, lines []format.Placement) { b.say(b.host, lines...) }},
 	} {
@@ -249,13 +249,13 @@ func TestWhatReplacesNothing(t *testing.T) {
 			b := newBench(t)
 			b.clock = b.clock.Add(time.Hour)
 			b.cacheDir = t.TempDir()
-			packs := b.smallRuns(1)
-			alone := b.say(b.host, b.saysOf(packs[1]))
+			packs := smallRuns(b, 1)
+			alone := b.say(b.host, saysOf(b, packs[1]))
 			b.clock = b.clock.Add(time.Minute)
-			by := []format.Hash{sumOf(t, alone), sumOf(t, b.say(b.host, b.saysOf(packs[2])))}
+			by := []format.Hash{sumOf(t, alone), sumOf(t, b.say(b.host, saysOf(b, packs[2])))}
 			slices.SortFunc(by, func(a, b format.Hash) int { return bytes.Compare(a[:], b[:]) })
 			b.clock = b.clock.Add(time.Minute)
-			c.act(b, by, []format.Placement{b.saysOf(packs[0]), {Name: format.PackName(format.Hash{7}), Size: 5}})
+			c.act(b, by, []format.Placement{saysOf(b, packs[0]), {Name: format.PackName(format.Hash{7}), Size: 5}})
 			f := &flipping{Reader: b.store, prefix: alone}
 			b.vault.Read, b.cacheDir = f, t.TempDir()
 			b.again()
@@ -277,18 +277,18 @@ func TestKnownOnesAreDisplaced(t *testing.T) {
 	for _, all := range []bool{true, false} {
 		b := newBench(t)
 		b.cacheDir = t.TempDir()
-		packs := b.smallRuns(1)
+		packs := smallRuns(b, 1)
 		old := b.listed(format.PrefixPlacements)
 		last := old[len(old)-1].Name
 		b.clock = b.clock.Add(time.Minute)
 		var lines []format.Placement
 		for _, p := range packs {
-			lines = append(lines, b.saysOf(p))
+			lines = append(lines, saysOf(b, p))
 		}
 		if !all {
 			lines = lines[1:]
 		}
-		b.sayInstead(b.host, []format.Hash{sumOf(t, last)}, lines...)
+		sayInstead(b, b.host, []format.Hash{sumOf(t, last)}, lines...)
 		s := b.session()
 		_, known, err := s.Cache().Places.Get(b.vault.Name, last)
 		if cerr := s.Close(); err != nil || cerr != nil {
@@ -305,13 +305,13 @@ func TestKnownOnesAreDisplaced(t *testing.T) {
 func TestLostFoldIsSaidAgain(t *testing.T) {
 	b := newBench(t)
 	b.cacheDir = t.TempDir()
-	packs := b.smallRuns(3)
+	packs := smallRuns(b, 3)
 	for _, o := range b.listed(format.PrefixPlacements) {
 		if err := b.store.Attacker().Lose(o.Ref); err != nil {
 			t.Fatal(err)
 		}
 	}
-	packs = append(packs, b.smallRuns(1)...)
+	packs = append(packs, smallRuns(b, 1)...)
 	if !b.saw(repo.Missing, format.PrefixPlacements) {
 		t.Error("the loss was not reported")
 	}
@@ -331,7 +331,7 @@ func sumOf(t *testing.T, name string) format.Hash {
 }
 
 // saysOf is the placement of an object as the vault has it.
-func (b *bench) saysOf(name string) format.Placement {
+func saysOf(b *bench, name string) format.Placement {
 	b.t.Helper()
 	o := b.only(name)
 	_, lock, err := b.store.Stat(b.t.Context(), o.Ref)

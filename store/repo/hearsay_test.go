@@ -86,14 +86,14 @@ func (b *bench) only(prefix string) store.Info {
 // say stores a placements object that is signed with a host key, and gives its name.
 func (b *bench) say(host *keys.HostKey, p ...format.Placement) string {
 	b.t.Helper()
-	return b.sayInstead(host, nil, p...)
+	return sayInstead(b, host, nil, p...)
 }
 
 // sayInstead is say of a placements object that replaces others.
-func (b *bench) sayInstead(host *keys.HostKey, replaces []format.Hash, ps ...format.Placement) string {
+func sayInstead(b *bench, host *keys.HostKey, replaces []format.Hash, ps ...format.Placement) string {
 	b.t.Helper()
 	name, body := b.placements(host, replaces, ps...)
-	b.plant(name, body)
+	plantPoint(b, name, body)
 	return name
 }
 
@@ -114,11 +114,11 @@ func (b *bench) placements(host *keys.HostKey, replaces []format.Hash, ps ...for
 		b.t.Fatal(err)
 	}
 	body = enc.Frame(nil, plain)
-	return b.placementsName(host, sha256.Sum256(body)), body
+	return nameOfPlacements(b, host, sha256.Sum256(body)), body
 }
 
-// placementsName names a placements object that is signed with a host key.
-func (b *bench) placementsName(host *keys.HostKey, sum format.Hash) string {
+// nameOfPlacements names a placements object that is signed with a host key.
+func nameOfPlacements(b *bench, host *keys.HostKey, sum format.Hash) string {
 	b.t.Helper()
 	r, err := b.find("")
 	if err != nil {

@@ -46,13 +46,13 @@ func (b *bench) segment(host *keys.HostKey, line format.IndexLine, edit func(*fo
 	sealed, err := pb.Close()
 	must(err)
 	name = format.MetaName(sealed.Sum)
-	b.plant(name, sealed.Body)
+	plantPoint(b, name, sealed.Body)
 	b.say(host, format.Placement{Name: name, Size: int64(len(sealed.Body)), Index: []format.Frame{{Length: int64(len(frame)), Plain: int64(len(plain))}}})
 	return name
 }
 
-// finds reports whether a machine without its cache finds a chunk.
-func (b *bench) finds(id byte) bool {
+// findsAll reports whether a machine without its cache finds a chunk.
+func findsAll(b *bench, id byte) bool {
 	b.t.Helper()
 	b.cacheDir = b.t.TempDir()
 	s := b.session()
@@ -97,7 +97,7 @@ func TestWhoseIndexIsUsed(t *testing.T) {
 		"of a chunk key that is not ours":   {edit: func(_ *bench, h *header) { h.ChunkKey = attest.ChunkKeyID([32]byte{9}) }},
 		"of another repository":             {edit: func(_ *bench, h *header) { h.Repository = format.Hash{9} }, told: true},
 		"of a descriptor that is not there": {edit: func(_ *bench, h *header) { h.Descriptor = format.Hash{9} }, told: true},
-		"of a descriptor before its key":    {rotations: []bool{false}, edit: func(b *bench, h *header) { h.Descriptor = b.fingerprint() }, told: true},
+		"of a descriptor before its key":    {rotations: []bool{false}, edit: func(b *bench, h *header) { h.Descriptor = fingerprintOf(b) }, told: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
@@ -113,7 +113,7 @@ func TestWhoseIndexIsUsed(t *testing.T) {
 				b.rotate(freshKey(t, b.host, fresh), fresh)
 			}
 			b.saw(repo.Tampered, "")
-			if got := b.finds(1); got != c.found {
+			if got := findsAll(b, 1); got != c.found {
 				t.Errorf("found: %t", got)
 			}
 			if got := b.saw(repo.Tampered, format.PrefixMeta); got != c.told {
@@ -128,11 +128,11 @@ func TestAFreshStartWithTheSameChunkKey(t *testing.T) {
 	b := newBench(t)
 	b.segment(b.host, lineOf(1, format.Hash{2}), nil)
 	b.rotate(rotated(t, b.host), true)
-	if b.finds(1) {
+	if findsAll(b, 1) {
 		t.Error("content is found in what was stored before the fresh start")
 	}
 	b.segment(b.host, lineOf(1, format.Hash{2}), nil)
-	if !b.finds(1) {
+	if !findsAll(b, 1) {
 		t.Error("content is not found in what was stored since")
 	}
 }
@@ -163,7 +163,7 @@ func TestOnlyOnesOwnIndexIsFolded(t *testing.T) {
 		b.cacheDir = t.TempDir()
 		body := []byte("a pack")
 		sum := format.Hash(sha256.Sum256(body))
-		b.plant(format.PackName(sum), body)
+		plantPoint(b, format.PackName(sum), body)
 		b.say(b.host, format.Placement{Name: format.PackName(sum), Size: int64(len(body))})
 		for i := range 64 {
 			b.segment(b.host, lineOf(byte(i+1), sum), func(h *format.SegmentHeader) {
@@ -195,14 +195,14 @@ func TestOnlyOnesOwnIndexIsFolded(t *testing.T) {
 		if cerr := s.Close(); err != nil || cerr != nil {
 			t.Fatal(err, cerr)
 		}
-		if found := b.finds(64); found != c.want {
+		if found := findsAll(b, 64); found != c.want {
 			t.Errorf("%s: found %t", name, found)
 		}
 	}
 }
 
-// fingerprint is the hash of the first descriptor.
-func (b *bench) fingerprint() format.Hash {
+// fingerprintOf is the hash of the first descriptor.
+func fingerprintOf(b *bench) format.Hash {
 	b.t.Helper()
 	r, err := b.find("")
 	if err != nil {

@@ -46,7 +46,7 @@ func TestDamagedOnTheWay(t *testing.T) {
 		b := newBench(t)
 		b.clock = b.clock.Add(time.Hour)
 		b.point("uploads")
-		b.indexed()
+		indexedChunks(b)
 		b.cacheDir = t.TempDir()
 		f := &flipping{Reader: b.store, prefix: prefix, flips: true}
 		b.vault.Read = f
@@ -77,7 +77,7 @@ func TestJunkIsReadFewTimes(t *testing.T) {
 		f := &flipping{Reader: b.store, prefix: format.PrefixPlacements}
 		b.vault.Read = f
 		b.again()
-		b.plant(b.placementsName(b.host, c.sum), []byte("junk"))
+		plantPoint(b, nameOfPlacements(b, b.host, c.sum), []byte("junk"))
 		for run, want := range c.reads {
 			f.opened = 0
 			b.again()
@@ -104,7 +104,7 @@ func TestJunkByItsName(t *testing.T) {
 	later := b.session().Writer.Encoder().Frame(nil, []byte("{\"format\":\"2\"}\n"))
 	id := format.PlacementsID{Vault: b.vault.Name, Written: format.At(b.clock.Truncate(time.Second)), Sum: sha256.Sum256(later), Hint: format.KeyHint(b.host.Public()), Signature: make([]byte, 64)}
 	names := []string{
-		id.Name(), b.placementsName(other, id.Sum), // a right hint without a signature, and another's signature
+		id.Name(), nameOfPlacements(b, other, id.Sum), // a right hint without a signature, and another's signature
 		format.PrefixPlacements + b.vault.Name + "/20261123T080500Z-" + id.Sum.String() + ".zst",
 		format.PrefixPlacements + "20261123T080500Z-" + id.Sum.String() + ".zst",
 		format.PrefixPlacements + "newest",
@@ -115,7 +115,7 @@ func TestJunkByItsName(t *testing.T) {
 	b.again()
 	honest := f.opened
 	for _, n := range names {
-		b.plant(n, later)
+		plantPoint(b, n, later)
 	}
 	for range 2 {
 		b.cacheDir, f.opened = t.TempDir(), 0
@@ -138,13 +138,13 @@ func TestJunkByItsName(t *testing.T) {
 // that name; the versions of another vault count for nothing.
 func TestPlacementsOfAnotherName(t *testing.T) {
 	b := newBench(t)
-	b.indexed()
-	want := b.packsKnown()
+	indexedChunks(b)
+	want := packsKnown(b)
 	if want == 0 {
 		t.Fatal("no placements to find")
 	}
 	b.vault.Name, b.cacheDir = "renamed", t.TempDir()
-	if got := b.packsKnown(); got != want {
+	if got := packsKnown(b); got != want {
 		t.Errorf("%d objects are known under the new name, %d were under the old one", got, want)
 	}
 }
@@ -153,7 +153,7 @@ func TestPlacementsOfAnotherName(t *testing.T) {
 // which it was signed for: it cannot be moved.
 func TestReplayedFromAnotherVault(t *testing.T) {
 	b := newBench(t)
-	b.indexed()
+	indexedChunks(b)
 	forged := format.Placement{Name: format.PackName(format.Hash{9}), Version: "v9", Size: 5}
 	own := b.vault.Name
 	b.vault.Name = "elsewhere"
@@ -163,7 +163,7 @@ func TestReplayedFromAnotherVault(t *testing.T) {
 	f := &flipping{Reader: b.store, prefix: name}
 	b.vault.Read, b.cacheDir = f, t.TempDir()
 	body := b.body(name)
-	b.plant(moved, body)
+	plantPoint(b, moved, body)
 	b.saw(repo.Tampered, "")
 	s := b.session()
 	defer func() {
@@ -195,7 +195,7 @@ func (b *bench) body(name string) []byte {
 }
 
 // packsKnown counts the placements that a session knows once it has opened.
-func (b *bench) packsKnown() int {
+func packsKnown(b *bench) int {
 	b.t.Helper()
 	s := b.session()
 	n := 0
@@ -211,8 +211,8 @@ func (b *bench) packsKnown() int {
 	return n
 }
 
-// indexed stores an index segment.
-func (b *bench) indexed() {
+// indexedChunks stores an index segment.
+func indexedChunks(b *bench) {
 	b.t.Helper()
 	s := b.session()
 	if err := s.Begin(b.clock.Add(35 * dayLong)); err != nil {

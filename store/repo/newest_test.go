@@ -17,7 +17,7 @@ func (b *bench) second(t *testing.T) (*repo.Vault, *memstore.Store) {
 	s := memstore.New(memstore.Options{Now: b.now})
 	v := vaultOf(s)
 	v.Name = "w"
-	o := b.initOptions()
+	o := initOptions(b)
 	o.Vaults = append(o.Vaults, v)
 	if _, err := repo.Init(t.Context(), o); err != nil {
 		t.Fatal(err)
@@ -25,8 +25,8 @@ func (b *bench) second(t *testing.T) (*repo.Vault, *memstore.Store) {
 	return v, s
 }
 
-// opened runs a session and gives what became of each vault.
-func (b *bench) opened(t *testing.T, vaults ...*repo.Vault) ([]error, error) {
+// openedSession runs a session and gives what became of each vault.
+func openedSession(t *testing.T, b *bench, vaults ...*repo.Vault) ([]error, error) {
 	t.Helper()
 	s, err := b.open(t, vaults, nil)
 	if err != nil {
@@ -66,18 +66,18 @@ func TestAVaultThatWasDownDuringAChange(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.host = next
-		if got, err := b.opened(t, b.vault); err != nil || got[0] != nil {
+		if got, err := openedSession(t, b, b.vault); err != nil || got[0] != nil {
 			t.Fatalf("%s: %v, %v", name, got, err)
 		}
 		if b.host.Newest.Number != 1 {
 			t.Errorf("%s: the newest known descriptor is %d", name, b.host.Newest.Number)
 		}
-		if _, err := b.opened(t, down); !errors.Is(err, repo.ErrWithheld) {
+		if _, err := openedSession(t, b, down); !errors.Is(err, repo.ErrWithheld) {
 			t.Errorf("%s: alone: %v", name, err)
 		}
 		b.count(repo.Tampered, "")
 		for _, order := range [][]*repo.Vault{{b.vault, down}, {down, b.vault}} {
-			if got, err := b.opened(t, order...); err != nil || got[0] != nil || got[1] != nil || b.saw(repo.Tampered, "") {
+			if got, err := openedSession(t, b, order...); err != nil || got[0] != nil || got[1] != nil || b.saw(repo.Tampered, "") {
 				t.Errorf("%s: beside the other: %v, %v", name, got, err)
 			}
 		}
@@ -89,25 +89,25 @@ func TestAVaultThatWasDownDuringAChange(t *testing.T) {
 func TestARolledBackVault(t *testing.T) {
 	b := newOwnedBench(t)
 	b.clock = b.clock.Add(time.Hour)
-	before := b.moved(t)
+	before := movedVault(t, b)
 	// Noted, and broken off before a vault had it.
 	next, stop := rotated(t, b.host), errors.New("broken off")
 	if _, err := b.change(t, next, func(o *repo.ChangeOptions) { b.asOwner(o); o.Note = func() error { return stop } }); !errors.Is(err, stop) {
 		t.Fatal(err)
 	}
 	b.host.Pin(b.host.Repository, next.Descriptors...)
-	if got, err := b.opened(t, b.vault); err != nil || got[0] != nil || b.saw(repo.Tampered, "") {
+	if got, err := openedSession(t, b, b.vault); err != nil || got[0] != nil || b.saw(repo.Tampered, "") {
 		t.Errorf("a change that was broken off: %v, %v", got, err)
 	}
 	if _, err := b.change(t, next, b.asOwner); err != nil {
 		t.Fatal(err)
 	}
 	b.host = next
-	if got, err := b.opened(t, b.vault); err != nil || got[0] != nil {
+	if got, err := openedSession(t, b, b.vault); err != nil || got[0] != nil {
 		t.Fatalf("%v, %v", got, err)
 	}
 	old := vaultOf(before)
-	if _, err := b.opened(t, old); !errors.Is(err, repo.ErrWithheld) {
+	if _, err := openedSession(t, b, old); !errors.Is(err, repo.ErrWithheld) {
 		t.Errorf("set back: %v", err)
 	}
 	if _, err := repo.Init(t.Context(), repo.InitOptions{
@@ -126,7 +126,7 @@ func TestAnotherDescriptorOfTheKnownNumber(t *testing.T) {
 	b := newOwnedBench(t)
 	other, s := b.second(t)
 	b.clock = b.clock.Add(time.Hour)
-	forked := b.moved(t)
+	forked := movedVault(t, b)
 	if _, err := b.change(t, b.host, func(o *repo.ChangeOptions) {
 		b.asOwner(o)
 		o.Vaults = append(o.Vaults, other)
@@ -134,20 +134,20 @@ func TestAnotherDescriptorOfTheKnownNumber(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.opened(t, b.vault, other); err != nil {
+	if _, err := openedSession(t, b, b.vault, other); err != nil {
 		t.Fatal(err)
 	}
 	// In the third vault the owner's key, which a thief of the restore key has, signs another descriptor 1.
 	his := &bench{t: t, clock: b.clock, store: forked, vault: vaultOf(forked), restore: b.restore, host: b.host, owned: true}
 	his.vault.Name = "forked"
 	name, body := his.next(t, keys.OwnerKey(b.restore), func(d *format.Descriptor) { d.FreshStart = true })
-	his.plant(name, body)
+	plantPoint(his, name, body)
 	was := names(t, forked)
-	got, err := b.opened(t, his.vault, b.vault, other)
+	got, err := openedSession(t, b, his.vault, b.vault, other)
 	if err != nil || !errors.Is(got[0], repo.ErrStrangers) || got[1] != nil || got[2] != nil {
 		t.Errorf("%v, %v", got, err)
 	}
-	if _, err := b.opened(t, his.vault); !errors.Is(err, repo.ErrStrangers) {
+	if _, err := openedSession(t, b, his.vault); !errors.Is(err, repo.ErrStrangers) {
 		t.Errorf("alone: %v", err)
 	}
 	if names(t, forked) != was || len(names(t, s)) == 0 {

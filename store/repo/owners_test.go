@@ -70,14 +70,14 @@ func TestOnlyAnOwnerChangesKeys(t *testing.T) {
 	}
 	his := func(d *format.Descriptor) { d.Recipients = append(d.Recipients, stranger.Recipient().String()) }
 	name, body := b.next(t, b.host.Signing, his)
-	b.plant(name, body)
+	plantPoint(b, name, body)
 	// And with the owner's hint in the name.
 	id, err := format.ParseDescriptorName(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	id.Hint = format.KeyHint(keys.OwnerOf(b.restore).Public())
-	b.plant(id.Name(), body)
+	plantPoint(b, id.Name(), body)
 	in := &counting{Reader: b.store}
 	r, err := repo.Find(t.Context(), in, "", b.report)
 	if err != nil || len(r.Chain) != 1 || r.End != nil || in.opened != 1 {
@@ -298,13 +298,13 @@ func TestAForkOfAnOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	other, otherBody := b.next(t, keys.OwnerKey(second), func(d *format.Descriptor) { d.FreshStart = true })
-	b.plant(name, body)
-	b.plant(descriptorName(keys.OwnerKey(second), r.ID, 2, body), body)
+	plantPoint(b, name, body)
+	plantPoint(b, descriptorName(keys.OwnerKey(second), r.ID, 2, body), body)
 	if b.length(t) != 3 {
 		t.Fatal("one descriptor in the names of two owners is not taken")
 	}
 	b.clock = b.clock.Add(time.Hour)
-	b.plant(other, otherBody)
+	plantPoint(b, other, otherBody)
 	if r, err = b.find(""); err != nil || len(r.Chain) != 2 || r.End == nil || !errors.Is(r.End.Err, repo.ErrForked) || !strings.Contains(r.End.Err.Error(), other) {
 		t.Fatalf("%v, %+v", err, r)
 	}
@@ -349,7 +349,7 @@ func TestTheChainEnds(t *testing.T) {
 		before := b.point("uploads")
 		b.clock = b.clock.Add(time.Hour)
 		object, body := c.make(b)
-		b.plant(object, body)
+		plantPoint(b, object, body)
 		if c.want == nil { // this one is as it should be
 			if b.length(t) != 2 {
 				t.Errorf("%s: it is not taken", name)
@@ -367,7 +367,7 @@ func TestTheChainEnds(t *testing.T) {
 		}
 		b.clock = b.clock.Add(time.Hour)
 		late := sha256.Sum256([]byte("late"))
-		b.plant(pointName(b.host, r.ID, format.PointID{Source: "uploads", SignedAt: format.At(b.clock), ID: late}), []byte("late"))
+		plantPoint(b, pointName(b.host, r.ID, format.PointID{Source: "uploads", SignedAt: format.At(b.clock), ID: late}), []byte("late"))
 		for _, p := range b.points() {
 			if p.Distrusted != (p.ID != before) {
 				t.Errorf("%s: point %s, distrusted %v", name, p.ID, p.Distrusted)
@@ -394,7 +394,7 @@ func TestTheEndInOneVault(t *testing.T) {
 		other := memstore.New(memstore.Options{Now: b.now})
 		second := vaultOf(other)
 		second.Name = "w"
-		o := b.initOptions()
+		o := initOptions(b)
 		o.Vaults = append(o.Vaults, second)
 		if _, err := repo.Init(t.Context(), o); err != nil {
 			t.Fatal(err)
@@ -407,7 +407,7 @@ func TestTheEndInOneVault(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			b.plant(descriptorName(keys.OwnerKey(b.restore), r.ID, 1, body), body)
+			plantPoint(b, descriptorName(keys.OwnerKey(b.restore), r.ID, 1, body), body)
 		} else {
 			next := rotated(t, b.host)
 			if _, err := b.change(t, next, func(o *repo.ChangeOptions) { b.asOwner(o); o.Vaults = append(o.Vaults, second) }); err != nil {
@@ -464,7 +464,7 @@ func TestNothingIsKeptLongerThanTheDescriptorSays(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.plant(pointName(b.host, r.ID, format.PointID{Source: "uploads", SignedAt: c.SignedAt, ID: sha256.Sum256(body)}), body)
+		plantPoint(b, pointName(b.host, r.ID, format.PointID{Source: "uploads", SignedAt: c.SignedAt, ID: sha256.Sum256(body)}), body)
 	}
 	s := b.session()
 	defer s.Close()

@@ -79,7 +79,7 @@ func benchOf(t *testing.T, owned bool) *bench {
 	}
 	b.store = memstore.New(memstore.Options{Now: b.now})
 	b.vault = vaultOf(b.store)
-	if _, err := repo.Init(t.Context(), b.initOptions()); err != nil {
+	if _, err := repo.Init(t.Context(), initOptions(b)); err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -92,7 +92,7 @@ func vaultOf(s *memstore.Store) *repo.Vault {
 	}
 }
 
-func (b *bench) initOptions() repo.InitOptions {
+func initOptions(b *bench) repo.InitOptions {
 	var owners []keys.Owner
 	if b.owned {
 		owners = append(owners, keys.OwnerOf(b.restore))
@@ -201,8 +201,8 @@ func (b *bench) points() []repo.Point {
 	return p
 }
 
-// plant puts an object as someone with the writer's credential can.
-func (b *bench) plant(name string, body []byte) {
+// plantPoint puts an object as someone with the writer's credential can.
+func plantPoint(b *bench, name string, body []byte) {
 	b.t.Helper()
 	if _, err := b.store.Put(b.t.Context(), name, bytes.NewReader(body), int64(len(body)), store.PutOptions{SHA256: sha256.Sum256(body)}); err != nil {
 		b.t.Fatal(err)
@@ -211,7 +211,7 @@ func (b *bench) plant(name string, body []byte) {
 
 func TestInitIsSafeToRepeatAndRefusesStrangers(t *testing.T) {
 	b := newBench(t)
-	again, err := repo.Init(t.Context(), b.initOptions())
+	again, err := repo.Init(t.Context(), initOptions(b))
 	if err != nil || again[0].Created {
 		t.Fatalf("repeated: %+v, %v", again, err)
 	}
@@ -219,14 +219,14 @@ func TestInitIsSafeToRepeatAndRefusesStrangers(t *testing.T) {
 	if b.host, err = keys.GenerateHostKey(keys.X25519); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := repo.Init(t.Context(), b.initOptions()); !errors.Is(err, repo.ErrHostKey) {
+	if _, err := repo.Init(t.Context(), initOptions(b)); !errors.Is(err, repo.ErrHostKey) {
 		t.Errorf("with another host key: %v", err)
 	}
 	b.host = mine
 	if b.restore, err = keys.GenerateIdentity(keys.X25519); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := repo.Init(t.Context(), b.initOptions()); !errors.Is(err, repo.ErrRecipients) {
+	if _, err := repo.Init(t.Context(), initOptions(b)); !errors.Is(err, repo.ErrRecipients) {
 		t.Errorf("with other recipients: %v", err)
 	}
 }
@@ -235,27 +235,27 @@ func TestInitRefusesUnfitVaults(t *testing.T) {
 	b := newBench(t)
 	b.store = memstore.New(memstore.Options{Now: b.now, NoLock: true})
 	b.vault = vaultOf(b.store)
-	if _, err := repo.Init(t.Context(), b.initOptions()); !errors.Is(err, repo.ErrRefused) {
+	if _, err := repo.Init(t.Context(), initOptions(b)); !errors.Is(err, repo.ErrRefused) {
 		t.Errorf("no lock: %v", err)
 	}
 	b.store = memstore.New(memstore.Options{Now: b.now})
 	b.vault = vaultOf(b.store)
-	o := b.initOptions()
+	o := initOptions(b)
 	o.Need = 395 * dayLong
 	if _, err := repo.Init(t.Context(), o); !errors.Is(err, repo.ErrCeiling) {
 		t.Errorf("beyond the ceiling: %v", err)
 	}
-	o = b.initOptions()
+	o = initOptions(b)
 	o.Now = func() time.Time { return b.clock.Add(6 * time.Minute) }
 	if _, err := repo.Init(t.Context(), o); !errors.Is(err, store.ErrClock) {
 		t.Errorf("clock: %v", err)
 	}
-	if _, err := repo.Init(t.Context(), b.initOptions()); !errors.Is(err, repo.ErrGone) {
+	if _, err := repo.Init(t.Context(), initOptions(b)); !errors.Is(err, repo.ErrGone) {
 		t.Errorf("another repository for a host key that is pinned to one: %v", err)
 	}
 	b.host = b.host.Secrets()
 	b.vault.Lock = forgetful{}
-	if _, err := repo.Init(t.Context(), b.initOptions()); !errors.Is(err, store.ErrNoLock) {
+	if _, err := repo.Init(t.Context(), initOptions(b)); !errors.Is(err, store.ErrNoLock) {
 		t.Errorf("locks that do not take: %v", err)
 	}
 	if _, err := b.find(""); !errors.Is(err, repo.ErrNoRepository) {
@@ -306,11 +306,11 @@ func TestTheOldestDescriptorIsTheRepositorys(t *testing.T) {
 		t.Fatal(err)
 	}
 	forgedName := format.DescriptorID{Sum: sha256.Sum256(forged)}.Name()
-	b.plant(forgedName, forged)
+	plantPoint(b, forgedName, forged)
 	name := format.DescriptorID{Sum: was.Fingerprint}.Name()
 	b.store.Attacker().Overwrite(name, []byte("gone"))
 	b.store.Attacker().Hide(name)
-	b.plant(format.PrefixDescriptors+"junk", []byte("x"))
+	plantPoint(b, format.PrefixDescriptors+"junk", []byte("x"))
 	now, err := b.find("")
 	if err != nil || now.ID != was.ID {
 		t.Fatalf("found %v, %v", now, err)
@@ -341,7 +341,7 @@ func TestALaterDescriptorUnderAFirstName(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := format.DescriptorID{Sum: sha256.Sum256(later)}.Name()
-	b.plant(name, later)
+	plantPoint(b, name, later)
 	if now, err := b.find(""); err != nil || now.ID != was.ID {
 		t.Fatalf("found %v, %v", now, err)
 	}
@@ -361,8 +361,8 @@ func TestPointsStandUnderAttack(t *testing.T) {
 	b.clock = b.clock.Add(time.Hour)
 	b.store.Attacker().Overwrite(want[0].Name, []byte("not a commit"))
 	b.store.Attacker().Hide(want[0].Name)
-	b.plant(format.PrefixPoints+"uploads/junk", []byte("x"))
-	b.plant(strings.Replace(want[0].Name, "uploads", "others", 1), []byte("x")) // another source's name under this signature
+	plantPoint(b, format.PrefixPoints+"uploads/junk", []byte("x"))
+	plantPoint(b, strings.Replace(want[0].Name, "uploads", "others", 1), []byte("x")) // another source's name under this signature
 	r, err := b.find("")
 	if err != nil {
 		t.Fatal(err)
@@ -415,7 +415,7 @@ func TestPointsOfAnotherTime(t *testing.T) {
 	}
 	forge := func(at time.Time) {
 		id := format.Hash(sha256.Sum256([]byte(at.String())))
-		b.plant(pointName(b.host, r.ID, format.PointID{Source: "uploads", SignedAt: format.At(at), ID: id}), []byte("x"))
+		plantPoint(b, pointName(b.host, r.ID, format.PointID{Source: "uploads", SignedAt: format.At(at), ID: id}), []byte("x"))
 	}
 	forge(b.clock.Add(time.Second))
 	if n := len(b.points()); n != 1 {

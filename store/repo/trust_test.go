@@ -143,7 +143,7 @@ func TestForgedChainsAtInit(t *testing.T) {
 		if !pinned {
 			b.host = b.host.Secrets()
 		}
-		o := b.initOptions()
+		o := initOptions(b)
 		o.Vaults = []*repo.Vault{h.vault, empty}
 		want := repo.ErrFingerprint
 		if !pinned {
@@ -293,7 +293,7 @@ func TestForksOfOneAge(t *testing.T) {
 			t.Fatal(err)
 		}
 		name := descriptorName(b.host.Signing, r.ID, 1, body)
-		b.plant(name, body)
+		plantPoint(b, name, body)
 		both = append(both, name)
 		if i == 0 {
 			if _, err := b.find(""); err != nil {

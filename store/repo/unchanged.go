@@ -295,4 +295,6 @@ func (c *comparison) loaded(infos []store.Info) (bool, error) {
 }
 
 // forgetParts forgets how a vault was listed: it was compared in another way.
-func forgetParts(c *cache.Cache, vault string) error { return c.Notes.PutCompared(vault, partNote, nil) }
+func forgetParts(c *cache.Cache, vault string) error {
+	return c.Notes.PutCompared(vault, partNote, nil)
+}

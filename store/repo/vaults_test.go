@@ -60,7 +60,7 @@ func TestAVaultIsWaitedForOnce(t *testing.T) {
 	other := memstore.New(memstore.Options{Now: b.now})
 	second := vaultOf(other)
 	second.Name = "second"
-	o := b.initOptions()
+	o := initOptions(b)
 	o.Vaults = append(o.Vaults, second)
 	if _, err := repo.Init(t.Context(), o); err != nil {
 		t.Fatal(err)
@@ -119,9 +119,9 @@ func TestHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 	beside, besideBody := packed(t, "beside")
-	b.plant(beside, besideBody.Body)
+	plantPoint(b, beside, besideBody.Body)
 	forged := format.NeedsName(format.Hash(sha256.Sum256([]byte("what it should be"))))
-	b.plant(forged, []byte("what it is"))
+	plantPoint(b, forged, []byte("what it is"))
 	missing := format.NeedsName(format.Hash{1})
 	for name, want := range map[string]bool{stored: true, beside: true, forged: false, missing: false} {
 		if got, err := s.Content.Holds(ctx, name); err != nil || got != want {

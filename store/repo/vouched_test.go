@@ -25,12 +25,12 @@ func (b *bench) named(t *testing.T, source string, at time.Time, text string) fo
 		t.Fatal(err)
 	}
 	id := format.Hash(sha256.Sum256([]byte(text)))
-	b.plant(pointName(b.host, r.ID, format.PointID{Source: source, SignedAt: format.At(at), ID: id}), []byte(text))
+	plantPoint(b, pointName(b.host, r.ID, format.PointID{Source: source, SignedAt: format.At(at), ID: id}), []byte(text))
 	return id
 }
 
-// doubted gives the points that are listed and do not count.
-func (b *bench) doubted(in store.Reader) (doubted, late []format.Hash) {
+// doubtedPoint gives the points that are listed and do not count.
+func doubtedPoint(b *bench, in store.Reader) (doubted, late []format.Hash) {
 	b.t.Helper()
 	r, err := repo.Find(b.t.Context(), in, "", b.report)
 	if err != nil {
@@ -51,8 +51,8 @@ func (b *bench) doubted(in store.Reader) (doubted, late []format.Hash) {
 	return doubted, late
 }
 
-// moved copies a vault as any tool does: what was there comes anew, at one time, in another order.
-func (b *bench) moved(t *testing.T) *memstore.Store {
+// movedVault copies a vault as any tool does: what was there comes anew, at one time, in another order.
+func movedVault(t *testing.T, b *bench) *memstore.Store {
 	t.Helper()
 	to := memstore.New(memstore.Options{Now: b.now})
 	var list []store.Info
@@ -95,7 +95,7 @@ func TestAKeyCountsUntilItIsDropped(t *testing.T) {
 	b.clock = b.clock.Add(time.Hour)
 	after := b.named(t, "uploads", b.clock, "signed with the old key")
 	backdated := b.named(t, "uploads", rotation.Add(-90*time.Minute), "and said to be from before")
-	if got, _ := b.doubted(b.store); len(got) != 2 || !slices.Contains(got, after) || !slices.Contains(got, backdated) {
+	if got, _ := doubtedPoint(b, b.store); len(got) != 2 || !slices.Contains(got, after) || !slices.Contains(got, backdated) {
 		t.Errorf("doubted: %v", got)
 	}
 	b.host = next
@@ -107,7 +107,7 @@ func TestAKeyCountsUntilItIsDropped(t *testing.T) {
 	}
 	// It never returns.
 	name, body := b.next(t, b.host.Signing, func(d *format.Descriptor) { d.Keys = append(d.Keys, format.JobKey(old.Public())) })
-	b.plant(name, body)
+	plantPoint(b, name, body)
 	if r, err := b.find(""); err != nil || len(r.Chain) != 2 || r.End == nil {
 		t.Errorf("a key that was dropped is listed again: %v", err)
 	}
@@ -134,12 +134,12 @@ func TestAMovedVaultKeepsItsPoints(t *testing.T) {
 		}
 		b.clock = b.clock.Add(100 * dayLong)
 		stolen := b.named(t, "uploads", b.clock.Add(-99*dayLong), "with the old key, put into the copy")
-		to := b.moved(t)
+		to := movedVault(t, b)
 		want := []format.Hash{stolen}
 		if distrust {
 			want = append(want, thief)
 		}
-		doubted, late := b.doubted(to)
+		doubted, late := doubtedPoint(b, to)
 		if len(doubted) != len(want) || slices.ContainsFunc(want, func(id format.Hash) bool { return !slices.Contains(doubted, id) }) || slices.Contains(late, honest) {
 			t.Errorf("distrust %v: doubted %v, late %v", distrust, doubted, late)
 		}
@@ -166,7 +166,7 @@ func TestTrustIsGivenBack(t *testing.T) {
 	}
 	expect := func(when string, counts ...int) {
 		t.Helper()
-		doubted, _ := b.doubted(b.store)
+		doubted, _ := doubtedPoint(b, b.store)
 		for i, id := range ids {
 			if slices.Contains(counts, i) == slices.Contains(doubted, id) {
 				t.Errorf("%s: point %d, doubted %v", when, i, slices.Contains(doubted, id))
@@ -196,7 +196,7 @@ func TestTrustIsGivenBack(t *testing.T) {
 		t.Errorf("a point that is not there: %v", err)
 	}
 	expect("after one that failed", 0, 1, 3)
-	if doubted, late := b.doubted(b.moved(t)); len(doubted) != 1 || len(late) != 1 {
+	if doubted, late := doubtedPoint(b, movedVault(t, b)); len(doubted) != 1 || len(late) != 1 {
 		t.Errorf("in a copy: %v, %v", doubted, late)
 	}
 }
@@ -208,7 +208,7 @@ func TestTwoVaultsVouch(t *testing.T) {
 	other := memstore.New(memstore.Options{Now: b.now})
 	second := vaultOf(other)
 	second.Name = "w"
-	o := b.initOptions()
+	o := initOptions(b)
 	o.Vaults = append(o.Vaults, second)
 	if _, err := repo.Init(t.Context(), o); err != nil {
 		t.Fatal(err)
@@ -221,7 +221,7 @@ func TestTwoVaultsVouch(t *testing.T) {
 	thief := format.Hash(sha256.Sum256([]byte("thief")))
 	name := pointName(b.host, r.ID, format.PointID{Source: "uploads", SignedAt: format.At(b.clock), ID: thief})
 	b.clock = b.clock.Add(30 * time.Minute)
-	b.plant(name, []byte("thief")) // as if it had come in time
+	plantPoint(b, name, []byte("thief")) // as if it had come in time
 	b.clock = theft.Add(time.Hour)
 	if _, err := other.Put(t.Context(), name, bytes.NewReader([]byte("thief")), 5, store.PutOptions{SHA256: thief}); err != nil {
 		t.Fatal(err)
@@ -232,7 +232,7 @@ func TestTwoVaultsVouch(t *testing.T) {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	for _, in := range []store.Reader{b.store, other} {
-		if doubted, _ := b.doubted(in); len(doubted) != 1 {
+		if doubted, _ := doubtedPoint(b, in); len(doubted) != 1 {
 			t.Errorf("doubted: %v", doubted)
 		}
 	}
@@ -250,7 +250,7 @@ func TestAListOfManyVouchedPoints(t *testing.T) {
 	b.clock = b.clock.Add(n * time.Second)
 	for i := range n {
 		id := format.PointID{Source: fmt.Sprintf("s%d", i%3), SignedAt: format.At(b.clock.Add(-time.Duration(i) * time.Second)), ID: sha256.Sum256(fmt.Append(nil, i))}
-		b.plant(pointName(b.host, r.ID, id), []byte("x"))
+		plantPoint(b, pointName(b.host, r.ID, id), []byte("x"))
 	}
 	b.clock = b.clock.Add(time.Hour)
 	next := rotated(t, b.host)
@@ -266,12 +266,12 @@ func TestAListOfManyVouchedPoints(t *testing.T) {
 	if !slices.ContainsFunc(r.Standing(), func(n format.Need) bool { return n.Name == list && n.Size > 0 }) {
 		t.Error("the list is not among what points need")
 	}
-	if doubted, late := b.doubted(b.moved(t)); len(doubted)+len(late) != 0 {
+	if doubted, late := doubtedPoint(b, movedVault(t, b)); len(doubted)+len(late) != 0 {
 		t.Errorf("%d doubted, %d late in a copy", len(doubted), len(late))
 	}
 	empty := vaultOf(memstore.New(memstore.Options{Now: b.now}))
 	empty.Name = "new"
-	o := b.initOptions()
+	o := initOptions(b)
 	o.Vaults = append(o.Vaults, empty)
 	if _, err := repo.Init(t.Context(), o); err != nil {
 		t.Fatal(err)
@@ -285,7 +285,7 @@ func TestAListOfManyVouchedPoints(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if doubted, _ := b.doubted(b.store); len(doubted) != 0 || !b.saw(repo.Damaged, list) {
+	if doubted, _ := doubtedPoint(b, b.store); len(doubted) != 0 || !b.saw(repo.Damaged, list) {
 		t.Errorf("a damaged list: %d doubted", len(doubted))
 	}
 }

@@ -58,14 +58,14 @@ func (s *suite) extend() {
 	s.wantErr(s.v.Extend(s.ctx(), missing, short), store.ErrNotFound, "extend of a missing object")
 }
 
-func (s *suite) removeLocked() {
+func removeLocked(s *suite) {
 	b := data(100, 22)
 	ref := s.putLocked("kept", b, s.compliance(time.Hour))
 	s.wantErr(s.h.Remover.Remove(s.ctx(), ref), store.ErrLocked, "remove of a locked object")
 	s.mustRead(ref, b)
 }
 
-func (s *suite) removeUnlocked() {
+func removeUnlocked(s *suite) {
 	b := data(100, 23)
 	ref := s.put("gone", b)
 	s.put("stays", b)
@@ -79,7 +79,7 @@ func (s *suite) removeUnlocked() {
 	}
 }
 
-func (s *suite) badLocks() {
+func badLocks(s *suite) {
 	b := []byte("x")
 	for what, r := range map[string]store.Retention{
 		"past":    {Mode: store.Compliance, Until: s.until(-time.Hour)},
@@ -102,7 +102,7 @@ func (s *suite) badLocks() {
 	}
 }
 
-func (s *suite) twoVersions() {
+func twoVersions(s *suite) {
 	one, two := data(100, 24), data(200, 25)
 	first := s.put("twice", one)
 	second := s.put("twice", two)
@@ -119,7 +119,7 @@ func (s *suite) twoVersions() {
 }
 
 // manyVersions crosses page boundaries inside one name when the harness has small pages.
-func (s *suite) manyVersions() {
+func manyVersions(s *suite) {
 	const n = 25
 	var want []store.Ref
 	for i := range n {
@@ -137,7 +137,7 @@ func (s *suite) manyVersions() {
 	}
 }
 
-func (s *suite) underMarker() {
+func underMarker(s *suite) {
 	b := data(100, 27)
 	lock := s.compliance(time.Hour)
 	if !s.o.Immutable {
@@ -166,7 +166,7 @@ func (s *suite) underMarker() {
 	s.mustRead(store.Ref{Name: "hidden"}, b)
 }
 
-func (s *suite) extendUnderNewer() {
+func extendUnderNewer(s *suite) {
 	b := data(100, 28)
 	short, long := s.compliance(time.Hour), s.compliance(50*time.Hour)
 	ref := s.putLocked("attacked", b, short)
@@ -198,7 +198,7 @@ func (s *suite) extendUnderNewer() {
 	s.wantLock(ref, longer)
 }
 
-func (s *suite) versionRequired() {
+func versionRequired(s *suite) {
 	ref := s.put("plain", []byte("x"))
 	byName := store.Ref{Name: ref.Name}
 	if err := s.v.Extend(s.ctx(), byName, s.compliance(time.Hour)); err == nil || !strings.Contains(err.Error(), "version") {
@@ -213,7 +213,7 @@ func (s *suite) versionRequired() {
 	s.wantLock(ref, store.Retention{})
 }
 
-func (s *suite) missingVersion() {
+func missingVersion(s *suite) {
 	ref := s.put("one", []byte("x"))
 	other := s.put("two", []byte("y"))
 	gone := store.Ref{Name: ref.Name, Version: other.Version}
@@ -227,7 +227,7 @@ func (s *suite) missingVersion() {
 }
 
 // underMarkers: a listing of many names, each under a marker, keeps the order of names, newest first within each.
-func (s *suite) underMarkers() {
+func underMarkers(s *suite) {
 	for i := range 7 {
 		name := fmt.Sprintf("m/%d", i)
 		s.put(name, []byte(name))

@@ -16,7 +16,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store"
 )
 
-func (s *suite) putGet() {
+func putGet(s *suite) {
 	want := data(10_000, 1)
 	before := s.until(0)
 	ref := s.put("packs/ab/one.age", want)
@@ -39,7 +39,7 @@ func (s *suite) putGet() {
 	}
 }
 
-func (s *suite) empty() {
+func emptyObject(s *suite) {
 	ref := s.put("empty", nil)
 	for _, r := range [][2]int64{{0, -1}, {0, 0}} {
 		if got, err := s.read(ref, r[0], r[1]); err != nil || len(got) != 0 {
@@ -54,12 +54,12 @@ func (s *suite) empty() {
 	}
 }
 
-func (s *suite) large() {
+func largeObject(s *suite) {
 	want := data(s.o.Large, 2)
 	s.mustRead(s.put("packs/large.age", want), want)
 }
 
-func (s *suite) ranges() {
+func readRanges(s *suite) {
 	want := data(100_000, 3)
 	ref := s.put("ranged", want)
 	for _, c := range []struct{ off, n int64 }{{0, 1}, {0, 100_000}, {1, 99_999}, {99_999, 1}, {50_000, 0}, {50_000, -1}, {12_345, 54_321}, {100_000, -1}, {100_000, 0}} {
@@ -85,7 +85,7 @@ func (s *suite) ranges() {
 	}
 }
 
-func (s *suite) missing() {
+func missingObject(s *suite) {
 	ref := store.Ref{Name: "packs/not/there"}
 	s.put("packs/there", []byte("x"))
 	_, err := s.v.Open(s.ctx(), ref, 0, -1)
@@ -115,7 +115,7 @@ func oddNames() []string {
 	}
 }
 
-func (s *suite) names() {
+func allNames(s *suite) {
 	want := oddNames()
 	for i, name := range want {
 		if err := store.CheckName(name); err != nil {
@@ -134,7 +134,7 @@ func (s *suite) names() {
 	}
 }
 
-func (s *suite) badNames() {
+func badNames(s *suite) {
 	for _, name := range []string{
 		"", "/", "/abs", "a//b", "a/", "..", ".", "a/../b", "./a", "a/.", "sp ace", "back\\slash", "nul\x00", "new\nline", "ümlaut",
 		"q?x", "h#x", "p%41", "st*r", strings.Repeat("n", 256), strings.Repeat("ab/", 300) + "x",
@@ -149,7 +149,7 @@ func (s *suite) badNames() {
 	s.nothing("")
 }
 
-func (s *suite) listing() {
+func listings(s *suite) {
 	sizes := make(map[string]int64)
 	g, ctx := errgroup.WithContext(s.ctx())
 	g.SetLimit(16)
@@ -189,9 +189,9 @@ func (s *suite) listing() {
 	}
 }
 
-// listingBehind begins listings behind names that are there, that are not, and that are of no such prefix. Names that come apart
+// listingsBehind begins listings behind names that are there, that are not, and that are of no such prefix. Names that come apart
 // in a folder-by-folder order ("b-" before "b/", "b." too) and versions under delete markers are among what is listed.
-func (s *suite) listingBehind() {
+func listingsBehind(s *suite) {
 	for i, name := range []string{"z/a", "z/b-/1", "z/b-/2", "z/b.", "z/b/1", "z/b/1", "z/b/1", "z/b/2", "z/b/2", "z/b0", "z/c", "z/c", "z/c", "z/d/e/f", "z0"} {
 		s.put(name, data(s.same(i), 30))
 	}
@@ -231,7 +231,7 @@ func (s *suite) same(n int) int {
 	return 10
 }
 
-func (s *suite) listingStops() {
+func listingStops(s *suite) {
 	for i := range 5 {
 		s.put(numbered(i), nil)
 	}
@@ -258,7 +258,7 @@ func (s *suite) listingStops() {
 	}
 }
 
-func (s *suite) wrongHash() {
+func wrongHash(s *suite) {
 	b := data(5000, 4)
 	_, err := s.v.Put(s.ctx(), "bad/hash", bytes.NewReader(b), int64(len(b)), options(data(5000, 5)))
 	s.wantErr(err, store.ErrChecksum, "put with another SHA-256")
@@ -267,7 +267,7 @@ func (s *suite) wrongHash() {
 	s.nothing("")
 }
 
-func (s *suite) shortBody() {
+func shortBody(s *suite) {
 	for _, have := range []int{0, 1, 70_000} {
 		b := data(have, 6)
 		_, err := s.v.Put(s.ctx(), "short", bytes.NewReader(b), 100_000, options(data(100_000, 6)))
@@ -293,7 +293,7 @@ func (b brokenReader) ReadAt(p []byte, off int64) (int, error) {
 	return copy(p, b.good[off:]), nil
 }
 
-func (s *suite) brokenBody() {
+func brokenBody(s *suite) {
 	_, err := s.v.Put(s.ctx(), "broken", brokenReader{data(70_000, 7)}, 100_000, options(data(100_000, 7)))
 	s.wantErr(err, errDisk, "put of a body that cannot be read")
 	if store.Retryable(err) {
@@ -317,7 +317,7 @@ func (r slowReader) ReadAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-func (s *suite) cancelled() {
+func cancelledCalls(s *suite) {
 	ctx, cancel := context.WithCancel(s.ctx())
 	begin := time.Now()
 	_, err := s.v.Put(ctx, "cut", slowReader{ctx, cancel}, 8<<20, options(make([]byte, 8<<20)))
@@ -349,7 +349,7 @@ func (s *suite) cancelled() {
 	}
 }
 
-func (s *suite) concurrent() {
+func concurrentCalls(s *suite) {
 	g, ctx := errgroup.WithContext(s.ctx())
 	same := data(30_000, 9)
 	for i := range 32 {
@@ -382,7 +382,7 @@ func (s *suite) concurrent() {
 	}
 }
 
-func (s *suite) inspect() {
+func inspectFacts(s *suite) {
 	f, err := s.v.Inspect(s.ctx())
 	if err != nil {
 		s.Fatal(err)
@@ -431,7 +431,7 @@ func (s *suite) leaks() {
 	goleak.VerifyNone(s.T, before)
 }
 
-func (s *suite) noOverwrite() {
+func noOverwrite(s *suite) {
 	b := data(1000, 11)
 	s.put("once", b)
 	s.put("once", b)

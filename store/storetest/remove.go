@@ -9,7 +9,7 @@ import (
 
 // removeOfSeveral: of several versions exactly the one named goes, the newest and the oldest included; a locked one between
 // them stays.
-func (s *suite) removeOfSeveral() {
+func removeOfSeveral(s *suite) {
 	lock := s.compliance(time.Hour)
 	if !s.o.Immutable {
 		lock = store.Retention{}
@@ -41,7 +41,7 @@ func (s *suite) removeOfSeveral() {
 }
 
 // removeMarker: a delete marker goes by its version like everything else, and what it hid is the newest again.
-func (s *suite) removeMarker() {
+func removeMarker(s *suite) {
 	b := data(100, 41)
 	ref := s.put("hidden", b)
 	for range 2 {
@@ -65,7 +65,7 @@ func (s *suite) removeMarker() {
 }
 
 // removeTwice: what is gone is success again, or not found, and nothing else happens.
-func (s *suite) removeTwice() {
+func removeTwice(s *suite) {
 	ref := s.put("twice", data(10, 42))
 	other := s.put("other", data(10, 43))
 	if err := s.h.Remover.Remove(s.ctx(), ref); err != nil {

@@ -35,14 +35,14 @@ func byHand(ctx context.Context, w *world) error {
 		return fmt.Errorf("%w; install age, zstd and jq", err)
 	}
 	vault := dirAt(w.path("vault"))
-	if err := w.openByHand(ctx, dir, oldAge, vault, vault, "--classic"); err != nil {
+	if err := openByHand(ctx, w, dir, oldAge, vault, vault, "--classic"); err != nil {
 		return err
 	}
 	vault, reader, err := w.lockedVault(ctx, servers.KindMinIO)
 	if err != nil {
 		return err
 	}
-	return w.openByHand(ctx, dir, newAge, vault, reader)
+	return openByHand(ctx, w, dir, newAge, vault, reader)
 }
 
 // oddFolder has small, large and very large files, and names that break careless scripts.
@@ -81,8 +81,8 @@ type copyOf struct {
 	age, identity string
 }
 
-func (w *world) openByHand(ctx context.Context, dir, age string, vault, reader place, keyFlags ...string) error {
-	j, err := w.newJob(ctx, dirAt(dir), vault, reader, keyFlags...)
+func openByHand(ctx context.Context, w *world, dir, age string, vault, reader place, keyFlags ...string) error {
+	j, err := newJob(ctx, w, dirAt(dir), vault, reader, keyFlags...)
 	if err != nil {
 		return err
 	}

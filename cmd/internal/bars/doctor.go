@@ -46,11 +46,11 @@ func doctor(ctx context.Context, w *world) error {
 	faults, found := probed.leaves("TestFaults")
 	w.bar(len(faults) > 0 && found == len(faults), "%d faults that no real server can be made to show, on a simulated vault, %d found", len(faults), found)
 	w.bar(probed.passed("TestClock"), "a vault's clock that is off is found")
-	return w.nothingToMend(probed, diagnosed, scripts)
+	return nothingToMend(w, probed, diagnosed, scripts)
 }
 
 // nothingToMend is what doctor has to say of a server that ignores locks, and of what it prints itself.
-func (w *world) nothingToMend(probed, diagnosed, scripts *tested) error {
+func nothingToMend(w *world, probed, diagnosed, scripts *tested) error {
 	_, fake := probed.leaves("TestPlanted/" + string(servers.KindGoFakeS3))
 	w.bar(fake > 0 && probed.passed("TestPlanted/"+string(servers.KindGoFakeS3)), "gofakes3: it says that locks are ignored")
 	clean, passed := probed.leaves("TestClean")

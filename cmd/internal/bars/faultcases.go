@@ -17,7 +17,7 @@ import (
 )
 
 // newFaultBench fills two buckets, the source before and after some changes, and makes keys and a vault of three points.
-func (w *world) newFaultBench(ctx context.Context) (f *faultBench, err error) {
+func newFaultBench(ctx context.Context, w *world) (f *faultBench, err error) {
 	f = &faultBench{w: w, dir: w.path("faults"), every: 1}
 	if n, err := strconv.Atoi(os.Getenv("BARS_EVERY")); err == nil && n > 0 {
 		f.every = n
@@ -55,7 +55,7 @@ func (w *world) newFaultBench(ctx context.Context) (f *faultBench, err error) {
 	vault := at(f.vault.Direct, f.bucket, prefix, f.write)
 	f.reader = at(f.vault.Direct, f.bucket, prefix, f.read)
 	source := at(f.before.s.Direct, f.before.name, "", f.users[0])
-	if f.template, err = w.newJob(ctx, source, vault, f.reader); err != nil {
+	if f.template, err = newJob(ctx, w, source, vault, f.reader); err != nil {
 		return nil, err
 	}
 	text, err := os.ReadFile(filepath.Join(f.template.dir, "holdfast.yaml"))

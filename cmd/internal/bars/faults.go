@@ -29,7 +29,7 @@ const faultParallel = 6
 // program and the real servers: once in every way; for good in the ways that no repetition cures; and for good in the others for
 // one request of each kind, as the program goes on trying for a while. BARS_EVERY=N tries one case of N.
 func everyFault(ctx context.Context, w *world) error {
-	f, err := w.newFaultBench(ctx)
+	f, err := newFaultBench(ctx, w)
 	if err != nil {
 		return err
 	}

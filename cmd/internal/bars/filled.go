@@ -18,7 +18,7 @@ const (
 
 // filledDisk makes img a disk of a size with an ext4 that is about five sixths full of files of this machine: the Go
 // installation, the modules it has fetched, /usr. The files are left in the folder tree.
-func (w *world) filledDisk(ctx context.Context, tree, img string, gib int64) error {
+func filledDisk(ctx context.Context, w *world, tree, img string, gib int64) error {
 	mods, err := goEnv(ctx, "GOMODCACHE")
 	if err != nil {
 		return err

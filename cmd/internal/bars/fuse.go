@@ -178,7 +178,7 @@ type ended struct {
 }
 
 // doomed runs holdfast and kills it: at the fuse's trip, or after a delay that is not negative. f may be nil.
-func (w *world) doomed(ctx context.Context, dir string, env []string, f *fuse, t trip, delay time.Duration, args ...string) (e ended, err error) {
+func doomed(ctx context.Context, w *world, dir string, env []string, f *fuse, t trip, delay time.Duration, args ...string) (e ended, err error) {
 	cmd := exec.CommandContext(ctx, w.holdfast, args...)
 	cmd.Dir, cmd.Env = dir, env
 	var out, diag strings.Builder

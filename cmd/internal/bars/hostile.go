@@ -173,7 +173,7 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 
 // hostile measures when the good one of two vaults has its commit.
 func hostile(ctx context.Context, w *world) error {
-	h, err := w.newHostile(ctx)
+	h, err := newHostile(ctx, w)
 	if err != nil {
 		return err
 	}
@@ -202,7 +202,7 @@ type hostileArena struct {
 	serial    byte
 }
 
-func (w *world) newHostile(ctx context.Context) (*hostileArena, error) {
+func newHostile(ctx context.Context, w *world) (*hostileArena, error) {
 	b, err := w.newBucket(ctx, servers.KindVersityGW)
 	if err != nil {
 		return nil, err
@@ -241,10 +241,10 @@ func (w *world) newHostile(ctx context.Context) (*hostileArena, error) {
 		}
 		vaults = append(vaults, n)
 	}
-	if h.foreign, err = w.foreignVault(ctx, source, h.bad.URL); err != nil {
+	if h.foreign, err = foreignVault(ctx, w, source, h.bad.URL); err != nil {
 		return nil, err
 	}
-	if h.pair, err = w.newPair(ctx, source, vaults...); err != nil {
+	if h.pair, err = newPair(ctx, w, source, vaults...); err != nil {
 		return nil, err
 	}
 	h.more = "progress: {stall: 5s}\n"
@@ -252,7 +252,7 @@ func (w *world) newHostile(ctx context.Context) (*hostileArena, error) {
 }
 
 // foreignVault is a bucket with somebody else's repository.
-func (w *world) foreignVault(ctx context.Context, source place, endpoint string) (place, error) {
+func foreignVault(ctx context.Context, w *world, source place, endpoint string) (place, error) {
 	s, err := w.server(ctx, servers.KindVersityGW)
 	if err != nil {
 		return place{}, err
@@ -261,7 +261,7 @@ func (w *world) foreignVault(ctx context.Context, source place, endpoint string)
 	if err := n.bucket(ctx, s, endpoint); err != nil {
 		return place{}, err
 	}
-	_, err = w.newPair(ctx, source, n)
+	_, err = newPair(ctx, w, source, n)
 	return n.write, err
 }
 

@@ -36,7 +36,7 @@ const (
 // nobody can read 16 TiB here: all its ranges refer to one page and all its blocks to a few chunks.
 func hugeDiskImage(ctx context.Context, w *world) error {
 	in := aws.New()
-	srv, err := w.startAWS(in)
+	srv, err := startAWS(w, in)
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func hugeDiskImage(ctx context.Context, w *world) error {
 	}
 	old := add(2*time.Hour, true)
 	vault := dirAt(w.path("vault"))
-	j, err := w.newJob(ctx, place{"ebs://eu-west-1?endpoint=" + srv.URL, awsKey}, vault, vault)
+	j, err := newJob(ctx, w, place{"ebs://eu-west-1?endpoint=" + srv.URL, awsKey}, vault, vault)
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ func images(ctx context.Context, w *world) error {
 	if err := diskTools(); err != nil {
 		return err
 	}
-	d, err := w.newDisk(ctx)
+	d, err := newDisk(ctx, w)
 	if err != nil {
 		return err
 	}
@@ -77,9 +77,9 @@ func images(ctx context.Context, w *world) error {
 	return d.throttled(ctx)
 }
 
-func (w *world) newDisk(ctx context.Context) (*diskWorld, error) {
+func newDisk(ctx context.Context, w *world) (*diskWorld, error) {
 	d := &diskWorld{world: w, img: w.path("disk"), tree: w.path("tree")}
-	if err := w.filledDisk(ctx, d.tree, d.img, diskGiB); err != nil {
+	if err := filledDisk(ctx, w, d.tree, d.img, diskGiB); err != nil {
 		return nil, err
 	}
 	var err error
@@ -87,7 +87,7 @@ func (w *world) newDisk(ctx context.Context) (*diskWorld, error) {
 		return nil, err
 	}
 	w.extra = append(w.extra, d.raw.Close)
-	if d.srv, err = w.startAWS(aws.New()); err != nil {
+	if d.srv, err = startAWS(w, aws.New()); err != nil {
 		return nil, err
 	}
 	d.vol = d.srv.World.AddVolume(aws.Volume{SizeGiB: diskGiB})
@@ -95,7 +95,7 @@ func (w *world) newDisk(ctx context.Context) (*diskWorld, error) {
 	return d, nil
 }
 
-func (w *world) startAWS(in *aws.World) (*awstest.Server, error) {
+func startAWS(w *world, in *aws.World) (*awstest.Server, error) {
 	s, err := awstest.Start(in, ebs.Options{AccessKey: awsKey.AccessKeyID}, ec2.Options{AccessKey: awsKey.AccessKeyID})
 	if err == nil {
 		w.extra = append(w.extra, s.Close)
@@ -110,7 +110,7 @@ func (d *diskWorld) snapshot(c aws.Content, at time.Duration) *aws.Snapshot {
 // job is one with the disk as source and a directory as vault.
 func (d *diskWorld) job(ctx context.Context) (*job, error) {
 	vault := dirAt(d.path("vault"))
-	return d.newJob(ctx, place{"ebs://eu-west-1?tag=backup:yes&endpoint=" + d.srv.URL, awsKey}, vault, vault)
+	return newJob(ctx, d.world, place{"ebs://eu-west-1?tag=backup:yes&endpoint=" + d.srv.URL, awsKey}, vault, vault)
 }
 
 // stored holds what is stored against what zstd makes of the same blocks.
@@ -155,7 +155,7 @@ func (d *diskWorld) backAsFile(ctx context.Context, j *job, point string) error 
 		return err
 	}
 	d.inMemory(c)
-	return errors.Join(d.sameDisk(ctx, "raw file", d.img, d.tree, filepath.Join(to, d.vol.ID)), os.RemoveAll(to))
+	return errors.Join(sameDisk(ctx, d.world, "raw file", d.img, d.tree, filepath.Join(to, d.vol.ID)), os.RemoveAll(to))
 }
 
 // backByHand gets the image back without Holdfast.
@@ -195,7 +195,7 @@ func (d *diskWorld) backAsSnapshot(ctx context.Context, j *job, point string) er
 		return err
 	}
 	d.srv.World.Remove(s.ID)
-	return errors.Join(d.sameDisk(ctx, "new snapshot", d.img, d.tree, file), os.Remove(file))
+	return errors.Join(sameDisk(ctx, d.world, "new snapshot", d.img, d.tree, file), os.Remove(file))
 }
 
 // backAsDevice reads the image through NBD.
@@ -208,7 +208,7 @@ func (d *diskWorld) backAsDevice(ctx context.Context, j *job, point string) erro
 	_, c, err := execute(ctx, d.dir, environment(), "nbdcopy", uri, file)
 	if err == nil {
 		fmt.Printf("%-32s %s\n", "nbdcopy of serve nbd", c)
-		err = d.sameDisk(ctx, "NBD", d.img, d.tree, file)
+		err = sameDisk(ctx, d.world, "NBD", d.img, d.tree, file)
 	}
 	return errors.Join(err, d.endServe(srv), os.RemoveAll(file))
 }

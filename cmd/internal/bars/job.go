@@ -59,7 +59,7 @@ func (w *world) lockedVault(ctx context.Context, k servers.Kind) (vault, reader 
 }
 
 // newJob makes keys and a configuration and runs init.
-func (w *world) newJob(ctx context.Context, source, vault, reader place, keyFlags ...string) (*job, error) {
+func newJob(ctx context.Context, w *world, source, vault, reader place, keyFlags ...string) (*job, error) {
 	j := &job{w: w, dir: w.path("job"), vault: vault, reader: reader}
 	for _, d := range []string{"", "home", "nowhere"} {
 		if err := os.MkdirAll(filepath.Join(j.dir, d), 0o700); err != nil {

@@ -119,11 +119,11 @@ func awkward(ctx context.Context, w *world) (err error) {
 		return err
 	}
 	for _, o := range append(origins, dir) {
-		if err := w.roundTrips(ctx, o); err != nil {
+		if err := roundTrips(ctx, w, o); err != nil {
 			return fmt.Errorf("from %s: %w", o.name, err)
 		}
 	}
-	return w.plantedInPoint(ctx)
+	return plantedInPoint(ctx, w)
 }
 
 // kept puts everything on a server and finds out what it really holds then.
@@ -265,13 +265,13 @@ func writeBelow(root, name, body string) error {
 }
 
 // roundTrips makes a point of a source and restores it everywhere.
-func (w *world) roundTrips(ctx context.Context, o origin) error {
+func roundTrips(ctx context.Context, w *world, o origin) error {
 	fmt.Printf("-- from %s: %d keys\n", o.name, len(o.holds))
 	vault, reader, err := w.lockedVault(ctx, servers.KindMinIO)
 	if err != nil {
 		return err
 	}
-	j, err := w.newJob(ctx, o.at, vault, reader)
+	j, err := newJob(ctx, w, o.at, vault, reader)
 	if err != nil {
 		return err
 	}
@@ -299,7 +299,7 @@ func (w *world) roundTrips(ctx context.Context, o origin) error {
 		costs = append(costs, c)
 	}
 	for _, k := range o.to {
-		c, err := w.toBucket(ctx, j, first.Point, o, k)
+		c, err := toBucket(ctx, w, j, first.Point, o, k)
 		if err != nil {
 			return err
 		}

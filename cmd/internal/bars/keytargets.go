@@ -173,7 +173,7 @@ func (w *world) toPlanted(ctx context.Context, j *job, point string, o origin) (
 
 // toBucket restores to a fresh bucket, beside one that the keys were put into one by one: what that one holds must be in
 // this one too.
-func (w *world) toBucket(ctx context.Context, j *job, point string, o origin, k servers.Kind) (cost, error) {
+func toBucket(ctx context.Context, w *world, j *job, point string, o origin, k servers.Kind) (cost, error) {
 	to, err := w.newBucket(ctx, k)
 	if err != nil {
 		return cost{}, err
@@ -205,7 +205,7 @@ func (w *world) toBucket(ctx context.Context, j *job, point string, o origin, k 
 
 // plantedInPoint restores two points of one directory one over the other: what is a link in the first is a folder in the
 // second.
-func (w *world) plantedInPoint(ctx context.Context) error {
+func plantedInPoint(ctx context.Context, w *world) error {
 	fmt.Println("-- a link in one point, a folder in the next")
 	root, to, outside := w.path("turning"), w.path("restored"), w.path("outside")
 	turn := filepath.Join(root, "turn")
@@ -216,7 +216,7 @@ func (w *world) plantedInPoint(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	j, err := w.newJob(ctx, dirAt(root), vault, reader)
+	j, err := newJob(ctx, w, dirAt(root), vault, reader)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ import (
 
 // killPoints kills a small run, and small restores, at each of their requests: before it is done, and when it is done and
 // not answered yet. Both the source's and the vault's requests count.
-func (w *world) killPoints(ctx context.Context, rng *rand.Rand, plan killPlan) (err error) {
+func killPoints(ctx context.Context, w *world, rng *rand.Rand, plan killPlan) (err error) {
 	p := &pointKiller{w: w, rng: rng, some: plan.points, f: &fuse{}}
 	defer func() {
 		if cerr := p.f.close(); err == nil {
@@ -88,7 +88,7 @@ func (p *pointKiller) fresh(ctx context.Context) (*stage, error) {
 	vault, reader := p.vault, p.read
 	vault.url = prefix.ReplaceAllString(vault.url, fmt.Sprintf("/p%d", p.serial))
 	reader.url = prefix.ReplaceAllString(reader.url, fmt.Sprintf("/p%d", p.serial))
-	j, err := p.w.newJob(ctx, p.source, through(vault, p.vaultAs, p.at), reader)
+	j, err := newJob(ctx, p.w, p.source, through(vault, p.vaultAs, p.at), reader)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +133,7 @@ func (p *pointKiller) runs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := p.w.doomed(ctx, s.dir, s.env, p.f, trip{}, -1, "--json", "run"); err != nil {
+	if _, err := doomed(ctx, p.w, s.dir, s.env, p.f, trip{}, -1, "--json", "run"); err != nil {
 		return err
 	}
 	requests := p.f.counts().requests
@@ -146,7 +146,7 @@ func (p *pointKiller) runs(ctx context.Context) error {
 		if s, err = p.fresh(ctx); err != nil {
 			return err
 		}
-		e, err := p.w.doomed(ctx, s.dir, s.env, p.f, t, -1, "--json", "run")
+		e, err := doomed(ctx, p.w, s.dir, s.env, p.f, t, -1, "--json", "run")
 		if err != nil {
 			return fmt.Errorf("%s: %w", t, err)
 		}
@@ -195,7 +195,7 @@ func (p *pointKiller) restores(ctx context.Context, toBucket bool) error {
 		return err
 	}
 	args, env := r.args(to.to)
-	if _, err := p.w.doomed(ctx, r.dir, env, p.f, trip{}, -1, args...); err != nil {
+	if _, err := doomed(ctx, p.w, r.dir, env, p.f, trip{}, -1, args...); err != nil {
 		return err
 	}
 	requests := p.f.counts().requests
@@ -205,7 +205,7 @@ func (p *pointKiller) restores(ctx context.Context, toBucket bool) error {
 			return err
 		}
 		args, env := r.args(to.to)
-		e, err := p.w.doomed(ctx, r.dir, env, p.f, t, -1, args...)
+		e, err := doomed(ctx, p.w, r.dir, env, p.f, t, -1, args...)
 		if err != nil {
 			return fmt.Errorf("%s: %w", t, err)
 		}
@@ -231,7 +231,7 @@ func (p *pointKiller) goal(ctx context.Context, toBucket bool) (target, error) {
 }
 
 // killBig kills a long run late, loses the cache, and sees how much is stored again.
-func (w *world) killBig(ctx context.Context, rng *rand.Rand) (err error) {
+func killBig(ctx context.Context, w *world, rng *rand.Rand) (err error) {
 	const count, size, at = 80, 32 << 20, 2200 << 20
 	f := &fuse{}
 	defer func() {
@@ -239,7 +239,7 @@ func (w *world) killBig(ctx context.Context, rng *rand.Rand) (err error) {
 			err = cerr
 		}
 	}()
-	s, err := w.newStage(ctx, rng, 10)
+	s, err := newStage(ctx, w, rng, 10)
 	if err != nil {
 		return err
 	}
@@ -260,7 +260,7 @@ func (w *world) killBig(ctx context.Context, rng *rand.Rand) (err error) {
 	if err := os.WriteFile(config, []byte(fused), 0o600); err != nil {
 		return err
 	}
-	e, err := w.doomed(ctx, s.dir, s.env, f, trip{put: at}, -1, "--json", "run")
+	e, err := doomed(ctx, w, s.dir, s.env, f, trip{put: at}, -1, "--json", "run")
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func killsAtRequests(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	return w.killPoints(ctx, rng, killPlan{})
+	return killPoints(ctx, w, rng, killPlan{})
 }
 
 func killsLate(ctx context.Context, w *world) error {
@@ -68,7 +68,7 @@ func killsLate(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	return w.killBig(ctx, rng)
+	return killBig(ctx, w, rng)
 }
 
 // seeded is what moments and points are chosen by; a run can be repeated with its seed.
@@ -89,7 +89,7 @@ func (w *world) kills(ctx context.Context, plan killPlan) error {
 	if err != nil {
 		return err
 	}
-	st, err := w.newStage(ctx, rng, 54)
+	st, err := newStage(ctx, w, rng, 54)
 	if err != nil {
 		return err
 	}
@@ -98,14 +98,14 @@ func (w *world) kills(ctx context.Context, plan killPlan) error {
 			return err
 		}
 	}
-	if err := w.killPoints(ctx, rng, plan); err != nil || !plan.big {
+	if err := killPoints(ctx, w, rng, plan); err != nil || !plan.big {
 		return err
 	}
-	return w.killBig(ctx, rng)
+	return killBig(ctx, w, rng)
 }
 
 // newStage fills a bucket with files of the Go tree and makes a repository for it.
-func (w *world) newStage(ctx context.Context, rng *rand.Rand, files int) (*stage, error) {
+func newStage(ctx context.Context, w *world, rng *rand.Rand, files int) (*stage, error) {
 	root, err := goTree(ctx)
 	if err != nil {
 		return nil, err
@@ -125,7 +125,7 @@ func (w *world) newStage(ctx context.Context, rng *rand.Rand, files int) (*stage
 	if err != nil {
 		return nil, err
 	}
-	j, err := w.newJob(ctx, source, vault, reader)
+	j, err := newJob(ctx, w, source, vault, reader)
 	if err != nil {
 		return nil, err
 	}
@@ -285,7 +285,7 @@ func (s *stage) killRuns(ctx context.Context, plan killPlan) error {
 		row, drop, n := 1+s.rng.IntN(3), s.rng.IntN(2) == 0, 0
 		for range row {
 			delay := time.Duration(s.rng.Int64N(int64(typical + typical/10)))
-			e, err := s.w.doomed(ctx, s.dir, s.env, nil, trip{}, delay, "--json", "run")
+			e, err := doomed(ctx, s.w, s.dir, s.env, nil, trip{}, delay, "--json", "run")
 			if err != nil {
 				return err
 			}
@@ -435,7 +435,7 @@ func (r *restoring) once(ctx context.Context, toBucket bool, typical map[bool]ti
 	if t := typical[toBucket]; t > 0 {
 		delay = time.Duration(r.rng.Int64N(int64(t)))
 	}
-	e, err := r.w.doomed(ctx, r.dir, env, r.f, trip{}, delay, args...)
+	e, err := doomed(ctx, r.w, r.dir, env, r.f, trip{}, delay, args...)
 	if err != nil {
 		return false, err
 	}
@@ -465,7 +465,7 @@ func (r *restoring) resume(ctx context.Context, to target) error {
 		return fmt.Errorf("a killed restore left in its %s: %s", to.name, strings.Join(d[:min(3, len(d))], "; "))
 	}
 	args, env := r.args(to.to)
-	e, err := r.w.doomed(ctx, r.dir, env, r.f, trip{}, -1, args...)
+	e, err := doomed(ctx, r.w, r.dir, env, r.f, trip{}, -1, args...)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func (b *bucket) fillNoise(ctx context.Context, count int, size, zeros int64) er
 }
 
 // large runs twice and restores to a directory and a bucket.
-func (w *world) large(ctx context.Context, count int, size, zeros int64) error {
+func large(ctx context.Context, w *world, count int, size, zeros int64) error {
 	b, err := w.newBucket(ctx, servers.KindVersityGW)
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func (w *world) large(ctx context.Context, count int, size, zeros int64) error {
 	if err != nil {
 		return err
 	}
-	j, err := w.newJob(ctx, source, vault, reader)
+	j, err := newJob(ctx, w, source, vault, reader)
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (w *world) large(ctx context.Context, count int, size, zeros int64) error {
 	return nil
 }
 
-func memory(ctx context.Context, w *world) error { return w.large(ctx, 8, 128<<20, 0) }
+func memory(ctx context.Context, w *world) error { return large(ctx, w, 8, 128<<20, 0) }
 
 // huge has stretches of zeros in it, which become holes.
-func huge(ctx context.Context, w *world) error { return w.large(ctx, 1, 6<<30, 96<<20) }
+func huge(ctx context.Context, w *world) error { return large(ctx, w, 1, 6<<30, 96<<20) }

@@ -63,7 +63,7 @@ func (w *world) many(ctx context.Context, name string, o synthetic.Options) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, bucket.Close()) }()
-	c, err := w.newCrowd(ctx, bucket, o.Versions != nil)
+	c, err := newCrowd(ctx, w, bucket, o.Versions != nil)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (w *world) many(ctx context.Context, name string, o synthetic.Options) (err
 }
 
 // newCrowd makes a job with three sources: the many objects; and others twice, with both ways of reading tags again.
-func (w *world) newCrowd(ctx context.Context, bucket *synthetic.Server, versioned bool) (*crowd, error) {
+func newCrowd(ctx context.Context, w *world, bucket *synthetic.Server, versioned bool) (*crowd, error) {
 	vault, reader, err := w.lockedVault(ctx, servers.KindMinIO)
 	if err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func (w *world) newCrowd(ctx context.Context, bucket *synthetic.Server, versione
 		l.Prefix = prefix
 		return place{l.String(), bucket.Credentials()}
 	}
-	j, err := w.newJob(ctx, at("many/"), vault, reader)
+	j, err := newJob(ctx, w, at("many/"), vault, reader)
 	if err != nil {
 		return nil, err
 	}

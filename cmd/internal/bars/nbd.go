@@ -51,7 +51,7 @@ func device(ctx context.Context, w *world) error {
 		return err
 	}
 	w.extra = append(w.extra, f.close)
-	j, err := w.newJob(ctx, dirAt(data), vault, through(reader, s, endpoint))
+	j, err := newJob(ctx, w, dirAt(data), vault, through(reader, s, endpoint))
 	if err != nil {
 		return err
 	}
@@ -139,5 +139,5 @@ func (w *world) clients(ctx context.Context, f *fuse, uri, disk, tree string) er
 	}
 	_, err := run("qemu-img compare", "qemu-img", "compare", "-f", "raw", "-F", "raw", uri, disk)
 	w.bar(err == nil, "qemu-img finds no difference %v", errText(err))
-	return w.sameDisk(ctx, "nbdcopy", disk, tree, copied)
+	return sameDisk(ctx, w, "nbdcopy", disk, tree, copied)
 }

@@ -21,19 +21,19 @@ import (
 const programMeasured = 21
 
 // programRuns measures the CPU that a run of the built program takes where so many points are in the vault, on a server with locks.
-func (w *world) programRuns(ctx context.Context, points ...int) error {
+func programRuns(ctx context.Context, w *world, points ...int) error {
 	var first time.Duration
 	for _, n := range points {
 		h := history{1, n}
 		var vault place
 		y, err := newYears(ctx, w.path("years"), h, func(y *years) (err error) {
-			vault, err = w.onServer(ctx, y)
+			vault, err = onServer(ctx, w, y)
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		run, listed, err := w.programRun(ctx, y, vault)
+		run, listed, err := programRun(ctx, w, y, vault)
 		if err != nil {
 			return err
 		}
@@ -47,7 +47,7 @@ func (w *world) programRuns(ctx context.Context, points ...int) error {
 }
 
 // onServer has the years on a server, now, and a folder for each source.
-func (w *world) onServer(ctx context.Context, y *years) (vault place, err error) {
+func onServer(ctx context.Context, w *world, y *years) (vault place, err error) {
 	const kind = servers.KindVersityGW
 	if vault, _, err = w.lockedVault(ctx, kind); err != nil {
 		return vault, err
@@ -125,7 +125,7 @@ func folderSource(root string) (c changing, err error) {
 }
 
 // programRun gives the CPU of a run that changed one entry of 200, and that of listing the vault alone.
-func (w *world) programRun(ctx context.Context, y *years, vault place) (run, listed time.Duration, err error) {
+func programRun(ctx context.Context, w *world, y *years, vault place) (run, listed time.Duration, err error) {
 	if err := keys.WriteHostKeyFile(filepath.Join(y.dir, "host.key"), y.host); err != nil {
 		return 0, 0, err
 	}

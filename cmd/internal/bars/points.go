@@ -39,11 +39,11 @@ const (
 
 // manyPoints measures what a run costs where one, 4,000 and 10,000 points are in the vault.
 func manyPoints(ctx context.Context, w *world) error {
-	return errors.Join(w.points(ctx, []history{{1, 1}, {1, 4000}, {1, 10000}, {10, 1000}}), w.programRuns(ctx, 1, 4000))
+	return errors.Join(w.points(ctx, []history{{1, 1}, {1, 4000}, {1, 10000}, {10, 1000}}), programRuns(ctx, w, 1, 4000))
 }
 
 func manyPointsInSmall(ctx context.Context, w *world) error {
-	return errors.Join(w.points(ctx, []history{{1, 1}, {1, 200}}), w.programRuns(ctx, 1, 200))
+	return errors.Join(w.points(ctx, []history{{1, 1}, {1, 200}}), programRuns(ctx, w, 1, 200))
 }
 
 // history is what is in a vault.
@@ -77,10 +77,10 @@ func (w *world) points(ctx context.Context, all []history) error {
 		}
 		over := float64(cpu) / float64(first)
 		w.bar(over <= cpuMost, "%s: a run takes %.1f ms of CPU outside the listing, %.2f times that with one point (at most %.1f)", h, ms(cpu), over, cpuMost)
-		if err := w.runWithoutCache(ctx, y, h); err != nil {
+		if err := runWithoutCache(ctx, w, y, h); err != nil {
 			return err
 		}
-		if err := w.listOfPoints(ctx, y, h); err != nil {
+		if err := listOfPoints(ctx, w, y, h); err != nil {
 			return err
 		}
 	}
@@ -112,7 +112,7 @@ func (w *world) oneRun(ctx context.Context, y *years, h history) (time.Duration,
 }
 
 // runWithoutCache says what a run of a machine asks that lost its cache.
-func (w *world) runWithoutCache(ctx context.Context, y *years, h history) error {
+func runWithoutCache(ctx context.Context, w *world, y *years, h history) error {
 	names := len(y.vault.listing)
 	y.loseCache()
 	y.vault.reset()
@@ -135,7 +135,7 @@ func (w *world) runWithoutCache(ctx context.Context, y *years, h history) error 
 }
 
 // listOfPoints says what `points` costs: what it does but for the printing.
-func (w *world) listOfPoints(ctx context.Context, y *years, h history) error {
+func listOfPoints(ctx context.Context, w *world, y *years, h history) error {
 	y.vault.reset()
 	began := time.Now()
 	r, err := repo.Find(ctx, y.vault, "", nil)

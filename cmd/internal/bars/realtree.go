@@ -93,7 +93,7 @@ func (w *world) play(ctx context.Context, sc scene, vault servers.Kind, n sizes)
 	if err != nil {
 		return err
 	}
-	j, err := w.newJob(ctx, sc.source, where, reader)
+	j, err := newJob(ctx, w, sc.source, where, reader)
 	if err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func (w *world) play(ctx context.Context, sc scene, vault servers.Kind, n sizes)
 	if points[2], err = j.run(ctx, "third run, after the edits"); err != nil {
 		return err
 	}
-	w.third(points[2], done, sc.folders)
+	thirdRun(w, points[2], done, sc.folders)
 	for i, p := range points {
 		costs = append(costs, p.cost)
 		targets, err := sc.targets(ctx)
@@ -149,8 +149,8 @@ func (w *world) play(ctx context.Context, sc scene, vault servers.Kind, n sizes)
 	return nil
 }
 
-// third holds the third run to what was edited.
-func (w *world) third(m made, e edits, folders bool) {
+// thirdRun holds the third run to what was edited.
+func thirdRun(w *world, m made, e edits, folders bool) {
 	plain := e.bytes()
 	added, changed, deleted, note := int64(len(e.added)), int64(len(e.changed)), int64(len(e.deleted)), ""
 	exact := m.Added == added && m.Changed == changed && m.Deleted == deleted
@@ -165,7 +165,7 @@ func (w *world) third(m made, e edits, folders bool) {
 }
 
 // bucketScene has a bucket of the Go tree's files, limit of them or all for 0.
-func (w *world) bucketScene(ctx context.Context, k servers.Kind, limit int, more ...func(*bucket) error) (sc scene, err error) {
+func bucketScene(ctx context.Context, w *world, k servers.Kind, limit int, more ...func(*bucket) error) (sc scene, err error) {
 	root, err := goTree(ctx)
 	if err != nil {
 		return sc, err
@@ -231,7 +231,7 @@ func (b *bucket) edit(ctx context.Context, changed, added, deleted int) (edits, 
 }
 
 func realTree(ctx context.Context, w *world) error {
-	sc, err := w.bucketScene(ctx, servers.KindVersityGW, 0)
+	sc, err := bucketScene(ctx, w, servers.KindVersityGW, 0)
 	if err != nil {
 		return err
 	}
@@ -239,7 +239,7 @@ func realTree(ctx context.Context, w *world) error {
 }
 
 func swappedTree(ctx context.Context, w *world) error {
-	sc, err := w.bucketScene(ctx, servers.KindMinIO, 0)
+	sc, err := bucketScene(ctx, w, servers.KindMinIO, 0)
 	if err != nil {
 		return err
 	}
@@ -248,7 +248,7 @@ func swappedTree(ctx context.Context, w *world) error {
 
 // small is the same play with few objects, and some large enough that there are several packs.
 func small(ctx context.Context, w *world) error {
-	sc, err := w.bucketScene(ctx, servers.KindVersityGW, 54, func(b *bucket) error { return b.fillNoise(ctx, 6, 14<<20, 0) })
+	sc, err := bucketScene(ctx, w, servers.KindVersityGW, 54, func(b *bucket) error { return b.fillNoise(ctx, 6, 14<<20, 0) })
 	if err != nil {
 		return err
 	}

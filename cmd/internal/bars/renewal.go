@@ -35,11 +35,11 @@ func renewal(ctx context.Context, w *world) (err error) {
 	w.bar(max(f.Packs, f.First) <= 1.2, "locks lengthened: %.2f calls for each pack in a slack period, %.2f in the worst period after the first month and %.2f in the worst of it, %.2f for each stored object (at most 1.2)", f.PacksAll, f.Packs, f.First, f.All)
 	w.bar(f.Waste <= 1.5, "stored bytes were at most %.2f times the living bytes (at most 1.5)", f.Waste)
 	w.bar(l.Meter.Snapshot().Asked["remove"].Calls == int64(f.Pruned) && f.Pruned > 0, "%d deletes were asked for, all of them by prune", f.Pruned)
-	return w.renewed(ctx)
+	return renewed(ctx, w)
 }
 
 // renewed runs the tests that break renewals off and lay things on what is to be renewed.
-func (w *world) renewed(ctx context.Context) error {
+func renewed(ctx context.Context, w *world) error {
 	r, err := runTests(ctx, "./replicator/lifetest", "^(TestRenewInterrupted|TestRunInterrupted|TestRenewUnderAttack|TestPruneInterrupted)$")
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ func diskTools() error {
 }
 
 // sameDisk holds a disk that came back in some way against the image that it was, and against the tree that is on it.
-func (w *world) sameDisk(ctx context.Context, how, img, tree, file string) error {
+func sameDisk(ctx context.Context, w *world, how, img, tree, file string) error {
 	_, _, err := execute(ctx, w.dir, environment(), "cmp", img, file)
 	w.bar(err == nil, "%s: cmp finds it identical to the image %v", how, errText(err))
 	was, is := used(img), used(file)

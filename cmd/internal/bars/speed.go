@@ -49,7 +49,7 @@ func speedTree(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	tree, err := w.newContest(ctx, "Go tree", func(b *bucket) error { return b.fill(ctx, root, 0, false) })
+	tree, err := newContest(ctx, w, "Go tree", func(b *bucket) error { return b.fill(ctx, root, 0, false) })
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func speedTree(ctx context.Context, w *world) error {
 }
 
 func speedLarge(ctx context.Context, w *world) error {
-	large, err := w.newContest(ctx, "1 GiB of noise in 8 objects", func(b *bucket) error { return b.fillNoise(ctx, 8, 128<<20, 0) })
+	large, err := newContest(ctx, w, "1 GiB of noise in 8 objects", func(b *bucket) error { return b.fillNoise(ctx, 8, 128<<20, 0) })
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func speedLarge(ctx context.Context, w *world) error {
 	return nil
 }
 
-func (w *world) newContest(ctx context.Context, name string, fill func(*bucket) error) (*contest, error) {
+func newContest(ctx context.Context, w *world, name string, fill func(*bucket) error) (*contest, error) {
 	c := &contest{w: w, name: name, duels: map[string][]duel{}}
 	var err error
 	if c.rclone, err = servers.Binary(ctx, "rclone"); err != nil {
@@ -142,7 +142,7 @@ func (c *contest) copies(ctx context.Context, n int) (copies, error) {
 	vault.url = strings.Replace(vault.url, "/prod?", fmt.Sprintf("/round%d?", n), 1)
 	reader.url = strings.Replace(reader.url, "/prod?", fmt.Sprintf("/round%d?", n), 1)
 	var err error
-	if k.job, err = c.w.newJob(ctx, c.source, vault, reader); err != nil {
+	if k.job, err = newJob(ctx, c.w, c.source, vault, reader); err != nil {
 		return k, err
 	}
 	for _, step := range []string{"first", "unchanged"} {

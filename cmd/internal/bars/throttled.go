@@ -22,7 +22,7 @@ const (
 // throttled reads a disk from a server that allows so many blocks a second, and refuses what is more: of the account, then of
 // the snapshot. Before that without a limit, so that one sees what the machine can do.
 func (d *diskWorld) throttled(ctx context.Context) error {
-	srv, err := d.startAWS(aws.New())
+	srv, err := startAWS(d.world, aws.New())
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (d *diskWorld) throttled(ctx context.Context) error {
 // paced stores a snapshot and says how fast its blocks came.
 func (d *diskWorld) paced(ctx context.Context, srv *awstest.Server, s *aws.Snapshot, what string, limit float64) error {
 	vault := dirAt(d.path("vault"))
-	j, err := d.newJob(ctx, place{"ebs://eu-west-1?endpoint=" + srv.URL, awsKey}, vault, vault)
+	j, err := newJob(ctx, d.world, place{"ebs://eu-west-1?endpoint=" + srv.URL, awsKey}, vault, vault)
 	if err != nil {
 		return err
 	}

@@ -169,7 +169,7 @@ func (p *pair) configure() error {
 }
 
 // newPair makes keys, configuration and the repository in every vault.
-func (w *world) newPair(ctx context.Context, source place, vaults ...*named) (*pair, error) {
+func newPair(ctx context.Context, w *world, source place, vaults ...*named) (*pair, error) {
 	p := &pair{job: &job{w: w, dir: w.path("job")}, source: source, vaults: vaults}
 	for _, d := range []string{"", "home", "nowhere", "safe"} {
 		if err := os.MkdirAll(filepath.Join(p.dir, d), 0o700); err != nil {
@@ -298,7 +298,7 @@ func (v *named) bucket(ctx context.Context, s *servers.Server, endpoint string) 
 
 // vaults plays what can happen to one of two vaults.
 func vaults(ctx context.Context, w *world) error {
-	sc, err := w.bucketScene(ctx, servers.KindVersityGW, 54, func(b *bucket) error { return b.fillNoise(ctx, 6, 14<<20, 0) })
+	sc, err := bucketScene(ctx, w, servers.KindVersityGW, 54, func(b *bucket) error { return b.fillNoise(ctx, 6, 14<<20, 0) })
 	if err != nil {
 		return err
 	}
@@ -310,7 +310,7 @@ func vaults(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	p, err := w.newPair(ctx, sc.source, east, west)
+	p, err := newPair(ctx, w, sc.source, east, west)
 	if err != nil {
 		return err
 	}
@@ -327,7 +327,7 @@ func vaults(ctx context.Context, w *world) error {
 	if err := p.joined(ctx, sc); err != nil {
 		return err
 	}
-	return w.lostPack(ctx, sc)
+	return lostPack(ctx, w, sc)
 }
 
 // falls lets one vault go down, and come back for the next run.
@@ -443,9 +443,9 @@ func (p *pair) joined(ctx context.Context, sc scene) error {
 }
 
 // lostPack takes a pack out of the only vault, a directory.
-func (w *world) lostPack(ctx context.Context, sc scene) error {
+func lostPack(ctx context.Context, w *world, sc scene) error {
 	at := dirAt(w.path("only"))
-	p, err := w.newPair(ctx, sc.source, &named{name: "only", write: at, reader: at})
+	p, err := newPair(ctx, w, sc.source, &named{name: "only", write: at, reader: at})
 	if err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ func (w *world) oneKey(ctx context.Context, n int, look time.Duration, runs ...s
 	if err != nil {
 		return err
 	}
-	j, err := w.newJob(ctx, place{at.String(), source.Credentials()}, vault, reader)
+	j, err := newJob(ctx, w, place{at.String(), source.Credentials()}, vault, reader)
 	if err != nil {
 		return err
 	}

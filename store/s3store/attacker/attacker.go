@@ -90,8 +90,8 @@ func (a *Attacker) now() time.Time {
 	return time.Now().Add(a.offset)
 }
 
-// credentials asks anew shortly before those at hand expire.
-func (a *Attacker) credentials(ctx context.Context) (store.Credentials, error) {
+// credentialsOf asks anew shortly before those at hand expire.
+func credentialsOf(ctx context.Context, a *Attacker) (store.Credentials, error) {
 	a.mu.Lock()
 	c := a.creds
 	a.mu.Unlock()

@@ -24,12 +24,12 @@ func lockHeaders(lock store.Retention) map[string]string {
 	}
 }
 
-// canary sends a request about a canary, and only about one.
-func (a *Attacker) canary(ctx context.Context, r request) attack.Answer {
+// newCanary sends a request about a canary, and only about one.
+func newCanary(ctx context.Context, a *Attacker, r request) attack.Answer {
 	if err := attack.CheckName(r.name); err != nil {
 		return r.fail(err)
 	}
-	return a.send(ctx, r)
+	return sendAs(ctx, a, r)
 }
 
 // Put implements attack.Canaries.
@@ -54,7 +54,7 @@ func (a *Attacker) Put(ctx context.Context, name string, body []byte, o attack.P
 	if o.Anonymous {
 		r.say += ", unsigned"
 	}
-	return a.canary(ctx, r)
+	return newCanary(ctx, a, r)
 }
 
 // PutInParts implements attack.Canaries: one part.
@@ -63,7 +63,7 @@ func (a *Attacker) PutInParts(ctx context.Context, name string, body []byte, loc
 	if err := attack.CheckLock(lock, a.now()); err != nil {
 		return begin.fail(err)
 	}
-	ans := a.canary(ctx, begin)
+	ans := newCanary(ctx, a, begin)
 	if !ans.Done() {
 		return ans
 	}
@@ -74,12 +74,12 @@ func (a *Attacker) PutInParts(ctx context.Context, name string, body []byte, loc
 		return begin.fail(fmt.Errorf("the answer to the beginning of an upload names none"))
 	}
 	part := request{method: http.MethodPut, name: name, query: url.Values{"partNumber": {"1"}, "uploadId": {begun.UploadID}}, body: body}
-	if ans = a.canary(ctx, part); !ans.Done() {
+	if ans = newCanary(ctx, a, part); !ans.Done() {
 		return ans
 	}
 	m := md5.Sum(body) //nolint:gosec // what an ETag is made of
 	end := request{method: http.MethodPost, name: name, query: url.Values{"uploadId": {begun.UploadID}}, body: completion(fmt.Sprintf("%x", m))}
-	return a.canary(ctx, end)
+	return newCanary(ctx, a, end)
 }
 
 func completion(etag string) []byte {
@@ -97,14 +97,14 @@ func get(ref store.Ref) request {
 
 // Get implements attack.Canaries.
 func (a *Attacker) Get(ctx context.Context, ref store.Ref) attack.Answer {
-	return a.canary(ctx, get(ref))
+	return newCanary(ctx, a, get(ref))
 }
 
 // GetAnonymously implements attack.Canaries.
 func (a *Attacker) GetAnonymously(ctx context.Context, ref store.Ref) attack.Answer {
 	r := get(ref)
 	r.anonymous, r.say = true, "unsigned"
-	return a.canary(ctx, r)
+	return newCanary(ctx, a, r)
 }
 
 // Delete implements attack.Canaries.
@@ -114,7 +114,7 @@ func (a *Attacker) Delete(ctx context.Context, ref store.Ref, bypass bool) attac
 		r.query = url.Values{"versionId": {ref.Version}}
 	}
 	r.bypass(bypass)
-	return a.canary(ctx, r)
+	return newCanary(ctx, a, r)
 }
 
 func (r *request) bypass(yes bool) {
@@ -135,14 +135,14 @@ func (a *Attacker) Retain(ctx context.Context, ref store.Ref, lock store.Retenti
 	if err := attack.CheckLock(lock, a.now()); err != nil {
 		return r.fail(err)
 	}
-	return a.canary(ctx, r)
+	return newCanary(ctx, a, r)
 }
 
 // Release implements attack.Canaries.
 func (a *Attacker) Release(ctx context.Context, ref store.Ref, bypass bool) attack.Answer {
 	r := retention(ref, `<Retention xmlns="http://s3.amazonaws.com/doc/2006-03-01/"></Retention>`, "to no lock")
 	r.bypass(bypass)
-	return a.canary(ctx, r)
+	return newCanary(ctx, a, r)
 }
 
 func retain(lock store.Retention) string {
@@ -164,7 +164,7 @@ func (a *Attacker) Unhold(ctx context.Context, ref store.Ref) attack.Answer {
 	if ref.Version != "" {
 		q.Set("versionId", ref.Version)
 	}
-	return a.canary(ctx, request{
+	return newCanary(ctx, a, request{
 		method: http.MethodPut, name: ref.Name, query: q, say: "to OFF",
 		body: []byte(`<LegalHold xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>OFF</Status></LegalHold>`),
 	})
@@ -176,7 +176,7 @@ func (a *Attacker) Private(ctx context.Context, ref store.Ref) attack.Answer {
 	if ref.Version != "" {
 		q.Set("versionId", ref.Version)
 	}
-	return a.canary(ctx, request{
+	return newCanary(ctx, a, request{
 		method: http.MethodPut, name: ref.Name, query: q, say: "to private, as it is", header: map[string]string{"X-Amz-Acl": "private"},
 	})
 }

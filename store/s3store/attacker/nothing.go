@@ -15,21 +15,21 @@ import (
 // Finish implements attack.Nothing. POST, and not the PUT of a part: a server that does not know multipart uploads would
 // take that for an object.
 func (a *Attacker) Finish(ctx context.Context) attack.Answer {
-	return a.send(ctx, finish())
+	return sendAs(ctx, a, finish())
 }
 
 // FinishFolder implements attack.Nothing. The folder is that of the points of a source that never was.
 func (a *Attacker) FinishFolder(ctx context.Context) attack.Answer {
 	r := finish()
 	r.name, r.say = "points/"+neverWas(), "(no such upload, named as a folder)"
-	return a.send(ctx, r)
+	return sendAs(ctx, a, r)
 }
 
 // FinishAnonymously implements attack.Nothing.
 func (a *Attacker) FinishAnonymously(ctx context.Context) attack.Answer {
 	r := finish()
 	r.anonymous, r.say = true, "(no such upload), unsigned"
-	return a.send(ctx, r)
+	return sendAs(ctx, a, r)
 }
 
 func finish() request {
@@ -42,18 +42,18 @@ func finish() request {
 // Remove implements attack.Nothing. The version is "null", which every vendor takes for a version: what looks like
 // another vendor's is refused before rights are looked at, by some.
 func (a *Attacker) Remove(ctx context.Context) attack.Answer {
-	return a.send(ctx, request{method: http.MethodDelete, name: nowhere(), query: url.Values{"versionId": {"null"}}, say: "(no such object)"})
+	return sendAs(ctx, a, request{method: http.MethodDelete, name: nowhere(), query: url.Values{"versionId": {"null"}}, say: "(no such object)"})
 }
 
 // Erase implements attack.Nothing.
-func (a *Attacker) Erase(ctx context.Context) attack.Answer { return a.erase(ctx, false) }
+func (a *Attacker) Erase(ctx context.Context) attack.Answer { return eraseAs(ctx, a, false) }
 
 // EraseAnonymously implements attack.Nothing.
-func (a *Attacker) EraseAnonymously(ctx context.Context) attack.Answer { return a.erase(ctx, true) }
+func (a *Attacker) EraseAnonymously(ctx context.Context) attack.Answer { return eraseAs(ctx, a, true) }
 
-func (a *Attacker) erase(ctx context.Context, anonymous bool) attack.Answer {
+func eraseAs(ctx context.Context, a *Attacker, anonymous bool) attack.Answer {
 	r := request{method: http.MethodDelete, name: nowhere() + strings.Repeat("-too-long", tooLong/9+1), anonymous: anonymous}
-	ans := a.send(ctx, r)
+	ans := sendAs(ctx, a, r)
 	ans.Request = r.method + " a name of " + strconv.Itoa(len(a.prefix+r.name)) + " bytes, longer than any can be"
 	if anonymous {
 		ans.Request += ", unsigned"
@@ -67,12 +67,12 @@ const tooLong = 1024
 // Keep implements attack.Nothing.
 func (a *Attacker) Keep(ctx context.Context, lock store.Retention) attack.Answer {
 	r := retention(store.Ref{Name: nowhere()}, retain(lock), "to "+string(lock.Mode)+" until "+lock.Until.UTC().Format("2006-01-02")+" (no such object)")
-	return a.send(ctx, r)
+	return sendAs(ctx, a, r)
 }
 
 // Look implements attack.Nothing.
 func (a *Attacker) Look(ctx context.Context) attack.Answer {
-	return a.send(ctx, request{method: http.MethodGet, name: nowhere(), say: "(no such object)"})
+	return sendAs(ctx, a, request{method: http.MethodGet, name: nowhere(), say: "(no such object)"})
 }
 
 func (a *Attacker) list(anonymous bool) request {
@@ -89,7 +89,7 @@ func (a *Attacker) list(anonymous bool) request {
 
 // List implements attack.Nothing.
 func (a *Attacker) List(ctx context.Context) attack.Answer {
-	ans := a.send(ctx, a.list(false))
+	ans := sendAs(ctx, a, a.list(false))
 	var l struct {
 		Contents []struct{ Owner struct{ ID string } }
 	}
@@ -101,12 +101,12 @@ func (a *Attacker) List(ctx context.Context) attack.Answer {
 
 // ListAnonymously implements attack.Nothing.
 func (a *Attacker) ListAnonymously(ctx context.Context) attack.Answer {
-	return a.send(ctx, a.list(true))
+	return sendAs(ctx, a, a.list(true))
 }
 
 // Read implements attack.Settings.
 func (a *Attacker) Read(ctx context.Context, s attack.Setting) attack.Answer {
-	return a.send(ctx, request{method: http.MethodGet, query: url.Values{string(s): {""}}, keep: true})
+	return sendAs(ctx, a, request{method: http.MethodGet, query: url.Values{string(s): {""}}, keep: true})
 }
 
 // Rewrite implements attack.Settings. A setting that there is none of is not written: an empty one could be a change.
@@ -115,7 +115,7 @@ func (a *Attacker) Rewrite(ctx context.Context, s attack.Setting) (read, write a
 	if !read.Done() || len(read.Body) == 0 {
 		return read, attack.Answer{}
 	}
-	return read, a.send(ctx, request{method: http.MethodPut, query: url.Values{string(s): {""}}, body: read.Body, say: "as it was read a moment before"})
+	return read, sendAs(ctx, a, request{method: http.MethodPut, query: url.Values{string(s): {""}}, body: read.Body, say: "as it was read a moment before"})
 }
 
 // garbage is neither XML nor JSON.
@@ -123,5 +123,5 @@ const garbage = "this is no setting\n"
 
 // Garble implements attack.Settings.
 func (a *Attacker) Garble(ctx context.Context, s attack.Setting) attack.Answer {
-	return a.send(ctx, request{method: http.MethodPut, query: url.Values{string(s): {""}}, body: []byte(garbage), say: "with a body that is no setting"})
+	return sendAs(ctx, a, request{method: http.MethodPut, query: url.Values{string(s): {""}}, body: []byte(garbage), say: "with a body that is no setting"})
 }

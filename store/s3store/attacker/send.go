@@ -58,11 +58,11 @@ func (r request) describe() string {
 // fail is an answer to what was not sent.
 func (r request) fail(err error) attack.Answer { return attack.Answer{Request: r.describe(), Err: err} }
 
-// send signs and sends a request, again after a moment where there was no clear answer: all that is asked here may be
+// sendAs signs and sends a request, again after a moment where there was no clear answer: all that is asked here may be
 // asked twice.
-func (a *Attacker) send(ctx context.Context, r request) attack.Answer {
+func sendAs(ctx context.Context, a *Attacker, r request) attack.Answer {
 	for try := 1; ; try++ {
-		ans := a.once(ctx, r)
+		ans := sendOnce(ctx, a, r)
 		unclear := ans.Err != nil || ans.Status == http.StatusTooManyRequests || ans.Status >= 500 && ans.Status != http.StatusNotImplemented
 		if !unclear || try == tries || ctx.Err() != nil {
 			return ans
@@ -75,33 +75,33 @@ func (a *Attacker) send(ctx context.Context, r request) attack.Answer {
 	}
 }
 
-// once sends a request once; twice where the server says that the bucket is in another region.
-func (a *Attacker) once(ctx context.Context, r request) attack.Answer {
+// sendOnce sends a request once; twice where the server says that the bucket is in another region.
+func sendOnce(ctx context.Context, a *Attacker, r request) attack.Answer {
 	a.mu.Lock()
 	region, known := a.region, a.o.Location.Region != ""
 	a.mu.Unlock()
 	if region == "" {
 		region = "us-east-1"
 	}
-	ans, other := a.exchange(ctx, r, region)
+	ans, other := exchange(ctx, a, r, region)
 	if other == "" || other == region || known {
 		return ans
 	}
 	a.mu.Lock()
 	a.region = other
 	a.mu.Unlock()
-	ans, _ = a.exchange(ctx, r, other)
+	ans, _ = exchange(ctx, a, r, other)
 	return ans
 }
 
 // exchange signs for a region; it gives the one that the server names, if it does.
-func (a *Attacker) exchange(ctx context.Context, r request, region string) (ans attack.Answer, other string) {
-	req, err := a.build(ctx, r)
+func exchange(ctx context.Context, a *Attacker, r request, region string) (ans attack.Answer, other string) {
+	req, err := buildRequest(ctx, a, r)
 	if err != nil {
 		return r.fail(err), ""
 	}
 	if !r.anonymous {
-		c, err := a.credentials(ctx)
+		c, err := credentialsOf(ctx, a)
 		if err != nil {
 			return r.fail(err), ""
 		}
@@ -118,7 +118,7 @@ func (a *Attacker) exchange(ctx context.Context, r request, region string) (ans 
 		}
 		return r.fail(err), ""
 	}
-	ans, other = a.read(r, resp)
+	ans, other = readBody(a, r, resp)
 	if !ans.Time.IsZero() {
 		a.mu.Lock()
 		a.offset = ans.Time.Sub(sent)
@@ -127,8 +127,8 @@ func (a *Attacker) exchange(ctx context.Context, r request, region string) (ans 
 	return ans, other
 }
 
-// build makes the HTTP request, with the hashes that S3 wants.
-func (a *Attacker) build(ctx context.Context, r request) (*http.Request, error) {
+// buildRequest makes the HTTP request, with the hashes that S3 wants.
+func buildRequest(ctx context.Context, a *Attacker, r request) (*http.Request, error) {
 	l := a.o.Location
 	base := l.Endpoint
 	if base == "" {
@@ -182,8 +182,8 @@ type problem struct {
 	Region    string
 }
 
-// read takes what is of use from an answer. A body that cannot be read counts for nothing: the status is the answer.
-func (a *Attacker) read(r request, resp *http.Response) (ans attack.Answer, region string) {
+// readBody takes what is of use from an answer. A body that cannot be read counts for nothing: the status is the answer.
+func readBody(a *Attacker, r request, resp *http.Response) (ans attack.Answer, region string) {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	_ = resp.Body.Close() // what was wanted of it has been read
 	ans = attack.Answer{

@@ -43,7 +43,7 @@ func knownQuery(q url.Values, names ...string) string {
 }
 
 // parseList reads the query of a listing.
-func (s *Server) parseList(q url.Values) (l listing, f *failure) {
+func parseList(s *Server, q url.Values) (l listing, f *failure) {
 	l.versions = q.Has("versions")
 	if q.Get("delimiter") == "" {
 		q.Del("delimiter") // none
@@ -107,7 +107,7 @@ func invalid(message string) *failure {
 
 // list answers with one page. Its place is computed from the marker: nothing before it is looked at.
 func (s *Server) list(w http.ResponseWriter, q url.Values) *failure {
-	l, f := s.parseList(q)
+	l, f := parseList(s, q)
 	if f != nil {
 		return f
 	}
@@ -141,10 +141,10 @@ type page struct {
 func (p *page) collect() *failure {
 	from := max(p.prefix, p.after)
 	if p.afterID != "" && (p.server.o.Versions != nil || p.afterID != "null") {
-		r, ok := p.server.lookup(p.after)
+		r, ok := lookUp(p.server, p.after)
 		var v version
 		if ok {
-			v, ok = p.server.parseID(&r, p.afterID)
+			v, ok = parseID(p.server, &r, p.afterID)
 		}
 		if !ok {
 			return invalid("Invalid version id specified")
@@ -162,7 +162,7 @@ func (p *page) collect() *failure {
 		case p.versions:
 			return p.versionsOf(&r, r.versions()-1)
 		}
-		if v := p.server.newest(&r); !v.marker {
+		if v := newestOf(p.server, &r); !v.marker {
 			return p.add(v, "Contents")
 		}
 		return true
@@ -170,8 +170,8 @@ func (p *page) collect() *failure {
 	return nil
 }
 
-// lookup is find for whoever holds the lock.
-func (s *Server) lookup(key string) (r record, ok bool) {
+// lookUp is find for whoever holds the lock.
+func lookUp(s *Server, key string) (r record, ok bool) {
 	s.from(key, func(at record) bool {
 		r, ok = at, at.Key == key
 		return false
@@ -185,7 +185,7 @@ func (p *page) versionsOf(r *record, n int) bool {
 		return true
 	}
 	if p.server.o.Versions == nil {
-		v := p.server.newest(r) // the others were overwritten
+		v := newestOf(p.server, r) // the others were overwritten
 		return v.marker || p.add(v, "Version")
 	}
 	for ; n >= 0; n-- {
@@ -215,7 +215,7 @@ func (p *page) add(v version, element string) bool {
 	b = v.at.UTC().Truncate(time.Second).AppendFormat(b, "2006-01-02T15:04:05.000Z")
 	b = append(b, "</LastModified>"...)
 	if p.versions {
-		p.lastID = p.server.versionID(v)
+		p.lastID = versionOf(p.server, v)
 		b = append(append(append(b, "<VersionId>"...), p.lastID...), "</VersionId><IsLatest>"...)
 		b = append(strconv.AppendBool(b, v.n == v.versions()-1), "</IsLatest>"...)
 	}
@@ -238,9 +238,9 @@ func class(c string) string {
 	return c
 }
 
-// versionID: "Objects that are stored in your bucket before you set the versioning state have a version ID of null", and
+// versionOf: "Objects that are stored in your bucket before you set the versioning state have a version ID of null", and
 // so do all in a bucket without versions.
-func (s *Server) versionID(v version) string {
+func versionOf(s *Server, v version) string {
 	if s.o.Versions == nil {
 		return "null"
 	}

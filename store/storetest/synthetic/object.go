@@ -91,8 +91,8 @@ func (s *Server) version(r *record, n int) version {
 	return v
 }
 
-// newest is the version that a request without a version ID means.
-func (s *Server) newest(r *record) version { return s.version(r, r.versions()-1) }
+// newestOf is the version that a request without a version ID means.
+func newestOf(s *Server, r *record) version { return s.version(r, r.versions()-1) }
 
 // id is the version ID: 24 characters that tell the key and the version, so that one can be found again from it.
 func (v version) id() string {
@@ -100,7 +100,7 @@ func (v version) id() string {
 }
 
 // parseID gives the version of r that an ID names.
-func (s *Server) parseID(r *record, id string) (version, bool) {
+func parseID(s *Server, r *record, id string) (version, bool) {
 	if len(id) != 24 {
 		return version{}, false
 	}
@@ -147,7 +147,7 @@ func (s *Server) Content(key string) ([]byte, error) {
 		return nil, fmt.Errorf("no object %q", key)
 	}
 	b := make([]byte, r.Size)
-	s.newest(&r).fill(b, 0)
+	newestOf(s, &r).fill(b, 0)
 	return b, nil
 }
 
@@ -158,7 +158,7 @@ func (s *Server) Current(key string) (Object, bool) {
 	if !ok {
 		return Object{}, false
 	}
-	v := s.newest(&r)
+	v := newestOf(s, &r)
 	o := r.Object
 	o.Modified, o.Tags = v.at, v.tags()
 	return o, !v.marker

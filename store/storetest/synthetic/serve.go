@@ -22,7 +22,7 @@ type failure struct {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// Clients that know which servers can be trusted in what go by this name, and the rules here are that server's.
 	w.Header().Set("Server", "AmazonS3")
-	if f := s.answer(w, r); f != nil {
+	if f := answerError(s, w, r); f != nil {
 		s.refused.Add(1)
 		f.write(w, r.Method)
 	}
@@ -41,8 +41,8 @@ func (f *failure) write(w http.ResponseWriter, method string) {
 	}{Code: f.code, Message: f.message})
 }
 
-// answer serves one request, or says why not.
-func (s *Server) answer(w http.ResponseWriter, r *http.Request) *failure {
+// answerError serves one request, or says why not.
+func answerError(s *Server, w http.ResponseWriter, r *http.Request) *failure {
 	bucket, key, isObject := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -80,7 +80,7 @@ func (s *Server) object(w http.ResponseWriter, r *http.Request, q url.Values, ke
 	if !ok {
 		return &failure{http.StatusNotFound, "NoSuchKey", "The specified key does not exist."}
 	}
-	v := s.newest(&rec)
+	v := newestOf(s, &rec)
 	if q.Has("versionId") {
 		id := q.Get("versionId")
 		switch {
@@ -88,7 +88,7 @@ func (s *Server) object(w http.ResponseWriter, r *http.Request, q url.Values, ke
 		case s.o.Versions == nil || len(id) != 24:
 			return invalid("Invalid version id specified")
 		default:
-			if v, ok = s.parseID(&rec, id); !ok {
+			if v, ok = parseID(s, &rec, id); !ok {
 				return &failure{http.StatusNotFound, "NoSuchVersion", "The specified version does not exist."}
 			}
 		}
@@ -99,7 +99,7 @@ func (s *Server) object(w http.ResponseWriter, r *http.Request, q url.Values, ke
 	switch {
 	case q.Has("tagging"):
 		return s.tagging(w, v)
-	case r.Method == http.MethodGet && s.denied(key):
+	case r.Method == http.MethodGet && isDenied(s, key):
 		return &failure{http.StatusForbidden, "AccessDenied", "Access Denied"}
 	}
 	return s.content(w, r, v)
@@ -122,8 +122,8 @@ func (s *Server) deleted(w http.ResponseWriter, v version, byVersion bool) *fail
 	return &failure{http.StatusNotFound, "NoSuchKey", "The specified key does not exist."}
 }
 
-// denied takes one of the refusals that were asked for.
-func (s *Server) denied(key string) bool {
+// isDenied takes one of the refusals that were asked for.
+func isDenied(s *Server, key string) bool {
 	s.mu.RLock()
 	e := s.edits[key]
 	some := e != nil && e.unreadable > 0
@@ -177,7 +177,7 @@ func (s *Server) content(w http.ResponseWriter, r *http.Request, v version) *fai
 		return f
 	}
 	h := w.Header()
-	s.describeIn(h, v)
+	describeIn(s, h, v)
 	h.Set("ETag", etag)
 	h.Set("Content-Length", strconv.FormatInt(n, 10))
 	// "To retrieve the checksum, this mode [x-amz-checksum-mode] must be enabled." It is of the whole object, so a range has none.
@@ -201,12 +201,12 @@ func (s *Server) content(w http.ResponseWriter, r *http.Request, v version) *fai
 		s.bytes.Add(int64(sent))
 		return nil
 	}
-	s.stream(w, v, off, n)
+	streamBody(s, w, v, off, n)
 	return nil
 }
 
-// stream sends what is made up as it goes.
-func (s *Server) stream(w http.ResponseWriter, v version, off, n int64) {
+// streamBody sends what is made up as it goes.
+func streamBody(s *Server, w http.ResponseWriter, v version, off, n int64) {
 	buf := make([]byte, min(n, 64<<10))
 	for n > 0 {
 		b := buf[:min(n, int64(len(buf)))]
@@ -220,7 +220,7 @@ func (s *Server) stream(w http.ResponseWriter, v version, off, n int64) {
 }
 
 // describeIn sets the headers that say what an object is.
-func (s *Server) describeIn(h http.Header, v version) {
+func describeIn(s *Server, h http.Header, v version) {
 	for name, value := range v.Headers {
 		h.Set(name, value)
 	}
