@@ -19,7 +19,7 @@ import (
 
 // fake is a vault that keeps every lock and denies every right, but for the faults it is told to have: those that no real
 // server can be made to show.
-type fake struct{ *contents }
+type fake struct{ contents }
 
 // contents is what a fake holds, as its owner and its reader see it.
 type contents struct {
@@ -285,7 +285,7 @@ func TestFaults(t *testing.T) {
 		"a lost answer":                {"lock-taken": n, "delete-locked": n, "overwrite": n, "listing": n, "checksum": ok},
 	} {
 		t.Run(fault, func(t *testing.T) {
-			f := &fake{&contents{fault: fault}}
+			f := &fake{contents{fault: fault}}
 			r, err := probe.Run(t.Context(), probe.Options{Attacker: f, Vault: f, Host: "s3.example.com"})
 			if err != nil {
 				t.Fatal(err)
