@@ -53,15 +53,8 @@ func (x *exported) declare(in string, at func(token.Pos) token.Position, f *ast.
 				name(d.Name, "")
 				continue
 			}
-			of := d.Recv.List[0].Type
-			if p, ok := of.(*ast.StarExpr); ok {
-				of = p.X
-			}
-			if g, ok := of.(*ast.IndexExpr); ok {
-				of = g.X
-			}
-			if id, ok := of.(*ast.Ident); ok && id.IsExported() {
-				name(d.Name, id.Name+".")
+			if of := receiver(d); ast.IsExported(of) {
+				name(d.Name, of+".")
 			}
 		case *ast.GenDecl:
 			for _, s := range d.Specs {

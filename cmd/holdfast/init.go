@@ -150,7 +150,7 @@ func (j *keyChanges) hostKeyForInit() (h *keys.HostKey, path string, fresh bool,
 	if path, err = j.config.HostKeyPath(j.env); err != nil {
 		return nil, "", false, err
 	}
-	h, err = readHostKeyFile(j.job.app, path)
+	h, err = j.trusts.readHostKeyFile(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return h, path, false, err
 	}

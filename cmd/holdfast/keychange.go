@@ -354,7 +354,7 @@ func (j *keyChanges) hostKeyBefore(ctx context.Context, identities []string, kno
 // broken off has left beside it; nil where it is neither.
 func (j *keyChanges) hostKeyFor(r *repo.Repository, path string) (*keys.HostKey, string, error) {
 	for _, file := range []string{path, path + ".next"} {
-		h, err := readHostKeyFile(j.job.app, file)
+		h, err := j.trusts.readHostKeyFile(file)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, "", err
 		}
@@ -425,7 +425,7 @@ func (c *keyChange) begin(rotate, fresh bool, distrust time.Time) error {
 
 // prepare writes the new host key to the disk before any vault hears of it, or takes the one that a broken-off change left.
 func (c *keyChange) prepare(fresh bool) error {
-	left, err := readHostKeyFile(c.job.app, c.next)
+	left, err := c.trusts.readHostKeyFile(c.next)
 	switch {
 	case err == nil:
 		c.ui.remark("Going on with %s, which a change that was broken off has left.", c.next)
@@ -452,7 +452,7 @@ func (c *keyChange) note() error {
 		}
 	}
 	file := c.path
-	if left, err := readHostKeyFile(c.job.app, c.next); err == nil && left.Equal(c.to) {
+	if left, err := c.trusts.readHostKeyFile(c.next); err == nil && left.Equal(c.to) {
 		file = c.next
 	}
 	return c.trusts.keepPin(c.config, file, c.to)
@@ -460,7 +460,7 @@ func (c *keyChange) note() error {
 
 // install puts the new host key into its place.
 func (c *keyChange) install() error {
-	left, err := readHostKeyFile(c.job.app, c.next)
+	left, err := c.trusts.readHostKeyFile(c.next)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil // the host key is the same

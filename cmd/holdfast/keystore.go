@@ -215,7 +215,7 @@ func (c *keyChange) storePrepared(ctx context.Context, p *repo.Prepared) error {
 
 // writeNext puts the host key that is to hold on the disk, once the change is known to be right and before any vault hears of it.
 func (c *keyChange) writeNext() error {
-	switch left, err := readHostKeyFile(c.job.app, c.next); {
+	switch left, err := c.trusts.readHostKeyFile(c.next); {
 	case errors.Is(err, fs.ErrNotExist):
 		return keys.WriteHostKeyFile(c.next, c.to)
 	case err != nil:

@@ -195,7 +195,7 @@ func (r *pruning) runPrune(ctx context.Context, remover store.Remover, retired [
 		Concurrency: min(r.connections(), 32), Progress: &progress.Count{}, Now: r.now,
 		Emit: func(item prune.Item) {
 			if held != nil && remover != nil {
-				printErr = errors.Join(printErr, held.Segments.Drop(r.vault.name, item.Name))
+				printErr = errors.Join(printErr, held.Places.Drop(r.vault.name, item.Name))
 			}
 			printErr = errors.Join(printErr, r.printPruned(item, remover != nil))
 		},

@@ -250,7 +250,7 @@ func (a *app) readHostKey(c *config.Config) (*keys.HostKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := readHostKeyFile(a, path)
+	h, err := a.trusts.readHostKeyFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, &marked{repo.ErrNeedKey, fmt.Errorf("there is no host key at %s: `holdfast init` makes one for a new repository, `holdfast key recover --identity FILE` gets a lost one back", path)}
 	}
@@ -258,8 +258,8 @@ func (a *app) readHostKey(c *config.Config) (*keys.HostKey, error) {
 }
 
 // readHostKeyFile says of a host key that cannot be used how to get it back.
-func readHostKeyFile(a *app, path string) (*keys.HostKey, error) {
-	if err := a.trusts.me().File(path); err != nil {
+func (a *trusting) readHostKeyFile(path string) (*keys.HostKey, error) {
+	if err := a.me().File(path); err != nil {
 		return nil, fmt.Errorf("host key: %w; who could have replaced it signs points and opens names in your place", err)
 	}
 	h, err := keys.ReadHostKeyFile(path)

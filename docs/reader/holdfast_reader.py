@@ -530,13 +530,14 @@ class Manifest:
         if not root.get("level", 0):
             raise Bad("a manifest's root is a leaf")
         nodes = [{"first": b"", "end": None, "group": 0, "found": False, "heads": False, "known": True, "ref": root}]
-        for level in range(root["level"], 0, -1):
+        for level in range(root["level"], -1, -1):
             nodes = self.ordered(nodes + self.behind(level, {n["ref"]["sha256"] for n in nodes if "ref" in n}))
+            if level == 0:
+                return nodes
             below = []
             for at, node in enumerate(nodes):
                 below += self.children(node, next((n["first"] for n in nodes[at + 1:] if n["heads"]), None))
             nodes = below
-        return self.ordered(nodes + self.behind(0, {n["ref"]["sha256"] for n in nodes if "ref" in n}))
 
     def children(self, node, following):
         """What a node of an inner page leads to. following is the first key of the next page that was found."""
@@ -559,17 +560,14 @@ class Manifest:
 
     def ordered(self, nodes):
         """By first key. Of leaves that begin with the same one, that which goes on behind it is the last."""
-        nodes.sort(key=lambda n: n["first"])
-        for at in range(len(nodes) - 1):
-            a, b = nodes[at], nodes[at + 1]
-            if a["first"] == b["first"] and a["group"] != b["group"] and "ref" in a and a["ref"].get("level", 0) == 0:
-                same = [n for n in nodes if n["first"] == a["first"] and "ref" in n]
-                for n in same:
-                    n.setdefault("beyond", self.beyond(n))
-        nodes.sort(key=lambda n: (n["first"], n.get("beyond", False)))
-        return nodes
+        groups = {}
+        for n in nodes:
+            groups.setdefault(n["first"], set()).add(n["group"])
+        return sorted(nodes, key=lambda n: (n["first"], len(groups[n["first"]]) > 1 and self.beyond(n)))
 
     def beyond(self, node):
+        if "ref" not in node or node["ref"].get("level", 0):
+            return False
         try:
             return text(self.point.lines(node["ref"])[-1], "key") > node["first"]
         except Bad:

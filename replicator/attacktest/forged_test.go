@@ -210,8 +210,8 @@ func sealed(a *arena, to []keys.Recipient, plain []byte) pack.Sealed {
 	return must(b.Close())
 }
 
-// theirName puts versions of the thief's over ours, locked and of the same size, and gives placements that name them.
-func theirName(ctx context.Context, a *arena) (lines []format.Placement, out []try) {
+// coverOurs puts versions of the thief's over ours, locked and of the same size, and gives placements that name them.
+func coverOurs(ctx context.Context, a *arena) (lines []format.Placement, out []try) {
 	list := a.ours("packs/", "meta/", "needs/")
 	out = a.cover(list, func(v version) error {
 		n := int(a.before[v.key+" "+v.id].size)
@@ -233,7 +233,7 @@ func theirName(ctx context.Context, a *arena) (lines []format.Placement, out []t
 }
 
 func forgedPlacements(ctx context.Context, a *arena) []try {
-	lines, out := theirName(ctx, a)
+	lines, out := coverOurs(ctx, a)
 	name, body := a.placements(his(), lines)
 	return append(out, try{name, stealFrom(ctx, a, name, body)})
 }

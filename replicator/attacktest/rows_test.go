@@ -83,8 +83,8 @@ func (a *arena) cover(list []version, f func(v version) error) []try {
 	return out
 }
 
-// attemptAs runs one attack and holds the answers against what is expected.
-func attemptAs(t *testing.T, a *arena, x attack) {
+// runAttempt runs one attack and holds the answers against what is expected.
+func runAttempt(t *testing.T, a *arena, x attack) {
 	t.Helper()
 	tries := x.do(t.Context(), a)
 	if len(tries) == 0 {

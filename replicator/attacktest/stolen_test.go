@@ -22,7 +22,7 @@ func stolenAttacks() []attack {
 			func(ctx context.Context, a *arena) []try { return stealEvil(ctx, a, a.host.Signing, false) }},
 		{"signed-placements-of-his-versions", "sign placements that point at versions of his on top of ours, locked and of the same size", harmless,
 			func(ctx context.Context, a *arena) []try {
-				lines, out := theirName(ctx, a)
+				lines, out := coverOurs(ctx, a)
 				return append(out, stealPlacements(ctx, a, lines))
 			}},
 		{"signed-placements-of-long-locks", "sign placements that say that what is there is locked until 2099, so that nobody lengthens it", harmless, longLocks},

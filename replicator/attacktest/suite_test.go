@@ -43,7 +43,7 @@ func attackAll(t *testing.T, kind servers.Kind) {
 	t.Run("admin", func(t *testing.T) { a.series(t, adminAttacks()) })
 	a.t = t
 	t.Run("after", func(t *testing.T) {
-		isUnharmed(t, a)
+		wantUnharmed(t, a)
 		comesBack(t, a)
 		a.named(t)
 		nextRuns(t, a)
@@ -53,7 +53,7 @@ func attackAll(t *testing.T, kind servers.Kind) {
 	t.Run("stolen", func(t *testing.T) { a.series(t, stolenAttacks()) })
 	t.Run("after the theft", func(t *testing.T) {
 		a.days = "90d" // longer than anything is locked, so that locks have to be lengthened
-		isUnharmed(t, a)
+		wantUnharmed(t, a)
 		comesBack(t, a)
 		stillNamed(t, a)
 		nextRuns(t, a)
@@ -62,7 +62,7 @@ func attackAll(t *testing.T, kind servers.Kind) {
 
 func (a *arena) series(t *testing.T, list []attack) {
 	for _, x := range list {
-		t.Run(x.name, func(t *testing.T) { attemptAs(t, a, x) })
+		t.Run(x.name, func(t *testing.T) { runAttempt(t, a, x) })
 	}
 }
 
@@ -115,8 +115,8 @@ func (a *arena) learn(t *testing.T) {
 	}
 }
 
-// isUnharmed demands every version of before with its bytes, and no lock shorter than it was.
-func isUnharmed(t *testing.T, a *arena) {
+// wantUnharmed demands every version of before with its bytes, and no lock shorter than it was.
+func wantUnharmed(t *testing.T, a *arena) {
 	t.Helper()
 	now := a.remember(t)
 	for at, was := range a.before {

@@ -265,7 +265,7 @@ func forget(c *cache.Cache, vaults []*repo.Vault) error {
 			}
 			names = append(names, p.Name)
 		}
-		if err := c.Segments.Drop(v.Name, slices.Compact(names)...); err != nil {
+		if err := c.Places.Drop(v.Name, slices.Compact(names)...); err != nil {
 			return err
 		}
 	}

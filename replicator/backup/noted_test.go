@@ -59,8 +59,8 @@ func (r *rig) forget() {
 	}
 }
 
-// notedFindings reports whether the next run can go on from what was noted of points.
-func notedFindings(r *rig) bool {
+// goesOn reports whether the next run can go on from what was noted of points.
+func goesOn(r *rig) bool {
 	r.t.Helper()
 	c := twinless(r)
 	s, err := c.session(r.t.Context())
@@ -183,14 +183,14 @@ func TestWhatIsNotedChangesNothing(t *testing.T) {
 				r.clock = r.clock.Add(5 * time.Hour)
 				r.run()
 			}
-			if !notedFindings(r) {
+			if !goesOn(r) {
 				t.Fatal("nothing was noted")
 			}
 			r.saw("", "")
 			if err := c.spoil(r); err != nil {
 				t.Fatal(err)
 			}
-			if got := notedFindings(r); got != c.quiet {
+			if got := goesOn(r); got != c.quiet {
 				t.Errorf("the run goes on from what was noted: %t", got)
 			}
 			r.saw("", "")
@@ -245,7 +245,7 @@ func slotsFromWhatIsNoted(t *testing.T, policy retain.Policy, steps [5]time.Dura
 	for n := range runs {
 		change(r, src, want, fmt.Sprintf("k/%02d", n%7), body(uint64(n), 100))
 		r.clock = r.clock.Add(steps[n%5])
-		if n > 0 && notedFindings(r) {
+		if n > 0 && goesOn(r) {
 			used++
 		}
 		res := r.run()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/replicator/source/memsource"
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -24,6 +25,24 @@ func (r *pointsOpened) Open(ctx context.Context, ref store.Ref, off, n int64) (i
 		r.n.Add(1)
 	}
 	return r.Reader.Open(ctx, ref, off, n)
+}
+
+// pointsAnew has a session look at all points of the source.
+func (r *rig) pointsAnew() repo.Heads {
+	r.t.Helper()
+	s, err := r.session(r.t.Context())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Past.ForgetPoints("uploads"); err != nil {
+		r.t.Fatal(err)
+	}
+	h, err := s.Past.Points(r.t.Context(), "uploads")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return h
 }
 
 // What tells the order of points of one second is read once in each vault, however many steps go by it.
@@ -41,17 +60,8 @@ func TestPointsOfOneSecondAreReadOnce(t *testing.T) {
 		o := &pointsOpened{Reader: v.Read}
 		opened, v.Read = append(opened, o), o
 	}
-	s, err := r.session(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if err := s.Past.ForgetPoints("uploads"); err != nil {
-		t.Fatal(err)
-	}
-	h, err := s.Past.Points(t.Context(), "uploads")
-	if err != nil || len(h.Points) != points {
-		t.Fatalf("%d points, %v", len(h.Points), err)
+	if h := r.pointsAnew(); len(h.Points) != points {
+		t.Fatalf("%d points", len(h.Points))
 	}
 	// And once more the newest, whose list counts, and the one that stands in nobody's list yet.
 	for i, o := range opened {
@@ -71,18 +81,7 @@ func TestTheListOfTheLaterOfOneSecond(t *testing.T) {
 			r.source = src
 			first := r.run().Point
 			second := r.run().Point // within the same second
-			s, err := r.session(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer s.Close()
-			if err := s.Past.ForgetPoints("uploads"); err != nil {
-				t.Fatal(err)
-			}
-			h, err := s.Past.Points(t.Context(), "uploads")
-			if err != nil {
-				t.Fatal(err)
-			}
+			h := r.pointsAnew()
 			if h.List.Entries != 1 {
 				t.Errorf("the list has %d points, and that of %s, which came after %s, has one", h.List.Entries, second, first)
 			}

@@ -116,7 +116,7 @@ func (c *comparison) list(ctx context.Context, prefix string) error {
 func (c *comparison) walk(ctx context.Context, l *listing, placements iter.Seq2[format.Placement, error], met func(p format.Placement, listed bool) error) error {
 	var gone []string
 	flush := func() error {
-		err := c.k.cache.Segments.Drop(c.k.vault.Name, gone...)
+		err := c.k.cache.Places.Drop(c.k.vault.Name, gone...)
 		gone = gone[:0]
 		return err
 	}

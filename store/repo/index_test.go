@@ -51,8 +51,8 @@ func (b *bench) segment(host *keys.HostKey, line format.IndexLine, edit func(*fo
 	return name
 }
 
-// findsAll reports whether a machine without its cache finds a chunk.
-func findsAll(b *bench, id byte) bool {
+// findsChunk reports whether a machine without its cache finds a chunk.
+func findsChunk(b *bench, id byte) bool {
 	b.t.Helper()
 	b.cacheDir = b.t.TempDir()
 	s := b.session()
@@ -113,7 +113,7 @@ func TestWhoseIndexIsUsed(t *testing.T) {
 				b.rotate(freshKey(t, b.host, fresh), fresh)
 			}
 			b.saw(repo.Tampered, "")
-			if got := findsAll(b, 1); got != c.found {
+			if got := findsChunk(b, 1); got != c.found {
 				t.Errorf("found: %t", got)
 			}
 			if got := b.saw(repo.Tampered, format.PrefixMeta); got != c.told {
@@ -128,11 +128,11 @@ func TestAFreshStartWithTheSameChunkKey(t *testing.T) {
 	b := newBench(t)
 	b.segment(b.host, lineOf(1, format.Hash{2}), nil)
 	b.rotate(rotated(t, b.host), true)
-	if findsAll(b, 1) {
+	if findsChunk(b, 1) {
 		t.Error("content is found in what was stored before the fresh start")
 	}
 	b.segment(b.host, lineOf(1, format.Hash{2}), nil)
-	if !findsAll(b, 1) {
+	if !findsChunk(b, 1) {
 		t.Error("content is not found in what was stored since")
 	}
 }
@@ -195,7 +195,7 @@ func TestOnlyOnesOwnIndexIsFolded(t *testing.T) {
 		if cerr := s.Close(); err != nil || cerr != nil {
 			t.Fatal(err, cerr)
 		}
-		if found := findsAll(b, 64); found != c.want {
+		if found := findsChunk(b, 64); found != c.want {
 			t.Errorf("%s: found %t", name, found)
 		}
 	}

@@ -296,7 +296,7 @@ func (k *keeper) lose(name string, why error) error {
 	if p, ok, err := k.placement(name); err == nil && ok {
 		k.kept.drop(store.Ref{Name: name, Version: p.Version})
 	}
-	return k.cache.Segments.Drop(k.vault.Name, name)
+	return k.cache.Places.Drop(k.vault.Name, name)
 }
 
 // Minus is what was done since an earlier count.

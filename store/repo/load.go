@@ -114,7 +114,7 @@ func (k *locksOf) confirmLock(ctx context.Context, p format.Placement) error {
 		return fmt.Errorf("read the lock of %s: %w", p.Name, err)
 	}
 	if err != nil || info.Size != p.Size {
-		return k.cache.Segments.Drop(k.vault.Name, p.Name) // it is looked for where it is needed
+		return k.cache.Places.Drop(k.vault.Name, p.Name) // it is looked for where it is needed
 	}
 	p.Version, p.Mode, p.Until = info.Version, string(got.Mode), format.At(got.Until)
 	if got.Mode == store.ModeNone || got.Until.IsZero() {

@@ -297,7 +297,7 @@ func TestDropForgetsWhatIsNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := c.Segments.Drop("v", "meta/aa/1", "never/there"); err != nil {
+	if err := c.Places.Drop("v", "meta/aa/1", "never/there"); err != nil {
 		t.Fatal(err)
 	}
 	under := func(vault, prefix string) (out []string) {

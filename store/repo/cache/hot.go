@@ -63,7 +63,7 @@ func (c *core) hot(vault string) (*hot, error) {
 }
 
 // lookUp gives an encoded placement that is at hand, or how often something was put before it is read.
-func (c *core) lookUp(vault, name string) (value []byte, puts int, err error) {
+func (c *Places) lookUp(vault, name string) (value []byte, puts int, err error) {
 	c.hots.mu.Lock()
 	defer c.hots.mu.Unlock()
 	h, err := c.hot(vault)
@@ -80,7 +80,7 @@ func (c *core) lookUp(vault, name string) (value []byte, puts int, err error) {
 }
 
 // found remembers a placement that was looked up, unless something was put meanwhile.
-func (c *core) found(vault, name string, value []byte, puts int) {
+func (c *Places) found(vault, name string, value []byte, puts int) {
 	c.hots.mu.Lock()
 	defer c.hots.mu.Unlock()
 	if h := c.hots.of[vault]; h != nil && h.puts == puts {
@@ -89,7 +89,7 @@ func (c *core) found(vault, name string, value []byte, puts int) {
 }
 
 // heat remembers a placement that is put; nil: it is removed.
-func (c *core) heat(vault, name string, value []byte) error {
+func (c *Places) heat(vault, name string, value []byte) error {
 	c.hots.mu.Lock()
 	defer c.hots.mu.Unlock()
 	h, err := c.hot(vault)
@@ -134,8 +134,8 @@ func (c *core) keepHot() error {
 	return nil
 }
 
-// placementAt is Placement of what is not at hand.
-func (c *core) placementAt(vault, name string, puts int) (p format.Placement, ok bool, err error) {
+// placementAt is Get of what is not at hand.
+func (c *Places) placementAt(vault, name string, puts int) (p format.Placement, ok bool, err error) {
 	key, err := namedKey(keyPlacement, vault, name)
 	if err != nil {
 		return p, false, fmt.Errorf("looking up a placement: %w", err)

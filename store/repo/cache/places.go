@@ -86,12 +86,22 @@ func (c *Places) Under(vault, under string) iter.Seq2[format.Placement, error] {
 // Forget forgets where segments are in a vault, and not that they were loaded: they are not kept up any more, and not
 // read again. It is not synced; see Sync.
 func (c *Places) Forget(vault string, names ...string) error {
-	return c.write("letting go of segments", func(w *writer) error {
+	return c.forget("letting go of segments", vault, names, keyPlacement, keyIndexed)
+}
+
+// Drop forgets where objects are in a vault, and that they were loaded. It is not synced; see Sync.
+func (c *Places) Drop(vault string, names ...string) error {
+	return c.forget("forgetting placements", vault, names, keyLoaded, keyPlacement, keyIndexed)
+}
+
+// forget drops the records of these kinds.
+func (c *Places) forget(doing, vault string, names []string, kinds ...byte) error {
+	return c.write(doing, func(w *writer) error {
 		for _, name := range names {
 			if err := c.heat(vault, name, nil); err != nil {
 				return err
 			}
-			for _, kind := range []byte{keyPlacement, keyIndexed} {
+			for _, kind := range kinds {
 				key, err := namedKey(kind, vault, name)
 				if err != nil {
 					return err

@@ -54,24 +54,3 @@ func (c *Segments) MarkLoaded(vault string, segments ...string) error {
 	}
 	return c.sync()
 }
-
-// Drop forgets where objects are in a vault, and that they were loaded. It is not synced; see Sync.
-func (c *Segments) Drop(vault string, names ...string) error {
-	return c.write("forgetting placements", func(w *writer) error {
-		for _, name := range names {
-			if err := c.heat(vault, name, nil); err != nil {
-				return err
-			}
-			for _, kind := range []byte{keyLoaded, keyPlacement, keyIndexed} {
-				key, err := namedKey(kind, vault, name)
-				if err != nil {
-					return err
-				}
-				if err := w.drop(key); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-}

@@ -22,7 +22,7 @@ type failure struct {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// Clients that know which servers can be trusted in what go by this name, and the rules here are that server's.
 	w.Header().Set("Server", "AmazonS3")
-	if f := answerError(s, w, r); f != nil {
+	if f := serveOne(s, w, r); f != nil {
 		s.refused.Add(1)
 		f.write(w, r.Method)
 	}
@@ -41,8 +41,8 @@ func (f *failure) write(w http.ResponseWriter, method string) {
 	}{Code: f.code, Message: f.message})
 }
 
-// answerError serves one request, or says why not.
-func answerError(s *Server, w http.ResponseWriter, r *http.Request) *failure {
+// serveOne serves one request, or says why not.
+func serveOne(s *Server, w http.ResponseWriter, r *http.Request) *failure {
 	bucket, key, isObject := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -99,7 +99,7 @@ func (s *Server) object(w http.ResponseWriter, r *http.Request, q url.Values, ke
 	switch {
 	case q.Has("tagging"):
 		return s.tagging(w, v)
-	case r.Method == http.MethodGet && isDenied(s, key):
+	case r.Method == http.MethodGet && takeRefusal(s, key):
 		return &failure{http.StatusForbidden, "AccessDenied", "Access Denied"}
 	}
 	return s.content(w, r, v)
@@ -122,8 +122,8 @@ func (s *Server) deleted(w http.ResponseWriter, v version, byVersion bool) *fail
 	return &failure{http.StatusNotFound, "NoSuchKey", "The specified key does not exist."}
 }
 
-// isDenied takes one of the refusals that were asked for.
-func isDenied(s *Server, key string) bool {
+// takeRefusal takes one of the refusals that were asked for.
+func takeRefusal(s *Server, key string) bool {
 	s.mu.RLock()
 	e := s.edits[key]
 	some := e != nil && e.unreadable > 0
