@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -271,9 +272,14 @@ type broken struct {
 	store.Reader
 	open func(name string) error
 	flip func(name string) bool
+
+	whole *atomic.Int64 // how often an object was read from one end to the other
 }
 
 func (b broken) Open(ctx context.Context, ref store.Ref, off, n int64) (io.ReadCloser, error) {
+	if b.whole != nil && off == 0 && n < 0 {
+		b.whole.Add(1)
+	}
 	if b.open != nil {
 		if err := b.open(ref.Name); err != nil {
 			return nil, err
@@ -303,8 +309,9 @@ func TestOneLostPackFailsWhatWasInIt(t *testing.T) {
 	}
 	m := &memory{}
 	var heard int
+	var whole atomic.Int64
 	res := run(t, restore.Options{
-		Reader: r.Reader(broken{Reader: r.Store, flip: func(n string) bool { return n == packs[0] }}), Commit: want, Target: m,
+		Reader: r.Reader(broken{Reader: r.Store, flip: func(n string) bool { return n == packs[0] }, whole: &whole}), Commit: want, Target: m,
 		Failed: func(f restore.Failure) {
 			heard++
 			if !errors.Is(f, repo.ErrDamaged) || !strings.Contains(f.Error(), packs[0]) {
@@ -314,6 +321,9 @@ func TestOneLostPackFailsWhatWasInIt(t *testing.T) {
 	})
 	if res.Failed == 0 || res.Entries == 0 || res.Failed+res.Entries != 60 || heard != int(res.Failed) || len(m.got) != int(res.Entries) {
 		t.Errorf("%+v", res)
+	}
+	if n := whole.Load(); n > 2 { // the pack, and perhaps an object of few bytes
+		t.Errorf("%d objects read whole for %d entries", n, res.Failed)
 	}
 }
 

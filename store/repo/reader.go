@@ -46,6 +46,9 @@ type object struct {
 	opened *pack.Object
 	ref    store.Ref
 	proven bool // this version's bytes have the right hash as a whole
+
+	lost    error     // no version had the right bytes, when all were read
+	without store.Ref // what was known of its place then
 }
 
 type blockKey struct {
@@ -263,15 +266,23 @@ func (r *Reader) first(ctx context.Context, ref store.Ref) (store.Info, error) {
 	return store.Info{Ref: ref, Size: int64(len(b))}, nil
 }
 
-// relocate pins the object to the version with the right bytes.
+// relocate pins the object to the version with the right bytes. Where there is none, the versions are not read anew for each frame that
+// is asked for, unless the object was put again since.
 func (r *Reader) relocate(ctx context.Context, o *object, name string) (*pack.Object, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.proven {
 		return o.opened, nil
 	}
+	hint := r.hint(name)
+	if o.lost != nil && o.without == hint {
+		return nil, o.lost
+	}
 	info, err := r.Locate(ctx, name)
 	if err != nil {
+		if errors.Is(err, ErrDamaged) {
+			o.lost, o.without = err, hint
+		}
 		return nil, err
 	}
 	r.blocks.drop(func(k blockKey) bool { return k.ref.Name == name }) // they may be what was wrong
