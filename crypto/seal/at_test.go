@@ -39,6 +39,13 @@ func (o *Opened) ReadRange(src io.ReaderAt, dst []byte, off int64) error {
 	return o.DecryptFrom(dst, bytes.NewReader(cipher), start, off)
 }
 
+// DecryptFrom is Decrypt for ciphertext that lies elsewhere: cipher's byte 0 is byte cipherOff of the file.
+func (o *Opened) DecryptFrom(dst []byte, cipher io.ReaderAt, cipherOff, off int64) error {
+	a := o.Along(cipher, cipherOff)
+	defer a.Close()
+	return a.Decrypt(dst, off)
+}
+
 // OpenAt opens an age file of size bytes at random. Opening it costs the one or two reads of [Header]; each ReadAt of the
 // result costs one read of src over the whole range it needs, or none where the chunk is still at hand from the read before.
 // The result is safe for concurrent use if src is.

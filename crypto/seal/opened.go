@@ -126,49 +126,78 @@ func (o *Opened) Fetch(off, n int64) (cipherOff, cipherLen int64) {
 // Errors: [ErrRange] if dst reaches past the end or cipher is too short, [ErrDamaged].
 func (o *Opened) Decrypt(dst, cipher []byte, off int64) error {
 	start, _ := o.Cover(off, int64(len(dst)))
-	return o.DecryptFrom(dst, bytes.NewReader(cipher), start, off)
+	a := o.Along(bytes.NewReader(cipher), start)
+	defer a.Close()
+	return a.Decrypt(dst, off)
 }
 
-// DecryptFrom is Decrypt for ciphertext that lies elsewhere: cipher's byte 0 is byte cipherOff of the file. It is read 64 KiB at
-// a time, in order; its errors are given on, wrapped, and its end before the range is covered is [ErrRange].
-func (o *Opened) DecryptFrom(dst []byte, cipher io.ReaderAt, cipherOff, off int64) error {
+// Along decrypts ranges that follow each other, from ciphertext that comes in order. It is for one goroutine.
+type Along struct {
+	file      *Opened
+	cipher    io.ReaderAt
+	cipherOff int64
+	lent      *reader
+}
+
+// Along starts with ciphertext whose byte 0 is byte cipherOff of the file. Close must be called.
+func (o *Opened) Along(cipher io.ReaderAt, cipherOff int64) *Along {
+	return &Along{file: o, cipher: cipher, cipherOff: cipherOff}
+}
+
+// Decrypt is [Opened.Decrypt]. The ciphertext is read 64 KiB at a time, and as long as each range starts in the chunk where the one
+// before ended, or later, in order and each chunk once. Its errors are given on, wrapped, and its end before the range is covered is
+// [ErrRange].
+func (a *Along) Decrypt(dst []byte, off int64) error {
+	o := a.file
 	if off < 0 || off > o.plain || int64(len(dst)) > o.plain-off {
 		return fmt.Errorf("%w: [%d, %d) of %d plain bytes", ErrRange, off, off+int64(len(dst)), o.plain)
 	}
-	return o.decrypt(dst, off, func(w *window) { w.given, w.givenOff = cipher, cipherOff })
-}
-
-// decrypt lends a reader, points its window at the ciphertext, and reads dst from it.
-func (o *Opened) decrypt(dst []byte, off int64, point func(*window)) error {
 	if len(dst) == 0 {
 		return nil
 	}
-	r, _ := o.readers.Get().(*reader)
-	if r == nil {
-		var err error
-		if r, err = o.newReader(); err != nil {
-			return err
-		}
+	if err := a.lend(); err != nil {
+		return err
 	}
-	defer func() {
-		*r.window = window{file: o}
-		o.readers.Put(r)
-	}()
-	point(r.window)
-	n, err := r.plain.ReadAt(dst, off)
+	w := a.lent.window
+	n, err := a.lent.plain.ReadAt(dst, off)
 	if n == len(dst) {
 		return nil
 	}
 	switch {
-	case r.window.short:
+	case w.short:
 		return fmt.Errorf("%w: the ciphertext given does not cover plain bytes [%d, %d)", ErrRange, off, off+int64(len(dst)))
-	case errors.Is(r.window.err, ErrDamaged):
-		return r.window.err
-	case r.window.err != nil:
-		return fmt.Errorf("reading a sealed file: %w", r.window.err)
+	case errors.Is(w.err, ErrDamaged):
+		return w.err
+	case w.err != nil:
+		return fmt.Errorf("reading a sealed file: %w", w.err)
 	default:
 		return fmt.Errorf("%w: %v", ErrDamaged, err)
 	}
+}
+
+// lend takes one of the file's readers, where that was not done, and points its window at the ciphertext.
+func (a *Along) lend() error {
+	if a.lent == nil {
+		a.lent, _ = a.file.readers.Get().(*reader)
+	}
+	if a.lent == nil {
+		var err error
+		if a.lent, err = a.file.newReader(); err != nil {
+			return err
+		}
+	}
+	*a.lent.window = window{file: a.file, given: a.cipher, givenOff: a.cipherOff}
+	return nil
+}
+
+// Close gives back what was lent. It does not close the ciphertext.
+func (a *Along) Close() {
+	if a.lent == nil {
+		return
+	}
+	*a.lent.window = window{file: a.file}
+	a.file.readers.Put(a.lent)
+	a.lent = nil
 }
 
 // reader is age's reader at random and the window it looks through.

@@ -275,7 +275,10 @@ type fetched struct {
 	object *Object
 	at     int64 // where stored starts in the object
 	stored []byte
-	coming *forward // instead of stored
+
+	// Instead of stored. One reader decrypts all of it, so that the sealed chunk which two frames share is read once.
+	coming *forward
+	along  *seal.Along
 }
 
 // read fetches what covers the payload bytes [off, off+n), which the caller has checked to be inside.
@@ -299,7 +302,8 @@ func (o *Object) read(ctx context.Context, off, n int64) (*fetched, error) {
 		if err != nil {
 			return nil, err
 		}
-		r.coming = &forward{body: body, end: length, last: o.scratch.Get(forwardRoom)}
+		r.coming = &forward{body: body, end: length}
+		r.along = o.sealed.Along(r.coming, at)
 		return r, nil
 	}
 	var err error
@@ -312,8 +316,8 @@ func (r *fetched) close() {
 	o := r.object
 	switch {
 	case r.coming != nil:
+		r.along.Close()
 		_ = r.coming.body.Close() // what was wanted of it came
-		o.scratch.Put(r.coming.last)
 	case o.sealed != nil && o.body == nil: // of a plain object the frames lie in what was fetched
 		o.scratch.Put(r.stored)
 	}
@@ -329,7 +333,7 @@ func (r *fetched) bytes(buf []byte, off, n int64) ([]byte, error) {
 	buf = slices.Grow(buf[:0], int(n))[:n]
 	var err error
 	if r.coming != nil {
-		err = o.sealed.DecryptFrom(buf, r.coming, r.at, off)
+		err = r.along.Decrypt(buf, off)
 	} else {
 		// This range's own cover starts at or after r.at, and its first byte is what Decrypt wants first.
 		at, _ := o.sealed.Fetch(off, n)
