@@ -56,6 +56,10 @@ var (
 
 	errUnprotected = errors.New("not protected")                       // doctor's critical findings
 	errWarned      = errors.New("protected, and something is to mend") // doctor's warnings
+
+	errBehind    = errors.New("no complete point, or one that is too old") // what status finds
+	errShort     = errors.New("not locked as long as it is kept")
+	errAttention = errors.New("something is to be looked at")
 )
 
 // outcome is a kind of error with its exit code and its name in JSON.
@@ -175,6 +179,8 @@ func outcomes() []outcome {
 		{errDamage, exitDamage, "damaged"},
 		{errVault, exitFailed, "vault"},
 		{errUnprotected, exitDamage, "unprotected"},
+		{errBehind, exitDamage, "behind"},
+		{errShort, exitDamage, "short"},
 		{errAlarm, exitAlarm, "alarm"}, // whatever it is about
 		{cache.ErrBusy, exitFailed, "already_running"},
 		{repo.ErrRefused, exitFailed, "refused"},
@@ -216,6 +222,7 @@ func outcomes() []outcome {
 		{errEmptied, exitAlarm, "emptied"},
 		{errRecord, exitAlarm, "record"},
 		{errWarned, exitAlarm, "warnings"},
+		{errAttention, exitAlarm, "attention"},
 		{errIncomplete, exitIncomplete, "incomplete"},
 	}
 }

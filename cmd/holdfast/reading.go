@@ -79,6 +79,7 @@ type reading struct {
 	verifies *verifying
 	renews   *renewing
 	runs     *nextRuns
+	stands   *standings
 
 	*app
 	flags    *readerFlags
@@ -93,26 +94,10 @@ type reading struct {
 
 // openReading finds the vault that the flags name. The caller closes it.
 func (a *app) openReading(ctx context.Context, f *readerFlags) (*reading, error) {
-	r := (&reading{app: a, flags: f}).share()
-	pin, err := a.pinOf(f.fingerprint)
+	r, places, pin, err := prepareReading(a, f)
 	if err != nil {
 		return nil, err
 	}
-	places, err := r.places()
-	if err != nil {
-		return nil, err
-	}
-	if r.trust, err = a.trusts.knownRepository(r.config, pin); err != nil {
-		return nil, err
-	}
-	for _, path := range f.identities {
-		ids, err := a.readIdentities(path)
-		if err != nil {
-			return nil, err
-		}
-		r.ids = append(r.ids, ids...)
-	}
-	limitMemory(r.memory())
 	err = r.openFirst(ctx, places, pin)
 	if f.unvouched && errors.Is(err, repo.ErrNoDescriptor) {
 		err = r.openUnvouched(ctx, places, pin, err)

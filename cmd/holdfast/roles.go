@@ -59,8 +59,12 @@ type renewing struct{ *reading }
 // nextRuns says what the next run will do about what was found.
 type nextRuns struct{ *reading }
 
+// standings say how sources stand in a vault.
+type standings struct{ *reading }
+
 // share makes the roles.
 func (r *reading) share() *reading {
 	r.shows, r.prunes, r.restores, r.verifies, r.renews, r.runs = &showing{r}, &pruning{r}, &restoring{r}, &verifying{r}, &renewing{r}, &nextRuns{r}
+	r.stands = &standings{r}
 	return r
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strconv"
 	"strings"
 
@@ -127,7 +129,35 @@ func (a *readCommands) verify(ctx context.Context, f *readerFlags, specs []strin
 	o.Concurrency = r.connections()
 	o.Made = r.verifies.made()
 	o.Vault = r.vault.name
-	return r.verifies.runVerify(ctx, o)
+	did := newActivity(a.now())
+	err = r.verifies.runVerify(ctx, o, did)
+	if len(specs) > 0 || ctx.Err() != nil || len(did.lines) == 0 {
+		return err // a part of a vault is no verification of it
+	}
+	return together{err, r.verifies.record(ctx, did)}.orNil()
+}
+
+// record makes a record of a verification, where it runs as the job does: with the configuration's own credentials and its reporter's key.
+func (r *verifying) record(ctx context.Context, did *activity) (err error) {
+	if r.config == nil || r.config.Keys.Reporter == "" || r.flags.credentials != "" || !r.repo.Vouched() {
+		return nil
+	}
+	if _, ok := r.config.Vault(r.vault.name); !ok {
+		return nil
+	}
+	if path, err := r.config.ReporterKeyPath(r.env); err == nil {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			r.ui.detail("no record of this is made: %s is not on this machine", path)
+			return nil
+		}
+	}
+	j, err := r.openVaults(r.config, true)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, j.close()) }()
+	j.activity = did
+	return j.record(ctx, "verify", r.repo)
 }
 
 // made gives the points that this machine remembers to have made in the vault, as far as it is one of its own.
@@ -156,7 +186,8 @@ const weakerWithoutOwners = "This repository has no owner keys: whoever steals t
 // maxAlarms bounds the alarms that a summary repeats; each was a line of its own before.
 const maxAlarms = 100
 
-func (r *verifying) runVerify(ctx context.Context, o verify.Options) error {
+// runVerify verifies, prints, and tells did what came of it.
+func (r *verifying) runVerify(ctx context.Context, o verify.Options, did *activity) error {
 	var alarms []string
 	var printErr error
 	var found losses
@@ -172,7 +203,7 @@ func (r *verifying) runVerify(ctx context.Context, o verify.Options) error {
 	stop()
 	noted := r.runs.note(&found)
 	if err == nil {
-		err = r.printVerified(sum, alarms, r.runs.nextRun(&found, noted))
+		err = r.printVerified(sum, alarms, r.runs.nextRun(&found, noted), did)
 	}
 	all := together{err, printErr}
 	switch {
@@ -200,7 +231,7 @@ func (r *verifying) printFinding(f verify.Finding) error {
 	return r.ui.text(fmt.Sprintf("%s: %s%s: %s", line.Finding, safe(line.Name), point, printable(line.Detail)))
 }
 
-func (r *verifying) printVerified(s verify.Summary, alarms, nextRun []string) error {
+func (r *verifying) printVerified(s verify.Summary, alarms, nextRun []string, did *activity) error {
 	line := verifiedJSON{
 		Status: string(s.Status), Level: string(s.Level), Vault: r.vault.name,
 		Points: s.Points, Objects: s.Objects, Bytes: s.Bytes, ObjectsRead: s.ObjectsRead, Entries: s.Entries, EntriesRead: s.EntriesRead,
@@ -210,6 +241,9 @@ func (r *verifying) printVerified(s verify.Summary, alarms, nextRun []string) er
 	if r.repo.Vouched() {
 		line.Fingerprint, line.Owners = r.repo.Fingerprint.String(), len(r.repo.Keys().Owners())
 	}
+	brief := line
+	brief.Alarms, brief.NextRun = nil, nil
+	did.line(brief)
 	if s.Points == 0 {
 		r.ui.warn("there was nothing to verify: vault %s has no recovery points", r.vault.name)
 	}

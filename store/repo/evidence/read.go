@@ -65,18 +65,26 @@ type FoundSeries struct {
 // Read goes through the records of a vault and checks each series. Names that no key signed are no records and cost no read.
 // Memory does not grow with their number. What cannot be read is named and passed by; an error is about the vault as a whole.
 func Read(ctx context.Context, o Options) error {
-	prefix := format.PrefixReports
-	if o.Reporter != "" {
-		prefix += o.Reporter + "/"
-	}
 	r := &reading{ctx: ctx, o: o}
-	var name []store.Info // the versions of one name, the newest first
-	for info, err := range store.InOrder(o.Vault.Versions(ctx, prefix, ""), nil) {
+	if err := r.names(r.name); err != nil {
+		return err
+	}
+	return r.end()
+}
+
+// names gives each name with its versions, the newest first. They are valid during the call only.
+func (r *reading) names(take func([]store.Info) error) error {
+	prefix := format.PrefixReports
+	if r.o.Reporter != "" {
+		prefix += r.o.Reporter + "/"
+	}
+	var name []store.Info
+	for info, err := range store.InOrder(r.o.Vault.Versions(r.ctx, prefix, ""), nil) {
 		if err != nil {
 			return fmt.Errorf("list records: %w", err)
 		}
 		if len(name) > 0 && name[0].Name != info.Name {
-			if err := r.name(name); err != nil {
+			if err := take(name); err != nil {
 				return err
 			}
 			name = name[:0]
@@ -87,11 +95,9 @@ func Read(ctx context.Context, o Options) error {
 		name = append(name, info)
 	}
 	if len(name) > 0 {
-		if err := r.name(name); err != nil {
-			return err
-		}
+		return take(name)
 	}
-	return r.end()
+	return nil
 }
 
 // maxVersions is how many versions of a name are remembered, the oldest ones.
@@ -107,14 +113,9 @@ type reading struct {
 
 // name takes the versions of one name.
 func (r *reading) name(versions []store.Info) error {
-	id, err := format.ParseRecordName(versions[0].Name)
-	if err != nil {
-		return nil // other evidence, or junk
-	}
-	oldest := versions[len(versions)-1]
-	pub, ok := r.o.Key(id.Reporter, id.Hint, oldest.Modified)
-	if !ok || !attest.Verify(pub, attest.Record, id.Message(r.o.Repository), id.Signature) {
-		return nil // junk: anybody can put a name there
+	id, ok := r.signed(versions)
+	if !ok {
+		return nil
 	}
 	if err := r.follows(id, versions[0].Name); err != nil {
 		return err
@@ -140,8 +141,21 @@ func (r *reading) name(versions []store.Info) error {
 	if r.o.Each == nil {
 		return nil
 	}
-	return r.o.Each(Found{RecordID: id, Name: versions[0].Name, Version: from, Arrived: oldest.Modified, Record: rec, Newer: newer})
+	return r.o.Each(Found{RecordID: id, Name: versions[0].Name, Version: from, Arrived: arrived(versions), Record: rec, Newer: newer})
 }
+
+// signed takes a name apart, if a key of the repository signed it. Anybody can put others there.
+func (r *reading) signed(versions []store.Info) (format.RecordID, bool) {
+	id, err := format.ParseRecordName(versions[0].Name)
+	if err != nil {
+		return id, false
+	}
+	pub, ok := r.o.Key(id.Reporter, id.Hint, arrived(versions))
+	return id, ok && attest.Verify(pub, attest.Record, id.Message(r.o.Repository), id.Signature)
+}
+
+// arrived is when the first version of a name came.
+func arrived(versions []store.Info) time.Time { return versions[len(versions)-1].Modified }
 
 // follows looks whether the name is the next one of its series.
 func (r *reading) follows(id format.RecordID, name string) error {

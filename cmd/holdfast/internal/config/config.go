@@ -35,12 +35,19 @@ type Config struct {
 	Fingerprint string
 	Stall       time.Duration // progress.stall: how long a vault may give or take nothing
 	Reports     Reports
+	Targets     Targets
 	Cache       string // absolute; empty: the user's cache folder
 }
 
 // Reports is how records are kept.
 type Reports struct {
 	Keep retain.Span // the least time a record is locked
+}
+
+// Targets are what the copy is held against. Zero: nothing was asked for.
+type Targets struct {
+	RPO retain.Span // how old a source's newest complete point may be
+	RTO retain.Span // how long a restore may take
 }
 
 // Vault is a place that keeps the copy.

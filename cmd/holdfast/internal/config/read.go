@@ -57,6 +57,7 @@ func (r *reader) read(n ast.Node) {
 		field{"cache", r.cache},
 		field{"progress", r.progress},
 		field{"reports", r.reports},
+		field{"targets", r.targets},
 		field{"fingerprint", r.fingerprint},
 	)
 	if seen == nil {
@@ -399,6 +400,17 @@ func (r *reader) reports(n ast.Node) {
 			r.problem(n, "reports.keep cannot be 0: a record that is not locked shows nothing")
 		}
 	}})
+}
+
+func (r *reader) targets(n ast.Node) {
+	target := func(name string, to *retain.Span) field {
+		return field{name, func(n ast.Node) {
+			if r.span(n, "targets."+name, to); to.IsZero() {
+				r.problem(n, "targets.%s cannot be 0: leave it out if nothing is to be held against it", name)
+			}
+		}}
+	}
+	r.object(n, "targets", target("rpo", &r.config.Targets.RPO), target("rto", &r.config.Targets.RTO))
 }
 
 func (r *reader) cache(n ast.Node) {

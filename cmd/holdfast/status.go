@@ -1,0 +1,353 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-backup/holdfast/replicator/retain"
+	"github.com/holdfast-backup/holdfast/replicator/status"
+	"github.com/holdfast-backup/holdfast/replicator/verify"
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+const statusHelp = `Say how the copy stands, a line for each source in each vault: its newest complete point, how old what it holds is, until when the
+point is locked, when the vault was last verified and attacked as an exercise, and what somebody has to look at.
+
+No key is needed, and nothing is written: it may run every few minutes, on any machine, with the reader's credential. All vaults of the
+configuration are asked, or the one that --vault names. Ages are by this machine's clock.
+
+A source that the configuration does not name any more is told as well, and its age is held against nothing.
+
+The newest complete point may be as old as targets.rpo of the configuration says, or --rpo. When a vault was verified and attacked is
+known from records alone: name a reporter's key under keys.reporter, and let verify run with the job's configuration. A verification
+counts where all points were looked at, and of --level bytes and content where all of them were read.
+
+PROTECTED UNTIL is the end of the lock of the point's own object, which is stored last; 'holdfast verify --level locks' reads those of all objects.
+
+Exit codes: 0 all is well; 4 something is to be looked at; 5 a source has no complete point, or one that is too old or not locked as
+long as it is kept; 1 a vault cannot be read.
+` + readerHelp
+
+// standingJSON is how one source stands in one vault, for scripts.
+type standingJSON struct {
+	Source      string                  `json:"source"`
+	Vault       string                  `json:"vault"`
+	Point       string                  `json:"point"` // the newest complete one; empty: none
+	TakenAt     string                  `json:"taken_at"`
+	AgeSeconds  *int64                  `json:"age_seconds"` // null without a point
+	RPOMet      *bool                   `json:"rpo_met"`     // null where no age is asked for
+	Configured  bool                    `json:"configured"`  // false: the vault has points of it, and the configuration does not name it any more
+	RetainUntil string                  `json:"retain_until"`
+	Protected   string                  `json:"protected_until"`  // as the lock of the point's own object says; "none"; empty: the vault keeps no locks
+	Newest      *newestJSON             `json:"newest,omitempty"` // the newest point of all, where that is another one
+	LastRun     *saidJSON               `json:"last_run,omitempty"`
+	Verified    map[verify.Level]string `json:"verified"` // empty: never, as far as records say
+	DrilledAt   string                  `json:"drilled_at"`
+	Drill       string                  `json:"drill,omitempty"` // what came of it
+	Alarms      []string                `json:"alarms"`
+	Error       string                  `json:"error,omitempty"` // why the vault could not be looked at
+}
+
+type newestJSON struct {
+	Point    string   `json:"point"`
+	SignedAt string   `json:"signed_at"`
+	Status   string   `json:"status"`
+	Marks    []string `json:"marks,omitempty"`
+}
+
+type saidJSON struct {
+	At     string `json:"at"`
+	Status string `json:"status"`
+}
+
+func (a *readCommands) statusCommand() *cobra.Command {
+	var f readerFlags
+	var rpo string
+	cmd := &cobra.Command{
+		Use:               "status [SOURCE...]",
+		Short:             "Say how old, how long protected and how well checked the copy is",
+		Long:              statusHelp,
+		ValidArgsFunction: a.complete.completeSources(-1),
+		RunE: a.action(func(ctx context.Context, args []string) error {
+			return a.status(ctx, &f, args, rpo)
+		}),
+	}
+	f.add(cmd, a.app)
+	cmd.Flags().StringVar(&rpo, "rpo", "", "the oldest that a newest complete point may be: a `DURATION` such as 26h (default targets.rpo)")
+	return cmd
+}
+
+// standing is what came of looking at one vault.
+type standing struct {
+	vault   string
+	locks   bool
+	sources []status.Source
+	told    []string // what was noticed on the way, of the vault as a whole
+	alarm   error    // what that comes to
+	err     error    // why nothing can be said
+}
+
+func (a *readCommands) status(ctx context.Context, f *readerFlags, sources []string, rpo string) error {
+	base, places, pin, err := prepareReading(a.app, f)
+	if err != nil {
+		return err
+	}
+	o := status.Options{Now: a.now()}
+	if o.RPO, err = base.stands.rpo(rpo, o.Now); err != nil {
+		return err
+	}
+	for _, s := range sources {
+		if !format.ValidName(s) {
+			return usage(fmt.Errorf("%q is no name of a source: lower-case letters, digits, - and _, at most 40", s))
+		}
+	}
+	all := make([]standing, len(places))
+	var g errgroup.Group
+	for i, p := range places {
+		g.Go(func() error {
+			all[i] = base.stands.alone().stand(ctx, p, pin, sources, o)
+			return nil
+		})
+	}
+	_ = g.Wait() // each says itself what became of it
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return a.printStatus(all, o)
+}
+
+// rpo gives how old a newest complete point may be; 0: any age.
+func (r *standings) rpo(flag string, now time.Time) (time.Duration, error) {
+	var span retain.Span
+	if r.config != nil {
+		span = r.config.Targets.RPO
+	}
+	if flag != "" {
+		var err error
+		if span, err = retain.Parse(flag); err != nil || span.IsZero() {
+			return 0, usage(fmt.Errorf("--rpo %s: give a time such as 26h or 2d", safe(flag)))
+		}
+	}
+	return span.AddTo(now).Sub(now), nil
+}
+
+// alone is a reading of another vault with the same settings, to be opened.
+func (r *standings) alone() *standings {
+	return (&reading{app: r.app, flags: r.flags, config: r.config, trust: r.trust, ids: r.ids}).share().stands
+}
+
+// stand looks at one vault.
+func (r *standings) stand(ctx context.Context, p place, pin string, wanted []string, o status.Options) standing {
+	out := standing{vault: p.name, locks: p.url.Locks()}
+	if out.err = r.openFirst(ctx, []place{p}, pin); out.err != nil {
+		return out
+	}
+	r.introduce(false)
+	o.View, o.Locks, o.Sources = r.view(), out.locks, wanted
+	if len(wanted) == 0 && !p.other && r.config != nil {
+		for _, s := range r.config.Sources {
+			if slices.Contains(s.Vaults, p.name) {
+				o.Sources = append(o.Sources, s.Name)
+			}
+		}
+	}
+	defer func() {
+		if err := r.close(); err != nil {
+			r.ui.detail("vault %s: %v", p.name, err)
+		}
+	}()
+	sources, err := status.Look(ctx, o)
+	if err != nil {
+		out.err = prefixed(err, "vault "+p.name)
+		return out
+	}
+	if len(wanted) > 0 {
+		sources = slices.DeleteFunc(sources, func(s status.Source) bool { return !slices.Contains(wanted, s.Name) })
+	}
+	out.sources = sources
+	out.told, out.alarm = r.alarms()
+	return out
+}
+
+func (a *readCommands) printStatus(all []standing, o status.Options) error {
+	table := tabwriter.NewWriter(a.ui.out, 0, 0, 2, ' ', 0)
+	if !a.ui.json {
+		fmt.Fprintln(table, "SOURCE\tVAULT\tNEWEST COMPLETE\tAGE\tPROTECTED UNTIL\tVERIFIED\tDRILLED\tSTATE")
+	}
+	var out together
+	n := 0
+	for _, v := range all {
+		if v.err != nil {
+			out = append(out, v.err)
+			if a.ui.json {
+				out = append(out, a.ui.object(standingJSON{Vault: v.vault, Verified: noLevels(), Alarms: []string{}, Error: v.err.Error()}))
+			} else {
+				fmt.Fprintf(table, "-\t%s\t-\t-\t-\t-\t-\tcannot be read\n", safe(v.vault))
+			}
+			continue
+		}
+		for _, s := range v.sources {
+			n++
+			out = append(out, a.printStanding(table, v, s, o), comesTo(v, s, o))
+		}
+		out = append(out, v.alarm)
+	}
+	err := table.Flush()
+	if !a.ui.json {
+		for _, v := range all {
+			for _, s := range v.sources {
+				for _, text := range s.Alarms {
+					a.ui.warn("%s in vault %s: %s", s.Name, safe(v.vault), printable(text))
+				}
+			}
+		}
+	}
+	if n == 0 && len(out) == 0 {
+		a.ui.remark("There are no recovery points, and no sources are configured.")
+	}
+	return append(out, err).orNil()
+}
+
+// comesTo is what a source's standing comes to for exit codes.
+func comesTo(v standing, s status.Source, o status.Options) error {
+	var out together
+	where := "source " + s.Name + ", vault " + v.vault
+	switch {
+	case !s.Wanted: // a source that was taken out of the configuration; its points are kept as long as they were to be
+	case s.Point == nil:
+		out = append(out, &marked{errBehind, fmt.Errorf("%s: there is no complete point", where)})
+	case !s.RPOMet:
+		out = append(out, &marked{errBehind, fmt.Errorf("%s: what the newest complete point holds is %s old; at most %s is asked for", where, ago(s.Age), ago(o.RPO))})
+	}
+	if s.Short != nil {
+		out = append(out, &marked{errShort, fmt.Errorf("%s: %w", where, s.Short)})
+	}
+	if n := len(s.Alarms); n > 0 {
+		out = append(out, &marked{errAttention, fmt.Errorf("%s: %s to be looked at", where, plural(n, "thing is", "things are"))})
+	}
+	return out.orNil()
+}
+
+func (a *readCommands) printStanding(table *tabwriter.Writer, v standing, s status.Source, o status.Options) error {
+	line := standingOf(v, s, o)
+	if a.ui.json {
+		return a.ui.object(line)
+	}
+	point, age, protected := "none", "-", "-"
+	if s.Point != nil {
+		point, age = line.Point[:12], ago(s.Age)
+		if line.Protected != "" {
+			protected = day(line.Protected)
+		}
+	}
+	drilled := day(line.DrilledAt)
+	if drilled == "" {
+		drilled = "never"
+	}
+	_, err := fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, safe(v.vault), point, age, protected, closest(s.Records), drilled, state(v, s))
+	return err
+}
+
+// closest names the closest look that was taken, and when.
+func closest(r status.Records) string {
+	for _, level := range []verify.Level{verify.Content, verify.Bytes, verify.Locks} {
+		if at := r.Verified[level]; !at.IsZero() {
+			return fmt.Sprintf("%s (%s)", at.UTC().Format(time.DateOnly), level)
+		}
+	}
+	return "never"
+}
+
+// state is a standing in a few words.
+func state(v standing, s status.Source) string {
+	var out []string
+	switch {
+	case !s.Wanted:
+		out = append(out, "not configured any more")
+	case s.Point == nil:
+		out = append(out, "no complete point")
+	case !s.RPOMet:
+		out = append(out, "too old")
+	}
+	if s.Short != nil {
+		out = append(out, "not protected as long as it is kept")
+	}
+	if len(s.Alarms)+len(v.told) > 0 {
+		out = append(out, "alarm")
+	}
+	return cmp.Or(strings.Join(out, ", "), "well")
+}
+
+func noLevels() map[verify.Level]string {
+	return map[verify.Level]string{verify.Locks: "", verify.Bytes: "", verify.Content: ""}
+}
+
+func standingOf(v standing, s status.Source, o status.Options) standingJSON {
+	line := standingJSON{Source: s.Name, Vault: v.vault, Configured: s.Wanted, Verified: noLevels(), Drill: s.Records.Drill, DrilledAt: when(s.Records.Drilled), Alarms: append(append([]string{}, s.Alarms...), v.told...)}
+	for level, at := range s.Records.Verified {
+		line.Verified[level] = when(at)
+	}
+	if !s.Records.Ran.IsZero() {
+		line.LastRun = &saidJSON{when(s.Records.Ran), s.Records.Run}
+	}
+	if n := s.Newest; n != nil {
+		line.Newest = &newestJSON{Point: n.ID.String(), SignedAt: moment(n.SignedAt), Status: "damaged"}
+		if n.Line != nil {
+			line.Newest.Status, line.Newest.Marks = n.Line.Status, n.Line.Marks
+		} else if n.Head != nil {
+			line.Newest.Status = "newer"
+		}
+	}
+	if o.RPO > 0 && s.Wanted {
+		met := s.Point != nil && s.RPOMet
+		line.RPOMet = &met
+	}
+	if s.Point == nil {
+		return line
+	}
+	age := int64(s.Age / time.Second)
+	line.Point, line.TakenAt, line.RetainUntil, line.AgeSeconds = s.Point.ID.String(), moment(s.Point.Line.TakenAt), moment(s.Point.Line.RetainUntil), &age
+	switch {
+	case s.Mode != store.ModeNone:
+		line.Protected = when(s.Protected)
+	case v.locks && s.Point.Line.Mode != "":
+		line.Protected = "none"
+	}
+	return line
+}
+
+// when writes a time for scripts; empty: never.
+func when(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// ago writes an age for people, in its two largest units.
+func ago(d time.Duration) string {
+	d = d.Round(time.Second)
+	days, hours, minutes := int(d/(24*time.Hour)), int(d/time.Hour)%24, int(d/time.Minute)%60
+	switch {
+	case days > 0 && hours > 0:
+		return fmt.Sprintf("%dd %dh", days, hours)
+	case days > 0:
+		return fmt.Sprintf("%dd", days)
+	case hours > 0 && minutes > 0:
+		return fmt.Sprintf("%dh %dm", hours, minutes)
+	case hours > 0:
+		return fmt.Sprintf("%dh", hours)
+	case minutes > 0:
+		return fmt.Sprintf("%dm", minutes)
+	}
+	return d.String()
+}

@@ -1,0 +1,149 @@
+package status
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/replicator/browse"
+	"github.com/holdfast-backup/holdfast/replicator/verify"
+	"github.com/holdfast-backup/holdfast/store/repo/evidence"
+)
+
+// maxRecords is how many records are read at most, the newest first: of a nightly run, three months.
+const maxRecords = 100
+
+// Records is what reporters said of one vault, and of one source in it. Times are those of the records, by a vault's clock.
+type Records struct {
+	Verified map[verify.Level]time.Time // when all of the vault last held, by how closely it was looked at; a closer look counts for the others
+	Drilled  time.Time                  // when the vault was last attacked as an exercise; zero: not within the records that were read
+	Drill    string                     // what came of that: held, incomplete, weak, broken
+	Ran      time.Time                  // when the source last ran
+	Run      string                     // what came of that: complete, incomplete, failed
+
+	runAlarms int       // that it raised
+	unwell    string    // what the newest verification found, if it did not hold
+	looked    time.Time // when that was
+}
+
+// body is what is read of a record's: see docs/format.md, reports.
+type body struct {
+	Lines []line `json:"lines"`
+}
+
+type line struct {
+	Source string       `json:"source"`
+	Vault  string       `json:"vault"`
+	Status string       `json:"status"`
+	Level  verify.Level `json:"level"`
+	Sample float64      `json:"sample"` // percent
+
+	Missing    int64 `json:"missing"`
+	Damaged    int64 `json:"damaged"`
+	Unlocked   int64 `json:"unlocked"`
+	Tampered   int64 `json:"tampered"`
+	AlarmCount int   `json:"alarm_count"`
+}
+
+// records are those of a vault, gathered from the newest on: what was said first counts.
+type records struct {
+	vault  Records
+	runs   map[string]Records // by source
+	judged bool               // a verification was seen
+}
+
+// read gathers what the newest records say of a vault and of sources in it, until all is known that they can say. Without any record that
+// costs a listing.
+func read(ctx context.Context, v browse.View, sources []string) (*records, error) {
+	r := &records{vault: Records{Verified: map[verify.Level]time.Time{}}, runs: map[string]Records{}}
+	if !v.Repository.Vouched() {
+		return r, nil
+	}
+	o := evidence.Options{Vault: v.In, Repository: v.Repository.ID, Key: v.Repository.Keys().Reporter}
+	return r, evidence.Latest(ctx, o, maxRecords, func(f evidence.Found) bool {
+		var b body
+		if f.Newer || json.Unmarshal(f.Record.Body, &b) != nil {
+			return true // another program's
+		}
+		for _, l := range b.Lines {
+			if l.Vault == v.Vault {
+				r.take(f.Record.Type, f.Record.Time.Time, l)
+			}
+		}
+		return !r.whole(sources)
+	})
+}
+
+// whole reports whether older records can add nothing.
+func (r *records) whole(sources []string) bool {
+	for _, s := range sources {
+		if _, told := r.runs[s]; !told {
+			return false
+		}
+	}
+	return !r.vault.Drilled.IsZero() && !r.vault.Verified[verify.Content].IsZero()
+}
+
+// take is told of the lines of records, the newest record first.
+func (r *records) take(kind string, at time.Time, l line) {
+	switch kind {
+	case "run":
+		if _, told := r.runs[l.Source]; !told && l.Source != "" {
+			r.runs[l.Source] = Records{Ran: at, Run: l.Status, runAlarms: l.AlarmCount}
+		}
+	case "drill":
+		if r.vault.Drilled.IsZero() && l.Status != "failed" {
+			r.vault.Drilled, r.vault.Drill = at, l.Status
+		}
+	case "verify":
+		r.verified(at, l)
+	}
+}
+
+// verified takes what a verification found. What held when it was looked at closely held for who looks less closely.
+func (r *records) verified(at time.Time, l line) {
+	if !r.judged {
+		r.judged, r.vault.looked = true, at
+		if l.Status != "ok" {
+			r.vault.unwell = fmt.Sprintf("%d missing, %d damaged, %d not locked long enough, %d put on top or beside", l.Missing, l.Damaged, l.Unlocked, l.Tampered)
+		}
+	}
+	if l.Status != "ok" {
+		return
+	}
+	levels := []verify.Level{verify.Locks, verify.Bytes, verify.Content}
+	n := slices.Index(levels, l.Level) + 1
+	if l.Sample < 100 {
+		n = min(n, 1) // locks and names are always looked at in full
+	}
+	for _, level := range levels[:n] {
+		if r.vault.Verified[level].IsZero() {
+			r.vault.Verified[level] = at
+		}
+	}
+}
+
+// of gives what is said of a source.
+func (r *records) of(source string) Records {
+	out := r.vault
+	run := r.runs[source]
+	out.Ran, out.Run, out.runAlarms = run.Ran, run.Run, run.runAlarms
+	return out
+}
+
+// alarms says what of it somebody has to look at.
+func (r Records) alarms() (out []string) {
+	at := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+	if r.runAlarms > 0 {
+		out = append(out, fmt.Sprintf("the run of %s gave an alarm (%d); its own output says which", at(r.Ran), r.runAlarms))
+	}
+	if r.unwell != "" {
+		out = append(out, fmt.Sprintf("the verification of %s did not hold: %s; `holdfast verify` names them", at(r.looked), r.unwell))
+	}
+	if r.Drill == "weak" || r.Drill == "broken" {
+		out = append(out, fmt.Sprintf("the drill of %s came out %s; `holdfast doctor` says what mends it", at(r.Drilled), r.Drill))
+	}
+	return out
+}

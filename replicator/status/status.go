@@ -1,0 +1,143 @@
+// Package status says how each source stands in a vault: its newest complete point and how old that is, until when it is locked,
+// when the copy was last verified and the vault last attacked as an exercise, and what is out of the ordinary. It is what a monitor
+// asks every few minutes, so it costs few requests, and the reader's credential is enough.
+//
+// The package must never need a key, write anything, or call well what it could not look at.
+package status
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/replicator/browse"
+	"github.com/holdfast-backup/holdfast/store"
+)
+
+// Options of Look.
+type Options struct {
+	View    browse.View
+	Sources []string      // that have to be there; empty: those that the vault has. What it has beside these is given, too
+	RPO     time.Duration // how old the newest complete point of one that has to be there may be; 0: any age
+	Locks   bool          // the vault keeps locks
+	Now     time.Time
+}
+
+// Source is how one source stands in the vault.
+type Source struct {
+	Name   string
+	Wanted bool          // it has to be there
+	Point  *browse.Point // the newest complete one that is not marked as empty; nil: none
+	Age    time.Duration // since what it holds was read
+	Newest *browse.Point // the newest of all, where that is another one
+
+	RPOMet    bool       // also where no age was asked for, but never without a point
+	Mode      store.Mode // of the point's own lock
+	Protected time.Time  // its end, as read back; zero: there is none, or the vault keeps none
+	Short     error      // why the point is not protected as long as it is to be kept; nil: it is
+	Records   Records    // what reporters said of the vault, and of this source in it
+	Alarms    []string   // what somebody has to look at
+}
+
+// clocksDiffer is by how much two clocks may differ before it is said.
+const clocksDiffer = 5 * time.Minute
+
+// Look gives the sources: those asked for in that order, then the others by name. What is wrong with a point or a record is part of what it
+// gives; an error is about the vault as a whole.
+func Look(ctx context.Context, o Options) ([]Source, error) {
+	all := make(map[string]*Source)
+	var names []string
+	at := func(name string) *Source {
+		if all[name] == nil {
+			all[name] = &Source{Name: name, Wanted: len(o.Sources) == 0 || slices.Contains(o.Sources, name)}
+			names = append(names, name)
+		}
+		return all[name]
+	}
+	for _, name := range o.Sources {
+		at(name)
+	}
+	for p, err := range browse.Points(ctx, o.View, "") { // by source and time
+		if err != nil {
+			return nil, err
+		}
+		at(p.Source).take(p)
+	}
+	said, err := read(ctx, o.View, names)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Source, 0, len(names))
+	for _, name := range names {
+		s := all[name]
+		s.Records = said.of(name)
+		if err := s.settle(ctx, o); err != nil {
+			return nil, err
+		}
+		out = append(out, *s)
+	}
+	return out, nil
+}
+
+// take is told of the source's points, the oldest first.
+func (s *Source) take(p browse.Point) {
+	switch {
+	case p.Distrusted:
+		return // whoever distrusted its key knows
+	case p.Doubt != nil:
+		s.alarm("point %.12s: %v", p.ID, p.Doubt)
+	case p.Err != nil && p.Head == nil:
+		s.alarm("point %.12s of %s cannot be read: %v", p.ID, p.SignedAt.UTC().Format(time.RFC3339), p.Err)
+	}
+	s.Newest = &p
+	if p.Complete() && !p.Empty() && p.Doubt == nil {
+		s.Point, s.Newest = &p, nil
+	}
+}
+
+func (s *Source) alarm(text string, args ...any) {
+	s.Alarms = append(s.Alarms, fmt.Sprintf(text, args...))
+}
+
+// settle judges what was found.
+func (s *Source) settle(ctx context.Context, o Options) error {
+	if n := s.Newest; n != nil && n.Empty() {
+		s.alarm("the newest point, %.12s of %s, found nothing where there had been something; if that is right: `holdfast run --allow-empty %s`",
+			n.ID, n.SignedAt.UTC().Format(time.RFC3339), s.Name)
+	}
+	s.Alarms = append(s.Alarms, s.Records.alarms()...)
+	if s.Point == nil {
+		return nil
+	}
+	taken := s.Point.Line.TakenAt.Time
+	if s.Age = o.Now.Sub(taken); s.Age < -clocksDiffer {
+		s.alarm("this machine's clock is wrong, or the one was that made point %.12s: it was taken at %s, which is to come", s.Point.ID, taken.UTC().Format(time.RFC3339))
+	}
+	s.Age = max(s.Age, 0)
+	s.RPOMet = o.RPO <= 0 || s.Age <= o.RPO || !s.Wanted
+	if !o.Locks || s.Point.Line.Mode == "" {
+		return nil
+	}
+	return s.lock(ctx, o)
+}
+
+// lock reads the lock of the point's own object, which is put last and reaches as far as the point is kept.
+func (s *Source) lock(ctx context.Context, o Options) error {
+	p := s.Point
+	_, lock, err := o.View.In.Stat(ctx, store.Ref{Name: p.Name, Version: p.Version})
+	if err != nil {
+		return fmt.Errorf("read the lock of point %.12s of %s: %w", p.ID, s.Name, err)
+	}
+	keep := p.Line.RetainUntil.Time
+	s.Mode, s.Protected = lock.Mode, lock.Until
+	switch {
+	case lock.Mode == store.ModeNone:
+		s.Protected = time.Time{}
+		s.Short = fmt.Errorf("point %.12s is to be kept until %s and is not locked", p.ID, keep.UTC().Format(time.RFC3339))
+	case lock.Until.Before(keep):
+		s.Short = fmt.Errorf("point %.12s is to be kept until %s and is locked until %s: `holdfast renew` lengthens such locks",
+			p.ID, keep.UTC().Format(time.RFC3339), lock.Until.UTC().Format(time.RFC3339))
+	}
+	return nil
+}

@@ -1,0 +1,62 @@
+package evidence
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// Latest gives the records that arrived last in a vault, the newest first, to each, until that returns false or most of them were
+// given. Whether the series are whole it does not look at: that is [Read]'s. What cannot be read is passed by.
+//
+// Of Options it needs Vault, Repository and Key, and takes Reporter.
+func Latest(ctx context.Context, o Options, most int, each func(Found) bool) error {
+	r := &reading{ctx: ctx, o: o}
+	var last []lying // in order of arrival
+	err := r.names(func(versions []store.Info) error {
+		if len(last) == most && !arrived(versions).After(arrived(last[0].versions)) {
+			return nil // so that junk and the old cost no check of a signature
+		}
+		id, ok := r.signed(versions)
+		if !ok {
+			return nil
+		}
+		at, _ := slices.BinarySearchFunc(last, versions, func(l lying, v []store.Info) int {
+			if arrived(l.versions).After(arrived(v)) {
+				return 1
+			}
+			return -1 // of one second, in order of the names
+		})
+		last = slices.Insert(last, at, lying{id, slices.Clone(versions)})
+		if len(last) > most {
+			last = last[1:]
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, l := range slices.Backward(last) {
+		name := l.versions[0].Name
+		rec, version, _, err := r.record(l.id, l.versions)
+		if err != nil && passable(ctx, err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read %s: %w", name, err)
+		}
+		if !each(Found{RecordID: l.id, Name: name, Version: version, Arrived: arrived(l.versions), Record: rec, Newer: len(rec.Body) == 0}) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// lying is a record as it lies in a vault, unread.
+type lying struct {
+	id       format.RecordID
+	versions []store.Info
+}

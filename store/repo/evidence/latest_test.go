@@ -1,0 +1,50 @@
+package evidence_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"testing"
+
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/evidence"
+)
+
+// latest gives the types of the newest records, the newest first, and how many were asked for.
+func (r *rig) latest(most, enough int) (types string) {
+	r.t.Helper()
+	must(r.t, evidence.Latest(r.t.Context(), evidence.Options{Vault: r.stores[0], Repository: r.repo, Key: r.key1}, most, func(f evidence.Found) bool {
+		types += f.Record.Type
+		return len(types) < enough
+	}))
+	return types
+}
+
+// The newest records come first, so many at most, and not one more than is wanted; what cannot be read, and junk, is passed by.
+func TestLatest(t *testing.T) {
+	r := newRig(t, 1)
+	if got := r.latest(5, 5); got != "" {
+		t.Errorf("of none: %q", got)
+	}
+	for _, kind := range []string{"a", "b", "c", "d", "e"} {
+		r.add(kind)
+	}
+	for _, c := range []struct {
+		most, enough int
+		want         string
+	}{{9, 9, "edcba"}, {5, 9, "edcba"}, {3, 9, "edc"}, {1, 9, "e"}, {9, 2, "ed"}} {
+		if got := r.latest(c.most, c.enough); got != c.want {
+			t.Errorf("%d, until %d: %q, want %q", c.most, c.enough, got, c.want)
+		}
+	}
+	names := r.names(0)
+	put := func(name, text string) {
+		_, err := r.stores[0].Put(t.Context(), name, bytes.NewReader([]byte(text)), int64(len(text)), store.PutOptions{SHA256: sha256.Sum256([]byte(text))})
+		must(t, err)
+	}
+	put(names[0].Name[:len(names[0].Name)-8]+"00000000", "junk: nobody signed that")
+	put("reports/web-1/newest", "junk")
+	put(names[3].Name, "other bytes on top of the fourth") // and its own below
+	if got := r.latest(3, 9); got != "edc" {
+		t.Errorf("beside junk: %q", got)
+	}
+}
