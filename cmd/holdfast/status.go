@@ -23,7 +23,8 @@ const statusHelp = `Say how the copy stands, a line for each source in each vaul
 point is locked, when the vault was last verified and attacked as an exercise, and what somebody has to look at.
 
 No key is needed, and nothing is written: it may run every few minutes, on any machine, with the reader's credential. All vaults of the
-configuration are asked, or the one that --vault names. Ages are by this machine's clock.
+configuration are asked, or the one that --vault names. Ages are by this machine's clock. Without a configuration name the sources: a
+vault that withholds all points of a source cannot be told from one that never had any.
 
 A source that the configuration does not name any more is told as well, and its age is held against nothing.
 
@@ -54,7 +55,7 @@ type standingJSON struct {
 	DrilledAt   string                  `json:"drilled_at"`
 	Drill       string                  `json:"drill,omitempty"` // what came of it
 	Alarms      []string                `json:"alarms"`
-	Error       string                  `json:"error,omitempty"` // why the vault could not be looked at
+	Error       string                  `json:"error,omitempty"` // why nothing can be said of any source of the vault
 }
 
 type newestJSON struct {
@@ -184,22 +185,22 @@ func (a *readCommands) printStatus(all []standing, o status.Options) error {
 		fmt.Fprintln(table, "SOURCE\tVAULT\tNEWEST COMPLETE\tAGE\tPROTECTED UNTIL\tVERIFIED\tDRILLED\tSTATE")
 	}
 	var out together
-	n := 0
 	for _, v := range all {
-		if v.err != nil {
-			out = append(out, v.err)
-			if a.ui.json {
-				out = append(out, a.ui.object(standingJSON{Vault: v.vault, Verified: noLevels(), Alarms: []string{}, Error: v.err.Error()}))
-			} else {
-				fmt.Fprintf(table, "-\t%s\t-\t-\t-\t-\t-\tcannot be read\n", safe(v.vault))
-			}
-			continue
+		whole, why := "cannot be read", v.err
+		if v.err == nil && len(v.sources) == 0 {
+			whole, why = "no recovery points", &marked{errBehind, fmt.Errorf("vault %s: there are no recovery points", v.vault)}
+		}
+		out = append(out, why, v.alarm)
+		switch {
+		case why == nil:
+		case a.ui.json:
+			out = append(out, a.ui.object(standingJSON{Vault: v.vault, Verified: noLevels(), Alarms: append([]string{}, v.told...), Error: why.Error()}))
+		default:
+			fmt.Fprintf(table, "-\t%s\t-\t-\t-\t-\t-\t%s\n", safe(v.vault), whole)
 		}
 		for _, s := range v.sources {
-			n++
 			out = append(out, a.printStanding(table, v, s, o), comesTo(v, s, o))
 		}
-		out = append(out, v.alarm)
 	}
 	err := table.Flush()
 	if !a.ui.json {
@@ -210,9 +211,6 @@ func (a *readCommands) printStatus(all []standing, o status.Options) error {
 				}
 			}
 		}
-	}
-	if n == 0 && len(out) == 0 {
-		a.ui.remark("There are no recovery points, and no sources are configured.")
 	}
 	return append(out, err).orNil()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -145,11 +144,14 @@ func (r *verifying) record(ctx context.Context, did *activity) (err error) {
 	if _, ok := r.config.Vault(r.vault.name); !ok {
 		return nil
 	}
-	if path, err := r.config.ReporterKeyPath(r.env); err == nil {
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			r.ui.detail("no record of this is made: %s is not on this machine", path)
-			return nil
-		}
+	// Whoever else uses the job's configuration, elsewhere or as another user, makes none.
+	path, err := r.config.ReporterKeyPath(r.env)
+	if err == nil {
+		err = readable(path)
+	}
+	if err != nil {
+		r.ui.detail("no record of this is made: the reporter's key cannot be read: %v", err)
+		return nil
 	}
 	j, err := r.openVaults(r.config, true)
 	if err != nil {
@@ -185,6 +187,14 @@ const weakerWithoutOwners = "This repository has no owner keys: whoever steals t
 
 // maxAlarms bounds the alarms that a summary repeats; each was a line of its own before.
 const maxAlarms = 100
+
+func readable(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
 
 // runVerify verifies, prints, and tells did what came of it.
 func (r *verifying) runVerify(ctx context.Context, o verify.Options, did *activity) error {
