@@ -97,6 +97,10 @@ func next(name string) string {
 			"where it is signed by an authority of your own, add that one's certificate to this machine's, or name it in SSL_CERT_FILE=FILE"
 	case "damaged":
 		return "what is lost here may be whole in another vault (--vault NAME) or in another point (`holdfast points`); `holdfast verify` lists all that is wrong"
+	case "behind":
+		return "run `holdfast run` where the job is, and see in its timer's journal why the last runs did not end complete"
+	case "short":
+		return "run `holdfast renew`, and `holdfast doctor`, which says whether somebody may shorten locks"
 	case "no_descriptor":
 		return "put the descriptor back: `holdfast init` brings it from another vault; until then restore, ls and verify take a point by its full ID, from paper or a report"
 	case "newer":

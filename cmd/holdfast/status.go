@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,13 +31,17 @@ A source that the configuration does not name any more is told as well, and its 
 
 The newest complete point may be as old as targets.rpo of the configuration says, or --rpo. When a vault was verified and attacked is
 known from records alone: name a reporter's key under keys.reporter, and let verify run with the job's configuration. A verification
-counts where all points were looked at, and of --level bytes and content where all of them were read.
+counts where all points were looked at, and of --level bytes and content where all of them were read. It says nothing of points that are
+younger. At most the 400 newest records of a vault are read: "not lately" says that there are older ones.
 
-PROTECTED UNTIL is the end of the lock of the point's own object, which is stored last; 'holdfast verify --level locks' reads those of all objects.
+LOCKED UNTIL is the end of the lock of the point's own object, which is stored last. What the point needs is not looked at: that does
+'holdfast verify --level locks', which reads the locks of all objects.
 
-Exit codes: 0 all is well; 4 something is to be looked at; 5 a source has no complete point, or one that is too old or not locked as
-long as it is kept; 1 a vault cannot be read.
-` + readerHelp
+Exit codes: 0 all is well, as far as this looks; 4 something is to be looked at; 5 a source has no complete point, or one that is too
+old or not locked as long as it is kept; 1 a vault cannot be read, or 5 or 2 where it lacks its descriptor or its keys do not fit.
+
+Any other vault is given by --vault URL --credentials REF, and then no configuration is needed. REF is env:PREFIX, profile:NAME,
+file:PATH[#PROFILE] or systemd:NAME.`
 
 // standingJSON is how one source stands in one vault, for scripts.
 type standingJSON struct {
@@ -54,6 +59,7 @@ type standingJSON struct {
 	Verified    map[verify.Level]string `json:"verified"` // empty: never, as far as records say
 	DrilledAt   string                  `json:"drilled_at"`
 	Drill       string                  `json:"drill,omitempty"` // what came of it
+	Older       bool                    `json:"older_records"`   // there are records that were not read: what is empty here may stand there
 	Alarms      []string                `json:"alarms"`
 	Error       string                  `json:"error,omitempty"` // why nothing can be said of any source of the vault
 }
@@ -73,12 +79,16 @@ type saidJSON struct {
 func (a *readCommands) statusCommand() *cobra.Command {
 	var f readerFlags
 	var rpo string
-	cmd := &cobra.Command{
+	var cmd *cobra.Command
+	cmd = &cobra.Command{
 		Use:               "status [SOURCE...]",
 		Short:             "Say how old, how long protected and how well checked the copy is",
 		Long:              statusHelp,
 		ValidArgsFunction: a.complete.completeSources(-1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
+			if cmd.Flags().Changed("rpo") && rpo == "" {
+				return usage(errors.New("--rpo is empty: give a time such as 90m, 26h or 2d"))
+			}
 			return a.status(ctx, &f, args, rpo)
 		}),
 	}
@@ -135,7 +145,7 @@ func (r *standings) rpo(flag string, now time.Time) (time.Duration, error) {
 	if flag != "" {
 		var err error
 		if span, err = retain.Parse(flag); err != nil || span.IsZero() {
-			return 0, usage(fmt.Errorf("--rpo %s: give a time such as 26h or 2d", safe(flag)))
+			return 0, usage(fmt.Errorf("--rpo %s: give a time such as 90m, 26h or 2d", safe(flag)))
 		}
 	}
 	return span.AddTo(now).Sub(now), nil
@@ -182,7 +192,7 @@ func (r *standings) stand(ctx context.Context, p place, pin string, wanted []str
 func (a *readCommands) printStatus(all []standing, o status.Options) error {
 	table := tabwriter.NewWriter(a.ui.out, 0, 0, 2, ' ', 0)
 	if !a.ui.json {
-		fmt.Fprintln(table, "SOURCE\tVAULT\tNEWEST COMPLETE\tAGE\tPROTECTED UNTIL\tVERIFIED\tDRILLED\tSTATE")
+		fmt.Fprintln(table, "SOURCE\tVAULT\tNEWEST COMPLETE\tAGE\tLOCKED UNTIL\tVAULT VERIFIED\tVAULT DRILLED\tSTATE")
 	}
 	var out together
 	for _, v := range all {
@@ -205,14 +215,23 @@ func (a *readCommands) printStatus(all []standing, o status.Options) error {
 	err := table.Flush()
 	if !a.ui.json {
 		for _, v := range all {
-			for _, s := range v.sources {
-				for _, text := range s.Alarms {
-					a.ui.warn("%s in vault %s: %s", s.Name, safe(v.vault), printable(text))
-				}
-			}
+			v.warn(a.ui)
 		}
 	}
 	return append(out, err).orNil()
+}
+
+// warn says what is to be looked at, and once what is of the vault as a whole.
+func (v standing) warn(u *ui) {
+	said := map[string]bool{}
+	for _, s := range v.sources {
+		for _, text := range s.Alarms {
+			if !said[text] {
+				u.warn("vault %s, source %s: %s", safe(v.vault), s.Name, printable(text))
+			}
+			said[text] = true
+		}
+	}
 }
 
 // comesTo is what a source's standing comes to for exit codes.
@@ -249,7 +268,7 @@ func (a *readCommands) printStanding(table *tabwriter.Writer, v standing, s stat
 	}
 	drilled := day(line.DrilledAt)
 	if drilled == "" {
-		drilled = "never"
+		drilled = never(s.Records)
 	}
 	_, err := fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, safe(v.vault), point, age, protected, closest(s.Records), drilled, state(v, s))
 	return err
@@ -261,6 +280,14 @@ func closest(r status.Records) string {
 		if at := r.Verified[level]; !at.IsZero() {
 			return fmt.Sprintf("%s (%s)", at.UTC().Format(time.DateOnly), level)
 		}
+	}
+	return never(r)
+}
+
+// never says of what no record was read whether there may be one.
+func never(r status.Records) string {
+	if r.Older {
+		return "not lately"
 	}
 	return "never"
 }
@@ -290,7 +317,7 @@ func noLevels() map[verify.Level]string {
 }
 
 func standingOf(v standing, s status.Source, o status.Options) standingJSON {
-	line := standingJSON{Source: s.Name, Vault: v.vault, Configured: s.Wanted, Verified: noLevels(), Drill: s.Records.Drill, DrilledAt: when(s.Records.Drilled), Alarms: append(append([]string{}, s.Alarms...), v.told...)}
+	line := standingJSON{Source: s.Name, Vault: v.vault, Configured: s.Wanted, Verified: noLevels(), Drill: s.Records.Drill, Older: s.Records.Older, DrilledAt: when(s.Records.Drilled), Alarms: append(append([]string{}, s.Alarms...), v.told...)}
 	for level, at := range s.Records.Verified {
 		line.Verified[level] = when(at)
 	}
@@ -344,7 +371,7 @@ func ago(d time.Duration) string {
 		return fmt.Sprintf("%dh %dm", hours, minutes)
 	case hours > 0:
 		return fmt.Sprintf("%dh", hours)
-	case minutes > 0:
+	case minutes > 0 && d%time.Minute == 0:
 		return fmt.Sprintf("%dm", minutes)
 	}
 	return d.String()

@@ -3,6 +3,7 @@ package status
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -10,10 +11,11 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/replicator/verify"
 	"github.com/holdfast-backup/holdfast/store/repo/evidence"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
-// maxRecords is how many records are read at most, the newest first: of a nightly run, three months.
-const maxRecords = 100
+// maxRecords is how many records are read at most, the newest first: of hourly runs two weeks, of a nightly one a year.
+const maxRecords = 400
 
 // Records is what reporters said of one vault, and of one source in it. Times are those of the records, by a vault's clock.
 type Records struct {
@@ -22,10 +24,12 @@ type Records struct {
 	Drill    string                     // what came of that: held, incomplete, weak, broken
 	Ran      time.Time                  // when the source last ran
 	Run      string                     // what came of that: complete, incomplete, failed
+	Older    bool                       // there are older records, which were not read: what is zero here may have been
 
 	runAlarms int       // that it raised
 	unwell    string    // what the newest verification found, if it did not hold
 	looked    time.Time // when that was
+	unread    []string  // records that are there and cannot be read
 }
 
 // body is what is read of a record's: see docs/format.md, reports.
@@ -38,7 +42,8 @@ type line struct {
 	Vault  string       `json:"vault"`
 	Status string       `json:"status"`
 	Level  verify.Level `json:"level"`
-	Sample float64      `json:"sample"` // percent
+	Sample float64      `json:"sample"`        // percent
+	Locks  bool         `json:"locks_checked"` // the vault keeps some
 
 	Missing    int64 `json:"missing"`
 	Damaged    int64 `json:"damaged"`
@@ -61,19 +66,38 @@ func read(ctx context.Context, v browse.View, sources []string) (*records, error
 	if !v.Repository.Vouched() {
 		return r, nil
 	}
-	o := evidence.Options{Vault: v.In, Repository: v.Repository.ID, Key: v.Repository.Keys().Reporter}
-	return r, evidence.Latest(ctx, o, maxRecords, func(f evidence.Found) bool {
+	o := evidence.Options{Vault: v.In, Repository: v.Repository.ID, Key: v.Repository.Keys().Reporter, Report: func(f evidence.Finding) {
+		r.vault.unread = append(r.vault.unread, f.Name)
+	}}
+	var names []string // what runs call the vault
+	var failed error
+	older, err := evidence.Latest(ctx, o, maxRecords, func(f evidence.Found) bool {
+		if names == nil {
+			if names, failed = called(ctx, v); failed != nil {
+				return false
+			}
+		}
 		var b body
 		if f.Newer || json.Unmarshal(f.Record.Body, &b) != nil {
 			return true // another program's
 		}
 		for _, l := range b.Lines {
-			if l.Vault == v.Vault {
+			if slices.Contains(names, l.Vault) {
 				r.take(f.Record.Type, f.Record.Time.Time, l)
 			}
 		}
 		return !r.whole(sources)
 	})
+	r.vault.Older = older && !r.whole(sources)
+	return r, errors.Join(err, failed)
+}
+
+// called gives what runs call the vault: as the configuration does, or, for who has none, as its placements do.
+func called(ctx context.Context, v browse.View) ([]string, error) {
+	if format.ValidName(v.Vault) {
+		return []string{v.Vault}, nil
+	}
+	return v.Repository.VaultNames(ctx, v.In)
 }
 
 // whole reports whether older records can add nothing.
@@ -119,6 +143,9 @@ func (r *records) verified(at time.Time, l line) {
 		n = min(n, 1) // locks and names are always looked at in full
 	}
 	for _, level := range levels[:n] {
+		if level == verify.Locks && !l.Locks {
+			continue // there were none to look at
+		}
 		if r.vault.Verified[level].IsZero() {
 			r.vault.Verified[level] = at
 		}
@@ -136,6 +163,9 @@ func (r *records) of(source string) Records {
 // alarms says what of it somebody has to look at.
 func (r Records) alarms() (out []string) {
 	at := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+	if r.Run == "failed" {
+		out = append(out, fmt.Sprintf("the run of %s failed; its own output says why", at(r.Ran)))
+	}
 	if r.runAlarms > 0 {
 		out = append(out, fmt.Sprintf("the run of %s gave an alarm (%d); its own output says which", at(r.Ran), r.runAlarms))
 	}
@@ -144,6 +174,9 @@ func (r Records) alarms() (out []string) {
 	}
 	if r.Drill == "weak" || r.Drill == "broken" {
 		out = append(out, fmt.Sprintf("the drill of %s came out %s; `holdfast doctor` says what mends it", at(r.Drilled), r.Drill))
+	}
+	for _, name := range r.unread {
+		out = append(out, fmt.Sprintf("the record %.60s.. cannot be read; `holdfast verify` says why", name))
 	}
 	return out
 }

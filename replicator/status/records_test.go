@@ -17,7 +17,7 @@ func TestWhatRecordsSay(t *testing.T) {
 		line line
 	}
 	verified := func(day int, level verify.Level, status string, sample float64) said {
-		return said{"verify", day, line{Status: status, Level: level, Sample: sample, Missing: 3}}
+		return said{"verify", day, line{Status: status, Level: level, Sample: sample, Missing: 3, Locks: true}}
 	}
 	for name, c := range map[string]struct {
 		said                  []said
@@ -31,6 +31,8 @@ func TestWhatRecordsSay(t *testing.T) {
 		"each level by itself":   {said: []said{verified(9, verify.Locks, "ok", 100), verified(7, verify.Bytes, "ok", 100), verified(5, verify.Content, "ok", 100)}, locks: 9, bytes: 7, content: 5},
 		"damage, not yet well":   {said: []said{verified(9, verify.Bytes, "damaged", 100), verified(7, verify.Bytes, "ok", 100)}, locks: 7, bytes: 7, alarm: "3 missing"},
 		"damage, and well since": {said: []said{verified(9, verify.Bytes, "ok", 100), verified(7, verify.Bytes, "damaged", 100)}, locks: 9, bytes: 9},
+		"a vault without locks":  {said: []said{{"verify", 9, line{Status: "ok", Level: verify.Bytes, Sample: 100}}}, bytes: 9},
+		"a run that failed":      {said: []said{{"run", 9, line{Source: "site", Status: "failed"}}}, alarm: "the run of 2026-11-09T02:00:00Z failed"},
 		"a weak drill":           {said: []said{{"drill", 9, line{Status: "weak"}}, {"drill", 8, line{Status: "held"}}}, alarm: "drill of 2026-11-09T02:00:00Z came out weak"},
 		"a drill that failed":    {said: []said{{"drill", 9, line{Status: "failed"}}, {"drill", 8, line{Status: "held"}}}},
 		"a run with alarms":      {said: []said{{"run", 9, line{Source: "site", Status: "complete", AlarmCount: 2}}}, alarm: "the run of 2026-11-09T02:00:00Z gave an alarm (2)"},

@@ -106,6 +106,9 @@ func (s *Source) settle(ctx context.Context, o Options) error {
 		s.alarm("the newest point, %.12s of %s, found nothing where there had been something; if that is right: `holdfast run --allow-empty %s`",
 			n.ID, n.SignedAt.UTC().Format(time.RFC3339), s.Name)
 	}
+	if n := s.Newest; n != nil && n.Line != nil && !n.Complete() {
+		s.alarm("the newest point, %.12s of %s, is incomplete: %d of %d entries are missing; its run named them", n.ID, n.SignedAt.UTC().Format(time.RFC3339), n.Line.Missing, n.Line.Entries)
+	}
 	s.Alarms = append(s.Alarms, s.Records.alarms()...)
 	if s.Point == nil {
 		return nil

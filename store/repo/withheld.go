@@ -84,7 +84,7 @@ func (r *Repository) CheckListed(ctx context.Context, in store.Reader, earlier E
 	if len(away) == 0 {
 		return nil
 	}
-	names, err := r.vaultNames(ctx, in)
+	names, err := r.VaultNames(ctx, in)
 	if err != nil {
 		return err
 	}
@@ -96,9 +96,9 @@ func (r *Repository) CheckListed(ctx context.Context, in store.Reader, earlier E
 	return nil
 }
 
-// vaultNames gives what runs have called a vault: the names under which it has placements that a key of the repository signed. It costs
+// VaultNames gives what runs have called a vault: the names under which it has placements that a key of the repository signed. It costs
 // a listing, and junk no more than that.
-func (r *Repository) vaultNames(ctx context.Context, in store.Reader) ([]string, error) {
+func (r *Repository) VaultNames(ctx context.Context, in store.Reader) ([]string, error) {
 	var names []string
 	for info, err := range in.Versions(ctx, format.PrefixPlacements, "") {
 		if err != nil {

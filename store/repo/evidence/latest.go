@@ -10,15 +10,17 @@ import (
 )
 
 // Latest gives the records that arrived last in a vault, the newest first, to each, until that returns false or most of them were
-// given. Whether the series are whole it does not look at: that is [Read]'s. What cannot be read is passed by.
+// given; older says that there are some that were not. Whether the series are whole it does not look at: that is [Read]'s. What cannot
+// be read is reported, and passed by.
 //
-// Of Options it needs Vault, Repository and Key, and takes Reporter.
-func Latest(ctx context.Context, o Options, most int, each func(Found) bool) error {
+// Of Options it needs Vault, Repository and Key, and takes Reporter and Report.
+func Latest(ctx context.Context, o Options, most int, each func(Found) bool) (older bool, err error) {
 	r := &reading{ctx: ctx, o: o}
 	var last []lying // in order of arrival
-	err := r.names(func(versions []store.Info) error {
+	err = r.names(func(versions []store.Info) error {
 		if len(last) == most && !arrived(versions).After(arrived(last[0].versions)) {
-			return nil // so that junk and the old cost no check of a signature
+			older = true // or junk, of which no signature is checked
+			return nil
 		}
 		id, ok := r.signed(versions)
 		if !ok {
@@ -32,27 +34,28 @@ func Latest(ctx context.Context, o Options, most int, each func(Found) bool) err
 		})
 		last = slices.Insert(last, at, lying{id, slices.Clone(versions)})
 		if len(last) > most {
-			last = last[1:]
+			last, older = last[1:], true
 		}
 		return nil
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, l := range slices.Backward(last) {
 		name := l.versions[0].Name
 		rec, version, _, err := r.record(l.id, l.versions)
 		if err != nil && passable(ctx, err) {
+			r.find(Missing, name, "it cannot be read: %v", err)
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("read %s: %w", name, err)
+			return false, fmt.Errorf("read %s: %w", name, err)
 		}
 		if !each(Found{RecordID: l.id, Name: name, Version: version, Arrived: arrived(l.versions), Record: rec, Newer: len(rec.Body) == 0}) {
-			return nil
+			return older, nil
 		}
 	}
-	return nil
+	return older, nil
 }
 
 // lying is a record as it lies in a vault, unread.

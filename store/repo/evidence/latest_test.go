@@ -2,7 +2,10 @@ package evidence_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
+	"io"
+	"slices"
 	"testing"
 
 	"github.com/holdfast-backup/holdfast/store"
@@ -12,10 +15,16 @@ import (
 // latest gives the types of the newest records, the newest first, and how many were asked for.
 func (r *rig) latest(most, enough int) (types string) {
 	r.t.Helper()
-	must(r.t, evidence.Latest(r.t.Context(), evidence.Options{Vault: r.stores[0], Repository: r.repo, Key: r.key1}, most, func(f evidence.Found) bool {
+	older, err := evidence.Latest(r.t.Context(), evidence.Options{
+		Vault: r.stores[0], Repository: r.repo, Key: r.key1, Report: func(f evidence.Finding) { types += "!" },
+	}, most, func(f evidence.Found) bool {
 		types += f.Record.Type
 		return len(types) < enough
-	}))
+	})
+	must(r.t, err)
+	if older {
+		types += ".."
+	}
 	return types
 }
 
@@ -31,7 +40,7 @@ func TestLatest(t *testing.T) {
 	for _, c := range []struct {
 		most, enough int
 		want         string
-	}{{9, 9, "edcba"}, {5, 9, "edcba"}, {3, 9, "edc"}, {1, 9, "e"}, {9, 2, "ed"}} {
+	}{{9, 9, "edcba"}, {5, 9, "edcba"}, {3, 9, "edc.."}, {1, 9, "e.."}, {9, 2, "ed"}} {
 		if got := r.latest(c.most, c.enough); got != c.want {
 			t.Errorf("%d, until %d: %q, want %q", c.most, c.enough, got, c.want)
 		}
@@ -44,7 +53,29 @@ func TestLatest(t *testing.T) {
 	put(names[0].Name[:len(names[0].Name)-8]+"00000000", "junk: nobody signed that")
 	put("reports/web-1/newest", "junk")
 	put(names[3].Name, "other bytes on top of the fourth") // and its own below
-	if got := r.latest(3, 9); got != "edc" {
+	if got := r.latest(3, 9); got != "edc.." {
 		t.Errorf("beside junk: %q", got)
 	}
+
+	gone := evidence.Options{Vault: unread{r.stores[0], names[4].Name}, Repository: r.repo, Key: r.key1}
+	var told []evidence.FindingKind
+	gone.Report = func(f evidence.Finding) { told = append(told, f.Kind) }
+	types := ""
+	_, err := evidence.Latest(t.Context(), gone, 2, func(f evidence.Found) bool { types += f.Record.Type; return true })
+	if err != nil || types != "d" || !slices.Equal(told, []evidence.FindingKind{evidence.Missing}) {
+		t.Errorf("%v, %q, %v", err, types, told)
+	}
+}
+
+// unread gives other bytes for one object.
+type unread struct {
+	store.Reader
+	name string
+}
+
+func (u unread) Open(ctx context.Context, ref store.Ref, off, n int64) (io.ReadCloser, error) {
+	if ref.Name == u.name {
+		return io.NopCloser(bytes.NewReader([]byte("other"))), nil
+	}
+	return u.Reader.Open(ctx, ref, off, n)
 }

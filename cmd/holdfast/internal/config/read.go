@@ -405,7 +405,8 @@ func (r *reader) reports(n ast.Node) {
 func (r *reader) targets(n ast.Node) {
 	target := func(name string, to *retain.Span) field {
 		return field{name, func(n ast.Node) {
-			if r.span(n, "targets."+name, to); to.IsZero() {
+			before := len(r.problems)
+			if r.span(n, "targets."+name, to); to.IsZero() && len(r.problems) == before {
 				r.problem(n, "targets.%s cannot be 0: leave it out if nothing is to be held against it", name)
 			}
 		}}
