@@ -175,8 +175,8 @@ func (r Records) alarms() (out []string) {
 	if r.Drill == "weak" || r.Drill == "broken" {
 		out = append(out, fmt.Sprintf("the drill of %s came out %s; `holdfast doctor` says what mends it", at(r.Drilled), r.Drill))
 	}
-	for _, name := range r.unread {
-		out = append(out, fmt.Sprintf("the record %.60s.. cannot be read; `holdfast verify` says why", name))
+	if n := len(r.unread); n > 0 {
+		out = append(out, fmt.Sprintf("of the newest records %d cannot be read, the newest of them %.60s..; `holdfast verify` says why", n, r.unread[0]))
 	}
 	return out
 }

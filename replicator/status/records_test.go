@@ -53,4 +53,7 @@ func TestWhatRecordsSay(t *testing.T) {
 			t.Errorf("%s: alarms: %s", name, alarms)
 		}
 	}
+	if alarms := (Records{unread: []string{"reports/web-1/b", "reports/web-1/a"}}).alarms(); len(alarms) != 1 || !strings.Contains(alarms[0], "2 cannot be read, the newest of them reports/web-1/b") {
+		t.Errorf("%q", alarms)
+	}
 }
