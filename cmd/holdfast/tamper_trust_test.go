@@ -236,10 +236,10 @@ func movedRows() []tampering {
 			}
 			s.ok(os.RemoveAll(s.path("cache")))
 		}},
-		{name: "a record of a later version", with: stageOptions{reporter: true}, want: "points 0: 2 complete; verify 0: nothing, 3 records; content 0: nothing, 3 records; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: func(s *stage) {
+		{name: "a record of a later version", with: stageOptions{reporter: true}, want: "points 0: 2 complete; verify 0: nothing, 3 records; content 0: nothing, 4 records; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: func(s *stage) {
 			s.report(func(b []byte) []byte { return alienBody(inHead("2", false)(b)) })
 		}},
-		{name: "a record with a feature", with: stageOptions{reporter: true}, want: "points 0: 2 complete; verify 0: nothing, 3 records; content 0: nothing, 3 records; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: func(s *stage) {
+		{name: "a record with a feature", with: stageOptions{reporter: true}, want: "points 0: 2 complete; verify 0: nothing, 3 records; content 0: nothing, 4 records; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 0: 1 complete; next 0: the new point", do: func(s *stage) {
 			s.report(func(b []byte) []byte { return alienBody(inHead(format.Version, true)(b)) })
 		}},
 		{name: "an index segment of a later version", want: "points 0: 2 complete; verify 0: nothing; content 0: nothing; renew 0; prune 0; latest 0: point 2; back 2 of 2; run 4: 1 complete; next 0: the new point", do: func(s *stage) {
