@@ -71,8 +71,10 @@ func (a *readCommands) pointsCommand() *cobra.Command {
 }
 
 func (a *readCommands) points(ctx context.Context, f *readerFlags, source string, locks bool) (err error) {
-	if source != "" && !format.ValidName(source) {
-		return usage(fmt.Errorf("%q is no name of a source: lower-case letters, digits, - and _, at most 40", source))
+	if source != "" {
+		if err := namesSource(source); err != nil {
+			return err
+		}
 	}
 	r, err := a.openReading(ctx, f)
 	if err != nil {
@@ -127,6 +129,14 @@ func (a *readCommands) points(ctx context.Context, f *readerFlags, source string
 		a.ui.remark("There are no recovery points%s in vault %s.", of(source), safe(r.vault.name))
 	}
 	return append(damaged, table.Flush(), r.alarm()).orNil()
+}
+
+// namesSource refuses what can be no source's name.
+func namesSource(s string) error {
+	if format.ValidName(s) {
+		return nil
+	}
+	return usage(fmt.Errorf("%q is no name of a source: lower-case letters, digits, - and _, at most 40", s))
 }
 
 func of(source string) string {

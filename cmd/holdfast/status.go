@@ -117,8 +117,8 @@ func (a *readCommands) status(ctx context.Context, f *readerFlags, sources []str
 		return err
 	}
 	for _, s := range sources {
-		if !format.ValidName(s) {
-			return usage(fmt.Errorf("%q is no name of a source: lower-case letters, digits, - and _, at most 40", s))
+		if err := namesSource(s); err != nil {
+			return err
 		}
 	}
 	all := make([]standing, len(places))
@@ -317,12 +317,12 @@ func noLevels() map[verify.Level]string {
 }
 
 func standingOf(v standing, s status.Source, o status.Options) standingJSON {
-	line := standingJSON{Source: s.Name, Vault: v.vault, Configured: s.Wanted, Verified: noLevels(), Drill: s.Records.Drill, Older: s.Records.Older, DrilledAt: when(s.Records.Drilled), Alarms: append(append([]string{}, s.Alarms...), v.told...)}
+	line := standingJSON{Source: s.Name, Vault: v.vault, Configured: s.Wanted, Verified: noLevels(), Drill: s.Records.Drill, Older: s.Records.Older, DrilledAt: moment(format.At(s.Records.Drilled)), Alarms: append(append([]string{}, s.Alarms...), v.told...)}
 	for level, at := range s.Records.Verified {
-		line.Verified[level] = when(at)
+		line.Verified[level] = moment(format.At(at))
 	}
 	if !s.Records.Ran.IsZero() {
-		line.LastRun = &saidJSON{when(s.Records.Ran), s.Records.Run}
+		line.LastRun = &saidJSON{moment(format.At(s.Records.Ran)), s.Records.Run}
 	}
 	if n := s.Newest; n != nil {
 		line.Newest = &newestJSON{Point: n.ID.String(), SignedAt: moment(n.SignedAt), Status: "damaged"}
@@ -343,19 +343,11 @@ func standingOf(v standing, s status.Source, o status.Options) standingJSON {
 	line.Point, line.TakenAt, line.RetainUntil, line.AgeSeconds = s.Point.ID.String(), moment(s.Point.Line.TakenAt), moment(s.Point.Line.RetainUntil), &age
 	switch {
 	case s.Mode != store.ModeNone:
-		line.Protected = when(s.Protected)
+		line.Protected = moment(format.At(s.Protected))
 	case v.locks && s.Point.Line.Mode != "":
 		line.Protected = "none"
 	}
 	return line
-}
-
-// when writes a time for scripts; empty: never.
-func when(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339)
 }
 
 // ago writes an age for people, in its two largest units.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/replicator/browse"
@@ -28,7 +29,7 @@ type Records struct {
 
 	runAlarms int       // that it raised
 	unwell    string    // what the newest verification found, if it did not hold
-	looked    time.Time // when that was
+	looked    time.Time // when that was; zero: no verification was seen
 	unread    []string  // records that are there and cannot be read
 }
 
@@ -54,9 +55,8 @@ type line struct {
 
 // records are those of a vault, gathered from the newest on: what was said first counts.
 type records struct {
-	vault  Records
-	runs   map[string]Records // by source
-	judged bool               // a verification was seen
+	vault Records
+	runs  map[string]Records // by source
 }
 
 // read gathers what the newest records say of a vault and of sources in it, until all is known that they can say. Without any record that
@@ -69,13 +69,12 @@ func read(ctx context.Context, v browse.View, sources []string) (*records, error
 	o := evidence.Options{Vault: v.In, Repository: v.Repository.ID, Key: v.Repository.Keys().Reporter, Report: func(f evidence.Finding) {
 		r.vault.unread = append(r.vault.unread, f.Name)
 	}}
-	var names []string // what runs call the vault
+	called := sync.OnceValues(func() ([]string, error) { return called(ctx, v) }) // asked once, where there is a record
 	var failed error
 	older, err := evidence.Latest(ctx, o, maxRecords, func(f evidence.Found) bool {
-		if names == nil {
-			if names, failed = called(ctx, v); failed != nil {
-				return false
-			}
+		names, err := called()
+		if failed = err; err != nil {
+			return false
 		}
 		var b body
 		if f.Newer || json.Unmarshal(f.Record.Body, &b) != nil {
@@ -128,8 +127,8 @@ func (r *records) take(kind string, at time.Time, l line) {
 
 // verified takes what a verification found. What held when it was looked at closely held for who looks less closely.
 func (r *records) verified(at time.Time, l line) {
-	if !r.judged {
-		r.judged, r.vault.looked = true, at
+	if r.vault.looked.IsZero() {
+		r.vault.looked = at
 		if l.Status != "ok" {
 			r.vault.unwell = fmt.Sprintf("%d missing, %d damaged, %d not locked long enough, %d put on top or beside", l.Missing, l.Damaged, l.Unlocked, l.Tampered)
 		}

@@ -46,6 +46,16 @@ func look(t *testing.T, r *restoretest.Repo, in store.Reader, change func(*statu
 	return status.Look(t.Context(), o)
 }
 
+// theSource looks at a repository of one source.
+func theSource(t *testing.T, r *restoretest.Repo, now time.Time) status.Source {
+	t.Helper()
+	all, err := look(t, r, r.Store, func(o *status.Options) { o.Now = now })
+	if err != nil || len(all) != 1 {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	return all[0]
+}
+
 // well: nobody has to do anything, but for alarms.
 func well(s status.Source) bool { return s.Point != nil && s.RPOMet && s.Short == nil }
 
@@ -131,11 +141,7 @@ func TestEmptiedSource(t *testing.T) {
 	src.Put("a", []byte("one"))
 	c := r.Backup(src)
 	r.Backup(memsource.New(memsource.Options{}))
-	all, err := look(t, r, r.Store, func(o *status.Options) { o.Now = c.TakenAt.Time })
-	if err != nil || len(all) != 1 {
-		t.Fatalf("%+v, %v", all, err)
-	}
-	s := all[0]
+	s := theSource(t, r, c.TakenAt.Time)
 	if s.Point == nil || !s.Point.Line.TakenAt.Equal(c.TakenAt.Time) || s.Newest == nil || !s.Newest.Empty() || len(s.Alarms) != 1 || !strings.Contains(s.Alarms[0], "--allow-empty src") {
 		t.Errorf("%+v", s)
 	}
@@ -149,15 +155,20 @@ func TestDamagedPoint(t *testing.T) {
 	c := r.Backup(src)
 	src.Put("b", []byte("two"))
 	r.Backup(src)
-	names := r.Names(format.PrefixPoints)
-	if len(names) != 2 {
-		t.Fatal(names)
+	var points []store.Ref
+	for info, err := range r.Store.Versions(t.Context(), format.PrefixPoints, "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		points = append(points, info.Ref)
 	}
-	all, err := look(t, r, without{r.Store, names[1]}, func(o *status.Options) { o.Now = c.TakenAt.Time.Add(time.Hour) })
-	if err != nil || len(all) != 1 {
-		t.Fatalf("%+v, %v", all, err)
+	if len(points) != 2 {
+		t.Fatal(points)
 	}
-	if s := all[0]; s.Point == nil || !s.Point.Line.TakenAt.Equal(c.TakenAt.Time) || len(s.Alarms) != 1 || !strings.Contains(s.Alarms[0], "cannot be read") {
+	if err := r.Store.Attacker().Damage(points[1], func([]byte) []byte { return []byte("other") }); err != nil {
+		t.Fatal(err)
+	}
+	if s := theSource(t, r, c.TakenAt.Time.Add(time.Hour)); s.Point == nil || !s.Point.Line.TakenAt.Equal(c.TakenAt.Time) || len(s.Alarms) != 1 || !strings.Contains(s.Alarms[0], "cannot be read") {
 		t.Errorf("%+v", s)
 	}
 }

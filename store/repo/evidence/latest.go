@@ -51,7 +51,7 @@ func Latest(ctx context.Context, o Options, most int, each func(Found) bool) (ol
 		if err != nil {
 			return false, fmt.Errorf("read %s: %w", name, err)
 		}
-		if !each(Found{RecordID: l.id, Name: name, Version: version, Arrived: arrived(l.versions), Record: rec, Newer: len(rec.Body) == 0}) {
+		if !each(found(l.id, l.versions, version, rec)) {
 			return older, nil
 		}
 	}

@@ -132,7 +132,6 @@ func (r *reading) name(versions []store.Info) error {
 	if overlaid > 0 {
 		r.find(Overlaid, versions[0].Name, "%d versions with other bytes or delete markers lie on it", overlaid)
 	}
-	newer := len(rec.Body) == 0
 	if rec.Repository != r.o.Repository || rec.Reporter != id.Reporter || !rec.Series.Equal(id.Series.Time) || rec.Number != id.Number {
 		r.find(Misleading, versions[0].Name, "it says %s, series %s, number %d", rec.Reporter, rec.Series.Format(time.RFC3339), rec.Number)
 	}
@@ -141,7 +140,12 @@ func (r *reading) name(versions []store.Info) error {
 	if r.o.Each == nil {
 		return nil
 	}
-	return r.o.Each(Found{RecordID: id, Name: versions[0].Name, Version: from, Arrived: arrived(versions), Record: rec, Newer: newer})
+	return r.o.Each(found(id, versions, from, rec))
+}
+
+// found is a record that was read from a version of its name.
+func found(id format.RecordID, versions []store.Info, version string, rec *format.Record) Found {
+	return Found{RecordID: id, Name: versions[0].Name, Version: version, Arrived: arrived(versions), Record: rec, Newer: len(rec.Body) == 0}
 }
 
 // signed takes a name apart, if a key of the repository signed it. Anybody can put others there.

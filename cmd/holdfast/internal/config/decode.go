@@ -179,17 +179,19 @@ func (d *decoder) str(n ast.Node, what string) (string, bool) {
 	return "", false
 }
 
-func (d *decoder) span(n ast.Node, what string, to *retain.Span) {
+// span reads a span, and reports whether it is one.
+func (d *decoder) span(n ast.Node, what string, to *retain.Span) bool {
 	s, ok := d.text(n, what)
 	if !ok {
-		return
+		return false
 	}
 	v, err := retain.Parse(s)
 	if err != nil {
 		d.problem(n, "%s: %v", what, err)
-		return
+		return false
 	}
 	*to = v
+	return true
 }
 
 func (d *decoder) size(n ast.Node, what string, to *int64) {

@@ -405,8 +405,7 @@ func (r *reader) reports(n ast.Node) {
 func (r *reader) targets(n ast.Node) {
 	target := func(name string, to *retain.Span) field {
 		return field{name, func(n ast.Node) {
-			before := len(r.problems)
-			if r.span(n, "targets."+name, to); to.IsZero() && len(r.problems) == before {
+			if r.span(n, "targets."+name, to) && to.IsZero() {
 				r.problem(n, "targets.%s cannot be 0: leave it out if nothing is to be held against it", name)
 			}
 		}}
