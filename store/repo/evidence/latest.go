@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
@@ -41,21 +42,49 @@ func Latest(ctx context.Context, o Options, most int, each func(Found) bool) (ol
 	if err != nil {
 		return false, err
 	}
-	for _, l := range slices.Backward(last) {
-		name := l.versions[0].Name
-		rec, version, _, err := r.record(l.id, l.versions)
-		if err != nil && passable(ctx, err) {
-			r.find(Missing, name, "it cannot be read: %v", err)
-			continue
+	for batch := 1; len(last) > 0; batch = sideBySide { // often the newest says all
+		from := max(len(last)-batch, 0)
+		for _, l := range r.readAll(last[from:]) {
+			if l.err != nil && passable(ctx, l.err) {
+				r.find(Missing, l.versions[0].Name, "it cannot be read: %v", l.err)
+				continue
+			}
+			if l.err != nil {
+				return false, fmt.Errorf("read %s: %w", l.versions[0].Name, l.err)
+			}
+			if !each(found(l.id, l.versions, l.version, l.rec)) {
+				return older, nil
+			}
 		}
-		if err != nil {
-			return false, fmt.Errorf("read %s: %w", name, err)
-		}
-		if !each(found(l.id, l.versions, version, rec)) {
-			return older, nil
-		}
+		last = last[:from]
 	}
 	return older, nil
+}
+
+// sideBySide is how many records are read at once.
+const sideBySide = 16
+
+// readAll reads records, and gives them in the opposite order.
+func (r *reading) readAll(some []lying) []readRecord {
+	out := make([]readRecord, len(some))
+	var g sync.WaitGroup
+	for i, l := range some {
+		g.Go(func() {
+			got := readRecord{lying: l}
+			got.rec, got.version, _, got.err = r.record(l.id, l.versions)
+			out[len(some)-1-i] = got
+		})
+	}
+	g.Wait()
+	return out
+}
+
+// readRecord is a record that was read, or why it was not.
+type readRecord struct {
+	lying
+	rec     *format.Record
+	version string
+	err     error
 }
 
 // lying is a record as it lies in a vault, unread.

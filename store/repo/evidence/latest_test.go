@@ -2,8 +2,11 @@ package evidence_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
+	"io"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/holdfast-backup/holdfast/store"
@@ -63,5 +66,44 @@ func TestLatest(t *testing.T) {
 	_, err := evidence.Latest(t.Context(), gone, 2, func(f evidence.Found) bool { types += f.Record.Type; return true })
 	if err != nil || types != "d" || !slices.Equal(told, []evidence.FindingKind{evidence.Missing}) {
 		t.Errorf("%v, %q, %v", err, types, told)
+	}
+}
+
+// together opens nothing, but for the first, before so many others wait to be opened.
+type together struct {
+	store.Reader
+	first sync.Once
+	wait  sync.WaitGroup
+}
+
+func (s *together) Open(ctx context.Context, ref store.Ref, off, n int64) (io.ReadCloser, error) {
+	alone := false
+	s.first.Do(func() { alone = true })
+	if !alone {
+		s.wait.Done()
+		s.wait.Wait()
+	}
+	return s.Reader.Open(ctx, ref, off, n)
+}
+
+// A vault that is far away answers several questions at once: the records come side by side, and in their order. It hangs where they do not.
+func TestLatestReadsSideBySide(t *testing.T) {
+	r := newRig(t, 1)
+	want := ""
+	for i := range 9 {
+		kind := string(rune('a' + i))
+		r.add(kind)
+		want = kind + want
+	}
+	s := &together{Reader: r.stores[0]}
+	s.wait.Add(8)
+	got := ""
+	_, err := evidence.Latest(t.Context(), evidence.Options{Vault: s, Repository: r.repo, Key: r.key1}, 100, func(f evidence.Found) bool {
+		got += f.Record.Type
+		return true
+	})
+	must(t, err)
+	if got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
