@@ -98,7 +98,7 @@ func (a *keyCommands) recoverHostKey(ctx context.Context, f *readerFlags, out st
 	if there != nil && !there.Equal(h) {
 		return fmt.Errorf("%s exists already and is another host key, and a key file is never overwritten: move it away, or name another with --out", out)
 	}
-	pinned, err := a.pinOf(f.fingerprint)
+	pinned, err := parsePin(f.fingerprint)
 	if err != nil {
 		return err
 	}
