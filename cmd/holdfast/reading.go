@@ -364,6 +364,9 @@ func (r *reading) point(ctx context.Context, spec string) (browse.Point, error) 
 	if len(spec) < 4 && strings.Trim(spec, "0123456789abcdef") == "" {
 		return browse.Point{}, usage(fmt.Errorf("POINT %q is too short: give at least 4 digits of an ID, or SOURCE@latest", spec))
 	}
+	if at, _ := browse.Split(spec); at != spec {
+		return browse.Point{}, usage(fmt.Errorf("%s: this command takes whole points: POINT:PREFIX is for ls, cat, dump and restore", safe(spec)))
+	}
 	p, err := browse.Resolve(ctx, r.view(), spec, r.flags.allowIncomplete)
 	if err != nil {
 		return p, err
