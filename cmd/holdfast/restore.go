@@ -13,6 +13,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/glob"
 	"github.com/holdfast-backup/holdfast/replicator/progress"
 	"github.com/holdfast-backup/holdfast/replicator/restore"
+	"github.com/holdfast-backup/holdfast/store/repo"
 )
 
 const restoreHelp = `Bring a recovery point back, whole or in part. Every byte is verified before it counts.
@@ -112,12 +113,16 @@ func (a *readCommands) restoreCommand() *cobra.Command {
 	s.StringVar(&rf.to.machines.format, "format", "", "into a directory: terraform writes machine definitions as .tf.json, to be reviewed")
 	complete(cmd, "format", oneOf("terraform"))
 	s.BoolVar(&rf.to.specials, "specials", false, "into a directory: make devices, fifos and sockets too")
-	s.StringArrayVar(&rf.include, "include", nil, "only keys that match the `GLOB` (repeatable)")
-	s.StringArrayVar(&rf.exclude, "exclude", nil, "no keys that match the `GLOB` (repeatable)")
+	rf.addGlobs(cmd)
 	s.StringVar(&rf.overwrite, "overwrite", "never", "what is at the target already is replaced `WHEN`: never, changed or always")
 	complete(cmd, "overwrite", oneOf("never", "changed", "always"))
 	s.BoolVar(&rf.dry, "dry-run", false, "say what would be restored, change nothing")
 	return cmd
+}
+
+func (rf *restoreFlags) addGlobs(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&rf.include, "include", nil, "only keys that match the `GLOB` (repeatable)")
+	cmd.Flags().StringArrayVar(&rf.exclude, "exclude", nil, "no keys that match the `GLOB` (repeatable)")
 }
 
 func (rf *restoreFlags) check() error {
@@ -169,16 +174,20 @@ func (a *readCommands) restore(ctx context.Context, f *readerFlags, rf *restoreF
 	if err != nil {
 		return err
 	}
-	o := restore.Options{
-		Reader: reader, Commit: p.Commit, Part: of, Target: to, Include: rf.include, Exclude: rf.exclude,
-		Overwrite: restore.Overwrite(rf.overwrite), DryRun: rf.dry, Memory: max(r.memory(), restore.MinMemory), Concurrency: r.connections(),
-	}
+	o := r.restores.options(reader, p, to)
+	o.Part, o.Include, o.Exclude = of, rf.include, rf.exclude
+	o.Overwrite, o.DryRun = restore.Overwrite(rf.overwrite), rf.dry
 	if rf.to.at.Kind == location.EC2 {
 		if err := r.restores.chooseImages(ctx, &o, p); err != nil {
 			return together{err, to.Close(), r.alarm()}.orNil()
 		}
 	}
 	return r.restores.runRestore(ctx, o, p, rf)
+}
+
+// options are what every restore from a point has.
+func (r *restoring) options(in *repo.Reader, p browse.Point, to restore.Target) restore.Options {
+	return restore.Options{Reader: in, Commit: p.Commit, Target: to, Memory: max(r.memory(), restore.MinMemory), Concurrency: r.connections()}
 }
 
 // maxListed bounds how many failures are listed for people one by one.

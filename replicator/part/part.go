@@ -30,6 +30,9 @@ func Folder(name string) Part {
 // Entry is the one entry of this key, with all its versions.
 func Entry(key string) Part { return Part{entry: key} }
 
+// Single gives the key of the one entry, and reports whether it is one.
+func (p Part) Single() (key string, ok bool) { return p.entry, p.entry != "" }
+
 // IsWhole reports whether it is all of the point.
 func (p Part) IsWhole() bool { return p == Part{} }
 
