@@ -29,7 +29,7 @@ type recovered struct {
 }
 
 func (a *keyCommands) keyCommand() *cobra.Command {
-	return a.group("key", "Work with the keys of a repository", a.keyRecoverCommand(), a.keyRotateCommand(), a.keyAddRecipientCommand(), a.keyDropRecipientCommand(), a.keyAddReporterCommand(), a.keyStoreCommand())
+	return a.group("key", "Work with the keys of a repository", a.keyRecoverCommand(), a.keyRotateCommand(), a.keyAddRecipientCommand(), a.keyDropRecipientCommand(), a.keyAddReporterCommand(), a.keyStoreCommand(), a.keyCheckCommand())
 }
 
 // group is a command that only has others below it: by itself it shows its help.
