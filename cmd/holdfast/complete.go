@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -21,7 +22,7 @@ func oneOf(values ...string) func() []string { return func() []string { return v
 
 // quietConfig is the configuration for completions, which must never print; nil if there is none.
 func (a *completion) quietConfig() *config.Config {
-	path, err := config.Find(a.configFile, a.env, a.system)
+	path, err := config.Find(cmp.Or(a.configFile, a.standIns.value(standInTable()[0])), a.env, a.system)
 	if err != nil {
 		return nil
 	}

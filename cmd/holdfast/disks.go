@@ -71,7 +71,7 @@ func (r *restoring) openRaw() (restore.Target, error) {
 	if f, ok := r.ui.sticky.to.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return nil, usage(errors.New("--raw writes content as it is, which is nothing for a terminal; send it to a file or a pipe"))
 	}
-	return toraw.New(r.ui.out), nil
+	return toraw.New(r.ui.out, ""), nil
 }
 
 func (t *target) openDevice() (restore.Target, error) {

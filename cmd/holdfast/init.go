@@ -39,7 +39,7 @@ func (a *app) initCommand() *cobra.Command {
 		Long:  initHelp,
 		Args:  takes(0, 0),
 		RunE: a.action(func(ctx context.Context, _ []string) error {
-			p, err := a.pinOf(pin)
+			p, err := parsePin(pin)
 			if err != nil {
 				return err
 			}

@@ -153,7 +153,7 @@ func (a *keyCommands) changeKeys(ctx context.Context, f *keyFlags, action keyAct
 	if len(f.identities) == 0 {
 		return usage(errors.New("give a restore key with --identity FILE: only who can restore may change keys"))
 	}
-	pin, err := a.pinOf(f.fingerprint)
+	pin, err := parsePin(f.fingerprint)
 	if err != nil {
 		return err
 	}

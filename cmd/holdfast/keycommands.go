@@ -29,7 +29,7 @@ type recovered struct {
 }
 
 func (a *keyCommands) keyCommand() *cobra.Command {
-	return a.group("key", "Work with the keys of a repository", a.keyRecoverCommand(), a.keyRotateCommand(), a.keyAddRecipientCommand(), a.keyDropRecipientCommand(), a.keyAddReporterCommand(), a.keyStoreCommand())
+	return a.group("key", "Work with the keys of a repository", a.keyRecoverCommand(), a.keyRotateCommand(), a.keyAddRecipientCommand(), a.keyDropRecipientCommand(), a.keyAddReporterCommand(), a.keyStoreCommand(), a.keyCheckCommand())
 }
 
 // group is a command that only has others below it: by itself it shows its help.
@@ -98,7 +98,7 @@ func (a *keyCommands) recoverHostKey(ctx context.Context, f *readerFlags, out st
 	if there != nil && !there.Equal(h) {
 		return fmt.Errorf("%s exists already and is another host key, and a key file is never overwritten: move it away, or name another with --out", out)
 	}
-	pinned, err := a.pinOf(f.fingerprint)
+	pinned, err := parsePin(f.fingerprint)
 	if err != nil {
 		return err
 	}

@@ -240,7 +240,7 @@ func readPrepared(file string) (*repo.Prepared, error) {
 
 // storeKeys stores a change of keys from a file.
 func (a *keyCommands) storeKeys(ctx context.Context, file, fingerprint string) (err error) {
-	pin, err := a.pinOf(fingerprint)
+	pin, err := parsePin(fingerprint)
 	if err != nil {
 		return err
 	}

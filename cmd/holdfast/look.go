@@ -20,10 +20,11 @@ const namesHelp = `
 Names open with a restore key (--identity FILE), or with the configured host key.`
 
 const lsHelp = `List what is in a recovery point, in order of key; only keys that begin with PREFIX.
+After a space PREFIX is any beginning of keys, which stay whole; after a colon it is the root.
 
 Without --long it gives the keys of what was current. --long and --json give every version
 that the point holds, delete markers too.
-` + pointHelp + unvouchedHelp + namesHelp + readerHelp
+` + pointHelp + partHelp + unvouchedHelp + namesHelp + readerHelp
 
 const findHelp = `Find entries by name in all recovery points, the newest first.
 
@@ -82,7 +83,7 @@ func (a *readCommands) lsCommand() *cobra.Command {
 }
 
 func (r *showing) ls(ctx context.Context, in *repo.Reader, out *listing, spec, prefix string, long bool) error {
-	p, err := r.point(ctx, spec)
+	p, of, err := partOf(ctx, r.reading, in, spec)
 	if err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func (r *showing) ls(ctx context.Context, in *repo.Reader, out *listing, spec, p
 	var lost lostKeys
 	var paths tree.Paths
 	refused := 0
-	for e, err := range browse.List(ctx, in, p.Commit, prefix) {
+	for e, err := range browse.List(ctx, in, p.Commit, of.Full(prefix)) {
 		if l, ok := errors.AsType[*tree.Lost](err); ok {
 			if lost.add(r.ui, l); last != nil && last.Key == l.From && last.Versioned() {
 				last = nil // what is lost may be newer
@@ -117,7 +118,11 @@ func (r *showing) ls(ctx context.Context, in *repo.Reader, out *listing, spec, p
 		if err != nil {
 			return err
 		}
-		if why := cmp.Or(paths.See(e), e.Unusable); why != nil {
+		twice := paths.See(e)
+		if !of.Take(e) {
+			continue
+		}
+		if why := cmp.Or(twice, e.Unusable); why != nil {
 			if refused++; refused <= maxLostTold {
 				r.ui.warn("%s: no restore takes it: %v", safe(e.Key), why)
 			}

@@ -58,6 +58,9 @@ func (t *target) checkMachines() error {
 	return nil
 }
 
+// wholeKeys reports whether what is restored there refers to other entries of the point by their keys.
+func (t *target) wholeKeys() bool { return t.at.Kind == location.EC2 || t.machines.terraform() }
+
 // imageTarget makes the target of new AMIs.
 func imageTarget(r *reading, t *target, get store.CredentialsFunc) (restore.Target, error) {
 	at := t.at.AWS

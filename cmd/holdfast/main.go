@@ -41,7 +41,10 @@ type app struct {
 	ui    *ui
 	stdin io.Reader
 	env   credentials.Env
-	now   func() time.Time
+
+	standIns standIns // for flags that were not given
+
+	now func() time.Time
 
 	system     string // the folder of this machine's configuration
 	configFile string // --config

@@ -291,6 +291,9 @@ func (a *readCommands) nearPoints(cmd *cobra.Command, f *readerFlags) []string {
 	quiet.share() // its own: those of the app it is copied from speak
 	quiet.ui = &ui{out: discard{}, err: discard{}, quiet: true}
 	quiet.ui.settle()
+	if quiet.standIns.fill(cmd) != nil {
+		return nil
+	}
 	r := (&reading{app: &quiet, flags: f}).share()
 	places, err := r.places()
 	if err != nil || len(places) == 0 || !places[0].url.Local() || r.openFirst(cmd.Context(), places[:1], "") != nil {

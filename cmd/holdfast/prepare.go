@@ -3,7 +3,7 @@ package main
 // prepareReading reads all that is needed before a vault is opened, and gives the vaults to try and the fingerprint that was asked for.
 func prepareReading(a *app, f *readerFlags) (r *reading, places []place, pin string, err error) {
 	r = (&reading{app: a, flags: f}).share()
-	if pin, err = a.pinOf(f.fingerprint); err != nil {
+	if pin, err = parsePin(f.fingerprint); err != nil {
 		return nil, nil, "", err
 	}
 	if places, err = r.places(); err != nil {

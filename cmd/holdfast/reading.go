@@ -238,7 +238,7 @@ func (r *reading) places() ([]place, error) {
 		}
 		p := place{v.Name, v.URL, v.Credentials, filepath.Dir(c.Path), false}
 		if !ref.IsZero() {
-			p.ref, p.dir = ref, "."
+			p.ref, p.dir = r.standIns.forPlace(v.URL, ref), "."
 		}
 		out = append(out, p)
 	}
@@ -272,7 +272,7 @@ func (r *reading) otherPlace(url string, ref credentials.Ref) ([]place, error) {
 	case !errors.Is(err, config.ErrNone):
 		r.ui.warn("the configuration is not used: %v", err)
 	}
-	p := place{name: url, url: l, ref: ref, dir: ".", other: true}
+	p := place{name: url, url: l, ref: r.standIns.forPlace(l, ref), dir: ".", other: true}
 	if r.config != nil { // a configured vault is called what runs call it, also where it is named by its URL
 		if i := slices.IndexFunc(r.config.Vaults, func(v config.Vault) bool { return v.URL.String() == l.String() }); i >= 0 {
 			p.name, p.other = r.config.Vaults[i].Name, false
@@ -363,6 +363,9 @@ func (r *reading) view() browse.View {
 func (r *reading) point(ctx context.Context, spec string) (browse.Point, error) {
 	if len(spec) < 4 && strings.Trim(spec, "0123456789abcdef") == "" {
 		return browse.Point{}, usage(fmt.Errorf("POINT %q is too short: give at least 4 digits of an ID, or SOURCE@latest", spec))
+	}
+	if at, _ := browse.Split(spec); at != spec {
+		return browse.Point{}, usage(fmt.Errorf("%s: this command takes whole points: POINT:PREFIX is for ls, cat, dump and restore", safe(spec)))
 	}
 	p, err := browse.Resolve(ctx, r.view(), spec, r.flags.allowIncomplete)
 	if err != nil {
@@ -539,18 +542,10 @@ func (a *app) readIdentities(path string) ([]keys.Identity, error) {
 
 // addFingerprint adds --fingerprint.
 func addFingerprint(cmd *cobra.Command, to *string) {
-	cmd.Flags().StringVar(to, "fingerprint", "", "the repository's fingerprint, or its first 32 `HEX` digits or more: any other is refused (or HOLDFAST_FINGERPRINT)")
+	cmd.Flags().StringVar(to, "fingerprint", "", "the repository's fingerprint, or its first 32 `HEX` digits or more: any other is refused")
 }
 
-// pinOf is --fingerprint, or what stands in for it.
-func (a *app) pinOf(flag string) (string, error) {
-	if flag == "" {
-		flag, _ = a.env("HOLDFAST_FINGERPRINT")
-	}
-	return parsePin(flag)
-}
-
-// parsePin checks --fingerprint.
+// parsePin checks --fingerprint; empty is none.
 func parsePin(s string) (string, error) {
 	pin, ok := config.ParsePin(s)
 	switch {

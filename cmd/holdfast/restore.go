@@ -13,6 +13,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/glob"
 	"github.com/holdfast-backup/holdfast/replicator/progress"
 	"github.com/holdfast-backup/holdfast/replicator/restore"
+	"github.com/holdfast-backup/holdfast/store/repo"
 )
 
 const restoreHelp = `Bring a recovery point back, whole or in part. Every byte is verified before it counts.
@@ -36,12 +37,12 @@ restore can simply be run again:
 Nothing at the target is ever deleted. A directory that was there before keeps its own mode,
 owner and time. --include and --exclude take globs against the
 whole key: * within a segment, ** across, ?, [a-z]. So 'docs/**' takes what is in the
-folder docs. An --include that matches nothing is an error (exit 1).
+folder docs. Of POINT:PREFIX the key counts from PREFIX. An --include that matches nothing is an error (exit 1).
 
 Exit codes: 0 everything is back; 3 something is not, or differs, and is listed; 4 the vault was
 tampered with; 5 something in the vault is lost; 2 the key does not open the content. With 4 and 5
 too the last lines, and failed in JSON, say whether everything is back.
-` + pointHelp + unvouchedHelp + readerHelp
+` + pointHelp + partHelp + unvouchedHelp + readerHelp
 
 // restoreFlags are those of restore alone.
 type restoreFlags struct {
@@ -56,6 +57,7 @@ type restoredJSON struct {
 	Point    string        `json:"point"`
 	Source   string        `json:"source"`
 	Vault    string        `json:"vault"`
+	Prefix   string        `json:"prefix,omitempty"` // of POINT:PREFIX
 	Target   string        `json:"target"`
 	Entries  int64         `json:"entries"`
 	Bytes    int64         `json:"bytes"`
@@ -111,12 +113,16 @@ func (a *readCommands) restoreCommand() *cobra.Command {
 	s.StringVar(&rf.to.machines.format, "format", "", "into a directory: terraform writes machine definitions as .tf.json, to be reviewed")
 	complete(cmd, "format", oneOf("terraform"))
 	s.BoolVar(&rf.to.specials, "specials", false, "into a directory: make devices, fifos and sockets too")
-	s.StringArrayVar(&rf.include, "include", nil, "only keys that match the `GLOB` (repeatable)")
-	s.StringArrayVar(&rf.exclude, "exclude", nil, "no keys that match the `GLOB` (repeatable)")
+	rf.addGlobs(cmd)
 	s.StringVar(&rf.overwrite, "overwrite", "never", "what is at the target already is replaced `WHEN`: never, changed or always")
 	complete(cmd, "overwrite", oneOf("never", "changed", "always"))
 	s.BoolVar(&rf.dry, "dry-run", false, "say what would be restored, change nothing")
 	return cmd
+}
+
+func (rf *restoreFlags) addGlobs(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&rf.include, "include", nil, "only keys that match the `GLOB` (repeatable)")
+	cmd.Flags().StringArrayVar(&rf.exclude, "exclude", nil, "no keys that match the `GLOB` (repeatable)")
 }
 
 func (rf *restoreFlags) check() error {
@@ -145,9 +151,13 @@ func (a *readCommands) restore(ctx context.Context, f *readerFlags, rf *restoreF
 		return err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
-	landmark, err := r.landmark(ctx, spec)
+	bare, prefix := browse.Split(spec)
+	landmark, err := r.landmark(ctx, bare)
 	if err != nil {
 		return together{err, r.alarm()}.orNil()
+	}
+	if prefix != "" && rf.to.wholeKeys() {
+		return usage(errors.New("AMIs and machine definitions refer to each other by their whole keys: name the POINT alone, and choose with --include"))
 	}
 	if err := rf.to.apart(ctx, r, landmark); err != nil {
 		return err
@@ -156,7 +166,7 @@ func (a *readCommands) restore(ctx context.Context, f *readerFlags, rf *restoreF
 	if err != nil {
 		return err
 	}
-	p, err := r.point(ctx, spec)
+	p, of, err := partOf(ctx, r, reader, spec)
 	if err != nil {
 		return together{err, r.alarm()}.orNil()
 	}
@@ -164,16 +174,20 @@ func (a *readCommands) restore(ctx context.Context, f *readerFlags, rf *restoreF
 	if err != nil {
 		return err
 	}
-	o := restore.Options{
-		Reader: reader, Commit: p.Commit, Target: to, Include: rf.include, Exclude: rf.exclude,
-		Overwrite: restore.Overwrite(rf.overwrite), DryRun: rf.dry, Memory: max(r.memory(), restore.MinMemory), Concurrency: r.connections(),
-	}
+	o := r.restores.options(reader, p, to)
+	o.Part, o.Include, o.Exclude = of, rf.include, rf.exclude
+	o.Overwrite, o.DryRun = restore.Overwrite(rf.overwrite), rf.dry
 	if rf.to.at.Kind == location.EC2 {
 		if err := r.restores.chooseImages(ctx, &o, p); err != nil {
 			return together{err, to.Close(), r.alarm()}.orNil()
 		}
 	}
 	return r.restores.runRestore(ctx, o, p, rf)
+}
+
+// options are what every restore from a point has.
+func (r *restoring) options(in *repo.Reader, p browse.Point, to restore.Target) restore.Options {
+	return restore.Options{Reader: in, Commit: p.Commit, Target: to, Memory: max(r.memory(), restore.MinMemory), Concurrency: r.connections()}
 }
 
 // maxListed bounds how many failures are listed for people one by one.
@@ -198,7 +212,7 @@ func (r *restoring) runRestore(ctx context.Context, o restore.Options, p browse.
 			r.ui.warn("%s: %v", where, f.Err)
 		}
 	}
-	if len(rf.include)+len(rf.exclude) == 0 { // else it is not known before the end
+	if len(rf.include)+len(rf.exclude) == 0 && o.Part.IsWhole() { // else it is not known before the end
 		written.Total.Store(o.Commit.Bytes)
 	}
 	stop := r.watch(ctx, "restore", true, &written)
@@ -218,7 +232,7 @@ func (r *restoring) runRestore(ctx context.Context, o restore.Options, p browse.
 	if err == nil && res.Failed == 0 { // else it may be among what could not be read
 		none = matches.none()
 	}
-	all := together{err, r.printRestored(res, p, rf, alarms, none, err != nil), alarm}
+	all := together{err, r.printRestored(res, p, o.Part.String(), rf, alarms, none, err != nil), alarm}
 	if len(none) > 0 {
 		all = append(all, noMatch(none))
 	}
@@ -244,7 +258,7 @@ func notRestored(res restore.Result) string {
 	return "; mend what the lines above say and run the command again: it goes on with what is missing"
 }
 
-func (r *restoring) printRestored(res restore.Result, p browse.Point, rf *restoreFlags, alarms, none []string, stopped bool) error {
+func (r *restoring) printRestored(res restore.Result, p browse.Point, prefix string, rf *restoreFlags, alarms, none []string, stopped bool) error {
 	for _, n := range res.Notes {
 		if rf.to.at.AWS == nil || r.ui.json {
 			r.ui.remark("Note: %s", n)
@@ -259,7 +273,7 @@ func (r *restoring) printRestored(res restore.Result, p browse.Point, rf *restor
 		r.ui.remark("%s there already, left as is; --overwrite changed also compares content.", entries(res.Skipped-res.Differs))
 	}
 	line := restoredJSON{
-		Point: p.ID.String(), Source: p.Source, Vault: r.vault.name, Target: rf.to.text, Entries: res.Entries, Bytes: res.Bytes,
+		Point: p.ID.String(), Source: p.Source, Vault: r.vault.name, Prefix: prefix, Target: rf.to.text, Entries: res.Entries, Bytes: res.Bytes,
 		Skipped: res.Skipped, Differs: res.Differs, Ignored: res.Ignored, Failed: res.Failed, Missing: res.Missing, Seconds: roundSeconds(res.Seconds),
 		DryRun: rf.dry, Notes: res.Notes, NoMatch: none, Alarms: alarms,
 	}
@@ -284,7 +298,10 @@ func (r *restoring) printRestored(res restore.Result, p browse.Point, rf *restor
 	case rf.dry:
 		verb = "would restore"
 	}
-	text := fmt.Sprintf("%s@%.12s: %s %s, %s, to %s", p.Source, line.Point, verb, entries(res.Entries), size(res.Bytes), safe(rf.to.text))
+	if prefix != "" {
+		prefix = ":" + safe(prefix)
+	}
+	text := fmt.Sprintf("%s@%.12s%s: %s %s, %s, to %s", p.Source, line.Point, prefix, verb, entries(res.Entries), size(res.Bytes), safe(rf.to.text))
 	if len(extra) > 0 {
 		text += " (" + strings.Join(extra, ", ") + ")"
 	}

@@ -19,6 +19,7 @@ type trusting struct{ *app }
 
 // share makes the roles.
 func (a *app) share() *app {
+	a.standIns.env = a.env
 	a.keys, a.reads, a.care, a.complete, a.trusts = &keyCommands{a}, &readCommands{a}, &careCommands{a}, &completion{a}, &trusting{a}
 	return a
 }

@@ -21,7 +21,10 @@ second vendor with a credential that cannot delete.
 
 Exit codes: 0 done; 1 failed; 2 bad usage, configuration or key; 3 finished but
 incomplete; 4 finished, with an alarm; 5 verification found damage or an unprotected
-copy; 130 and 143 stopped by SIGINT and SIGTERM.`
+copy; 130 and 143 stopped by SIGINT and SIGTERM.
+
+Variables that stand in for flags that are not given: HOLDFAST_CONFIG, HOLDFAST_VAULT,
+HOLDFAST_CREDENTIALS, HOLDFAST_IDENTITY (one file) and HOLDFAST_FINGERPRINT.`
 
 // run parses and runs one command line.
 func (a *app) run(ctx context.Context, args []string) int {
@@ -29,6 +32,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root := a.rootCommand()
 	root.SetArgs(args)
 	err := noSecrets(args)
+	if err == nil {
+		err = a.standIns.noSecrets()
+	}
 	if err == nil {
 		err = root.ExecuteContext(ctx)
 	}
@@ -50,7 +56,11 @@ func (a *app) run(ctx context.Context, args []string) int {
 		err = stopped(ctx, err)
 	}
 	code, name := exitOf(ctx, err)
-	a.ui.fail(err, name, nextOf(ctx, err))
+	next := nextOf(ctx, err)
+	if code == exitUsage {
+		next = append(next, a.standIns.behind(err)...)
+	}
+	a.ui.fail(err, name, next)
 	return code
 }
 
@@ -70,6 +80,11 @@ func (a *app) rootCommand() *cobra.Command {
 			}
 			return cmd.Help()
 		},
+	}
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		a.ui.settle()
+		defer a.standIns.tell(a.ui)
+		return a.standIns.fill(cmd)
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.DisableDefaultCmd = true
@@ -92,7 +107,7 @@ func (a *app) rootCommand() *cobra.Command {
 		{"setup", "Set up:", []*cobra.Command{a.keys.keygenCommand(), a.care.policyCommand(), a.initCommand(), a.care.doctorCommand(), a.keys.keyCommand()}},
 		{"backup", "Back up:", []*cobra.Command{a.runCommand()}},
 		{"look", "Look:", []*cobra.Command{a.reads.statusCommand(), a.reads.pointsCommand(), a.reads.lsCommand(), a.reads.findCommand(), a.reads.diffCommand()}},
-		{"back", "Get back and check:", []*cobra.Command{a.reads.restoreCommand(), a.reads.serveCommand(), a.reads.verifyCommand(), a.care.drillCommand()}},
+		{"back", "Get back and check:", []*cobra.Command{a.reads.restoreCommand(), a.reads.catCommand(), a.reads.dumpCommand(), a.reads.serveCommand(), a.reads.verifyCommand(), a.care.drillCommand()}},
 		{"keep", "Keep:", []*cobra.Command{a.care.renewCommand(), a.care.pruneCommand()}},
 		{"other", "Other:", []*cobra.Command{a.complete.completionCommand(), a.versionCommand()}},
 	} {

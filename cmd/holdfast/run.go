@@ -74,7 +74,7 @@ func (a *app) runCommand() *cobra.Command {
 		ValidArgsFunction: a.complete.completeSources(-1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
 			var err error
-			if f.pin, err = a.pinOf(f.pin); err != nil {
+			if f.pin, err = parsePin(f.pin); err != nil {
 				return err
 			}
 			return a.backup(ctx, args, f)

@@ -89,7 +89,14 @@ func secretsOf(environ, args []string) []string {
 			out = append(out, value[:i]) // no URL, and named as it stands in the error that says so
 		}
 	}
-	for _, arg := range args {
+	given := slices.Clone(args)
+	for _, kv := range environ {
+		name, value, _ := strings.Cut(kv, "=")
+		if slices.ContainsFunc(standInTable(), func(in standIn) bool { return in.variable == name }) {
+			given = append(given, value)
+		}
+	}
+	for _, arg := range given {
 		for _, f := range shownForms() {
 			if f.form.MatchString(arg) {
 				out = append(out, arg)

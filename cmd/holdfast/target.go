@@ -137,7 +137,7 @@ func (r *restoring) openTarget(ctx context.Context, t *target) (restore.Target, 
 		return t.openDevice()
 	case t.stream():
 		if f, ok := r.ui.sticky.to.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-			return nil, usage(errors.New("--to - writes a tar stream, which is nothing for a terminal; send it to a file or a pipe"))
+			return nil, usage(errors.New("refusing to write a tar stream to a terminal: send it to a file or a pipe"))
 		}
 		return totar.New(r.ui.out), nil
 	case t.machines.terraform():

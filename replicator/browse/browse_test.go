@@ -302,14 +302,6 @@ func TestList(t *testing.T) {
 	}
 }
 
-func TestAfter(t *testing.T) {
-	for in, want := range map[string]string{"": "", "a": "b", "a\xff": "b", "\xff\xff": "", "a/": "a0"} {
-		if got := after(in); got != want {
-			t.Errorf("after %q: %q, want %q", in, got, want)
-		}
-	}
-}
-
 func TestFind(t *testing.T) {
 	h := newHistory(t)
 	find := func(source, pattern string) []string {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-backup/holdfast/replicator/glob"
+	"github.com/holdfast-backup/holdfast/replicator/part"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
@@ -17,9 +18,15 @@ import (
 // reader has a key that opens metadata. Only the pages that can hold such keys are loaded. A stretch of the manifest that is lost comes as
 // a *tree.Lost, and a *tree.NotNewest behind a key of which newer versions may be lost; the list goes on behind them, if the caller does.
 func List(ctx context.Context, r *repo.Reader, c *format.Commit, prefix string) iter.Seq2[*format.Entry, error] {
+	from, end := part.Part{}.Range(prefix)
+	return list(ctx, r, c, from, end)
+}
+
+// list is List of the keys from one on, up to and without another; "" is no bound.
+func list(ctx context.Context, r *repo.Reader, c *format.Commit, from, end string) iter.Seq2[*format.Entry, error] {
 	return func(yield func(*format.Entry, error) bool) {
-		end, last := after(prefix), ""
-		for leaf, err := range r.Leaves(ctx, c, prefix, end, nil) {
+		last := ""
+		for leaf, err := range r.Leaves(ctx, c, from, end, nil) {
 			if errors.As(err, new(*tree.Lost)) || errors.As(err, new(*tree.NotNewest)) {
 				if !yield(nil, err) {
 					return
@@ -51,24 +58,12 @@ func List(ctx context.Context, r *repo.Reader, c *format.Commit, prefix string) 
 				}
 				n++
 				last = e.Key
-				if strings.HasPrefix(e.Key, prefix) && !yield(e, nil) {
+				if e.Key >= from && (end == "" || e.Key < end) && !yield(e, nil) {
 					return
 				}
 			}
 		}
 	}
-}
-
-// after is the least string that is greater than all that begin with prefix; "" if there is none.
-func after(prefix string) string {
-	b := []byte(prefix)
-	for i := len(b) - 1; i >= 0; i-- {
-		if b[i] < 0xff {
-			b[i]++
-			return string(b[:i+1])
-		}
-	}
-	return ""
 }
 
 // Hit is an entry that Find found, and the point it is in.

@@ -77,6 +77,33 @@ func Resolve(ctx context.Context, v View, spec string, allowIncomplete bool) (Po
 	return v.newest(ctx, spec, listed, earlier, pick{incomplete: allowIncomplete, clean: when == "clean"})
 }
 
+// Split takes POINT:PREFIX apart: the longest beginning that is written as a POINT is, and what stands behind the colon after
+// it. POINTs hold colons themselves, in times; so may PREFIX. What is written like no POINT is given back whole, for Resolve
+// to refuse.
+func Split(spec string) (point, prefix string) {
+	for end := len(spec); end >= 0; end = strings.LastIndexByte(spec[:end], ':') {
+		if isPoint(spec[:end]) {
+			return spec[:end], strings.TrimPrefix(spec[end:], ":")
+		}
+	}
+	return spec, ""
+}
+
+// isPoint reports whether s is written as a POINT is.
+func isPoint(s string) bool {
+	source, when, named := strings.Cut(s, "@")
+	if !named {
+		return isID(s)
+	}
+	_, err := parseTime(when)
+	return format.ValidName(source) && err == nil
+}
+
+// isID reports whether s is written as an ID or the beginning of one is.
+func isID(s string) bool {
+	return len(s) >= minPrefix && len(s) <= 64 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
 // pick says which points newest may take.
 type pick struct {
 	incomplete bool // where there is no complete one
@@ -169,7 +196,7 @@ func ParseMoment(s string) (time.Time, error) {
 }
 
 func byID(ctx context.Context, v View, spec string) (Point, error) {
-	if len(spec) < minPrefix || len(spec) > 64 || strings.Trim(spec, "0123456789abcdef") != "" {
+	if !isID(spec) {
 		return Point{}, fmt.Errorf("%.80q: %w", spec, ErrSpec)
 	}
 	listed, err := v.Repository.Points(ctx, v.In, "", v.Report)

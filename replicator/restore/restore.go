@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/holdfast-backup/holdfast/replicator/glob"
+	"github.com/holdfast-backup/holdfast/replicator/part"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/pack"
@@ -29,7 +30,8 @@ type Options struct {
 	Commit *format.Commit
 	Target Target
 
-	Include []string // globs against the whole key; none: everything
+	Part    part.Part // what of the point is restored, as if it were all of it
+	Include []string  // globs against the whole key, as it is in the part; none: everything
 	Exclude []string
 
 	Overwrite   Overwrite
@@ -191,7 +193,7 @@ func (r *run) all(ctx context.Context) (err error) {
 	t := r.o.Target
 	r.job = Job{
 		Commit: r.o.Commit, Overwrite: r.o.Overwrite, DryRun: r.o.DryRun, Concurrency: r.o.Concurrency,
-		Partial: !r.include.Empty() || !r.exclude.Empty(),
+		Partial: !r.o.Part.IsWhole() || !r.include.Empty() || !r.exclude.Empty(),
 		Memory:  r.limits.target, Fail: func(key string, err error) { r.tally.late(key, err) },
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()

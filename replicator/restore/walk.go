@@ -67,7 +67,7 @@ func (w *walker) walk(ctx context.Context) error {
 	return w.flush(ctx)
 }
 
-// bounds gives the range of keys that the includes can match: those with their common literal beginning.
+// bounds gives the range of keys that the includes can match: those of the part with their common literal beginning.
 func (w *walker) bounds() (from, end string) {
 	for i, g := range w.o.Include {
 		lit := g
@@ -83,20 +83,7 @@ func (w *walker) bounds() (from, end string) {
 		}
 		from = from[:n]
 	}
-	return from, after(from)
-}
-
-// after gives the least string greater than all that begin with prefix, "" if there is none.
-func after(prefix string) string {
-	b := []byte(prefix)
-	for len(b) > 0 {
-		if b[len(b)-1] < 0xff {
-			b[len(b)-1]++
-			return string(b)
-		}
-		b = b[:len(b)-1]
-	}
-	return ""
+	return w.o.Part.Range(from)
 }
 
 // leaf walks one page. One that cannot be read, or is not what it should be, fails by its first key; the next one may do.
@@ -134,7 +121,7 @@ func (w *walker) tear(key string, why error) {
 func (w *walker) lostPart(lost *tree.Lost) error {
 	w.tear(lost.From, lost.Err)
 	entries := lost.Entries
-	if !w.include.Empty() {
+	if !w.include.Empty() || !w.o.Part.IsWhole() {
 		entries = 1
 	}
 	return w.tally.fail(Failure{Key: lost.From, Entries: entries, Err: lost})
@@ -146,7 +133,7 @@ func (w *walker) lostRest(ctx context.Context, err error) error {
 		return fmt.Errorf("read the manifest: %w", err)
 	}
 	rest := int64(1)
-	if w.include.Empty() {
+	if w.include.Empty() && w.o.Part.IsWhole() {
 		rest = max(w.o.Commit.Manifest.Entries-w.seen, 1)
 	}
 	what := "manifest after this key"
@@ -169,6 +156,9 @@ func (w *walker) entry(ctx context.Context, e *format.Entry) error {
 	}
 	w.last, w.history, w.torn = e.Key, e.Versioned(), nil
 	twice := w.paths.See(e)
+	if !w.o.Part.Take(e) {
+		return nil
+	}
 	if !w.include.Empty() && !w.include.Match(e.Key) || w.exclude.Match(e.Key) {
 		return nil
 	}

@@ -16,20 +16,24 @@ import (
 
 // Target is a restore.Target. It serves one restore.
 type Target struct {
-	w     io.Writer
-	taken string
+	w       io.Writer
+	version string // "": the current one
+	taken   string
 }
 
-var _ restore.Target = (*Target)(nil)
+var (
+	_ restore.Target = (*Target)(nil)
+	_ restore.Looker = (*Target)(nil)
+)
 
-// New writes to w.
-func New(w io.Writer) *Target { return &Target{w: w} }
+// New writes to w: of the one thing its version of that ID, or the current one where that is empty.
+func New(w io.Writer, version string) *Target { return &Target{w: w, version: version} }
 
 // Begin implements restore.Target.
 func (t *Target) Begin(context.Context, restore.Job) error { return nil }
 
 // KeepsVersions implements restore.Target.
-func (t *Target) KeepsVersions() bool { return false }
+func (t *Target) KeepsVersions() bool { return t.version != "" }
 
 // InOrder implements restore.Target.
 func (t *Target) InOrder() bool { return true }
@@ -37,7 +41,7 @@ func (t *Target) InOrder() bool { return true }
 // Finish implements restore.Target.
 func (t *Target) Finish(context.Context) error {
 	if t.taken == "" {
-		return errors.New("there is no content to write: name a file or disk image with --include")
+		return errors.New("there is no content to write: name a file or disk image")
 	}
 	return nil
 }
@@ -52,13 +56,25 @@ func (t *Target) Notes() []string { return nil }
 func (t *Target) Accept(_ context.Context, versions []*format.Entry) (restore.Receiver, restore.Verdict, error) {
 	e := versions[len(versions)-1]
 	switch {
-	case !e.Kind.HasContent():
+	case t.version == "" && !e.Kind.HasContent():
 		return nil, restore.Ignore, nil
 	case t.taken != "":
 		return nil, 0, fmt.Errorf("%w: the stream holds the content of %q already; name one with --include", restore.ErrRefused, t.taken)
 	}
+	if t.version != "" {
+		return t, restore.Look, nil
+	}
 	t.taken = e.Key
 	return t, restore.Take, nil
+}
+
+// Look implements restore.Looker: of all versions the one that is asked for.
+func (t *Target) Look(_ context.Context, e *format.Entry, _ bool) (restore.Verdict, error) {
+	if e.Version != t.version || !e.Kind.HasContent() {
+		return restore.Ignore, nil
+	}
+	t.taken = e.Key
+	return restore.Take, nil
 }
 
 // Restore implements restore.Receiver.

@@ -23,7 +23,7 @@ func TestRaw(t *testing.T) {
 	c := r.Point(10, restoretest.Object("disk", body, chunks...), restoretest.Object("second", body, chunks...))
 	run := func(include ...string) (restore.Result, []byte, error) {
 		var out bytes.Buffer
-		res, err := restore.Run(t.Context(), restore.Options{Reader: r.Reader(nil), Commit: c, Target: toraw.New(&out), Include: include})
+		res, err := restore.Run(t.Context(), restore.Options{Reader: r.Reader(nil), Commit: c, Target: toraw.New(&out, ""), Include: include})
 		return res, out.Bytes(), err
 	}
 	res, out, err := run("disk")
@@ -36,5 +36,26 @@ func TestRaw(t *testing.T) {
 	}
 	if _, out, err = run("nothing"); err == nil || len(out) > 0 {
 		t.Errorf("nothing: %d bytes, %v", len(out), err)
+	}
+}
+
+// Of several versions the one comes out that is asked for, and no other.
+func TestRawVersion(t *testing.T) {
+	r := restoretest.New(t)
+	var all []*format.Entry
+	for i, text := range []string{"first", "second", "third"} {
+		e := restoretest.Object("a", []byte(text), r.Pack([]byte(text))...)
+		e.Version = []string{"v1", "v2", "v3"}[i]
+		all = append(all, e)
+	}
+	deleted := restoretest.Object("a", nil)
+	deleted.Version, deleted.Kind, deleted.SHA256 = "v4", format.KindMarker, format.Hash{}
+	c := r.Point(10, append(all, deleted)...)
+	for version, want := range map[string]string{"v1": "first", "v3": "third", "v2": "second", "v4": "", "v5": "", "": ""} {
+		var out bytes.Buffer
+		res, err := restore.Run(t.Context(), restore.Options{Reader: r.Reader(nil), Commit: c, Target: toraw.New(&out, version)})
+		if out.String() != want || (err == nil) != (want != "") || res.Failed > 0 {
+			t.Errorf("%s: %q, %+v, %v", version, out.String(), res, err)
+		}
 	}
 }
