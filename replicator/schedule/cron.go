@@ -15,8 +15,8 @@ func Cron(s Setup) (Plan, error) {
 		return Plan{}, err
 	}
 	for _, p := range []string{s.Program, s.Config, s.Secrets} {
-		if strings.ContainsAny(p, `\%'`) {
-			return Plan{}, fmt.Errorf("%w: cron cannot be told the path %q: use one without %%, \\ and '", ErrCannot, clip(p))
+		if strings.ContainsAny(p, `\'"`) {
+			return Plan{}, fmt.Errorf("%w: cron cannot be told the path %q: use one without quotes and backslashes", ErrCannot, clip(p))
 		}
 	}
 	var b strings.Builder
@@ -55,10 +55,10 @@ func (s Setup) shell(j job) string {
 	if has(s.secrets(j), Environment) {
 		line = "set -a; . " + quoted(path.Clean(s.environment())) + "; set +a; " + line
 	}
-	return line
+	return strings.ReplaceAll(line, "%", `\%`) // which cron would take for the end of the line
 }
 
-// quoted writes one word for the shell, %-free as [Cron] has seen to.
+// quoted writes one word for the shell.
 func quoted(s string) string {
 	if plainWord.MatchString(s) {
 		return s

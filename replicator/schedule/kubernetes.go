@@ -65,7 +65,7 @@ func Kubernetes(s Setup) (Plan, error) {
 	add("holdfast-networkpolicy", s.policy("holdfast", "", true, s.Vaults))
 	for _, j := range s.jobs() {
 		if len(j.sources) > 0 {
-			add(j.name+"-networkpolicy", s.policy("holdfast-"+j.command, j.command, false, j.sources))
+			add("holdfast-"+j.command+"-networkpolicy", s.policy("holdfast-"+j.command, j.command, false, j.sources))
 		}
 		for i, w := range j.whens {
 			name := j.name
