@@ -149,7 +149,7 @@ func (b *backends) openVault(name string, at location.Location, ref credentials.
 	still := stall.NewGuard(b.stall)
 	v.Reader = still.Reader(again.Reader(v.counted.Reader(b.rate.Reader(d))))
 	v.Writer = still.Writer(again.Writer(v.counted.Writer(b.rate.Writer(d))))
-	v.Locker = still.Locker(again.Locker(v.counted.Locker(d)))
+	v.Locker = still.Locker(again.Locker(v.counted.Locker(b.rate.Locker(d))))
 	v.once = still.Inspector(v.counted.Inspector(d))
 	v.Inspector = still.Inspector(first.Inspector(v.counted.Inspector(d)))
 	return v, nil

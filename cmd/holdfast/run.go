@@ -28,6 +28,9 @@ A source in which nothing is found, where the last point had something, ends wit
 SOURCE@latest passes it by, and the last point that is not empty is kept on. If the source
 is meant to be empty, say so once: --allow-empty SOURCE.
 
+A second run of the same configuration does not begin while one is going on on this machine: it says who runs since when, and ends
+with exit code 1. With --wait it waits and then begins. A run that was killed is in nobody's way.
+
 --quiet leaves out the lines of complete points, so that a timer's mail says only what
 went wrong; with --json every line is there.`
 
@@ -35,6 +38,7 @@ went wrong; with --json every line is there.`
 type runFlags struct {
 	pin   string
 	dry   bool
+	wait  bool
 	empty []string // sources that are allowed to be empty
 }
 
@@ -82,6 +86,7 @@ func (a *app) runCommand() *cobra.Command {
 	}
 	addFingerprint(cmd, &f.pin)
 	cmd.Flags().BoolVar(&f.dry, "dry-run", false, "list and compare only: say what would be read, store nothing")
+	cmd.Flags().BoolVar(&f.wait, "wait", false, "wait for another run of this configuration to end, then begin")
 	cmd.Flags().StringArrayVar(&f.empty, "allow-empty", nil, "it is right that nothing is in this `SOURCE` (repeatable)")
 	return cmd
 }
@@ -102,6 +107,13 @@ func (a *app) backup(ctx context.Context, names []string, f runFlags) (err error
 			return usage(fmt.Errorf("--allow-empty %s: this run has no source of that name", name))
 		}
 	}
+	j.pulse = newPulse(j.backends.rate)
+	defer j.pulse.begin(ctx)()
+	turn, err := takeTurn(ctx, j, f.wait, j.pulse)
+	if err != nil {
+		return j.noTurn(ctx, sources, err)
+	}
+	defer func() { err = errors.Join(err, turn.Close()) }()
 	if !f.dry {
 		j.activity = newActivity(a.now())
 	}
@@ -115,6 +127,16 @@ func (a *app) backup(ctx context.Context, names []string, f runFlags) (err error
 		}
 	}
 	return append(all, j.record(ctx, "run", j.found)).orNil()
+}
+
+// noTurn reports all sources as failed: the run did not begin.
+func (j *job) noTurn(ctx context.Context, sources []config.Source, err error) error {
+	err = stopped(ctx, err)
+	all := together{err}
+	for _, s := range sources {
+		all = append(all, j.tells.reportFailed(s, err, time.Now()))
+	}
+	return all.orNil()
 }
 
 func (j *job) pickSources(names []string) ([]config.Source, error) {
@@ -178,6 +200,7 @@ func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags) (resul
 	read := &progress.Count{}
 	stop := j.watch(ctx, s.Name, true, read)
 	defer stop()
+	j.pulse.copies(s.Name, read)
 	missing, remarks, unsettled := 0, 0, 0
 	whatIfUnsettled := backup.StoreUnsettled
 	if s.Unsettled == config.UnsettledMissing {

@@ -38,6 +38,7 @@ type job struct {
 	vaults   []*vault
 	pin      string // --fingerprint, checked
 	findings findings
+	pulse    *pulse           // of a run under systemd; nil: nobody asks
 	activity *activity        // what the command did, for its record; nil: it leaves none
 	found    *repo.Repository // as the last session saw it
 	down     map[string]bool  // vaults that an earlier source of this command found down

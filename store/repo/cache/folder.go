@@ -34,7 +34,7 @@ func prepare(dir string) (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
-	for _, name := range []string{"", dbDir, versionFile, versionFile + newSuffix, lockFile} {
+	for _, name := range []string{"", dbDir, versionFile, versionFile + newSuffix, lockFile, holderFile, holderFile + newSuffix} {
 		path := filepath.Join(dir, name)
 		if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
 			return "", fmt.Errorf("%w: %s", ErrLink, path)
@@ -47,7 +47,7 @@ func prepare(dir string) (string, error) {
 	return filepath.Abs(dir)
 }
 
-// Lock takes a folder beside the database for this process; ErrBusy where another has it. The caller closes it.
+// Lock takes a folder beside the database for this process; [Busy] where another has it. The caller closes it.
 func Lock(dir string) (io.Closer, error) { return lockDir(dir) }
 
 // lockDir takes the folder for this process.
@@ -57,13 +57,14 @@ func lockDir(dir string) (*pebble.Lock, error) {
 	var errno syscall.Errno
 	switch {
 	case err == nil:
+		noteHolder(dir)
 		return lock, nil
 	case errors.As(err, &path):
 		return nil, err
 	case errors.As(err, &errno) && errno != syscall.EAGAIN && errno != syscall.EACCES:
 		return nil, fmt.Errorf("locking the folder: %w", err)
 	default:
-		return nil, fmt.Errorf("%w: another run uses this cache; wait for it to end", ErrBusy)
+		return nil, fmt.Errorf("%w; it uses this cache: wait for it to end", holder(dir, errno == 0))
 	}
 }
 

@@ -31,6 +31,7 @@ func All() []Program {
 		{Name: "aws", Package: "awscli", Serves: "the AWS command line against the in-test EC2 and EBS servers", At: "/usr/bin/aws"},
 		{Name: "nbdcopy", Package: "libnbd-bin", Serves: "disk images read by other people's network block device clients"},
 		{Name: "qemu-img", Package: "qemu-utils", Serves: "disk images compared through a network block device"},
+		{Name: "systemd-analyze", Package: "systemd", Serves: "the units of `holdfast schedule`, as systemd reads and rates them"},
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
 	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/replicator/retain"
+	"github.com/holdfast-backup/holdfast/replicator/schedule"
 	"github.com/holdfast-backup/holdfast/store"
 )
 
@@ -36,6 +37,7 @@ type Config struct {
 	Stall       time.Duration // progress.stall: how long a vault may give or take nothing
 	Reports     Reports
 	Targets     Targets
+	Schedule    Schedule
 	Cache       string // absolute; empty: the user's cache folder
 }
 
@@ -48,6 +50,12 @@ type Reports struct {
 type Targets struct {
 	RPO retain.Span // how old a source's newest complete point may be
 	RTO retain.Span // how long a restore may take
+}
+
+// Schedule is when what is run by itself.
+type Schedule struct {
+	schedule.Times
+	Named []string // the keys that the file has
 }
 
 // Vault is a place that keeps the copy.

@@ -13,6 +13,7 @@ import (
 	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/replicator/glob"
 	"github.com/holdfast-backup/holdfast/replicator/retain"
+	"github.com/holdfast-backup/holdfast/replicator/schedule"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/stall"
@@ -47,6 +48,7 @@ func (r *reader) read(n ast.Node) {
 	c.Limits = Limits{Memory: 256 << 20, Connections: 32}
 	c.Stall = stall.Default
 	c.Reports = Reports{Keep: days(400)}
+	c.Schedule = Schedule{Times: schedule.DefaultTimes()}
 	var sources ast.Node
 	seen := r.object(n, "the configuration",
 		field{"vaults", func(n ast.Node) { r.list(n, "vaults", r.vault) }},
@@ -58,6 +60,7 @@ func (r *reader) read(n ast.Node) {
 		field{"progress", r.progress},
 		field{"reports", r.reports},
 		field{"targets", r.targets},
+		field{"schedule", r.schedule},
 		field{"fingerprint", r.fingerprint},
 	)
 	if seen == nil {
