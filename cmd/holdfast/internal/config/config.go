@@ -36,6 +36,8 @@ type Config struct {
 	Stall       time.Duration // progress.stall: how long a vault may give or take nothing
 	Reports     Reports
 	Targets     Targets
+	Notify      []Receiver
+	Metrics     Metrics
 	Cache       string // absolute; empty: the user's cache folder
 }
 
