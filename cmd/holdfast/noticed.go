@@ -144,7 +144,7 @@ func (n *notices) drilled(l drilledJSON, err error) {
 	n.results = append(n.results, notify.Result{Vault: l.Vault, Status: l.Status, Severity: severity, Code: code, Seconds: l.Seconds, Counts: counts, Error: l.Error, LockedUntil: l.LockedUntil})
 	at := metrics.Labels{"vault": l.Vault}
 	n.sample("last_drill_timestamp_seconds", at, metrics.Seconds(n.now()))
-	n.sample("last_drill_held", at, metrics.Truth(l.Status == "held"))
+	n.sample("last_drill_held", at, metrics.Truth(l.Status == "held" || l.Status == "incomplete"))
 }
 
 // diagnosed takes what doctor found.

@@ -33,7 +33,7 @@ func help() map[string]string {
 		"last_verify_findings":         "What the last verification of the vault found, by kind.",
 		"last_verify_duration_seconds": "How long the last verification of the vault took.",
 		"last_drill_timestamp_seconds": "When the vault was last attacked as an exercise.",
-		"last_drill_held":              "1 if every attack of the last drill was refused.",
+		"last_drill_held":              "1 if no attack of the last drill got through, and the key had no right too many.",
 		"last_renew_extended_locks":    "Locks that the last renewal lengthened.",
 		"last_renew_failed_locks":      "Locks that the last renewal could not lengthen.",
 		"last_prune_deleted_bytes":     "Bytes that the last prune deleted.",

@@ -25,12 +25,13 @@ const SignatureHeader = "Holdfast-Signature"
 type poster struct {
 	client *http.Client
 	agent  string
+	pause  time.Duration // before the second try
 }
 
 func newPoster(agent string) *poster {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DisableKeepAlives = true // one request; no connection is left behind
-	return &poster{agent: agent, client: &http.Client{
+	return &poster{agent: agent, pause: tryAgain, client: &http.Client{
 		Transport: t,
 		// What is sent is for the host that is configured, and for no other.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -56,7 +57,7 @@ func (p *poster) post(ctx context.Context, to string, header http.Header, body [
 		return text, err
 	}
 	select {
-	case <-time.After(tryAgain):
+	case <-time.After(p.pause):
 	case <-ctx.Done():
 		return "", err
 	}

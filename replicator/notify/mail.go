@@ -3,6 +3,7 @@ package notify
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -34,7 +35,10 @@ type MailOptions struct {
 }
 
 // Mail sends messages by mail.
-type Mail struct{ o MailOptions }
+type Mail struct {
+	o     MailOptions
+	roots *x509.CertPool // nil: the system's
+}
 
 // NewMail checks the addresses. Plaintext is refused for any server but this machine's own.
 func NewMail(o MailOptions) (*Mail, error) {
@@ -46,7 +50,7 @@ func NewMail(o MailOptions) (*Mail, error) {
 	if o.TLS == Plaintext && !Loopback(o.Host) {
 		return nil, errors.New("mail: without TLS only this machine's own server may be used")
 	}
-	return &Mail{o}, nil
+	return &Mail{o: o}, nil
 }
 
 // CheckAddress takes a plain mail address, without a name beside it.
@@ -101,7 +105,7 @@ func (m *Mail) plain(ctx context.Context, err error) error {
 
 func (m *Mail) client(ctx context.Context) (*gomail.Client, error) {
 	end, _ := ctx.Deadline()
-	config := &tls.Config{ServerName: m.o.Host, MinVersion: tls.VersionTLS12}
+	config := &tls.Config{ServerName: m.o.Host, RootCAs: m.roots, MinVersion: tls.VersionTLS12}
 	options := []gomail.Option{
 		gomail.WithPort(m.o.Port), gomail.WithTLSConfig(config), gomail.WithoutNoop(),
 		gomail.WithTimeout(max(time.Until(end), time.Millisecond)),

@@ -78,10 +78,12 @@ func newID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// maxResults bounds the results of a message, maxText each of its texts, in bytes.
+// maxResults bounds the results of a message, maxText each of its texts and maxTexts all of them together, in bytes.
 const (
 	maxResults = 200
 	maxText    = 2000
+	maxTexts   = 128 << 10
+	maxName    = 100
 )
 
 // clean writes out what could steer a terminal or a mail program, and cuts what is too long.
@@ -93,14 +95,29 @@ func clean(s string) string {
 		}
 		return '\uFFFD'
 	}, s)
-	if len(s) <= maxText {
+	return cut(s, maxText)
+}
+
+// cut keeps the beginning of a text.
+func cut(s string, most int) string {
+	if len(s) <= most {
 		return s
 	}
-	cut := maxText
-	for !utf8.RuneStart(s[cut]) {
-		cut--
+	for most > 0 && !utf8.RuneStart(s[most]) {
+		most--
 	}
-	return s[:cut] + " .."
+	return s[:most] + " .."
+}
+
+// hiding takes secrets out of a text that may be very long: what is not sent need not be looked at. What stands where it is
+// cut goes too: half a secret is not known for one.
+func hiding(s string, hide func(string) string) string {
+	const most, margin = 8 * maxText, maxText
+	if len(s) <= most {
+		return hide(s)
+	}
+	s = hide(s[:most])
+	return s[:max(0, len(s)-margin)] + " .."
 }
 
 // oneLine is clean, on one line.
@@ -109,7 +126,16 @@ func oneLine(s string) string { return strings.Join(strings.Fields(clean(s)), " 
 // said is what a report says, with nothing in it that must not be sent.
 func (r *Report) said(hide func(string) string) *Report {
 	out := *r
-	text := func(s string) string { return clean(hide(s)) }
+	left := maxTexts
+	text := func(s string) string {
+		if left <= 0 && s != "" {
+			return ".."
+		}
+		s = clean(hiding(s, hide))
+		left -= len(s)
+		return s
+	}
+	name := func(s string) string { return cut(oneLine(hiding(s, hide)), maxName) }
 	all := func(in []string) (out []string) {
 		for i, s := range in {
 			if i == maxAlarms {
@@ -120,10 +146,14 @@ func (r *Report) said(hide func(string) string) *Report {
 		return out
 	}
 	out.Errors, out.Next, out.Log = all(r.Errors), all(r.Next), hide(r.Log)
+	out.Scope, out.Code = nil, name(r.Code)
+	for _, s := range r.Scope {
+		out.Scope = append(out.Scope, name(s))
+	}
 	out.Results = nil
 	for _, x := range r.Results[:min(len(r.Results), maxResults)] {
 		x.Error, x.Alarms = text(x.Error), all(x.Alarms)
-		x.Source, x.Vault = oneLine(hide(x.Source)), oneLine(hide(x.Vault))
+		x.Source, x.Vault, x.Code = name(x.Source), name(x.Vault), name(x.Code)
 		out.Results = append(out.Results, x)
 	}
 	return &out

@@ -9,7 +9,7 @@ var (
 	signature = regexp.MustCompile(`(?i)([?&](?:[a-z0-9_.-]*(?:secret|passw|token|signature|credential|access_?key|api_?key)[a-z0-9_.-]*|sig|key|auth)=)[^&\s"'<>]+`)
 	// Headers, as libraries print them.
 	header = regexp.MustCompile(`(?i)\b(authorization|x-amz-security-token|cookie)("?\s*[:=]\s*"?)[^\r\n"]+`)
-	ageKey = regexp.MustCompile(`(?i)AGE-(SECRET-KEY|PLUGIN-[A-Z0-9-]*)-?[A-Z0-9]{8,}`)
+	ageKey = regexp.MustCompile(`(?i)AGE-(SECRET-KEY|PLUGIN)-[A-Z0-9-]{8,}`)
 	pemKey = regexp.MustCompile(`(?is)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|$)`)
 	awsKey = regexp.MustCompile(`\b(AKIA|ASIA)[A-Z2-7]{16}[:,/ ][A-Za-z0-9/+=]{30,}`)
 )
