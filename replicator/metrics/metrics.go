@@ -131,10 +131,13 @@ func (s Sample) key() string {
 	var b strings.Builder
 	b.WriteString(s.Name)
 	for _, name := range slices.Sorted(maps.Keys(s.Labels)) {
-		fmt.Fprintf(&b, "|%s=%q", name, s.Labels[name])
+		fmt.Fprintf(&b, "|%s=%q", name, valid(s.Labels[name]))
 	}
 	return b.String()
 }
+
+// valid is a label's value as it may be written.
+func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // merge gives the families of a file: what stays of what it had, and what is new.
 func merge(had []Sample, u Update) ([]*dto.MetricFamily, error) {
@@ -163,7 +166,7 @@ func merge(had []Sample, u Update) ([]*dto.MetricFamily, error) {
 		}
 		m := &dto.Metric{Gauge: &dto.Gauge{Value: &s.Value}}
 		for _, name := range slices.Sorted(maps.Keys(s.Labels)) {
-			value := strings.ToValidUTF8(s.Labels[name], "\uFFFD")
+			value := valid(s.Labels[name])
 			m.Label = append(m.Label, &dto.LabelPair{Name: &name, Value: &value})
 		}
 		f.Metric = append(f.Metric, m)

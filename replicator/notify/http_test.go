@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -15,50 +14,18 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/holdfast-backup/holdfast/replicator/notify/notifytest"
+	"github.com/holdfast-backup/holdfast/store/storetest/programs"
 )
 
-// request is what a server was sent.
-type request struct {
-	path, query, body string
-	header            http.Header
-}
-
-// hook is a receiver's server: it keeps what it gets, and answers as it is told.
-type hook struct {
-	*httptest.Server
-	mu     sync.Mutex
-	got    []request
-	answer func(n int, w http.ResponseWriter)
-}
-
-func newHook(t *testing.T, secure bool) *hook {
-	h := &hook{}
-	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		h.mu.Lock()
-		h.got = append(h.got, request{r.URL.Path, r.URL.RawQuery, string(body), r.Header})
-		n, answer := len(h.got), h.answer
-		h.mu.Unlock()
-		if answer != nil {
-			answer(n, w)
-		}
-	})
-	if secure {
-		h.Server = httptest.NewTLSServer(handler)
-	} else {
-		h.Server = httptest.NewServer(handler)
-	}
+func newHook(t *testing.T, secure bool) *notifytest.Hook {
+	t.Helper()
+	h := notifytest.StartHook(secure)
 	t.Cleanup(h.Close)
 	return h
-}
-
-func (h *hook) requests() []request {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.got
 }
 
 func webhook(t *testing.T, to string) *Webhook {
@@ -79,29 +46,27 @@ func testMessage() *Message {
 func TestWebhook(t *testing.T) {
 	h := newHook(t, true)
 	w := webhook(t, h.URL+"/services/T000/B000?room=7")
-	if err := w.Send(t.Context(), testMessage()); err == nil || len(h.requests()) != 0 {
+	if err := w.Send(t.Context(), testMessage()); err == nil || len(h.Requests()) != 0 {
 		t.Fatalf("a certificate that nobody vouches for is taken: %v", err)
 	}
 	trust(t, w.poster, h.Server)
 	if err := w.Send(t.Context(), testMessage()); err != nil {
 		t.Fatal(err)
 	}
-	r := h.requests()[0]
-	if r.path != "/services/T000/B000" || r.query != "room=7" || r.header.Get("Content-Type") != "application/json" || r.header.Get("User-Agent") != "holdfast/test" {
+	r := h.Requests()[0]
+	if r.Path != "/services/T000/B000" || r.Query != "room=7" || r.Header.Get("Content-Type") != "application/json" || r.Header.Get("User-Agent") != "holdfast/test" {
 		t.Errorf("%+v", r)
 	}
-	signature := r.header.Get(SignatureHeader)
+	signature := r.Header.Get(SignatureHeader)
 	if !strings.HasPrefix(signature, fmt.Sprintf("t=%d,v1=", noon.Unix())) {
 		t.Errorf("%s", signature)
 	}
-	t.Run("as documented", func(t *testing.T) { checkByHand(t, r.body, signature) })
+	t.Run("as documented", func(t *testing.T) { checkByHand(t, r.Body, signature) })
 }
 
 // checkByHand runs the lines of docs/operations.md.
 func checkByHand(t *testing.T, body, signature string) {
-	if _, err := exec.LookPath("openssl"); err != nil {
-		t.Skip("missing program openssl")
-	}
+	programs.Need(t, "openssl")
 	text, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
@@ -167,7 +132,7 @@ func TestAnswers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHook(t, false)
-			h.answer = c.answer
+			h.Answer(c.answer)
 			err := webhook(t, h.URL+"/secretpath?key=secretquery").Send(t.Context(), testMessage())
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("%v", err)
@@ -175,12 +140,12 @@ func TestAnswers(t *testing.T) {
 			if err != nil && strings.Contains(err.Error(), "secret") {
 				t.Errorf("the URL is told: %v", err)
 			}
-			if n := len(h.requests()); n != c.tries {
+			if n := len(h.Requests()); n != c.tries {
 				t.Errorf("%d tries", n)
 			}
 		})
 	}
-	if len(other.requests()) != 0 {
+	if len(other.Requests()) != 0 {
 		t.Error("a redirect was followed")
 	}
 	if err := webhook(t, "http://127.0.0.1:1/secretpath").Send(t.Context(), testMessage()); err == nil || strings.Contains(err.Error(), "secret") {
@@ -206,7 +171,7 @@ func TestPing(t *testing.T) {
 		n := New(o)
 		n.Begin(t.Context(), r.Command)
 		if r.Command == "run" { // the start is on its way while the command works
-			for len(h.requests())%2 == 0 {
+			for len(h.Requests())%2 == 0 {
 				time.Sleep(time.Millisecond)
 			}
 		}
@@ -219,63 +184,37 @@ func TestPing(t *testing.T) {
 	r.Log = "site: a/b could not be read\n"
 	end(r)
 	end(Report{Command: "verify", Exit: 5})
-	got := h.requests()
+	got := h.Requests()
 	var paths []string
 	for _, r := range got {
-		paths = append(paths, r.path)
+		paths = append(paths, r.Path)
 	}
 	if strings.Join(paths, " ") != "/base/uuid/start /base/uuid /base/uuid/start /base/uuid/fail" {
 		t.Fatalf("%q", paths)
 	}
-	if got[0].query != got[1].query || got[1].query == got[2].query || !regexp.MustCompile(`^create=1&rid=[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`).MatchString(got[0].query) {
-		t.Errorf("%q %q %q", got[0].query, got[1].query, got[2].query)
+	if got[0].Query != got[1].Query || got[1].Query == got[2].Query || !regexp.MustCompile(`^create=1&rid=[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`).MatchString(got[0].Query) {
+		t.Errorf("%q %q %q", got[0].Query, got[1].Query, got[2].Query)
 	}
-	if got[3].body != "holdfast run: exit code 3 (incomplete)\n\nsite: a/b could not be read\n" {
-		t.Errorf("%q", got[3].body)
+	if got[3].Body != "holdfast run: exit code 3 (incomplete)\n\nsite: a/b could not be read\n" {
+		t.Errorf("%q", got[3].Body)
 	}
-	if _, err := New(o).Test(t.Context()); err != nil || h.requests()[4].path != "/base/uuid/log" {
+	if _, err := New(o).Test(t.Context()); err != nil || h.Requests()[4].Path != "/base/uuid/log" {
 		t.Errorf("a test starts or ends something: %v", err)
 	}
-	h.answer = func(_ int, w http.ResponseWriter) { _, _ = io.WriteString(w, "OK (not found)") }
+	h.Answer(func(_ int, w http.ResponseWriter) { _, _ = io.WriteString(w, "OK (not found)") })
 	if err := p.Ping(t.Context(), Succeeded, "x", ""); err == nil {
 		t.Error("a switch that is not there is taken for one")
 	}
 }
 
-// slow is a server that accepts connections and then hangs, or sends a byte now and then for ever.
 func slow(t *testing.T, drip string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	s, err := notifytest.StartSlow(drip)
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() {
-				defer c.Close()
-				for i := 0; ; i++ {
-					select {
-					case <-stop:
-						return
-					case <-time.After(10 * time.Millisecond):
-					}
-					if drip != "" {
-						if _, err := c.Write([]byte{drip[min(i, len(drip)-1)]}); err != nil {
-							return
-						}
-					}
-				}
-			})
-		}
-	})
-	t.Cleanup(func() { close(stop); _ = l.Close(); wg.Wait() })
-	return l.Addr().String()
+	t.Cleanup(s.Close)
+	return s.Addr
 }
 
 // TestNobodyIsWaitedFor: whatever receivers do, a command ends at most 5 s later, and each of them is said to have failed.

@@ -3,142 +3,27 @@ package notify
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"errors"
 	"io"
-	"log"
-	"math/big"
 	"net"
 	"net/mail"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/emersion/go-sasl"
-	"github.com/emersion/go-smtp"
+	"github.com/holdfast-backup/holdfast/replicator/notify/notifytest"
 )
 
-// post is a mail server that keeps what it gets.
-type post struct {
-	addr string
-	root *x509.Certificate
-
-	mu    sync.Mutex
-	got   []letter
-	login string // USER:PASSWORD that is asked for; empty: none
-}
-
-type letter struct {
-	from  string
-	to    []string
-	text  string
-	tls   bool
-	login string
-}
-
-// newPost starts a server: with STARTTLS, with TLS from the beginning, or with neither.
-func newPost(t *testing.T, how Encryption, login string) *post {
+func newPost(t *testing.T, how Encryption, login string) *notifytest.Post {
 	t.Helper()
-	p := &post{login: login}
-	cert := certificate(t)
-	p.root = cert.Leaf
-	s := smtp.NewServer(p)
-	s.Domain, s.ErrorLog = "mail.test", log.New(io.Discard, "", 0)
-	s.AllowInsecureAuth = how == Plaintext
-	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
-	if how == StartTLS {
-		s.TLSConfig = config
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := notifytest.StartPost(notifytest.Secure(how), login)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.addr = l.Addr().String()
-	if how == Implicit {
-		l = tls.NewListener(l, config)
-	}
-	var wg sync.WaitGroup
-	wg.Go(func() { _ = s.Serve(l) })
-	t.Cleanup(func() { _ = s.Close(); wg.Wait() })
+	t.Cleanup(p.Close)
 	return p
 }
-
-func certificate(t *testing.T) tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "mail.test"}, NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<32, 0), IsCA: true,
-		BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
-}
-
-// NewSession implements smtp.Backend.
-func (p *post) NewSession(c *smtp.Conn) (smtp.Session, error) {
-	_, secure := c.TLSConnectionState()
-	return &visit{post: p, letter: letter{tls: secure}}, nil
-}
-
-type visit struct {
-	post *post
-	letter
-}
-
-func (v *visit) AuthMechanisms() []string {
-	if v.post.login == "" {
-		return nil
-	}
-	return []string{sasl.Plain}
-}
-
-func (v *visit) Auth(string) (sasl.Server, error) {
-	return sasl.NewPlainServer(func(_, user, password string) error {
-		if v.login = user + ":" + password; v.login != v.post.login {
-			return errors.New("wrong")
-		}
-		return nil
-	}), nil
-}
-
-func (v *visit) Mail(from string, _ *smtp.MailOptions) error {
-	if v.login != v.post.login {
-		return smtp.ErrAuthRequired
-	}
-	v.from = from
-	return nil
-}
-
-func (v *visit) Rcpt(to string, _ *smtp.RcptOptions) error { v.to = append(v.to, to); return nil }
-
-func (v *visit) Data(r io.Reader) error {
-	b, err := io.ReadAll(r)
-	v.text = string(b)
-	v.post.mu.Lock()
-	defer v.post.mu.Unlock()
-	v.post.got = append(v.post.got, v.letter)
-	return err
-}
-
-func (v *visit) Reset()        {}
-func (v *visit) Logout() error { return nil }
 
 func mailTo(t *testing.T, addr string, how Encryption) *Mail {
 	t.Helper()
@@ -172,23 +57,23 @@ func TestMail(t *testing.T) {
 			}
 			t.Run(string(how)+" "+login, func(t *testing.T) {
 				p := newPost(t, how, login)
-				m := mailTo(t, p.addr, how)
+				m := mailTo(t, p.Addr, how)
 				m.o.Username, m.o.Password, _ = strings.Cut(login, ":")
 				if how != Plaintext {
-					if err := m.Send(within(t), testMessage()); err == nil || len(p.got) != 0 {
+					if err := m.Send(within(t), testMessage()); err == nil || len(p.Letters()) != 0 {
 						t.Fatalf("a certificate that nobody vouches for is taken: %v", err)
 					}
 				}
 				m.roots = x509.NewCertPool()
-				m.roots.AddCert(p.root)
+				m.roots.AddCert(p.Root)
 				if err := m.Send(within(t), testMessage()); err != nil {
 					t.Fatal(err)
 				}
-				l := p.got[0]
-				if l.from != "holdfast@example.com" || strings.Join(l.to, " ") != "ops@example.com boss@example.com" || l.tls != (how != Plaintext) || l.login != login {
+				l := p.Letters()[0]
+				if l.From != "holdfast@example.com" || strings.Join(l.To, " ") != "ops@example.com boss@example.com" || l.TLS != (how != Plaintext) || l.Login != login {
 					t.Errorf("%+v", l)
 				}
-				msg, err := mail.ReadMessage(strings.NewReader(l.text))
+				msg, err := mail.ReadMessage(strings.NewReader(l.Text))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -213,14 +98,14 @@ func TestMail(t *testing.T) {
 // TestMailIsNeverOpen: without STARTTLS nothing is sent, no login either, and none goes to another machine without TLS.
 func TestMailIsNeverOpen(t *testing.T) {
 	p := newPost(t, Plaintext, "me:password1")
-	m := mailTo(t, p.addr, StartTLS)
+	m := mailTo(t, p.Addr, StartTLS)
 	m.o.Username, m.o.Password = "me", "password1"
-	if err := m.Send(within(t), testMessage()); err == nil || !strings.Contains(err.Error(), "offers no STARTTLS") || len(p.got) != 0 {
+	if err := m.Send(within(t), testMessage()); err == nil || !strings.Contains(err.Error(), "offers no STARTTLS") || len(p.Letters()) != 0 {
 		t.Errorf("%v", err)
 	}
-	m = mailTo(t, p.addr, Plaintext)
+	m = mailTo(t, p.Addr, Plaintext)
 	m.o.Username, m.o.Password = "me", "password1"
-	if err := m.Send(within(t), testMessage()); err == nil || len(p.got) != 0 {
+	if err := m.Send(within(t), testMessage()); err == nil || len(p.Letters()) != 0 {
 		t.Errorf("a password was sent in the open: %v", err)
 	}
 	for host, ok := range map[string]bool{"127.0.0.1": true, "::1": true, "localhost": true, "192.0.2.1": false, "localhost.example.com": false} {
@@ -233,14 +118,14 @@ func TestMailIsNeverOpen(t *testing.T) {
 // TestHeadersAreNotBegun by what a source, a host or a unit is called.
 func TestHeadersAreNotBegun(t *testing.T) {
 	p := newPost(t, Plaintext, "")
-	m := mailTo(t, p.addr, Plaintext)
+	m := mailTo(t, p.Addr, Plaintext)
 	x := New(Options{Host: "web\r\nBcc: thief@example.com\r\n\r\nbody"}).message(KindUnitFailed, Failed, noon)
 	x.Unit = &Unit{Name: "a\r\nReply-To: thief@example.com", Result: "x\n.\nMAIL FROM:<thief@example.com>"}
 	if err := m.Send(within(t), x.written()); err != nil {
 		t.Fatal(err)
 	}
-	msg, err := mail.ReadMessage(strings.NewReader(p.got[0].text))
-	if err != nil || len(p.got) != 1 {
+	msg, err := mail.ReadMessage(strings.NewReader(p.Letters()[0].Text))
+	if err != nil || len(p.Letters()) != 1 {
 		t.Fatal(err)
 	}
 	for _, h := range []string{"Bcc", "Reply-To", "Cc"} {

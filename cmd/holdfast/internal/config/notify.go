@@ -209,13 +209,15 @@ func (r *reader) server(n ast.Node, what string) (host string, port int) {
 func (r *reader) on(what string, v *Receiver) field {
 	return field{"on", func(n ast.Node) {
 		v.On = nil
+		named := 0
 		r.list(n, what+".on", func(i int, n ast.Node) {
+			named++
 			word := r.choice(n, fmt.Sprintf("%s.on[%d]", what, i), telling()...)
 			if word != "" && !slices.Contains(v.On, word) {
 				v.On = append(v.On, word)
 			}
 		})
-		if len(v.On) == 0 && len(r.problems) == 0 {
+		if _, list := n.(*ast.SequenceNode); list && named == 0 {
 			r.problem(n, "%s.on is empty; leave the receiver out, or name commands: %s", what, strings.Join(telling(), ", "))
 		}
 	}}
