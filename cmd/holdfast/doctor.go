@@ -78,8 +78,12 @@ func (a *careCommands) doctorCommand() *cobra.Command {
 		Long:              doctorHelp,
 		Args:              takes(0, 0),
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              a.action(func(ctx context.Context, _ []string) error { return a.doctor(ctx, all) }),
+		RunE: a.action(func(ctx context.Context, _ []string) error {
+			a.notices.expect("doctor")
+			return a.doctor(ctx, all)
+		}),
 	}
+	a.notices.flag(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "list what is in order, too (with --json it always is)")
 	return cmd
 }
@@ -119,6 +123,7 @@ func (a *careCommands) doctor(ctx context.Context, all bool) (err error) {
 	sum, err := doctor.Run(ctx, o)
 	stop()
 	line := diagnosis(sum, a.now().Sub(start))
+	a.notices.diagnosed(line)
 	err = together{err, a.printDiagnosis(found, line, all), judged(sum)}.orNil()
 	if ctx.Err() != nil {
 		return err

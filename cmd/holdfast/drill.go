@@ -52,8 +52,12 @@ func (a *careCommands) drillCommand() *cobra.Command {
 		Short:             "Attack the vaults as an exercise, and keep the evidence in them",
 		Long:              drillHelp,
 		ValidArgsFunction: a.complete.completeVaults,
-		RunE:              a.action(func(ctx context.Context, args []string) error { return a.drill(ctx, args, out) }),
+		RunE: a.action(func(ctx context.Context, args []string) error {
+			a.notices.expect("drill", args...)
+			return a.drill(ctx, args, out)
+		}),
 	}
+	a.notices.flag(cmd)
 	cmd.Flags().StringVar(&out, "out", "", "write the reports into `DIR`, too")
 	return cmd
 }
@@ -144,6 +148,7 @@ func (j *drilling) drillVault(ctx context.Context, v *vault, out string) (err er
 	if out != "" && len(r.Attacks) > 0 {
 		all = append(all, writeReports(out, r))
 	}
+	j.notices.drilled(line, err)
 	all = append(all, j.printDrill(line), drillOutcome(v.name, r))
 	return all.orNil()
 }

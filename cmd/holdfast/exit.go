@@ -60,6 +60,8 @@ var (
 	errBehind    = errors.New("no complete point, or one that is too old") // what status finds
 	errShort     = errors.New("not locked as long as it is kept")
 	errAttention = errors.New("something is to be looked at")
+
+	errNotDelivered = errors.New("a message did not get there") // what notify is for
 )
 
 // outcome is a kind of error with its exit code and its name in JSON.
@@ -101,6 +103,8 @@ func next(name string) string {
 		return "run `holdfast run` where the job is, and see in its timer's journal why the last runs did not end complete"
 	case "short":
 		return "run `holdfast renew`, and `holdfast doctor`, which says whether somebody may shorten locks"
+	case "not_delivered":
+		return "check the receiver's address, its secret and its server in the configuration under notify, and run `holdfast notify test`"
 	case "no_descriptor":
 		return "put the descriptor back: `holdfast init` brings it from another vault; until then restore, ls and verify take a point by its full ID, from paper or a report"
 	case "newer":
@@ -227,6 +231,7 @@ func outcomes() []outcome {
 		{restore.ErrStop, exitFailed, "stopped"},
 		{errEmptied, exitAlarm, "emptied"},
 		{errRecord, exitAlarm, "record"},
+		{errNotDelivered, exitFailed, "not_delivered"},
 		{errWarned, exitAlarm, "warnings"},
 		{errAttention, exitAlarm, "attention"},
 		{errIncomplete, exitIncomplete, "incomplete"},

@@ -37,6 +37,7 @@ type app struct {
 	care     *careCommands
 	complete *completion
 	trusts   *trusting
+	notices  *notices
 
 	ui    *ui
 	stdin io.Reader

@@ -68,10 +68,14 @@ func (a *careCommands) pruneCommand() *cobra.Command {
 		Long:  pruneHelp,
 		Args:  takes(0, 0),
 		RunE: a.action(func(ctx context.Context, _ []string) error {
+			if remove {
+				a.notices.expectVault("prune", f.vault)
+			}
 			return a.prune(ctx, &f, retired, remove)
 		}),
 	}
 	f.add(cmd, a.app)
+	a.notices.flag(cmd)
 	cmd.Flags().BoolVar(&remove, "delete", false, "delete; without it what would go is listed")
 	cmd.Flags().StringArrayVar(&retired, "retired", nil, "a `SOURCE` that is backed up no more: its newest point goes too when it is over (repeatable)")
 	complete(cmd, "retired", a.complete.sourceNames)
@@ -244,6 +248,7 @@ func (r *pruning) printPrune(s prune.Summary, alarms []string) error {
 		Vault: r.vault.name, DryRun: s.DryRun, Points: s.Points, Living: s.Living, Versions: s.Versions, Deleted: s.Removed, DeletedBytes: s.Bytes,
 		Locked: s.Locked, Needed: s.Needed, Seconds: roundSeconds(s.Seconds), Alarms: alarms,
 	}
+	r.notices.pruned(line)
 	if r.ui.json {
 		return r.ui.object(line)
 	}

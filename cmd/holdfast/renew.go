@@ -58,10 +58,14 @@ func (a *careCommands) renewCommand() *cobra.Command {
 		Long:              renewHelp,
 		ValidArgsFunction: a.complete.completePoints(&f, -1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
+			if !dry && len(args) == 0 {
+				a.notices.expectVault("renew", f.vault)
+			}
 			return a.renew(ctx, &f, args, span, dry)
 		}),
 	}
 	f.add(cmd, a.app)
+	a.notices.flag(cmd)
 	f.addAllowIncomplete(cmd)
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "say how many locks are too short, lengthen none")
 	cmd.Flags().StringVar(&span, "for", "", "hold what the points need for at least this `DURATION` from now, such as 90d")
@@ -130,6 +134,7 @@ func (r *renewing) printRenewed(s renew.Summary, alarms []string) error {
 	if !s.First.IsZero() {
 		line.FirstExpiry = s.First.UTC().Format(time.RFC3339)
 	}
+	r.notices.renewed(line)
 	if r.ui.json {
 		return r.ui.object(line)
 	}

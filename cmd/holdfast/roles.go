@@ -21,6 +21,7 @@ type trusting struct{ *app }
 func (a *app) share() *app {
 	a.standIns.env = a.env
 	a.keys, a.reads, a.care, a.complete, a.trusts = &keyCommands{a}, &readCommands{a}, &careCommands{a}, &completion{a}, &trusting{a}
+	a.notices = &notices{app: a, began: a.now()}
 	return a
 }
 

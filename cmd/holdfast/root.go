@@ -49,10 +49,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if werr := a.ui.outErr(); werr != nil {
 		err = together{err, werr}.orNil()
 	}
-	if err == nil {
-		return exitDone
-	}
-	if !errors.As(err, new(*signalled)) { // else it says already what was stopped
+	if err != nil && !errors.As(err, new(*signalled)) { // else it says already what was stopped
 		err = stopped(ctx, err)
 	}
 	code, name := exitOf(ctx, err)
@@ -60,7 +57,10 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if code == exitUsage {
 		next = append(next, a.standIns.behind(err)...)
 	}
-	a.ui.fail(err, name, next)
+	if err != nil {
+		a.ui.fail(err, name, next)
+	}
+	a.notices.end(ctx, code, name, err)
 	return code
 }
 
@@ -108,7 +108,7 @@ func (a *app) rootCommand() *cobra.Command {
 		{"backup", "Back up:", []*cobra.Command{a.runCommand()}},
 		{"look", "Look:", []*cobra.Command{a.reads.statusCommand(), a.reads.pointsCommand(), a.reads.lsCommand(), a.reads.findCommand(), a.reads.diffCommand()}},
 		{"back", "Get back and check:", []*cobra.Command{a.reads.restoreCommand(), a.reads.catCommand(), a.reads.dumpCommand(), a.reads.serveCommand(), a.reads.verifyCommand(), a.care.drillCommand()}},
-		{"keep", "Keep:", []*cobra.Command{a.care.renewCommand(), a.care.pruneCommand()}},
+		{"keep", "Keep:", []*cobra.Command{a.care.renewCommand(), a.care.pruneCommand(), a.notices.notifyCommand()}},
 		{"other", "Other:", []*cobra.Command{a.complete.completionCommand(), a.versionCommand()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
@@ -146,6 +146,9 @@ func takes(least, most int) cobra.PositionalArgs {
 func (a *app) action(do func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		a.begin()
+		if err := a.notices.badWhen(); err != nil {
+			return err
+		}
 		return do(cmd.Context(), args)
 	}
 }
@@ -173,6 +176,7 @@ func (a *app) loadConfig() (*config.Config, error) {
 		a.ui.warn("%s", w)
 	}
 	limitMemory(c.Limits.Memory)
+	a.notices.begin(c)
 	return c, nil
 }
 

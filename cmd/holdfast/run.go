@@ -67,6 +67,9 @@ type ran struct {
 	DryRun        bool     `json:"dry_run,omitempty"`
 	Error         string   `json:"error,omitempty"`
 	Alarms        []string `json:"alarms,omitempty"`
+
+	taken time.Time // when the source was frozen; zero where no point came of it
+	err   error     // why it failed
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -81,10 +84,14 @@ func (a *app) runCommand() *cobra.Command {
 			if f.pin, err = parsePin(f.pin); err != nil {
 				return err
 			}
+			if !f.dry {
+				a.notices.expect("run", args...)
+			}
 			return a.backup(ctx, args, f)
 		}),
 	}
 	addFingerprint(cmd, &f.pin)
+	a.notices.flag(cmd)
 	cmd.Flags().BoolVar(&f.dry, "dry-run", false, "list and compare only: say what would be read, store nothing")
 	cmd.Flags().BoolVar(&f.wait, "wait", false, "wait for another run of this configuration to end, then begin")
 	cmd.Flags().StringArrayVar(&f.empty, "allow-empty", nil, "it is right that nothing is in this `SOURCE` (repeatable)")
@@ -272,6 +279,7 @@ func (j *telling) report(s config.Source, r *backup.Result, began time.Time, dry
 			Added: r.Added, Changed: r.Changed, Deleted: r.Deleted, Missing: r.Missing, Unsettled: r.Unsettled, BytesRead: r.BytesRead,
 			BytesStored: v.Bytes, ObjectsStored: v.Objects, ObjectsCopied: v.Copied, LocksExtended: v.Extended,
 			RetainUntil: r.RetainUntil.UTC().Format(time.RFC3339), Seconds: seconds(began), DryRun: dry, Alarms: alarms,
+			taken: r.TakenAt,
 		}
 		if !v.LockedUntil.IsZero() {
 			line.LockedUntil = v.LockedUntil.UTC().Format(time.RFC3339)
@@ -287,6 +295,7 @@ func (j *telling) report(s config.Source, r *backup.Result, began time.Time, dry
 		}
 		if v.Err != nil {
 			line.Status, line.Error, line.Point, line.RetainUntil, line.LockedUntil = "failed", v.Err.Error(), "", "", ""
+			line.taken, line.err = time.Time{}, v.Err
 			// The other vaults have the whole point; this one failed.
 			all = append(all, &marked{errVault, v.Err})
 		}
@@ -303,7 +312,7 @@ func (j *telling) report(s config.Source, r *backup.Result, began time.Time, dry
 // reportFailed prints a failed line a vault, for those who read the lines instead of the errors.
 func (j *telling) reportFailed(s config.Source, err error, began time.Time) error {
 	for _, name := range s.Vaults {
-		line := ran{Source: s.Name, Vault: name, Status: "failed", Seconds: seconds(began), Error: err.Error()}
+		line := ran{Source: s.Name, Vault: name, Status: "failed", Seconds: seconds(began), Error: err.Error(), err: err}
 		if perr := j.printRun(line); perr != nil {
 			return perr
 		}
@@ -318,6 +327,7 @@ func roundSeconds(s float64) float64 { return math.Round(s*1000) / 1000 }
 
 func (j *telling) printRun(l ran) error {
 	j.activity.line(recorded(l))
+	j.notices.ran(l)
 	if j.ui.json {
 		return j.ui.object(l)
 	}

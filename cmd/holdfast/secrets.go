@@ -109,7 +109,7 @@ func secretsOf(environ, args []string) []string {
 }
 
 // ageSecret is an age key wherever it turns up.
-var ageSecret = regexp.MustCompile(`(?i)AGE-(SECRET-KEY|PLUGIN-[A-Z0-9-]*)-?[A-Z0-9]{8,}`)
+var ageSecret = regexp.MustCompile(`(?i)AGE-(SECRET-KEY|PLUGIN)-[A-Z0-9-]{8,}`)
 
 // hidden is text without secrets.
 func hidden(s string, secrets []string) string {

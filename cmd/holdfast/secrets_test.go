@@ -23,6 +23,9 @@ func TestSecretsOf(t *testing.T) {
 			t.Errorf("%s would not be said", not)
 		}
 	}
+	if said := hidden("no AGE-SECRET-KEY-PQ-1QQPQYQZQFPQYQZQFPQYQZQF, please", nil); said != "no [hidden], please" {
+		t.Errorf("a post-quantum key is said: %s", said)
+	}
 	said := hidden("cannot use verysecretvalue, "+strings.ToLower(key)+" or AGE-PLUGIN-YUBIKEY-1QQPQYQZQFPQ at /var/run/secrets/token", got)
 	if said != "cannot use [hidden], [hidden] or [hidden] at /var/run/secrets/token" {
 		t.Errorf("%s", said)

@@ -89,10 +89,12 @@ func (a *readCommands) statusCommand() *cobra.Command {
 			if cmd.Flags().Changed("rpo") && rpo == "" {
 				return usage(errors.New("--rpo is empty: give a time such as 90m, 26h or 2d"))
 			}
+			a.notices.expectVault("status", f.vault, args...)
 			return a.status(ctx, &f, args, rpo)
 		}),
 	}
 	f.add(cmd, a.app)
+	a.notices.flag(cmd)
 	cmd.Flags().StringVar(&rpo, "rpo", "", "the oldest that a newest complete point may be: a `DURATION` such as 26h (default targets.rpo)")
 	return cmd
 }
@@ -209,6 +211,7 @@ func (a *readCommands) printStatus(all []standing, o status.Options) error {
 			fmt.Fprintf(table, "-\t%s\t-\t-\t-\t-\t-\t%s\n", safe(v.vault), whole)
 		}
 		for _, s := range v.sources {
+			a.notices.stood(v, s, o)
 			out = append(out, a.printStanding(table, v, s, o), comesTo(v, s, o))
 		}
 	}
@@ -218,6 +221,7 @@ func (a *readCommands) printStatus(all []standing, o status.Options) error {
 			v.warn(a.ui)
 		}
 	}
+	a.notices.warnFailing()
 	return append(out, err).orNil()
 }
 

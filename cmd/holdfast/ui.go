@@ -33,6 +33,7 @@ type ui struct {
 	sticky   *stickyWriter
 
 	hide []string // what must not stand in anything that is said, whoever said it
+	said []byte   // the end of what was written to standard error, for who is told of it elsewhere
 
 	mu     sync.Mutex
 	bar    *bar // what is being drawn, if anything
@@ -175,7 +176,39 @@ func (u *ui) line(s string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.wipe()
-	_, _ = io.WriteString(u.err, printable(hidden(s, u.hide))+"\n")
+	text := printable(hidden(s, u.hide)) + "\n"
+	_, _ = io.WriteString(u.err, text)
+	if u.said = append(u.said, text...); len(u.said) > 2*maxSaid {
+		u.said = append([]byte{}, u.said[len(u.said)-maxSaid:]...)
+	}
+}
+
+// maxSaid is how much is kept of what was written to standard error, in bytes.
+const maxSaid = 16 << 10
+
+// end gives the end of what was written to standard error.
+func (u *ui) end() string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return string(u.said)
+}
+
+// alsoHide takes what must not be said either. What is very short is a word that means something else.
+func (u *ui) alsoHide(secrets ...string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, s := range secrets {
+		if len(s) >= leastHidden {
+			u.hide = append(u.hide, s)
+		}
+	}
+}
+
+// hidden takes out of a text what must not be said.
+func (u *ui) hidden(s string) string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return hidden(s, u.hide)
 }
 
 // outErr is what went wrong writing results. A full disk behind a pipe must not look like success.

@@ -74,10 +74,14 @@ func (a *readCommands) verifyCommand() *cobra.Command {
 		Long:              verifyHelp,
 		ValidArgsFunction: a.complete.completePoints(&f, -1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
+			if len(args) == 0 { // a part of a vault is a question of somebody's
+				a.notices.expectVault("verify", f.vault)
+			}
 			return a.verify(ctx, &f, args, level, sample)
 		}),
 	}
 	f.addUnvouched(cmd, a.app)
+	a.notices.flag(cmd)
 	f.addIdentity(cmd, "`FILE` with a restore key, for --level content")
 	f.addAllowIncomplete(cmd)
 	cmd.Flags().StringVar(&level, "level", "", "how closely to look: locks, bytes or content (default bytes, content with --identity)")
@@ -254,6 +258,7 @@ func (r *verifying) printVerified(s verify.Summary, alarms, nextRun []string, di
 	brief := line
 	brief.Alarms, brief.NextRun = nil, nil
 	did.line(brief)
+	r.notices.verified(line)
 	if s.Points == 0 {
 		r.ui.warn("there was nothing to verify: vault %s has no recovery points", r.vault.name)
 	}

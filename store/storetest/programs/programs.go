@@ -30,6 +30,8 @@ func All() []Program {
 		// Debian's: another in PATH may be anybody's.
 		{Name: "aws", Package: "awscli", Serves: "the AWS command line against the in-test EC2 and EBS servers", At: "/usr/bin/aws"},
 		{Name: "nbdcopy", Package: "libnbd-bin", Serves: "disk images read by other people's network block device clients"},
+		{Name: "openssl", Package: "openssl", Serves: "the documented way to check a webhook's signature"},
+		{Name: "promtool", Package: "prometheus", Serves: "metrics and alerting rules, checked by Prometheus' own tool"},
 		{Name: "qemu-img", Package: "qemu-utils", Serves: "disk images compared through a network block device"},
 		{Name: "systemd-analyze", Package: "systemd", Serves: "the units of `holdfast schedule`, as systemd reads and rates them"},
 	}

@@ -38,6 +38,8 @@ type Config struct {
 	Reports     Reports
 	Targets     Targets
 	Schedule    Schedule
+	Notify      []Receiver
+	Metrics     Metrics
 	Cache       string // absolute; empty: the user's cache folder
 }
 

@@ -62,6 +62,8 @@ func (r *reader) read(n ast.Node) {
 		field{"targets", r.targets},
 		field{"schedule", r.schedule},
 		field{"fingerprint", r.fingerprint},
+		field{"notify", r.notify},
+		field{"metrics", r.metrics},
 	)
 	if seen == nil {
 		return

@@ -211,3 +211,47 @@ func FuzzShared(f *testing.F) {
 		}
 	})
 }
+
+// TestSecret: where a secret and a login lie, and that no error repeats one.
+func TestSecret(t *testing.T) {
+	dir := t.TempDir()
+	file(t, dir, "hook", "\n"+secret+" \n", 0o600)
+	file(t, dir, "smtp", "# mail\nusername = me@example.com\nPassword="+secret+"=x\n", 0o600)
+	file(t, dir, "open", secret, 0o644)
+	file(t, dir, "empty", "\n", 0o600)
+	env := vars("HOOK", secret, "NONE", " ", "SMTP_USERNAME", "me", "SMTP_PASSWORD", secret, "HALF_USERNAME", "me", "CREDENTIALS_DIRECTORY", dir)
+	for text, want := range map[string]string{
+		"env:HOOK": secret, "file:hook": secret, "file:" + dir + "/hook": secret, "systemd:hook": secret,
+		"env:OTHER": "is not set", "env:NONE": "is not set", "file:empty": "is not set, or empty", "file:absent": "no such file", "file:open": "chmod 600",
+	} {
+		s, err := ParseSecret(text)
+		if err != nil || s.String() != text {
+			t.Fatalf("%s: %v", text, err)
+		}
+		got, err := s.Read(dir, env)
+		if err == nil && string(got) != want || err != nil && (!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), secret)) {
+			t.Errorf("%s: %q, %v", text, got, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"env:SMTP": "me " + secret, "file:smtp": "me@example.com " + secret + "=x", "systemd:smtp": "me@example.com " + secret + "=x",
+		"env:HALF": "HALF_PASSWORD", "file:hook": "a line `password", "file:absent": "no such file",
+	} {
+		s, err := ParseSecret(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		user, password, err := s.Login(dir, env)
+		if err == nil && user+" "+password != want || err != nil && (!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), secret)) {
+			t.Errorf("%s: %q %q, %v", text, user, password, err)
+		}
+	}
+	if _, err := (Secret{Ref{scheme: schemeSystemd, name: "x"}}).Read(dir, vars()); err == nil || !strings.Contains(err.Error(), "LoadCredential=x:") {
+		t.Errorf("outside a unit: %v", err)
+	}
+	for _, bad := range []string{"", secret, "env:", "profile:x", "default", "file:x#y", "systemd:../x"} {
+		if s, err := ParseSecret(bad); err == nil || bad == secret && strings.Contains(err.Error(), secret) {
+			t.Errorf("%q: %v, %v", bad, s, err)
+		}
+	}
+}

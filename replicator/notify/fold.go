@@ -1,0 +1,126 @@
+package notify
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+)
+
+// plan is what one receiver is to be told of a report.
+type plan struct {
+	kind      Kind // empty: nothing
+	severity  Severity
+	held      bool // there was too much within the hour
+	problems  []Problem
+	recovered []Problem
+}
+
+// plan holds what was found against what the receiver knows. Problems that are new are told at once; known ones with them, or
+// alone once a day; those that are over once. weekly: all that is well is told once a week.
+func (t *told) plan(r *Report, found []keyed, weekly bool, now time.Time) plan {
+	p := plan{severity: OfExit(r.Exit)}
+	news, due := false, false
+	for _, f := range found {
+		was, known := t.Open[f.key]
+		q := f.Problem
+		if known {
+			q.Since = at(was.Since)
+		}
+		q.New = !known || was.Told.IsZero()
+		news = news || q.New
+		due = due || now.Sub(was.Told) >= again || was.Told.After(now)
+		p.severity = worse(p.severity, q.Severity)
+		p.problems = append(p.problems, q)
+	}
+	for _, key := range slices.Sorted(maps.Keys(t.Open)) {
+		if o := t.Open[key]; r.covers(o) && !has(found, key) && !slices.ContainsFunc(found, o.beside) {
+			p.recovered = append(p.recovered, o.problem())
+		}
+	}
+	switch {
+	case news:
+		p.kind = KindProblem
+	case due:
+		p.kind = KindStill
+	case len(p.recovered) > 0:
+		p.kind = KindRecovered
+	case weekly && r.Exit == 0 && len(t.Open) == 0 && (now.Sub(t.Weekly) >= week || t.Weekly.After(now)):
+		p.kind = KindWell
+	}
+	if p.kind != "" && p.kind != KindWell && len(t.Sent) >= burst {
+		p.held = slices.ContainsFunc(t.Sent, func(s sent) bool { return s.Severity == p.severity })
+	}
+	return p
+}
+
+func has(found []keyed, key string) bool {
+	return slices.ContainsFunc(found, func(f keyed) bool { return f.key == key })
+}
+
+// beside reports whether a problem that was found stands in the place of this one: then this one has changed and is not over.
+func (o open) beside(f keyed) bool {
+	return f.Command == o.Command && f.Source == o.Source && (f.Vault == o.Vault || f.Vault == "" || o.Vault == "") && f.scope == o.Scope
+}
+
+func (o open) problem() Problem {
+	return Problem{Command: o.Command, Source: o.Source, Vault: o.Vault, Severity: o.Severity, Code: o.Code, Text: o.Text, Since: at(o.Since)}
+}
+
+// maxOpen bounds what is remembered for a receiver.
+const maxOpen = 1000
+
+// note remembers what came of a plan: err is why a message did not get there.
+func (t *told) note(p plan, r *Report, found []keyed, err error, now time.Time) {
+	reached := p.kind != "" && !p.held && err == nil
+	for _, f := range found {
+		o, known := t.Open[f.key]
+		if !known {
+			o = open{f.Command, f.scope, f.Source, f.Vault, f.Severity, f.Code, f.Text, now, time.Time{}, now}
+		}
+		o.Seen, o.Text = now, f.Text
+		if reached {
+			o.Told = now
+		}
+		t.Open[f.key] = o
+	}
+	for key, o := range t.Open {
+		// What is over is forgotten once that was told; what has changed, at once.
+		if r.covers(o) && !has(found, key) && (reached || slices.ContainsFunc(found, o.beside)) {
+			delete(t.Open, key)
+		}
+	}
+	if n := len(t.Open) - maxOpen; n > 0 {
+		keys := slices.SortedFunc(maps.Keys(t.Open), func(a, b string) int {
+			return cmp.Or(t.Open[a].Seen.Compare(t.Open[b].Seen), cmp.Compare(a, b))
+		})
+		for _, key := range keys[:n] {
+			delete(t.Open, key)
+		}
+	}
+	switch {
+	case p.kind == "":
+	case p.held:
+		t.Held++
+	default:
+		t.delivery(err, now)
+		if err == nil {
+			t.Sent, t.Held = append(t.Sent, sent{now, p.severity}), 0
+			if p.kind == KindWell {
+				t.Weekly = now
+			}
+		}
+	}
+}
+
+// delivery remembers whether something got there.
+func (t *told) delivery(err error, now time.Time) {
+	if err == nil {
+		t.Failing, t.Error, t.Last = time.Time{}, "", now
+		return
+	}
+	if t.Failing.IsZero() || t.Failing.After(now) {
+		t.Failing = now
+	}
+	t.Error = err.Error()
+}

@@ -1,0 +1,194 @@
+package notify
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Severity is how bad something is, in the words of messages.
+type Severity string
+
+// The severities, one for each exit code.
+const (
+	Well          Severity = "well"          // 0
+	Incomplete    Severity = "incomplete"    // 3
+	Alarm         Severity = "alarm"         // 4
+	Failed        Severity = "failed"        // 1
+	Damage        Severity = "damage"        // 5
+	Misconfigured Severity = "misconfigured" // 2
+	Stopped       Severity = "stopped"       // 130, 143
+)
+
+// rising lists the severities from the least to the worst, in the order in which exit codes count.
+func rising() []Severity {
+	return []Severity{Well, Incomplete, Alarm, Failed, Damage, Misconfigured, Stopped}
+}
+
+// rank compares severities; one that is not known counts as failed.
+func (s Severity) rank() int {
+	if i := slices.Index(rising(), s); i >= 0 {
+		return i
+	}
+	return slices.Index(rising(), Failed)
+}
+
+// OfExit is the severity of an exit code.
+func OfExit(code int) Severity {
+	switch code {
+	case 0:
+		return Well
+	case 2:
+		return Misconfigured
+	case 3:
+		return Incomplete
+	case 4:
+		return Alarm
+	case 5:
+		return Damage
+	case 130, 143:
+		return Stopped
+	}
+	return Failed
+}
+
+// Report is what a command came to.
+type Report struct {
+	Command string   // run, verify, ..
+	Scope   []string // the sources or the vault that it was called with; none: all there are
+	Began   time.Time
+	Ended   time.Time
+	Exit    int
+	Code    string   // the name of the exit code, as in errors: unreachable, incomplete, ..
+	Errors  []string // what it failed with, a line each
+	Next    []string // what to do about that
+	Results []Result
+	Log     string // the end of what it wrote to standard error; goes to pings only
+	// Invocation is systemd's ID of the unit's start that the command was part of, so that the unit's failure is not told
+	// a second time; empty outside units.
+	Invocation string
+}
+
+// Result is what came of one source in one vault, or of one vault.
+type Result struct {
+	Source      string           `json:"source,omitempty"`
+	Vault       string           `json:"vault,omitempty"`
+	Status      string           `json:"status"` // as the command prints it
+	Severity    Severity         `json:"severity"`
+	Code        string           `json:"code,omitempty"` // of the error
+	Point       string           `json:"point,omitempty"`
+	RetainUntil string           `json:"retain_until,omitempty"` // RFC 3339
+	LockedUntil string           `json:"locked_until,omitempty"`
+	Seconds     float64          `json:"seconds"`
+	Counts      map[string]int64 `json:"counts,omitempty"` // entries, bytes, missing, ..
+	Alarms      []string         `json:"alarms,omitempty"`
+	Error       string           `json:"error,omitempty"`
+}
+
+// Problem is one thing that is not well.
+type Problem struct {
+	Command  string   `json:"command"`
+	Source   string   `json:"source,omitempty"`
+	Vault    string   `json:"vault,omitempty"`
+	Severity Severity `json:"severity"`
+	Code     string   `json:"code,omitempty"`
+	Text     string   `json:"text"`
+	Since    string   `json:"since"` // RFC 3339: when it was first told, or found
+	New      bool     `json:"new"`   // not told before
+
+	scope string // of a problem of the command as a whole
+}
+
+// maxProblems bounds the problems of a report, maxAlarms the alarms that are taken from one result: an attacker may plant any number.
+const (
+	maxProblems = 100
+	maxAlarms   = 20
+)
+
+// problems gives what is not well, by a key under which the same problem is found again. The worst come first.
+func (r *Report) problems() []keyed {
+	var out []keyed
+	add := func(p Problem, sort string) {
+		p.Command, p.Since = r.Command, at(r.Ended)
+		k := strings.Join([]string{p.Command, p.scope, p.Source, p.Vault, sort}, "|")
+		if !slices.ContainsFunc(out, func(o keyed) bool { return o.key == k }) {
+			out = append(out, keyed{k, p})
+		}
+	}
+	worst := Well
+	for _, x := range r.Results {
+		p := Problem{Source: x.Source, Vault: x.Vault, Severity: x.Severity, Code: x.Code}
+		if x.Severity != Well {
+			p.Text = cmp.Or(x.Error, x.Status)
+			add(p, x.Status+":"+x.Code)
+			worst = worse(worst, x.Severity)
+		}
+		for i, text := range x.Alarms {
+			if i == maxAlarms {
+				break
+			}
+			// Of a source, not of each vault: the run says the same alarm for all of them.
+			a := Problem{Source: x.Source, Severity: Alarm, Code: "alarm", Text: text}
+			if x.Source == "" {
+				a.Vault = x.Vault
+			}
+			add(a, "alarm:"+sameness(text))
+			worst = worse(worst, Alarm)
+		}
+	}
+	// What no result says, such as a configuration that cannot be read.
+	if s := OfExit(r.Exit); s.rank() > worst.rank() {
+		add(Problem{Severity: s, Code: r.Code, Text: cmp.Or(strings.Join(r.Errors, "\n"), r.Code), scope: r.scope()}, r.Code)
+	}
+	slices.SortStableFunc(out, func(a, b keyed) int { return b.Severity.rank() - a.Severity.rank() })
+	return out[:min(len(out), maxProblems)]
+}
+
+type keyed struct {
+	key string
+	Problem
+}
+
+func worse(a, b Severity) Severity {
+	if b.rank() > a.rank() {
+		return b
+	}
+	return a
+}
+
+func (r *Report) scope() string { return strings.Join(r.Scope, " ") }
+
+// covers reports whether this report would tell of a problem if it were still there.
+func (r *Report) covers(p open) bool {
+	switch {
+	case p.Command != r.Command:
+		return false
+	case p.Source == "" && p.Vault == "":
+		return p.Scope == r.scope()
+	}
+	return slices.ContainsFunc(r.Results, func(x Result) bool {
+		return x.Source == p.Source && (p.Vault == "" || x.Vault == p.Vault)
+	})
+}
+
+// sameness is what stays the same in a text when the same thing is found again: no numbers, times, IDs and hashes.
+func sameness(text string) string {
+	var b strings.Builder
+	for word := range strings.FieldsSeq(text) {
+		hex := len(word) >= 6 && strings.Trim(word, "0123456789abcdefABCDEF.,;:()") == ""
+		switch {
+		case hex || strings.ContainsAny(word, "0123456789"):
+			b.WriteString("# ")
+		default:
+			b.WriteString(word + " ")
+		}
+		if b.Len() > 200 {
+			break
+		}
+	}
+	return b.String()
+}
+
+// at writes a time for messages.
+func at(t time.Time) string { return t.UTC().Format(time.RFC3339) }
