@@ -55,6 +55,10 @@ func (c *content) begin(num numbers) {
 // plain reports whether an extension is known for content that is not noise.
 func (k *kind) plain() bool { return k != nil && k.Entries >= 20 && k.Noisy*50 <= k.Entries }
 
+// noise reports whether an extension is known for content of which a good part is noise. What such an entry was compressed to says
+// little: small ones were compressed together with their neighbours.
+func (k *kind) noise() bool { return k != nil && k.Entries >= 5 && k.Noisy*5 >= k.Entries }
+
 // whole reports whether entries of an extension are known to begin as it says.
 func (k *kind) whole() bool { return k != nil && k.Entries >= 20 && k.Broken*50 <= k.Entries }
 
@@ -132,7 +136,7 @@ func (c *content) change(old, e *format.Entry, b *Bytes, was *kind, ext string) 
 	switch {
 	case packed: // somebody compressed it under its name
 	case was.plain() && noise >= noisyShare,
-		known && noise >= noisyShare && noise >= ratio+0.3,
+		known && form != fits && !sealed(ext) && !was.noise() && noise >= noisyShare && noise >= ratio+0.3,
 		form == broken && was.whole() && noise >= noisyShare:
 		c.turned.add(e.Key)
 		return

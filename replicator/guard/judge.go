@@ -50,6 +50,7 @@ type Verdict struct {
 // Judge says what was found, and takes the run into the state. open says that an earlier alarm stands: such runs are no
 // example of what is usual.
 func (w *Watch) Judge(t Totals, open bool) Verdict {
+	t.Added, t.Deleted = t.Added-w.listing.markers, t.Deleted+w.listing.markers // what they hide is gone for who looks
 	now := Amounts{At: w.o.Now, Added: t.Added, Changed: t.Changed, Deleted: t.Deleted, Bytes: t.Fresh}
 	if w.o.First {
 		v := w.verdict(w.wires())
@@ -61,8 +62,9 @@ func (w *Watch) Judge(t Totals, open bool) Verdict {
 	found := w.wires()
 	found = append(found, j.locked()...)
 	found = append(found, j.deleted()...)
-	found = append(found, j.renamed()...)
-	found = append(found, j.rewritten(now.Spoilt)...)
+	renamed := j.renamed()
+	found = append(found, renamed...)
+	found = append(found, j.rewritten(now.Spoilt, len(renamed) > 0)...)
 	found = append(found, j.moved()...)
 	if what := unusualAmounts(w.state.Runs, now, t); len(what) > 0 {
 		found = append(found, Finding{Rule: Unusual, Text: "amounts are unusual: " + strings.Join(what, "; ")})

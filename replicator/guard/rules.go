@@ -88,9 +88,9 @@ func (j *judging) usualDeletions() bool {
 	return z < 1 || usual*2 > j.t.Deleted
 }
 
-// old reports whether what went was older than nearly all of what stays: what is over is cleared out like that.
+// old reports whether what went, but for some of it, was older than nearly all of what stays: what is over is cleared out like that.
 func old(went, stays *ages) bool {
-	return stays.older(went.quantile(0.05)) <= agedMost
+	return stays.older(went.quantile(0.25)) <= agedMost
 }
 
 // younger gives the share of what is counted that is younger than a step.
@@ -129,13 +129,13 @@ func (j *judging) renamed() (out []Finding) {
 // slowDays is over how many days small numbers are added up.
 const slowDays = 7
 
-// rewritten: content that was none and is noise now; and noise that was put in the place of noise, of the same length.
-func (j *judging) rewritten(spoilt int64) (out []Finding) {
+// rewritten: content that was none and is noise now, at once or, unless another rule told of today's, over some days; and noise that was put in the place of noise, of the same length.
+func (j *judging) rewritten(spoilt int64, told bool) (out []Finding) {
 	c := &j.content
 	if n := c.turned.n; n >= 5 && j.much(n, 5, 33) || n >= 200 {
 		text := fmt.Sprintf("%d of %d entries look like chance now, as what is encrypted does, and did not before", n, j.before)
 		out = append(out, Finding{Rule: Rewritten, Hard: true, Count: n, Text: with(text, c.turned.keys), Examples: c.turned.keys})
-	} else if sum := spoilt + j.state.spoilt(j.o.Now, slowDays); spoilt > 0 && sum >= 10 && j.much(sum, 10, 40) {
+	} else if sum := spoilt + j.state.spoilt(j.o.Now, slowDays); spoilt > 0 && !told && sum >= 10 && j.much(sum, 10, 40) {
 		text := fmt.Sprintf("%d of %d entries turned into noise within %d days, %d of them since the last run", sum, j.before, slowDays, spoilt)
 		out = append(out, Finding{Rule: Slowly, Hard: true, Count: sum, Text: with(text, c.turned.keys), Examples: c.turned.keys})
 	}

@@ -2,10 +2,13 @@ package guard_test
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
 	"os"
 	"strconv"
 	"testing"
+
+	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
 // seeds draws the seed of this test and prints it. HOLDFAST_GUARD_SEED repeats one.
@@ -25,3 +28,5 @@ func seeds(t testing.TB) uint64 {
 	t.Logf("HOLDFAST_GUARD_SEED=%d", seed)
 	return seed
 }
+
+func sumOf(b []byte) format.Hash { return sha256.Sum256(b) }
