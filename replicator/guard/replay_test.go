@@ -236,7 +236,7 @@ func TestReplay(t *testing.T) {
 						mu.Lock()
 						defer mu.Unlock()
 						total[class]++
-								if bad {
+						if bad {
 							wrong[class]++
 						}
 						if bad && class == "benign" {

@@ -47,6 +47,7 @@ func (r *reader) read(n ast.Node) {
 	c.Limits = Limits{Memory: 256 << 20, Connections: 32}
 	c.Stall = stall.Default
 	c.Reports = Reports{Keep: days(400)}
+	c.Guard = Guard{Hold: days(90)}
 	var sources ast.Node
 	seen := r.object(n, "the configuration",
 		field{"vaults", func(n ast.Node) { r.list(n, "vaults", r.vault) }},
@@ -58,6 +59,7 @@ func (r *reader) read(n ast.Node) {
 		field{"progress", r.progress},
 		field{"reports", r.reports},
 		field{"targets", r.targets},
+		field{"guard", r.guard},
 		field{"fingerprint", r.fingerprint},
 	)
 	if seen == nil {
@@ -400,6 +402,24 @@ func (r *reader) reports(n ast.Node) {
 			r.problem(n, "reports.keep cannot be 0: a record that is not locked shows nothing")
 		}
 	}})
+}
+
+func (r *reader) guard(n ast.Node) {
+	r.object(n, "guard",
+		field{"hold", func(n ast.Node) { r.span(n, "guard.hold", &r.config.Guard.Hold) }},
+		field{"kms_keys", func(n ast.Node) {
+			r.list(n, "guard.kms_keys", func(i int, n ast.Node) {
+				s, ok := r.str(n, fmt.Sprintf("guard.kms_keys[%d]", i))
+				switch {
+				case !ok:
+				case s == "" || strings.ContainsAny(s, " \t\n"):
+					r.problem(n, "guard.kms_keys[%d]: %q is no key: write its ARN, or its ID", i, clip(s))
+				default:
+					r.config.Guard.KMSKeys = append(r.config.Guard.KMSKeys, s)
+				}
+			})
+		}},
+	)
 }
 
 func (r *reader) targets(n ast.Node) {
