@@ -31,6 +31,9 @@ func (j *telling) tellEmpty(s config.Source, r *backup.Result) error {
 // passedOver says that points were not taken because they are marked.
 func (r *reading) passedOver(n int, newest browse.Point) {
 	why := "marked " + fmt.Sprint(newest.Commit.Marks)
+	if newest.Commit.Marked(format.MarkSuspect) {
+		why = "suspect, as the guard gave an alarm, and nobody acknowledged that"
+	}
 	if newest.Commit.Marked(format.MarkEmpty) {
 		why = "empty, where there had been something, and nobody acknowledged that"
 	}

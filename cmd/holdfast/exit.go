@@ -52,6 +52,7 @@ var (
 	errAlarm      = errors.New("finished, with an alarm")
 	errDamage     = errors.New("damaged or not protected")
 	errEmptied    = errors.New("a source that became empty")
+	errSuspect    = errors.New("an alarm of the guard")
 	errRecord     = errors.New("done, and no record could be made of it")
 
 	errUnprotected = errors.New("not protected")                       // doctor's critical findings
@@ -132,6 +133,9 @@ func next(name string) string {
 	case "emptied":
 		return "see whether its disk is mounted, its tag or prefix is the right one, and nobody deleted what was there, and run the command again; " +
 			"if it is meant to be empty, acknowledge that with `holdfast run --allow-empty SOURCE`"
+	case "suspect":
+		return "look at what is named there; if somebody did that who should not: stop them first, then restore from SOURCE@clean; " +
+			"if it is right: `holdfast guard ack POINT --reason TEXT`"
 	case "alarm":
 		return "nothing is lost, but somebody wrote to the vault, or, in a directory, its disk fails: take the vault writer's key away and make a new one, keep this output, and run `holdfast verify`"
 	}
@@ -230,6 +234,7 @@ func outcomes() []outcome {
 		{fs.ErrNotExist, exitFailed, "no_such_file"},
 		{restore.ErrStop, exitFailed, "stopped"},
 		{errEmptied, exitAlarm, "emptied"},
+		{errSuspect, exitAlarm, "suspect"},
 		{errRecord, exitAlarm, "record"},
 		{errNotDelivered, exitFailed, "not_delivered"},
 		{errWarned, exitAlarm, "warnings"},

@@ -48,8 +48,12 @@ type recordedRun struct {
 }
 
 func recorded(l ran) recordedRun {
-	r := recordedRun{l, len(l.Alarms)}
+	r := recordedRun{l, len(l.Alarms) - l.told}
 	r.Error, r.Alarms = "", nil // status says failed
+	r.Findings = slices.Clone(l.Findings)
+	for i := range r.Findings {
+		r.Findings[i].Text, r.Findings[i].Examples = "", nil
+	}
 	return r
 }
 

@@ -31,6 +31,10 @@ is meant to be empty, say so once: --allow-empty SOURCE.
 A second run of the same configuration does not begin while one is going on on this machine: it says who runs since when, and ends
 with exit code 1. With --wait it waits and then begins. A run that was killed is in nobody's way.
 
+The guard of each run looks for what those do who encrypt or delete: content that turned into
+noise, names with a suffix, much that is gone, a tripwire that was touched. An alarm ends with
+exit code 4, and the point is marked suspect; see 'holdfast guard --help'.
+
 --quiet leaves out the lines of complete points, so that a timer's mail says only what
 went wrong; with --json every line is there.`
 
@@ -44,32 +48,32 @@ type runFlags struct {
 
 // ran is one source in one vault, for scripts.
 type ran struct {
-	Source        string   `json:"source"`
-	Vault         string   `json:"vault"`
-	Point         string   `json:"point,omitempty"`
-	Status        string   `json:"status"`
-	Marks         []string `json:"marks,omitempty"`
-	Entries       int64    `json:"entries"`
-	Bytes         int64    `json:"bytes"`
-	Added         int64    `json:"added"`
-	Changed       int64    `json:"changed"`
-	Deleted       int64    `json:"deleted"`
-	Missing       int64    `json:"missing"`
-	Unsettled     int64    `json:"unsettled"` // files that others wrote to while they were read
-	BytesRead     int64    `json:"bytes_read"`
-	BytesStored   int64    `json:"bytes_stored"`
-	ObjectsStored int64    `json:"objects_stored"`
-	ObjectsCopied int64    `json:"objects_copied"` // of those stored: from another vault
-	LocksExtended int64    `json:"locks_extended"`
-	RetainUntil   string   `json:"retain_until,omitempty"`
-	LockedUntil   string   `json:"locked_until,omitempty"` // longer by the slack; absent where the vault keeps no locks
-	Seconds       float64  `json:"seconds"`
-	DryRun        bool     `json:"dry_run,omitempty"`
-	Error         string   `json:"error,omitempty"`
-	Alarms        []string `json:"alarms,omitempty"`
+	Source        string        `json:"source"`
+	Vault         string        `json:"vault"`
+	Point         string        `json:"point,omitempty"`
+	Status        string        `json:"status"`
+	Marks         []string      `json:"marks,omitempty"`
+	Entries       int64         `json:"entries"`
+	Bytes         int64         `json:"bytes"`
+	Added         int64         `json:"added"`
+	Changed       int64         `json:"changed"`
+	Deleted       int64         `json:"deleted"`
+	Missing       int64         `json:"missing"`
+	Unsettled     int64         `json:"unsettled"` // files that others wrote to while they were read
+	BytesRead     int64         `json:"bytes_read"`
+	BytesStored   int64         `json:"bytes_stored"`
+	ObjectsStored int64         `json:"objects_stored"`
+	ObjectsCopied int64         `json:"objects_copied"` // of those stored: from another vault
+	LocksExtended int64         `json:"locks_extended"`
+	RetainUntil   string        `json:"retain_until,omitempty"`
+	LockedUntil   string        `json:"locked_until,omitempty"` // longer by the slack; absent where the vault keeps no locks
+	Seconds       float64       `json:"seconds"`
+	DryRun        bool          `json:"dry_run,omitempty"`
+	Error         string        `json:"error,omitempty"`
+	Alarms        []string      `json:"alarms,omitempty"`
+	Findings      []findingJSON `json:"findings,omitempty"` // of the guard
 
-	taken time.Time // when the source was frozen; zero where no point came of it
-	err   error     // why it failed
+	told int // alarms that marks tell, too
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -221,7 +225,7 @@ func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags) (resul
 	return backup.Run(ctx, backup.Options{
 		Source: src, Name: s.Name, Place: s.URL.String(), Session: session, Retention: s.Retention, Before: s.Before, Fate: j.tells.tellFates(s.Name, f.dry), TagsMaxAge: tagsAge(s.Tags, j.now()),
 		Memory: j.config.Limits.Memory, Fetchers: j.config.Limits.Connections, DryRun: f.dry,
-		AllowEmpty: slices.Contains(f.empty, s.Name), Progress: read, Now: j.now,
+		AllowEmpty: slices.Contains(f.empty, s.Name), Guard: j.tells.guarding(s, session), Progress: read, Now: j.now,
 		Unsettled: whatIfUnsettled,
 		Unsettling: func(key string) {
 			if unsettled++; unsettled <= maxListed {
@@ -269,9 +273,13 @@ func (j *telling) report(s config.Source, r *backup.Result, began time.Time, dry
 		j.activity.point(s.Name, r)
 	}
 	j.tellReread(s, r)
+	findings, suspect := j.tellSuspect(s, r)
 	emptied := j.tellEmpty(s, r)
-	if emptied != nil {
-		alarms = append(alarms, emptied.Error())
+	told := 0
+	for _, err := range []error{emptied, suspect} {
+		if err != nil {
+			alarms, told = append(alarms, err.Error()), told+1
+		}
 	}
 	for _, v := range r.Vaults {
 		line := ran{
@@ -284,9 +292,7 @@ func (j *telling) report(s config.Source, r *backup.Result, began time.Time, dry
 		if !v.LockedUntil.IsZero() {
 			line.LockedUntil = v.LockedUntil.UTC().Format(time.RFC3339)
 		}
-		if r.Emptied != nil {
-			line.Marks = []string{format.MarkEmpty}
-		}
+		line.Marks, line.Findings, line.told = marksOf(r), findings, told
 		if !v.Point.IsZero() {
 			line.Point = v.Point.String()
 		}
@@ -306,7 +312,7 @@ func (j *telling) report(s config.Source, r *backup.Result, began time.Time, dry
 	if r.Status == format.StatusIncomplete {
 		all = append(all, &marked{errIncomplete, fmt.Errorf("the point is incomplete: %s could not be read; the lines above say why, and the next run tries again", entries(r.Missing))})
 	}
-	return append(all, alarm, emptied).orNil()
+	return append(all, alarm, emptied, suspect).orNil()
 }
 
 // reportFailed prints a failed line a vault, for those who read the lines instead of the errors.

@@ -77,3 +77,17 @@ func (c *Cuts) Hash(k []byte) uint64 {
 	c.mac.Write(k)
 	return binary.BigEndian.Uint64(c.mac.Sum(c.sum[:0]))
 }
+
+// tripwireLabel starts the message from which a tripwire's name and content are derived.
+const tripwireLabel = "holdfast/1/tripwire\x00"
+
+// Tripwire gives 32 bytes for tripwire n of a source: HMAC-SHA-256 under the chunk key. Nobody without the key can tell a tripwire from
+// what lies beside it, or make one. Both are lost with the key.
+func Tripwire(key [32]byte, source string, n byte) (out [32]byte) {
+	mac := hmac.New(sha256.New, key[:])
+	mac.Write([]byte(tripwireLabel))
+	mac.Write([]byte(source))
+	mac.Write([]byte{0, n})
+	mac.Sum(out[:0])
+	return out
+}

@@ -94,6 +94,7 @@ func (a *assembler) addChunk(ctx context.Context, t *task, chunk []byte, sum for
 	if !fresh {
 		return nil
 	}
+	a.watch.stores(t, int64(len(chunk)))
 	if err := a.large.addTo(ctx, a.open, p.spot, chunk); err != nil {
 		return err
 	}

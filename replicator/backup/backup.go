@@ -43,6 +43,7 @@ type Options struct {
 	Fetchers   int             // small objects read at once, default 32
 	DryRun     bool            // list and compare only
 	AllowEmpty bool            // that nothing is in the source is right
+	Guard      *Guarding       // what the guard goes by; nil: nothing is looked for
 	Unsettled  Unsettled       // what becomes of files that others write to while they are read
 	Progress   *progress.Count // bytes read from the source, of those planned so far; may be nil
 	Missing    func(key, reason string)
@@ -77,6 +78,7 @@ type Result struct {
 	TakenAt     time.Time
 	RetainUntil time.Time
 	Emptied     *Emptied           // not nil: nothing was found where there had been something, and the point is marked
+	Suspect     *Suspect           // not nil: the guard gave an alarm, or one stands, and the point is marked
 	Reread      *Reread            // not nil: the retention is read otherwise than for the last points, which was not told yet
 	FirstEmpty  bool               // the first point of its source, with nothing in it
 	Nothing     bool               // nothing was found, whatever was there before, and whether or not that is acknowledged
@@ -188,6 +190,7 @@ type engine struct {
 	large *largeFiles
 	lists *lists
 	keep  *keeping
+	watch *watching
 
 	o        Options
 	s        *repo.Session
@@ -201,6 +204,7 @@ type engine struct {
 	parent    *format.Commit // the point this one follows; nil for the first
 	last      *repo.Head     // the last point that is not marked as empty; nil if there is none
 	empty     *Emptied       // see conclude
+	suspect   *Suspect       // see conclude
 	heads     repo.Heads     // the points of this source
 	counting  []repo.Head    // those that count for retention, oldest first
 	memo      repo.ListMemo  // of the points list that this run writes
@@ -265,6 +269,7 @@ func newEngine(ctx context.Context, o Options, gone []string, anew bool) (_ *eng
 		return nil, err
 	}
 	e.decision = retain.Decide(o.Retention, e.takenAt, earlier)
+	e.watch = e.newWatching(ctx)
 	if e.reread, err = e.keep.readAnew(earlier); err != nil {
 		return nil, err
 	}
@@ -310,7 +315,7 @@ func (e *engine) findParent(ctx context.Context) ([]retain.Earlier, error) {
 	var earlier []retain.Earlier
 	parent, counting := e.s.Past.Followed(heads)
 	for _, h := range counting {
-		good := h.Line.Status == format.StatusComplete && !h.Line.Marked(format.MarkEmpty)
+		good := h.Line.Status == format.StatusComplete && !h.Line.Marked(format.MarkEmpty) && !h.Line.Marked(format.MarkSuspect)
 		earlier = append(earlier, retain.Earlier{TakenAt: h.Line.TakenAt.Time, RetainUntil: h.Line.RetainUntil.Time, Complete: good, Slots: h.Line.Slots})
 	}
 	if parent != nil {
@@ -385,6 +390,7 @@ func (e *engine) finish(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.watch.keep()
 	e.memo.Trim(e.lists.counts)
 	if err := e.s.Past.NotePoints(e.o.Name, e.heads, pointsRoot.Sum, e.memo, len(e.counting)); err != nil {
 		return nil, err
@@ -412,7 +418,7 @@ func (e *engine) result(id format.Hash, status string) *Result {
 		Point: id, Status: status, Entries: e.stats.entries.Load(), Bytes: e.stats.bytes.Load(),
 		Added: e.stats.added.Load(), Changed: e.stats.changed.Load(), Deleted: e.stats.deleted.Load(), Missing: e.stats.missing.Load(), Unsettled: e.stats.unsettled.Load(),
 		BytesRead: e.stats.read.Load(), TakenAt: e.takenAt, RetainUntil: e.decision.RetainUntil, Vaults: e.vaultsSince(),
-		Emptied: e.empty, Reread: e.reread, FirstEmpty: e.keep.isFirst(), Nothing: e.stats.found.Load() == 0,
+		Emptied: e.empty, Suspect: e.suspect, Reread: e.reread, FirstEmpty: e.keep.isFirst(), Nothing: e.stats.found.Load() == 0,
 	}
 }
 

@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/holdfast-backup/holdfast/replicator/retain"
 	"github.com/holdfast-backup/holdfast/replicator/source"
@@ -34,6 +35,9 @@ func (e *keeping) isContent(n *format.Entry) bool {
 func (e *keeping) emptied() bool {
 	if e.o.AllowEmpty || e.stats.found.Load() > 0 {
 		return false
+	}
+	if e.parent != nil && e.parent.Marked(format.MarkEmpty) && !e.parent.SignedAt.After(e.watch.acks.Until) {
+		return e.stats.gone.Load() > 0 // it was acknowledged that nothing is there
 	}
 	if e.parent != nil && e.parent.Marked(format.MarkEmpty) || e.stats.gone.Load() > 0 {
 		return true
@@ -76,7 +80,7 @@ func (e *keeping) conclude(ctx context.Context) (status string, marks []string, 
 		marks = []string{format.MarkEmpty}
 		e.empty = &Emptied{Last: e.last}
 		if e.last != nil && !e.o.DryRun {
-			if err := e.holdLast(ctx); err != nil {
+			if err := e.hold(ctx, e.last, "the last point that is not empty"); err != nil {
 				return "", nil, err
 			}
 		}
@@ -84,18 +88,47 @@ func (e *keeping) conclude(ctx context.Context) (status string, marks []string, 
 	if status != format.StatusComplete || marks != nil {
 		e.decision = retain.Decision{RetainUntil: retain.Shortest(e.o.Retention, e.takenAt)}
 	}
+	if e.suspect = e.watch.judge(); e.suspect != nil {
+		marks = append(marks, format.MarkSuspect)
+		if err := e.holdClean(ctx, e.suspect); err != nil {
+			return "", nil, err
+		}
+	}
 	return status, marks, e.s.Begin(e.decision.RetainUntil)
 }
 
-// holdLast holds everything that the last point with something in it needs until the time that the session stores for: as
-// long as a whole point would be kept that was made now. What is lost of it is told and does not keep the run from its end.
-func (e *keeping) holdLast(ctx context.Context) error {
-	if err := e.s.Past.Read(ctx, e.last); err != nil {
-		return fmt.Errorf("hold the last point that is not empty: %w", err)
+// holdClean holds the last clean point for the time that is set, within the vaults' ceilings. A suspect point itself is kept as any
+// other: most alarms are none in the end.
+func (e *keeping) holdClean(ctx context.Context, s *Suspect) error {
+	want := e.o.Guard.Hold
+	if want <= 0 || s.Clean == nil || e.o.DryRun {
+		return nil
+	}
+	until := e.takenAt.Add(want)
+	if most := e.s.Furthest(); until.After(most) {
+		e.watch.say("the last clean point is held until %s only: no lock of these vaults may reach further (lock.ceiling)", most.UTC().Format(time.DateOnly))
+		until = most
+	}
+	if until.Before(e.decision.RetainUntil) {
+		until = e.decision.RetainUntil
+	}
+	if err := e.s.Begin(until); err != nil {
+		return err
+	}
+	s.Held = until
+	return e.hold(ctx, s.Clean, "the last clean point")
+}
+
+// hold holds everything that a point needs until the time that the session stores for: as long as a whole point would be kept that
+// was made now, or longer. What is lost of it is told and does not keep the run from its end.
+func (e *keeping) hold(ctx context.Context, p *repo.Head, what string) error {
+	fail := func(err error) error { return fmt.Errorf("hold %s: %w", what, err) }
+	if err := e.s.Past.Read(ctx, p); err != nil {
+		return fail(err)
 	}
 	pages := map[string]bool{} // objects that the needs list itself is in
 	visit := func(ref format.PageRef) { pages[ref.Object] = true }
-	err := e.s.Locks.Secure(ctx, tree.Needs(ctx, e.s.Content.Page, e.last.Commit.Needs, visit))
+	err := e.s.Locks.Secure(ctx, tree.Needs(ctx, e.s.Content.Page, p.Commit.Needs, visit))
 	if err == nil {
 		err = e.s.Locks.Secure(ctx, func(yield func(format.Need, error) bool) {
 			for name := range pages {
@@ -107,12 +140,12 @@ func (e *keeping) holdLast(ctx context.Context) error {
 	}
 	if isLost(err) {
 		if e.o.Remark != nil {
-			e.o.Remark("", fmt.Sprintf("the last point that is not empty, %.12s, cannot be kept whole: %v", e.last.ID, err))
+			e.o.Remark("", fmt.Sprintf("%s, %.12s, cannot be kept whole: %v", what, p.ID, err))
 		}
 		err = nil
 	}
 	if err != nil {
-		return fmt.Errorf("hold the last point that is not empty: %w", err)
+		return fail(err)
 	}
-	return e.s.Locks.HoldPoint(ctx, e.last.Point)
+	return e.s.Locks.HoldPoint(ctx, p.Point)
 }

@@ -24,6 +24,9 @@ func (e *fetching) fetchSmall(ctx context.Context) error {
 		if err := e.attempt(ctx, t, func() error { return e.readWhole(ctx, t) }); err != nil {
 			return err
 		}
+		if len(t.data) > 0 {
+			e.watch.pass(t, t.data)
+		}
 		close(t.fetched)
 	}
 }
@@ -179,7 +182,7 @@ func (e *fetching) attempt(ctx context.Context, t *task, read func() error) erro
 
 // once reads or completes an entry.
 func (e *fetching) once(ctx context.Context, t *task, read func() error) error {
-	t.data, t.pieces = t.data[:0], nil
+	t.data, t.pieces, t.seen = t.data[:0], nil, nil
 	switch t.action {
 	case complete:
 		if live, ok := e.view.(source.Live); ok && t.live {

@@ -132,6 +132,7 @@ func (r *streamReader) data(ctx context.Context, from io.Reader) error {
 		r.fetch.count(len(chunk))
 		_, _ = r.whole.Write(chunk) // which does not fail
 		r.total += int64(len(chunk))
+		r.watch.pass(r.l.t, chunk)
 		return r.large.look(chunk)
 	}, func(run []cutChunk) error { return r.large.placeRun(ctx, r.l, run) })
 }
@@ -160,6 +161,9 @@ func (e *largeFiles) placeRun(ctx context.Context, l *layout, run []cutChunk) er
 	for _, c := range run {
 		p, err := e.place(ctx, c)
 		if err == nil {
+			if p.spot != nil {
+				e.watch.stores(l.t, int64(len(c.b)))
+			}
 			err = l.add(ctx, p, int64(len(c.b)))
 		}
 		if err != nil {

@@ -201,6 +201,7 @@ func (m *manifest) refuse(t *task, why error) ([]byte, error) {
 }
 
 func (m *manifest) count(t *task) {
+	m.watch.read(t)
 	m.stats.entries.Add(1)
 	m.stats.holds(t.entry.Size)
 	if t.entry.Unsettled {

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/holdfast-backup/holdfast/replicator/guard"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -35,6 +36,7 @@ type task struct {
 	earlier  earlier          // and where the parent has the same
 	image    *imageTask       // a disk image's, to be read
 	uses     map[string]int64 // what of extents uses, by object: see used
+	seen     *guard.Bytes     // what the guard saw of its bytes; may be nil
 	dropped  bool             // it is gone: not in the point
 	unsure   bool             // read, but not as listed: the page gets no digest
 	accepted bool             // unreadable, and recorded without making the point incomplete

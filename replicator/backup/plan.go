@@ -40,6 +40,7 @@ func (e *engine) plan(ctx context.Context) error {
 		}
 		last = entry.Key
 		p.sees(entry)
+		p.watch.listed(entry)
 		p.page = append(p.page, entry)
 	}
 	if err := p.endPage(ctx); err != nil {
@@ -67,6 +68,7 @@ type planner struct {
 	scratch []byte
 	buf     []byte
 	disk    *format.Entry // the parent's image that was looked at last
+	before  format.Entry  // key and time of the entry that was compared last
 	hidden  string        // the key of a directory that could not be listed: what was below it is not known to be deleted
 }
 
@@ -129,6 +131,7 @@ func (p *planner) endPage(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		p.before = format.Entry{Key: entry.Key, Modified: entry.Modified}
 		if err := p.dispatch(ctx, t); err != nil {
 			return err
 		}
@@ -190,6 +193,7 @@ func (p *planner) compare(ctx context.Context, entry *format.Entry) (*task, erro
 		if old == nil || old.Key > entry.Key {
 			p.stats.added.Add(1)
 			p.fate(Added, entry)
+			p.watch.added(entry, &p.before)
 			t.action = actionFor(entry)
 			p.disks(t)
 			return t, nil
@@ -256,6 +260,7 @@ func (p *planner) judge(ctx context.Context, t *task) error {
 		class := entry.StorageClass
 		*entry = *old
 		entry.StorageClass = class
+		p.watch.moved(entry)
 		return nil
 	}
 	if !t.maybe && (old.Lost() == "" || !p.same(old, entry)) {
@@ -365,6 +370,7 @@ func (p *planner) drop(ctx context.Context, old *format.Entry) error {
 	if p.hidden == "" || !strings.HasPrefix(old.Key, p.hidden) {
 		p.stats.deleted.Add(1)
 		p.fate(Deleted, old)
+		p.watch.gone(old)
 		if p.keep.isContent(old) {
 			p.stats.gone.Add(1)
 		}

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/evidence"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -27,8 +29,8 @@ const minPrefix = 4
 // Resolve gives the point that spec names:
 //
 //   - an ID, or the beginning of one that is unique in the vault (at least four digits): that point, complete or not;
-//   - SOURCE@latest: the newest complete point of the source, by signed time, that is not marked as empty;
-//   - SOURCE@clean: the newest complete point of the source without any mark;
+//   - SOURCE@latest: the newest complete point of the source, by signed time, that is not marked as empty, or acknowledged as that;
+//   - SOURCE@clean: the newest complete point of the source without any mark, or whose marks were acknowledged;
 //   - SOURCE@TIME: as SOURCE@latest, of the points signed at or before TIME, which is RFC 3339, or a date, which means the end
 //     of that day in UTC.
 //
@@ -114,17 +116,35 @@ func (k pick) passes(c *format.PointLine) bool {
 	return c.Marked(format.MarkEmpty) || k.clean && len(c.Marks) > 0
 }
 
+// passing is passes, but for points that somebody acknowledged: what was acknowledged is read where there is one to pass. Where it cannot
+// be read, none was.
+func (v View) passing(ctx context.Context, k pick) func(*format.PointLine) bool {
+	acked := sync.OnceValue(func() map[format.Hash]bool {
+		out := map[format.Hash]bool{}
+		acks, err := evidence.Acks(ctx, evidence.Options{Vault: v.In, Repository: v.Repository.ID, Key: v.Repository.Keys().Reporter})
+		if err != nil {
+			v.report(format.PrefixReports, err)
+		}
+		for _, a := range acks {
+			out[a.Point] = true
+		}
+		return out
+	})
+	return func(c *format.PointLine) bool { return k.passes(c) && !acked()[c.ID] }
+}
+
 // newest gives the newest complete one of points, which are in order of time, or the newest incomplete one. Marked ones are
 // passed over.
 // Of what a points list says of them only those are read that may be taken, or named.
 func (v View) newest(ctx context.Context, spec string, points []repo.Point, earlier repo.Earlier, k pick) (Point, error) {
 	var incomplete, marked *Point
+	passes := v.passing(ctx, k)
 	spoilt, passed := 0, 0
 	for _, p := range slices.Backward(points) {
-		if line, ok := earlier[p.ID]; ok && k.passes(&line) && marked != nil {
+		if line, ok := earlier[p.ID]; ok && passes(&line) && marked != nil {
 			passed++
 			continue
-		} else if ok && !k.passes(&line) && line.Status != format.StatusComplete && incomplete != nil {
+		} else if ok && !passes(&line) && line.Status != format.StatusComplete && incomplete != nil {
 			continue
 		}
 		got, err := v.read(ctx, p)
@@ -137,7 +157,7 @@ func (v View) newest(ctx context.Context, spec string, points []repo.Point, earl
 		case got.Err != nil:
 			v.report(p.Name, got.Err)
 			spoilt++
-		case k.passes(got.Line):
+		case passes(got.Line):
 			if passed++; marked == nil {
 				marked = &got
 			}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
 // Options of Look.
@@ -38,6 +39,8 @@ type Source struct {
 	Short     error      // why the point is not protected as long as it is to be kept; nil: it is
 	Records   Records    // what reporters said of the vault, and of this source in it
 	Alarms    []string   // what somebody has to look at
+
+	acked bool // the mark of the newest point was acknowledged
 }
 
 // clocksDiffer is by how much two clocks may differ before it is said.
@@ -102,7 +105,10 @@ func (s *Source) alarm(text string, args ...any) {
 
 // settle judges what was found.
 func (s *Source) settle(ctx context.Context, o Options) error {
-	if n := s.Newest; n != nil && n.Empty() {
+	if err := s.marks(ctx, o); err != nil {
+		return err
+	}
+	if n := s.Newest; n != nil && n.Empty() && !s.acked {
 		s.alarm("the newest point, %.12s of %s, found nothing where there had been something; if that is right: `holdfast run --allow-empty %s`",
 			n.ID, n.SignedAt.UTC().Format(time.RFC3339), s.Name)
 	}
@@ -123,6 +129,29 @@ func (s *Source) settle(ctx context.Context, o Options) error {
 		return nil
 	}
 	return s.lock(ctx, o)
+}
+
+// marks says whether an alarm of the guard stands at the newest point.
+func (s *Source) marks(ctx context.Context, o Options) error {
+	newest := s.Newest
+	if newest == nil {
+		newest = s.Point
+	}
+	if newest == nil || newest.Line == nil || len(newest.Line.Marks) == 0 || !o.View.Repository.Vouched() {
+		return nil
+	}
+	acks, err := Acks(ctx, o.View)
+	if err != nil {
+		return err
+	}
+	if s.acked = !newest.SignedAt.After(until(acks, s.Name)); s.acked {
+		return nil
+	}
+	if newest.Line.Marked(format.MarkSuspect) {
+		s.alarm("the newest point, %.12s of %s, is suspect: the guard gave an alarm; `holdfast guard %s` says more, and if the data is right: `holdfast guard ack %.12s --reason TEXT`",
+			newest.ID, newest.SignedAt.UTC().Format(time.RFC3339), s.Name, newest.ID)
+	}
+	return nil
 }
 
 // lock reads the lock of the point's own object, which is put last and reaches as far as the point is kept.

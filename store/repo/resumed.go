@@ -292,7 +292,7 @@ func (s *Past) oneMore(ctx context.Context, k *keeper, source string, l *pointsL
 
 // goesOn reports whether a point is one that the next run can go on from without a look at those before it.
 func (s *Past) goesOn(c *format.Commit, list format.Hash, source string, looks []*pointsLook) bool {
-	if c.Points.Sum != list || c.Status != format.StatusComplete || c.Marked(format.MarkEmpty) || s.repo.Trust().Doubt(c) != nil || s.repo.Trust().Under(c) < s.repo.Trust().Fresh() {
+	if c.Points.Sum != list || c.Status != format.StatusComplete || c.Marked(format.MarkEmpty) || c.Marked(format.MarkSuspect) || s.repo.Trust().Doubt(c) != nil || s.repo.Trust().Under(c) < s.repo.Trust().Fresh() {
 		return false
 	}
 	for i, k := range s.keepers { // see checkFollowed

@@ -388,6 +388,21 @@ func (s *Session) Begin(need time.Time) error {
 	return nil
 }
 
+// Furthest is the furthest time that Begin takes without leaving out a vault that is in use.
+func (s *Session) Furthest() time.Time {
+	most := s.Now().Add(s.repo.Trust().longest())
+	for _, k := range s.active() {
+		l := k.vault.Locking
+		if l.Mode == store.ModeNone || l.Ceiling <= 0 {
+			continue
+		}
+		if end := k.clock().Add(l.Ceiling - l.Slack); end.Before(most) {
+			most = end
+		}
+	}
+	return most.Truncate(time.Second)
+}
+
 // Foresee says until when a point of the near future will need most of what is needed now: that of the week or the month
 // that begins within half a lock's slack. A lock that has to be lengthened goes that far at once, so that it is not
 // lengthened again in a few days; none is lengthened for this alone. It is called before anything is secured.

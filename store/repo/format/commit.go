@@ -19,6 +19,10 @@ const (
 // nobody said that this is right.
 const MarkEmpty = "empty"
 
+// MarkSuspect is the mark of a point at which the guard of the run gave an alarm, and of each after it, as long as nobody
+// acknowledged that.
+const MarkSuspect = "suspect"
+
 // Marked reports whether the point carries a mark.
 func (c *Commit) Marked(mark string) bool { return slices.Contains(c.Marks, mark) }
 

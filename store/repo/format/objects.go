@@ -159,7 +159,7 @@ type Commit struct {
 	SourceKind   string   // "s3", "dir", ..
 	TakenAt      Time     // when the source was frozen, vault's clock
 	Slots        []string // retention slots it fills
-	Marks        []string // what a reader should know before it takes this point, sorted: MarkEmpty
+	Marks        []string // what a reader should know before it takes this point, sorted: MarkEmpty, MarkSuspect
 	Entries      int64
 	Bytes        int64
 	Missing      int64 // entries whose content could not be read

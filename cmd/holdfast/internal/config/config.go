@@ -40,12 +40,19 @@ type Config struct {
 	Schedule    Schedule
 	Notify      []Receiver
 	Metrics     Metrics
+	Guard       Guard
 	Cache       string // absolute; empty: the user's cache folder
 }
 
 // Reports is how records are kept.
 type Reports struct {
 	Keep retain.Span // the least time a record is locked
+}
+
+// Guard is what the guard of a run goes by.
+type Guard struct {
+	Hold    retain.Span // how long the last clean point is held once an alarm stands; zero: not longer
+	KMSKeys []string    // keys of the vendor's key management that are the owner's, by ARN or ID; none: those that were seen before
 }
 
 // Targets are what the copy is held against. Zero: nothing was asked for.

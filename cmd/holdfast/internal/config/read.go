@@ -49,6 +49,7 @@ func (r *reader) read(n ast.Node) {
 	c.Stall = stall.Default
 	c.Reports = Reports{Keep: days(400)}
 	c.Schedule = Schedule{Times: schedule.DefaultTimes()}
+	c.Guard = Guard{Hold: days(90)}
 	var sources ast.Node
 	seen := r.object(n, "the configuration",
 		field{"vaults", func(n ast.Node) { r.list(n, "vaults", r.vault) }},
@@ -61,6 +62,7 @@ func (r *reader) read(n ast.Node) {
 		field{"reports", r.reports},
 		field{"targets", r.targets},
 		field{"schedule", r.schedule},
+		field{"guard", r.guard},
 		field{"fingerprint", r.fingerprint},
 		field{"notify", r.notify},
 		field{"metrics", r.metrics},
@@ -405,6 +407,24 @@ func (r *reader) reports(n ast.Node) {
 			r.problem(n, "reports.keep cannot be 0: a record that is not locked shows nothing")
 		}
 	}})
+}
+
+func (r *reader) guard(n ast.Node) {
+	r.object(n, "guard",
+		field{"hold", func(n ast.Node) { r.span(n, "guard.hold", &r.config.Guard.Hold) }},
+		field{"kms_keys", func(n ast.Node) {
+			r.list(n, "guard.kms_keys", func(i int, n ast.Node) {
+				s, ok := r.str(n, fmt.Sprintf("guard.kms_keys[%d]", i))
+				switch {
+				case !ok:
+				case s == "" || strings.ContainsAny(s, " \t\n"):
+					r.problem(n, "guard.kms_keys[%d]: %q is no key: write its ARN, or its ID", i, clip(s))
+				default:
+					r.config.Guard.KMSKeys = append(r.config.Guard.KMSKeys, s)
+				}
+			})
+		}},
+	)
 }
 
 func (r *reader) targets(n ast.Node) {

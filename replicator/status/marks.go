@@ -1,0 +1,119 @@
+package status
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/replicator/browse"
+	"github.com/holdfast-backup/holdfast/store/repo/evidence"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// State is what became of a mark.
+type State string
+
+// What becomes of marks.
+const (
+	Open         State = "open"         // an alarm stands: nobody acknowledged it, and no clean point came after
+	Acknowledged State = "acknowledged" // somebody looked at this very point and found it right
+	Over         State = "over"         // a later point was acknowledged, or is clean
+)
+
+// Mark is a point that carries marks.
+type Mark struct {
+	Point    browse.Point
+	State    State
+	Ack      *evidence.Ack // of this very point; nil: none
+	Findings []Found       // what its run told, where a record of it was read
+}
+
+// Found is one rule of the guard and how many entries it was about.
+type Found struct {
+	Rule  string `json:"rule"`
+	Count int64  `json:"count"`
+}
+
+// maxMarkRecords is how many records are read for what runs found, the newest first.
+const maxMarkRecords = 1000
+
+// Marks gives the points that carry marks, by source and time, the oldest first.
+func Marks(ctx context.Context, v browse.View) ([]Mark, error) {
+	var out []Mark
+	clean := map[string]format.Time{} // the newest complete point without a mark
+	for p, err := range browse.Points(ctx, v, "") {
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case p.Line == nil || p.Distrusted:
+		case len(p.Line.Marks) > 0:
+			out = append(out, Mark{Point: p, State: Open})
+		case p.Complete():
+			clean[p.Source] = p.SignedAt
+		}
+	}
+	if len(out) == 0 || !v.Repository.Vouched() {
+		return out, nil
+	}
+	acks, err := Acks(ctx, v)
+	if err != nil {
+		return nil, err
+	}
+	found, err := findings(ctx, v)
+	if err != nil {
+		return nil, err
+	}
+	for i := range out {
+		m := &out[i]
+		m.Findings = found[m.Point.ID]
+		if n := slices.IndexFunc(acks, func(a evidence.Ack) bool { return a.Point == m.Point.ID }); n >= 0 {
+			m.Ack, m.State = &acks[n], Acknowledged
+			continue
+		}
+		if at := clean[m.Point.Source]; at.After(m.Point.SignedAt.Time) || !m.Point.SignedAt.After(until(acks, m.Point.Source)) {
+			m.State = Over
+		}
+	}
+	return out, nil
+}
+
+// Acks gives what was acknowledged in a vault.
+func Acks(ctx context.Context, v browse.View) ([]evidence.Ack, error) {
+	return evidence.Acks(ctx, evidence.Options{Vault: v.In, Repository: v.Repository.ID, Key: v.Repository.Keys().Reporter})
+}
+
+// until is up to when points of a source give no alarm any more.
+func until(acks []evidence.Ack, source string) (t time.Time) {
+	for _, a := range acks {
+		if a.Source == source && a.SignedAt.After(t) {
+			t = a.SignedAt.Time
+		}
+	}
+	return t
+}
+
+// findings gives what runs told in their records of the points they made.
+func findings(ctx context.Context, v browse.View) (map[format.Hash][]Found, error) {
+	out := map[format.Hash][]Found{}
+	o := evidence.Options{Vault: v.In, Repository: v.Repository.ID, Key: v.Repository.Keys().Reporter}
+	_, err := evidence.Latest(ctx, o, maxMarkRecords, func(f evidence.Found) bool {
+		var b struct {
+			Lines []struct {
+				Point    format.Hash `json:"point"`
+				Findings []Found     `json:"findings"`
+			} `json:"lines"`
+		}
+		if f.Newer || f.Record.Type != "run" || json.Unmarshal(f.Record.Body, &b) != nil {
+			return true
+		}
+		for _, l := range b.Lines {
+			if len(l.Findings) > 0 {
+				out[l.Point] = l.Findings
+			}
+		}
+		return true
+	})
+	return out, err
+}
