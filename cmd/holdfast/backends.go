@@ -48,7 +48,7 @@ func kinds() map[location.Kind]backend {
 
 func bucketVault(b *backends, at location.Location, get store.CredentialsFunc) (driver, error) {
 	return s3store.New(s3store.Options{
-		Location: at.S3, Credentials: get, Connections: b.connections, UserAgent: userAgent(), Stall: b.stall, PageSize: b.page,
+		Location: at.S3, Credentials: get, Connections: b.connections, UserAgent: userAgent(), Stall: b.stall, PageSize: b.page, Requests: b.requests,
 	})
 }
 
@@ -65,7 +65,7 @@ func bucketSource(b *backends, s config.Source, get store.CredentialsFunc) (sour
 	return s3source.New(s3source.Options{
 		Bucket: l.Bucket, Prefix: l.Prefix, Endpoint: l.Endpoint, Region: l.Region, PathStyle: l.PathStyle, Credentials: get,
 		Versions: versions, Exclude: s.Exclude, SkipTags: s.Tags.Never, Archived: string(s.Archived), Connections: b.connections,
-		ETag: s.ETag, IfMatch: s.IfMatch, RequestPayer: s.RequesterPays,
+		ETag: s.ETag, IfMatch: s.IfMatch, RequestPayer: s.RequesterPays, Requests: b.requests,
 	})
 }
 
@@ -105,6 +105,7 @@ type vault struct {
 	failed      error                 // why it could not be opened; then nothing above is there
 	credentials store.CredentialsFunc // nil for a directory
 	counted     *meter.Meter          // what went over the wire, tries included
+	requests    *meter.Requests       // as they are billed
 	close       func() error
 }
 
@@ -115,9 +116,10 @@ type backends struct {
 	dir         string // what relative paths of credentials are relative to
 	connections int
 	rate        *meter.Meter
-	readOnly    bool          // create nothing
-	stall       time.Duration // how long a vault may give or take nothing; 0: stall.Default
-	page        int           // names a page of listings; 0: as many as there can be
+	readOnly    bool            // create nothing
+	stall       time.Duration   // how long a vault may give or take nothing; 0: stall.Default
+	page        int             // names a page of listings; 0: as many as there can be
+	requests    *meter.Requests // of what is opened next; nil: they are not counted
 }
 
 // driver is what every store driver is. What it can remove goes to prune only: see openRemover.
@@ -136,11 +138,12 @@ const firstAnswer = 20 * time.Second
 
 // openVault opens a vault; nothing is sent yet.
 func (b *backends) openVault(name string, at location.Location, ref credentials.Ref) (*vault, error) {
-	d, get, err := b.open(at, ref)
+	asked := &meter.Requests{}
+	d, get, err := b.counting(asked).open(at, ref)
 	if err != nil {
 		return nil, prefixed(err, "vault "+at.String(), "vault "+at.S3.String())
 	}
-	v := &vault{name: name, url: at, credentials: get, counted: meter.New(meter.Options{}), close: d.Close}
+	v := &vault{name: name, url: at, credentials: get, counted: meter.New(meter.Options{}), requests: asked, close: d.Close}
 	tell := func(e retry.Event) { b.ui.detail("trying again in %s: %v", e.Wait, e.Err) }
 	again := retry.New(retry.Options{Notify: tell})
 	// The first thing that is asked of a vault: whether it is there at all is seen soon.
@@ -153,6 +156,13 @@ func (b *backends) openVault(name string, at location.Location, ref credentials.
 	v.once = still.Inspector(v.counted.Inspector(d))
 	v.Inspector = still.Inspector(first.Inspector(v.counted.Inspector(d)))
 	return v, nil
+}
+
+// counting gives the same backends, which count the requests of what they open.
+func (b *backends) counting(requests *meter.Requests) *backends {
+	c := *b
+	c.requests = requests
+	return &c
 }
 
 // open opens what objects are kept in, with the credentials that were found for it, if it takes any.

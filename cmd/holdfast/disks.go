@@ -24,7 +24,7 @@ func diskSource(b *backends, s config.Source, get store.CredentialsFunc) (source
 	at := s.URL.AWS
 	o := ebssource.Options{
 		Region: at.Region, Endpoint: at.Endpoint, Credentials: get, Exclude: s.Exclude, Snapshots: at.Snapshots,
-		Volumes: at.Volumes, All: at.All, Create: at.Instances, Connections: b.connections,
+		Volumes: at.Volumes, All: at.All, Create: at.Instances, Connections: b.connections, Requests: b.requests,
 	}
 	for _, t := range at.Tags {
 		o.Tags = append(o.Tags, ebssource.Tag(t))

@@ -53,6 +53,8 @@ var (
 	errDamage     = errors.New("damaged or not protected")
 	errEmptied    = errors.New("a source that became empty")
 	errSuspect    = errors.New("an alarm of the guard")
+	errBudget     = errors.New("over the budget")
+	errPrices     = errors.New("no prices, or prices that cannot be used")
 	errRecord     = errors.New("done, and no record could be made of it")
 
 	errUnprotected = errors.New("not protected")                       // doctor's critical findings
@@ -149,6 +151,8 @@ func outcomes() []outcome {
 		{errUsage, exitUsage, "usage"},
 		{errSameKey, exitUsage, "same_access_key"},
 		{errTarget, exitUsage, "target"},
+		{errBudget, exitUsage, "budget"},
+		{errPrices, exitUsage, "prices"},
 		{errSamePlace, exitUsage, "same_place"},
 		{config.ErrNone, exitUsage, "config"},
 		{trusted.ErrNotTrusted, exitUsage, "not_trusted"},

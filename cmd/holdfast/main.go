@@ -34,6 +34,7 @@ func realMain(args []string, stdin io.Reader, stdout, stderr *os.File, system st
 type app struct {
 	keys     *keyCommands
 	reads    *readCommands
+	plans    *planCommands
 	care     *careCommands
 	complete *completion
 	trusts   *trusting

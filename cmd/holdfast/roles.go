@@ -11,6 +11,9 @@ type readCommands struct{ *app }
 // careCommands are those that look after what is stored: locks, what is over, how the vaults are set up.
 type careCommands struct{ *app }
 
+// planCommands are those that say beforehand what others would do.
+type planCommands struct{ *app }
+
 // completion says what a shell can complete.
 type completion struct{ *app }
 
@@ -22,6 +25,7 @@ func (a *app) share() *app {
 	a.standIns.env = a.env
 	a.keys, a.reads, a.care, a.complete, a.trusts = &keyCommands{a}, &readCommands{a}, &careCommands{a}, &completion{a}, &trusting{a}
 	a.notices = &notices{app: a, began: a.now()}
+	a.plans = &planCommands{a}
 	return a
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/replicator/backup"
 	"github.com/holdfast-backup/holdfast/replicator/progress"
+	"github.com/holdfast-backup/holdfast/store/meter"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
@@ -44,6 +45,8 @@ type runFlags struct {
 	dry   bool
 	wait  bool
 	empty []string // sources that are allowed to be empty
+	most  int64    // bytes that may be stored in a vault; 0: any number
+	still bool     // nothing is said of entries
 }
 
 // ran is one source in one vault, for scripts.
@@ -67,6 +70,8 @@ type ran struct {
 	LocksExtended int64         `json:"locks_extended"`
 	RetainUntil   string        `json:"retain_until,omitempty"`
 	LockedUntil   string        `json:"locked_until,omitempty"` // longer by the slack; absent where the vault keeps no locks
+	Requests      int64         `json:"requests"`               // to the vault, as they are billed; 0 for a directory
+	SourceAsked   int64         `json:"source_requests"`        // to the source; the same on each vault's line
 	Seconds       float64       `json:"seconds"`
 	DryRun        bool          `json:"dry_run,omitempty"`
 	Error         string        `json:"error,omitempty"`
@@ -125,12 +130,17 @@ func (a *app) backup(ctx context.Context, names []string, f runFlags) (err error
 		return j.noTurn(ctx, sources, err)
 	}
 	defer func() { err = errors.Join(err, turn.Close()) }()
+	var left *allowance
 	if !f.dry {
+		if left, err = j.budgeted(ctx, sources, f); err != nil {
+			return err
+		}
 		j.activity = newActivity(a.now())
 	}
 	var all together
 	for _, s := range sources {
-		if err := j.runSource(ctx, s, f); err != nil {
+		f.most = left.most()
+		if err := j.runSource(ctx, s, f, left); err != nil {
 			all = append(all, prefixed(err, "source "+s.Name))
 		}
 		if ctx.Err() != nil {
@@ -170,22 +180,52 @@ func (j *job) pickSources(names []string) ([]config.Source, error) {
 }
 
 // runSource makes one source's point and reports it, a line a vault, failed or not.
-func (j *job) runSource(ctx context.Context, s config.Source, f runFlags) error {
+func (j *job) runSource(ctx context.Context, s config.Source, f runFlags, left *allowance) error {
 	began := time.Now()
-	result, err := j.makePoint(ctx, s, f)
+	asked := newAsking(j.vaults)
+	result, err := j.makePoint(ctx, s, f, asked)
 	if err != nil {
 		err = stopped(ctx, err)
 		return together{err, j.tells.reportFailed(s, err, began), j.tells.alarm()}.orNil()
 	}
-	return j.tells.report(s, result, began, f.dry)
+	left.used(result)
+	return j.tells.report(s, result, asked, began, f.dry)
 }
 
-func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags) (result *backup.Result, err error) {
+// asking counts what one source's run asks of its source and of the vaults.
+type asking struct {
+	source meter.Requests
+	vaults []*vault
+	before []meter.Asked
+}
+
+func newAsking(vaults []*vault) *asking {
+	a := &asking{vaults: vaults}
+	for _, v := range vaults {
+		a.before = append(a.before, v.requests.Snapshot())
+	}
+	return a
+}
+
+// vault is what was asked of one of them.
+func (a *asking) vault(name string) meter.Asked {
+	i := slices.IndexFunc(a.vaults, func(v *vault) bool { return v.name == name })
+	if i < 0 {
+		return meter.Asked{}
+	}
+	now := a.vaults[i].requests.Snapshot()
+	if since := now.Minus(a.before[i]); since.Get >= 0 && since.Put >= 0 && since.List >= 0 {
+		return since
+	}
+	return now // it was opened anew
+}
+
+func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags, asked *asking) (result *backup.Result, err error) {
 	if f.dry && s.URL.AWS != nil { // nothing is made, snapshots neither
 		at := *s.URL.AWS
 		at.Instances, s.URL.AWS = nil, &at
 	}
-	src, get, err := j.backends.openSource(s)
+	src, get, err := j.backends.counting(&asked.source).openSource(s)
 	if err != nil {
 		return nil, err
 	}
@@ -217,32 +257,38 @@ func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags) (resul
 	if s.Unsettled == config.UnsettledMissing {
 		whatIfUnsettled = backup.MissUnsettled
 	}
+	o := backup.Options{
+		Source: src, Name: s.Name, Place: s.URL.String(), Session: session, Retention: s.Retention, Before: s.Before, TagsMaxAge: tagsAge(s.Tags, j.now()),
+		Memory: j.config.Limits.Memory, Fetchers: j.config.Limits.Connections, DryRun: f.dry,
+		AllowEmpty: slices.Contains(f.empty, s.Name), Progress: read, Now: j.now, Most: f.most,
+		Unsettled: whatIfUnsettled,
+	}
+	if f.still {
+		return backup.Run(ctx, o)
+	}
 	defer func() {
 		if err == nil && !result.Nothing { // of an empty source every pattern leaves nothing out
 			j.tells.tellUnused(s.Name, src)
 		}
 	}()
-	return backup.Run(ctx, backup.Options{
-		Source: src, Name: s.Name, Place: s.URL.String(), Session: session, Retention: s.Retention, Before: s.Before, Fate: j.tells.tellFates(s.Name, f.dry), TagsMaxAge: tagsAge(s.Tags, j.now()),
-		Memory: j.config.Limits.Memory, Fetchers: j.config.Limits.Connections, DryRun: f.dry,
-		AllowEmpty: slices.Contains(f.empty, s.Name), Guard: j.tells.guarding(s, session), Progress: read, Now: j.now,
-		Unsettled: whatIfUnsettled,
-		Unsettling: func(key string) {
-			if unsettled++; unsettled <= maxListed {
-				j.ui.detail("%s: %s was written to while it was read: kept as far as it was read, and read again next time", s.Name, safe(key))
-			}
-		},
-		Missing: func(key, reason string) {
-			if missing++; missing <= maxListed {
-				j.ui.warn("%s: %s could not be read: %s", s.Name, safe(shortKey(key)), reason)
-			}
-		},
-		Remark: func(key, text string) {
-			if remarks++; remarks <= maxListed {
-				j.ui.warn("%s: %s", strings.TrimSuffix(s.Name+": "+safe(shortKey(key)), ": "), text)
-			}
-		},
-	})
+	o.Fate = j.tells.tellFates(s.Name, f.dry)
+	o.Unsettling = func(key string) {
+		if unsettled++; unsettled <= maxListed {
+			j.ui.detail("%s: %s was written to while it was read: kept as far as it was read, and read again next time", s.Name, safe(key))
+		}
+	}
+	o.Missing = func(key, reason string) {
+		if missing++; missing <= maxListed {
+			j.ui.warn("%s: %s could not be read: %s", s.Name, safe(shortKey(key)), reason)
+		}
+	}
+	o.Remark = func(key, text string) {
+		if remarks++; remarks <= maxListed {
+			j.ui.warn("%s: %s", strings.TrimSuffix(s.Name+": "+safe(shortKey(key)), ": "), text)
+		}
+	}
+	o.Guard = j.tells.guarding(s, session)
+	return backup.Run(ctx, o)
 }
 
 // tellSession says what a source's run works with, for those who asked for more.
@@ -266,7 +312,7 @@ func tagsAge(t config.Tags, now time.Time) time.Duration {
 }
 
 // report prints one line a vault and gives what the run came to.
-func (j *telling) report(s config.Source, r *backup.Result, began time.Time, dry bool) error {
+func (j *telling) report(s config.Source, r *backup.Result, asked *asking, began time.Time, dry bool) error {
 	var all together
 	alarms, alarm := j.alarms()
 	if j.activity != nil && !r.Point.IsZero() {
@@ -287,7 +333,8 @@ func (j *telling) report(s config.Source, r *backup.Result, began time.Time, dry
 			Added: r.Added, Changed: r.Changed, Deleted: r.Deleted, Missing: r.Missing, Unsettled: r.Unsettled, BytesRead: r.BytesRead,
 			BytesStored: v.Bytes, ObjectsStored: v.Objects, ObjectsCopied: v.Copied, LocksExtended: v.Extended,
 			RetainUntil: r.RetainUntil.UTC().Format(time.RFC3339), Seconds: seconds(began), DryRun: dry, Alarms: alarms,
-			taken: r.TakenAt,
+			taken:    r.TakenAt,
+			Requests: asked.vault(v.Vault).All(), SourceAsked: asked.source.Snapshot().All(),
 		}
 		if !v.LockedUntil.IsZero() {
 			line.LockedUntil = v.LockedUntil.UTC().Format(time.RFC3339)

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -37,7 +38,7 @@ func TestServers(t *testing.T) {
 	cmds := scriptCommands(t)
 	maps.Copy(cmds, map[string]scriptCommand{
 		"bucket": w.bucket, "user": w.user, "grant": w.grant, "fill": w.fill, "put": w.put, "load": w.load, "wipe": w.wipe, "alike": w.alike, "harmless": w.harmless, "bury": w.bury, "history": w.history,
-		"front": w.front, "overlay": w.overlay, "uncover": w.uncover, "drop": w.drop, "flood": w.flood, "asked": w.asked,
+		"front": w.front, "overlay": w.overlay, "uncover": w.uncover, "drop": w.drop, "flood": w.flood, "asked": w.asked, "lots": w.lots,
 	})
 	testscript.Run(t, testscript.Params{
 		Files:               serverScripts(t),
@@ -240,6 +241,25 @@ func putObject(ts *testscript.TestScript, b *bucket, key string, content []byte,
 	o.SendContentMd5, o.DisableContentSha256 = true, true // else the body comes in signed chunks, which versitygw keeps as a content encoding
 	_, err := b.on.Admin().PutObject(context.Background(), b.name, key, bytes.NewReader(content), int64(len(content)), o)
 	ts.Check(err)
+}
+
+// lots BUCKET PREFIX NUMBER BYTES puts so many objects of so many bytes, half of which shrink to nothing.
+func (w *world) lots(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: lots BUCKET PREFIX NUMBER BYTES")
+	}
+	b := w.find(ts, args[0])
+	n, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	bytes, err := strconv.Atoi(args[3])
+	ts.Check(err)
+	seed := sha256.Sum256([]byte(b.name + args[1]))
+	random := rand.NewChaCha8(seed)
+	for i := range n {
+		content := make([]byte, bytes)
+		_, _ = random.Read(content[:bytes/2])
+		putObject(ts, b, fmt.Sprintf("%s/%06d", args[1], i), content, minio.PutObjectOptions{})
+	}
 }
 
 // put BUCKET KEY TEXT puts one object.

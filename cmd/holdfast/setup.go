@@ -42,6 +42,7 @@ type job struct {
 	activity *activity        // what the command did, for its record; nil: it leaves none
 	found    *repo.Repository // as the last session saw it
 	down     map[string]bool  // vaults that an earlier source of this command found down
+	aside    *aside           // not nil: nothing is changed on this machine
 }
 
 // openJob reads the configuration and opens the vaults that are named, all of them for none. Nothing is sent yet.
@@ -100,6 +101,7 @@ func (j *job) close() error {
 	for _, v := range j.vaults {
 		errs = append(errs, v.close())
 	}
+	errs = append(errs, j.aside.drop())
 	return errors.Join(errs...)
 }
 
@@ -173,6 +175,11 @@ func (j *job) openCache(id format.Hash) (*cache.Cache, error) {
 	dir, err := j.cacheDir(j.config, id)
 	if err != nil {
 		return nil, unusableCache(err)
+	}
+	if j.aside != nil {
+		if dir, err = j.aside.cacheOf(dir); err != nil {
+			return nil, err
+		}
 	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return nil, unusableCache(err)
@@ -282,8 +289,14 @@ func (j *job) session(ctx context.Context, vaults []string) (*repo.Session, erro
 	if err != nil {
 		return nil, err
 	}
+	kept := j.kept(known.Pin)
+	if j.aside != nil {
+		if kept, err = j.aside.keptOf(kept); err != nil {
+			return nil, unusableCache(err)
+		}
+	}
 	s, err := repo.OpenSession(ctx, repo.SessionOptions{
-		Vaults: j.repoVaults(vaults), HostKey: h, Recipients: j.config.Keys.Recipients, Owners: j.config.Keys.Owners, Known: known, Cache: j.openCache, Kept: j.kept(known.Pin), Report: j.findings.add, Now: j.now, Stall: j.config.Stall,
+		Vaults: j.repoVaults(vaults), HostKey: h, Recipients: j.config.Keys.Recipients, Owners: j.config.Keys.Owners, Known: known, Cache: j.openCache, Kept: kept, Report: j.findings.add, Now: j.now, Stall: j.config.Stall,
 	})
 	if path, perr := j.config.HostKeyPath(j.env); errors.Is(err, repo.ErrHostKey) && perr == nil {
 		if _, lerr := os.Lstat(path + ".next"); lerr == nil {
@@ -297,6 +310,9 @@ func (j *job) session(ctx context.Context, vaults []string) (*repo.Session, erro
 	}
 	if err != nil {
 		return nil, err
+	}
+	if j.aside != nil {
+		return s, nil
 	}
 	if err := j.pinned(s, h); err != nil {
 		return nil, errors.Join(err, s.Close())

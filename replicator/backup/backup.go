@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +43,7 @@ type Options struct {
 	Memory     int64           // bytes, default 256 MiB
 	Fetchers   int             // small objects read at once, default 32
 	DryRun     bool            // list and compare only
+	Most       int64           // bytes that the run may store in a vault: beyond that it stops, and makes no point; 0: any number
 	AllowEmpty bool            // that nothing is in the source is right
 	Guard      *Guarding       // what the guard goes by; nil: nothing is looked for
 	Unsettled  Unsettled       // what becomes of files that others write to while they are read
@@ -83,6 +85,7 @@ type Result struct {
 	FirstEmpty  bool               // the first point of its source, with nothing in it
 	Nothing     bool               // nothing was found, whatever was there before, and whether or not that is acknowledged
 	Vaults      []repo.VaultResult // what this run did in each vault, and its error
+	Work        *Work              // of a dry run: what a run would do
 }
 
 const (
@@ -155,7 +158,7 @@ func attempt(ctx context.Context, o Options, before []repo.VaultResult, gone []s
 	}
 	if err := e.readSource(ctx); err != nil {
 		err = fmt.Errorf("source %s: %w", o.Name, err)
-		if isLost(err) || errors.Is(err, source.ErrOrder) { // it begins again and finds what was stored; so shall others
+		if isLost(err) || errors.Is(err, source.ErrOrder) || errors.Is(err, ErrMost) { // it begins again, or another run does, and finds what was stored
 			err = errors.Join(err, e.index.flush(ctx, e.s))
 		}
 		return nil, e.stats.read.Load(), err
@@ -213,6 +216,10 @@ type engine struct {
 	thin      *thinning      // not nil: stored objects that are mostly dead are let go
 	scattered bool           // the parent's needs list lies in too many objects
 
+	packed  atomic.Int64 // bytes of packs, those included that are being stored; counted where Most bounds them
+	working sync.Mutex   // guards work
+	work    Work       // of a dry run
+
 	stats  stats
 	dedup  *dedup
 	needs  *tally
@@ -229,6 +236,23 @@ type engine struct {
 func (e *engine) share() *engine {
 	e.fetch, e.large, e.lists, e.keep = &fetching{e}, &largeFiles{e}, &lists{e}, &keeping{e}
 	return e
+}
+
+// ErrMost: more would have been stored than Options.Most allows.
+var ErrMost = errors.New("more to be stored than is allowed")
+
+// mayStore refuses what would be too much.
+func (e *engine) mayStore(size int64) error {
+	if e.o.Most <= 0 {
+		return nil
+	}
+	packed := e.packed.Add(size) // with what others are sending at this moment
+	for _, v := range e.vaultsSince() {
+		if v.Err == nil && max(v.Bytes+size, packed) > e.o.Most {
+			return fmt.Errorf("vault %s: %w: %d bytes are stored, and %d may be", v.Vault, ErrMost, v.Bytes, e.o.Most)
+		}
+	}
+	return nil
 }
 
 // stats are counted by several stages.
@@ -444,10 +468,12 @@ func (e *engine) dryRun(ctx context.Context) (*Result, error) {
 	e.pipe = newPipe(e.budget)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return e.plan(ctx) })
-	g.Go(func() error { return drain(ctx, e.pipe.small, func(t *task) { e.weigh(t) }) })
-	g.Go(func() error { return drain(ctx, e.pipe.large, func(t *task) { e.weigh(t) }) })
+	weigh := func(t *task) error { return e.weigh(ctx, t) }
+	g.Go(func() error { return drain(ctx, e.pipe.small, weigh) })
+	g.Go(func() error { return drain(ctx, e.pipe.large, weigh) })
 	g.Go(func() error {
-		return drain(ctx, e.pipe.seq, func(t *task) {
+		return drain(ctx, e.pipe.seq, func(t *task) error {
+			e.sequence(t)
 			if t.action == carry {
 				e.budget.release(t)
 			}
@@ -463,6 +489,7 @@ func (e *engine) dryRun(ctx context.Context) (*Result, error) {
 					e.o.Missing(t.entry.Key, t.entry.Missing)
 				}
 			}
+			return nil
 		})
 	})
 	if err := g.Wait(); err != nil {
@@ -474,8 +501,13 @@ func (e *engine) dryRun(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	res := e.result(format.Hash{}, status)
+	e.work.Locks = locks
+	if b, ok := e.view.(source.Billed); ok {
+		e.work.Asks = b.Requests(e.work.Reading)
+	}
+	res.Work = &e.work
 	for i := range res.Vaults {
-		res.Vaults[i].Extended = locks[i]
+		res.Vaults[i].Extended = locks[i].Locks
 	}
 	return res, nil
 }
@@ -486,22 +518,16 @@ func (e *keeping) foresee(earlier []retain.Earlier) {
 	e.s.Foresee(func(at time.Time) time.Time { return retain.Decide(e.o.Retention, at, known).RetainUntil })
 }
 
-// weigh counts what a dry run would read, and gives its memory back.
-func (e *engine) weigh(t *task) {
-	if t.content() {
-		e.stats.wouldRead.Add(t.entry.Size)
-	}
-	e.budget.release(t)
-}
-
-func drain(ctx context.Context, c <-chan *task, visit func(*task)) error {
+func drain(ctx context.Context, c <-chan *task, visit func(*task) error) error {
 	for {
 		select {
 		case t, ok := <-c:
 			if !ok {
 				return nil
 			}
-			visit(t)
+			if err := visit(t); err != nil {
+				return err
+			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}

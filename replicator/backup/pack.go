@@ -113,6 +113,9 @@ func (e *engine) upload(ctx context.Context) error {
 		if err != nil || !ok {
 			return err
 		}
+		if err := e.mayStore(int64(len(u.sealed.Body))); err != nil {
+			return err
+		}
 		if err := e.s.Writer.Store(ctx, format.PackName(u.sealed.Sum), u.sealed); err != nil {
 			return err
 		}

@@ -105,12 +105,18 @@ func later(a, b time.Time) time.Time {
 
 // forecast gives for each vault how many locks the new point would ask to have lengthened: those of what the last one needs
 // and would be kept.
-func (e *keeping) forecast(ctx context.Context) ([]int64, error) {
+func (e *keeping) forecast(ctx context.Context) ([]repo.Lengthening, error) {
+	if e.parent == nil {
+		e.work.Standing = int64(len(e.s.Repository().Standing()))
+	}
 	return e.s.Locks.Forecast(func(yield func(format.Need, error) bool) {
 		if e.parent == nil || e.mend != nil {
 			return
 		}
+		e.work.Last = Density{Bytes: e.parent.Bytes, Entries: e.parent.Entries}
 		for n, err := range tree.Needs(ctx, e.s.Content.Page, e.parent.Needs, nil) {
+			e.work.Last.weighs(n)
+			e.work.Needs++
 			sum, perr := format.ParseName(n.Name)
 			if root := e.parent.Manifest; err == nil && n.Name == root.Object && n.Living <= root.Frame.Length {
 				continue // nothing but the root lives there, and each point has its own

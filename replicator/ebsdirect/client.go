@@ -20,6 +20,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/meter"
 )
 
 // Options of a client.
@@ -40,6 +41,7 @@ type Options struct {
 	MaxBackoff    time.Duration // longest wait between tries; default 20 s
 
 	Transport http.RoundTripper // default: one made for many connections
+	Requests  *meter.Requests   // counts what is sent; may be nil
 }
 
 // attempts is how often one request is tried.
@@ -76,6 +78,7 @@ func New(o Options) (*Client, error) {
 		c.idle = awsclient.NewTransport(o.Connections, o.AnswerTimeout)
 		rt = c.idle
 	}
+	rt = o.Requests.Over(rt)
 	if !o.Write {
 		rt = getOnly{rt}
 	}

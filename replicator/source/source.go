@@ -154,6 +154,19 @@ type Surroundings interface {
 	Surrounds(key string) bool
 }
 
+// Reading is how much a run reads of a source beside listing it.
+type Reading struct {
+	Reads  int64 // entries whose content is read
+	Tagged int64 // of these, as far as is known, those that have tags
+	Looks  int64 // entries of which only headers or tags are asked for
+	Blocks int64 // of disk images
+}
+
+// Billed is what a View may implement whose source bills requests: how many that takes, if nothing has to be asked for twice.
+type Billed interface {
+	Requests(r Reading) int64
+}
+
 // Remark says something of the entry of a key, or of the source by its URL, in one sentence for people.
 type Remark struct{ Key, Text string }
 

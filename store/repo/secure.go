@@ -229,12 +229,19 @@ func (s *Locks) Lengthening(name string) (from, to time.Time, locks bool, err er
 	return from, to, locks, nil
 }
 
-// Forecast gives for each vault how many locks a point that needs these objects until the session's time asks to have
-// lengthened, or looked at where a lock that was read back once does not count for ever, beside those of index segments
-// and placements.
-func (s *Locks) Forecast(needs iter.Seq2[format.Need, error]) ([]int64, error) {
+// Lengthening is what a run would do about the locks of one vault.
+type Lengthening struct {
+	Locks     int64   // lengthened, or looked at where a lock that was read back once does not count for ever
+	Longer    int64   // of these, those that end too early as far as is known
+	ByteHours float64 // what is bound by that, beside what was before
+	Stored    int64   // bytes of all that is placed there now
+}
+
+// Forecast gives for each vault what a point that needs these objects until the session's time asks of locks, beside those of
+// index segments and placements.
+func (s *Locks) Forecast(needs iter.Seq2[format.Need, error]) ([]Lengthening, error) {
 	until := s.until()
-	out := make([]int64, len(s.keepers))
+	out := make([]Lengthening, len(s.keepers))
 	for n, err := range needs {
 		if err != nil {
 			return nil, err
@@ -248,52 +255,72 @@ func (s *Locks) Forecast(needs iter.Seq2[format.Need, error]) ([]int64, error) {
 				return nil, err
 			}
 			if k.vault.Locking.Mode != store.ModeNone && !(ok && k.locks.seems(p, until)) {
-				out[i]++
+				out[i].add(k, p, until)
 			}
 		}
 	}
 	for i, k := range s.keepers {
-		if !s.inStep(k) || k.vault.Locking.Mode == store.ModeNone {
+		if !s.inStep(k) {
 			continue
 		}
-		n, err := s.segmentsDue(k, until, out[i])
-		if err != nil {
-			return nil, err
+		if k.vault.Locking.Mode != store.ModeNone {
+			if err := s.segmentsDue(k, until, &out[i]); err != nil {
+				return nil, err
+			}
 		}
-		out[i] += n
+		for p, err := range s.cache.Places.All(k.vault.Name) {
+			if err != nil {
+				return nil, err
+			}
+			out[i].Stored += p.Size
+		}
 	}
 	return out, nil
 }
 
-// segmentsDue counts the locks of index segments and placements that a run lengthens, beside so many that points need. What
-// the run folds into its own placements is let go.
-func (s *Locks) segmentsDue(k *keeper, until time.Time, others int64) (n int64, err error) {
-	var placements []string
+// add counts a lock that has to be looked at, or lengthened.
+func (l *Lengthening) add(k *keeper, p format.Placement, until time.Time) {
+	l.Locks++
+	if !p.Until.Before(until) {
+		return
+	}
+	l.Longer++
+	from := p.Until.Time
+	if now := k.clock(); from.Before(now) {
+		from = now
+	}
+	l.ByteHours += float64(p.Size) * until.Add(k.vault.Locking.Slack).Sub(from).Hours()
+}
+
+// segmentsDue counts the locks of index segments and placements that a run lengthens, beside those that points need. What the run
+// folds into its own placements is let go.
+func (s *Locks) segmentsDue(k *keeper, until time.Time, l *Lengthening) error {
+	var placements []format.Placement
 	for p, err := range k.segments() {
 		switch {
 		case err != nil:
-			return 0, err
+			return err
 		case k.locks.seems(p, until):
 		case len(p.Index) > 0:
-			n++
+			l.add(k, p, until)
 		default:
-			placements = append(placements, p.Name)
+			placements = append(placements, p)
 		}
 	}
 	all, err := k.placements.unfolded()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	folded := map[string]bool{}
-	for _, o := range foldInto(int(others+n)+leastStored, all).chosen {
+	for _, o := range foldInto(int(l.Locks)+leastStored, all).chosen {
 		folded[o.Name] = true
 	}
-	for _, name := range placements {
-		if !folded[name] {
-			n++
+	for _, p := range placements {
+		if !folded[p.Name] {
+			l.add(k, p, until)
 		}
 	}
-	return n, nil
+	return nil
 }
 
 // leastStored is how many objects a run stores that changed something, beside its placements and its commit object.

@@ -17,6 +17,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/meter"
 	"github.com/holdfast-backup/holdfast/store/s3url"
 )
 
@@ -33,6 +34,7 @@ type Options struct {
 	UserAgent   string                // "name/version", sent along; default holdfast
 	PageSize    int                   // entries of one listing request, at most 1,000, the default; for tests
 	Stall       time.Duration         // how long the vault may give or take nothing; default stall.Default
+	Requests    *meter.Requests       // counts what is sent; may be nil
 }
 
 // Store is a vault in a bucket. It is safe for concurrent use.
@@ -82,7 +84,7 @@ func New(o Options) (*Store, error) {
 		}
 		s.transport = t
 	}
-	s.limited = Limit(s.transport, requestStall(o.Stall))
+	s.limited = Limit(o.Requests.Over(s.transport), requestStall(o.Stall))
 	if s.agent == "" {
 		s.agent = "holdfast/1"
 	}

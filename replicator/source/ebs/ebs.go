@@ -30,6 +30,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/glob"
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/meter"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -50,6 +51,7 @@ type Options struct {
 	Connections   int
 	Blocks        ebsdirect.Options // paces and deadlines; region, endpoint and credentials are those above
 	Transport     http.RoundTripper // default: one of our own
+	Requests      *meter.Requests   // counts what is asked of snapshots' blocks; may be nil
 	Now           func() time.Time
 }
 
@@ -87,6 +89,7 @@ func New(o Options) (*Source, error) {
 	s := &Source{o: o, exclude: exclude, name: "ebs://" + o.Region}
 	b := o.Blocks
 	b.Region, b.Endpoint, b.Credentials, b.Write, b.Transport = o.Region, o.Endpoint, o.Credentials, false, o.Transport
+	b.Requests = o.Requests
 	b.Connections = max(o.Connections, b.Connections)
 	if s.blocks, err = ebsdirect.New(b); err != nil {
 		return nil, err
@@ -117,6 +120,9 @@ func New(o Options) (*Source, error) {
 
 // Kind implements source.Source.
 func (s *Source) Kind() string { return "ebs" }
+
+// Requests implements source.Billed: one for each block.
+func (v *view) Requests(r source.Reading) int64 { return r.Blocks }
 
 // UnusedExcludes implements source.Excluder.
 func (s *Source) UnusedExcludes() []string { return s.exclude.Unused() }

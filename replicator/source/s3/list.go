@@ -132,6 +132,7 @@ func (r *pageReader) HandleDeserialize(
 	if t, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		p.date = t
 	}
+	p.server = resp.Header.Get("Server")
 	*r.page = p
 	resp.Body = io.NopCloser(strings.NewReader("<ListBucketResult/>"))
 	return out, md, nil

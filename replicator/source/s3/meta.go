@@ -220,3 +220,21 @@ func (v *describing) headObject(ctx context.Context, e *format.Entry, encoding s
 		})
 	})
 }
+
+// Requests implements source.Billed: a GET for each object that is read, and one more for its tags where it has some, or where the
+// answers of the server do not say that it has none.
+func (v *view) Requests(r source.Reading) int64 {
+	n := r.Reads + r.Looks
+	switch {
+	case v.s.o.SkipTags:
+	case !sendsCounts(v.server):
+		n += r.Reads
+	default:
+		n += max(r.Tagged, min(r.Reads, int64(v.s.o.Connections)*firstTags/4))
+	}
+	return n
+}
+
+// firstTags is how many quarters of the objects that are read at once at the beginning are asked for their tags before the first
+// answer has shown that these may be read.
+const firstTags = 3

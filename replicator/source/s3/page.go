@@ -24,6 +24,7 @@ type listPage struct {
 	encoding  string
 	noZone    bool // a time had none
 	date      time.Time
+	server    string // what it calls itself
 }
 
 type listItem struct {

@@ -27,6 +27,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/glob"
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/meter"
 )
 
 // Options says what is protected and how it is reached.
@@ -53,6 +54,7 @@ type Options struct {
 	SortMemory int    // what is sorted in memory; default 8 MiB
 
 	Transport http.RoundTripper // default: one made for many connections
+	Requests  *meter.Requests   // counts what is sent; may be nil
 	Now       func() time.Time  // default time.Now
 }
 
@@ -132,7 +134,7 @@ func (s *Source) connect() {
 		Region:       o.Region,
 		UsePathStyle: o.PathStyle,
 		Credentials:  keys,
-		HTTPClient:   awsclient.Client(readOnly{rt}),
+		HTTPClient:   awsclient.Client(readOnly{o.Requests.Over(rt)}),
 		APIOptions:   stack,
 		Retryer:      awsclient.Retryer(o.MaxBackoff, nil),
 		// Checksums are checked here, over resumed streams too, so the SDK need not.
@@ -195,7 +197,7 @@ func (s *Source) Freeze(ctx context.Context) (source.View, error) {
 		v.drain()
 		return nil, err
 	}
-	v.frozen, v.frozenAt = p.date, time.Now()
+	v.frozen, v.frozenAt, v.server = p.date, time.Now(), p.server
 	return v, nil
 }
 
@@ -220,6 +222,7 @@ type view struct {
 	s        *Source
 	frozen   time.Time // the server's clock at Freeze, to the second; zero if it sent none
 	frozenAt time.Time // the local, monotonic clock then
+	server   string    // what it calls itself
 	paying   bool      // only while Freeze tries
 	held     int       // versions of one key held at once, see history
 

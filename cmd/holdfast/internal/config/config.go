@@ -41,6 +41,8 @@ type Config struct {
 	Notify      []Receiver
 	Metrics     Metrics
 	Guard       Guard
+	Budget      Budget
+	Prices      string // absolute: a file of price tables that come before those that ship; empty: none
 	Cache       string // absolute; empty: the user's cache folder
 }
 
@@ -66,6 +68,21 @@ type Schedule struct {
 	schedule.Times
 	Named []string // the keys that the file has
 }
+
+// Budget is what a run is refused beyond, before it stores anything. Zero: no limit.
+type Budget struct {
+	Run   int64 // bytes that one run may store in a vault
+	Month Money // what the vaults may cost a month, the run included
+}
+
+// Money is an amount of a currency; the zero value is none.
+type Money struct {
+	Amount   float64
+	Currency string // three capital letters
+}
+
+// IsZero reports whether there is none.
+func (m Money) IsZero() bool { return m.Currency == "" }
 
 // Vault is a place that keeps the copy.
 type Vault struct {

@@ -63,6 +63,8 @@ func (r *reader) read(n ast.Node) {
 		field{"targets", r.targets},
 		field{"schedule", r.schedule},
 		field{"guard", r.guard},
+		field{"budget", r.budget},
+		field{"prices", r.prices},
 		field{"fingerprint", r.fingerprint},
 		field{"notify", r.notify},
 		field{"metrics", r.metrics},
@@ -436,6 +438,40 @@ func (r *reader) targets(n ast.Node) {
 		}}
 	}
 	r.object(n, "targets", target("rpo", &r.config.Targets.RPO), target("rto", &r.config.Targets.RTO))
+}
+
+func (r *reader) budget(n ast.Node) {
+	b := &r.config.Budget
+	r.object(n, "budget",
+		field{"run", func(n ast.Node) {
+			before := len(r.problems)
+			r.size(n, "budget.run", &b.Run)
+			if b.Run == 0 && len(r.problems) == before {
+				r.problem(n, "budget.run cannot be 0: nothing could be stored; leave it out for no limit")
+			}
+		}},
+		field{"month", func(n ast.Node) {
+			s, ok := r.text(n, "budget.month")
+			if !ok {
+				return
+			}
+			var err error
+			if b.Month, err = ParseMoney(s); err != nil {
+				r.problem(n, "budget.month: %v", err)
+			}
+		}},
+	)
+}
+
+func (r *reader) prices(n ast.Node) {
+	s, ok := r.str(n, "prices")
+	switch {
+	case !ok:
+	case s == "" || strings.Contains(s, "://"):
+		r.problem(n, "prices must be the path of a file of price tables")
+	default:
+		r.config.Prices = r.absolute(s)
+	}
 }
 
 func (r *reader) cache(n ast.Node) {

@@ -63,6 +63,21 @@ func sizeUnit(s string) (float64, bool) {
 	return 0, false
 }
 
+var moneyForm = regexp.MustCompile(`^([0-9]{1,9}(?:\.[0-9]{1,2})?) ?([A-Z]{3})$`)
+
+// ParseMoney reads 200 USD or 12.50 EUR.
+func ParseMoney(s string) (Money, error) {
+	m := moneyForm.FindStringSubmatch(s)
+	if m == nil {
+		return Money{}, fmt.Errorf("%q is not an amount of money; write a number and a currency of three capital letters, such as 200 USD", clip(s))
+	}
+	n, err := strconv.ParseFloat(m[1], 64)
+	if err != nil || n == 0 {
+		return Money{}, fmt.Errorf("%q cannot be 0; leave it out for no limit", clip(s))
+	}
+	return Money{n, m[2]}, nil
+}
+
 // clip keeps what a message repeats short.
 func clip(s string) string {
 	const most = 60

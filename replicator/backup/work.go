@@ -1,0 +1,120 @@
+package backup
+
+import (
+	"context"
+	"strings"
+
+	"github.com/holdfast-backup/holdfast/replicator/source"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// Work is what a dry run found that a run would have to do. It is counted from listings: no content was read.
+type Work struct {
+	source.Reading // what would be read
+
+	Asks     int64 // requests to the source for that, beside those for listings; 0 where nobody bills any
+	Known    int64 // bytes to be read of entries that the last point has as well: some of them may be the same
+	Chunks   int64 // pieces that what is read would be cut into, about
+	Leaves   int64 // pages of the manifest that would be written
+	Lines    int64 // entries on them
+	Weight   int64 // about what these take in memory until their packs have names: see waitingMax
+	Needs    int64 // stored objects that the last point needs
+	Standing int64 // of a first point: objects that every point needs, and of which nothing is known here
+
+	Last  Density            // of the last point; zero: there is none, or it is not to be relied on
+	Locks []repo.Lengthening // by vault
+}
+
+// Density is how much room a point takes in a vault, added up over its needs list.
+type Density struct {
+	Bytes   int64 // of content
+	Packed  int64 // of that as it is stored, each reference counted
+	Entries int64
+	Pages   int64 // stored bytes of the manifest
+}
+
+// weighs adds an object of a point's needs list.
+func (d *Density) weighs(n format.Need) {
+	switch {
+	case strings.HasPrefix(n.Name, format.PrefixPacks):
+		d.Packed += n.Living
+	case strings.HasPrefix(n.Name, format.PrefixMeta):
+		d.Pages += n.Living
+	}
+}
+
+// weigh counts what a dry run would read, and gives its memory back.
+func (e *engine) weigh(ctx context.Context, t *task) error {
+	defer e.budget.release(t)
+	w := &e.work
+	if !t.content() {
+		e.working.Lock()
+		defer e.working.Unlock()
+		if t.entry.Kind == format.KindObject {
+			w.Looks++
+		}
+		return nil
+	}
+	n, blocks, err := e.extentOf(ctx, t)
+	if err != nil {
+		return err
+	}
+	e.stats.wouldRead.Add(n)
+	e.working.Lock()
+	defer e.working.Unlock()
+	w.Reads++
+	w.Blocks += blocks
+	if t.old != nil {
+		w.Known += n
+		if len(t.old.Tags) > 0 {
+			w.Tagged++
+		}
+	}
+	switch {
+	case blocks > 0:
+		w.Chunks += blocks
+	case n > 0:
+		w.Chunks += max(1, n/int64(e.params.AvgChunk))
+	}
+	return nil
+}
+
+// extentOf is how much of an entry would be read: of a disk image the blocks that are listed and not the same as in the last point.
+func (e *engine) extentOf(ctx context.Context, t *task) (n, blocks int64, err error) {
+	v, ok := e.view.(source.Images)
+	if t.image == nil || !ok {
+		return t.entry.Size, 0, nil
+	}
+	entry := *t.entry
+	img, err := v.Image(ctx, &entry, t.image.base)
+	if err != nil {
+		return t.entry.Size, 0, ctx.Err() // a run says what there is about it; as a whole it is the most that can be read
+	}
+	defer func() { _ = img.Close() }() // only listed
+	since, _ := img.Since()
+	for b, err := range img.Blocks(ctx) {
+		if err != nil {
+			return t.entry.Size, 0, ctx.Err()
+		}
+		if !since || !b.Same {
+			blocks++
+		}
+	}
+	return min(blocks*format.ImageBlock, t.entry.Size), blocks, nil
+}
+
+// sequence counts what a dry run would write into the manifest.
+func (e *engine) sequence(t *task) {
+	e.working.Lock()
+	defer e.working.Unlock()
+	switch {
+	case t.cut:
+		e.work.Leaves++
+	case t.entry != nil:
+		e.work.Lines++
+		if t.action != carry {
+			e.work.Weight += t.weight() + 96
+		}
+	}
+}
