@@ -70,7 +70,7 @@ func (g *guardCommands) ackCommand() *cobra.Command {
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: g.action(func(ctx context.Context, args []string) error {
 			var err error
-			if pin, err = g.pinOf(pin); err != nil {
+			if pin, err = parsePin(pin); err != nil {
 				return err
 			}
 			return g.ack(ctx, args[0], reason, pin)

@@ -99,7 +99,7 @@ func (a *planCommands) runs(ctx context.Context, names []string, f *planFlags) (
 		return err
 	}
 	defer func() { err = errors.Join(err, j.close()) }()
-	if j.pin, err = a.pinOf(f.reader.fingerprint); err != nil {
+	if j.pin, err = parsePin(f.reader.fingerprint); err != nil {
 		return err
 	}
 	sources, err := j.pickSources(names)

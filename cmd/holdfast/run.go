@@ -78,7 +78,9 @@ type ran struct {
 	Alarms        []string      `json:"alarms,omitempty"`
 	Findings      []findingJSON `json:"findings,omitempty"` // of the guard
 
-	told int // alarms that marks tell, too
+	told  int       // alarms that marks tell, too
+	taken time.Time // when the source was frozen; zero where no point came of it
+	err   error     // why it failed
 }
 
 func (a *app) runCommand() *cobra.Command {
