@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -31,12 +30,6 @@ const findHelp = `Find entries by name in all recovery points, the newest first.
 PATTERN is matched against the whole key: * within a segment, ** across, ?, [a-z]. So
 '**/*.pdf' finds every PDF file, and '**invoice**' every key with that word.
 ` + namesHelp + readerHelp
-
-const diffHelp = `Say what changed from one recovery point to another.
-
-Content, metadata, headers, tags, modes and owners are compared; what both points share is
-not even read. The exit code is 0 whether they differ or not.
-` + pointHelp + namesHelp + readerHelp
 
 // lookFlags adds the flags of commands that read names.
 func (a *readCommands) lookFlags(cmd *cobra.Command, f *readerFlags) {
@@ -245,76 +238,4 @@ func (r *showing) find(ctx context.Context, in *repo.Reader, out *listing, sourc
 		r.ui.remark("No point has a key that matches %s; the pattern is held against the whole key, and ** crosses slashes.", safe(pattern.String()))
 	}
 	return nil
-}
-
-// changeJSON is one difference between two points.
-type changeJSON struct {
-	Change string     `json:"change"` // added, removed, changed
-	Key    string     `json:"key"`
-	KeyB64 string     `json:"key_b64,omitempty"`
-	What   []string   `json:"what,omitempty"` // of a changed one: content, metadata, tags, ..
-	Old    *entryJSON `json:"old,omitempty"`
-	New    *entryJSON `json:"new,omitempty"`
-}
-
-func (a *readCommands) diffCommand() *cobra.Command {
-	var f readerFlags
-	cmd := &cobra.Command{
-		Use:               "diff POINT POINT",
-		Short:             "Say what changed from one recovery point to another",
-		Long:              diffHelp,
-		Args:              takes(2, 2),
-		ValidArgsFunction: a.complete.completePoints(&f, 2),
-		RunE: a.action(func(ctx context.Context, args []string) error {
-			return a.look(ctx, &f, func(r *reading, in *repo.Reader, out *listing) error {
-				return r.shows.diff(ctx, in, out, args[0], args[1])
-			})
-		}),
-	}
-	a.lookFlags(cmd, &f)
-	f.addAllowIncomplete(cmd)
-	return cmd
-}
-
-func (r *showing) diff(ctx context.Context, in *repo.Reader, out *listing, from, to string) error {
-	older, err := r.point(ctx, from)
-	if err != nil {
-		return err
-	}
-	newer, err := r.point(ctx, to)
-	if err != nil {
-		return err
-	}
-	counts := map[browse.ChangeKind]int64{}
-	for c, err := range browse.Diff(ctx, in, older.Commit, newer.Commit) {
-		if err != nil {
-			return err
-		}
-		counts[c.Kind]++
-		line := changeJSON{Change: string(c.Kind), Key: c.Key, KeyB64: b64(c.Key), What: c.What}
-		for _, side := range []struct {
-			to *(*entryJSON)
-			e  *format.Entry
-		}{{&line.Old, c.Old}, {&line.New, c.New}} {
-			if side.e != nil {
-				j := showEntry(side.e)
-				*side.to = &j
-			}
-		}
-		if err := out.line(line, changeText(c)); err != nil {
-			return err
-		}
-	}
-	r.ui.remark("%d added, %d changed, %d removed.", counts[browse.Added], counts[browse.Changed], counts[browse.Removed])
-	return nil
-}
-
-func changeText(c browse.Change) string {
-	switch c.Kind {
-	case browse.Added:
-		return "+ " + safe(c.Key)
-	case browse.Removed:
-		return "- " + safe(c.Key)
-	}
-	return "~ " + safe(c.Key) + "  (" + strings.Join(c.What, ", ") + ")"
 }
