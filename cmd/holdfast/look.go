@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-backup/holdfast/replicator/browse"
-	"github.com/holdfast-backup/holdfast/replicator/glob"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
@@ -24,12 +23,6 @@ After a space PREFIX is any beginning of keys, which stay whole; after a colon i
 Without --long it gives the keys of what was current. --long and --json give every version
 that the point holds, delete markers too.
 ` + pointHelp + partHelp + unvouchedHelp + namesHelp + readerHelp
-
-const findHelp = `Find entries by name in all recovery points, the newest first.
-
-PATTERN is matched against the whole key: * within a segment, ** across, ?, [a-z]. So
-'**/*.pdf' finds every PDF file, and '**invoice**' every key with that word.
-` + namesHelp + readerHelp
 
 // lookFlags adds the flags of commands that read names.
 func (a *readCommands) lookFlags(cmd *cobra.Command, f *readerFlags) {
@@ -179,63 +172,4 @@ func (k *lostKeys) err() error {
 	}
 	return &marked{errIncomplete, fmt.Errorf("%s, since pages of its manifest are lost in this vault; "+
 		"they may be whole in another vault (--vault NAME), and `holdfast verify` names what is damaged", what)}
-}
-
-// hitJSON is one entry that find found.
-type hitJSON struct {
-	Point    string `json:"point"`
-	Source   string `json:"source"`
-	TakenAt  string `json:"taken_at"`
-	SignedAt string `json:"signed_at"`
-	entryJSON
-}
-
-func (a *readCommands) findCommand() *cobra.Command {
-	var f readerFlags
-	var source string
-	cmd := &cobra.Command{
-		Use:               "find PATTERN",
-		Short:             "Find entries by name in all recovery points",
-		Long:              findHelp,
-		Args:              takes(1, 1),
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: a.action(func(ctx context.Context, args []string) error {
-			pattern, err := glob.Parse(args[0])
-			if err != nil {
-				return usage(err)
-			}
-			if source != "" && !format.ValidName(source) {
-				return usage(fmt.Errorf("--source %q is no name of a source", source))
-			}
-			return a.look(ctx, &f, func(r *reading, in *repo.Reader, out *listing) error {
-				return r.shows.find(ctx, in, out, source, pattern)
-			})
-		}),
-	}
-	a.lookFlags(cmd, &f)
-	cmd.Flags().StringVar(&source, "source", "", "only in points of this `SOURCE`")
-	complete(cmd, "source", a.complete.sourceNames)
-	return cmd
-}
-
-func (r *showing) find(ctx context.Context, in *repo.Reader, out *listing, source string, pattern glob.Glob) error {
-	for hit, err := range browse.Find(ctx, r.view(), in, source, pattern) {
-		if err != nil {
-			return err
-		}
-		line := hitJSON{hit.Point.ID.String(), hit.Point.Source, moment(hit.Point.Commit.TakenAt), moment(hit.Point.SignedAt), showEntry(hit.Entry)}
-		text := fmt.Sprintf("%.12s  %s  %s  %s", line.Point, line.Source, hit.Point.SignedAt.UTC().Format(timeForm), longEntry(hit.Entry))
-		if err := out.line(line, text); err != nil {
-			return err
-		}
-	}
-	if out.n == 0 && source != "" {
-		if err := r.noPoints(ctx, source); err != nil {
-			return err
-		}
-	}
-	if out.n == 0 {
-		r.ui.remark("No point has a key that matches %s; the pattern is held against the whole key, and ** crosses slashes.", safe(pattern.String()))
-	}
-	return nil
 }
