@@ -157,6 +157,7 @@ func outcomes() []outcome {
 		{config.ErrNone, exitUsage, "config"},
 		{trusted.ErrNotTrusted, exitUsage, "not_trusted"},
 		{errCache, exitUsage, "config"},
+		{errUnusable, exitUsage, "config"},
 		{keys.ErrFileMode, exitUsage, "key"},
 		{keys.ErrMalformed, exitUsage, "key"},
 		{keys.ErrEmpty, exitUsage, "key"},

@@ -5,12 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-backup/holdfast/replicator/browse"
-	"github.com/holdfast-backup/holdfast/replicator/glob"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
@@ -25,18 +23,6 @@ After a space PREFIX is any beginning of keys, which stay whole; after a colon i
 Without --long it gives the keys of what was current. --long and --json give every version
 that the point holds, delete markers too.
 ` + pointHelp + partHelp + unvouchedHelp + namesHelp + readerHelp
-
-const findHelp = `Find entries by name in all recovery points, the newest first.
-
-PATTERN is matched against the whole key: * within a segment, ** across, ?, [a-z]. So
-'**/*.pdf' finds every PDF file, and '**invoice**' every key with that word.
-` + namesHelp + readerHelp
-
-const diffHelp = `Say what changed from one recovery point to another.
-
-Content, metadata, headers, tags, modes and owners are compared; what both points share is
-not even read. The exit code is 0 whether they differ or not.
-` + pointHelp + namesHelp + readerHelp
 
 // lookFlags adds the flags of commands that read names.
 func (a *readCommands) lookFlags(cmd *cobra.Command, f *readerFlags) {
@@ -186,135 +172,4 @@ func (k *lostKeys) err() error {
 	}
 	return &marked{errIncomplete, fmt.Errorf("%s, since pages of its manifest are lost in this vault; "+
 		"they may be whole in another vault (--vault NAME), and `holdfast verify` names what is damaged", what)}
-}
-
-// hitJSON is one entry that find found.
-type hitJSON struct {
-	Point    string `json:"point"`
-	Source   string `json:"source"`
-	TakenAt  string `json:"taken_at"`
-	SignedAt string `json:"signed_at"`
-	entryJSON
-}
-
-func (a *readCommands) findCommand() *cobra.Command {
-	var f readerFlags
-	var source string
-	cmd := &cobra.Command{
-		Use:               "find PATTERN",
-		Short:             "Find entries by name in all recovery points",
-		Long:              findHelp,
-		Args:              takes(1, 1),
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: a.action(func(ctx context.Context, args []string) error {
-			pattern, err := glob.Parse(args[0])
-			if err != nil {
-				return usage(err)
-			}
-			if source != "" && !format.ValidName(source) {
-				return usage(fmt.Errorf("--source %q is no name of a source", source))
-			}
-			return a.look(ctx, &f, func(r *reading, in *repo.Reader, out *listing) error {
-				return r.shows.find(ctx, in, out, source, pattern)
-			})
-		}),
-	}
-	a.lookFlags(cmd, &f)
-	cmd.Flags().StringVar(&source, "source", "", "only in points of this `SOURCE`")
-	complete(cmd, "source", a.complete.sourceNames)
-	return cmd
-}
-
-func (r *showing) find(ctx context.Context, in *repo.Reader, out *listing, source string, pattern glob.Glob) error {
-	for hit, err := range browse.Find(ctx, r.view(), in, source, pattern) {
-		if err != nil {
-			return err
-		}
-		line := hitJSON{hit.Point.ID.String(), hit.Point.Source, moment(hit.Point.Commit.TakenAt), moment(hit.Point.SignedAt), showEntry(hit.Entry)}
-		text := fmt.Sprintf("%.12s  %s  %s  %s", line.Point, line.Source, hit.Point.SignedAt.UTC().Format(timeForm), longEntry(hit.Entry))
-		if err := out.line(line, text); err != nil {
-			return err
-		}
-	}
-	if out.n == 0 && source != "" {
-		if err := r.noPoints(ctx, source); err != nil {
-			return err
-		}
-	}
-	if out.n == 0 {
-		r.ui.remark("No point has a key that matches %s; the pattern is held against the whole key, and ** crosses slashes.", safe(pattern.String()))
-	}
-	return nil
-}
-
-// changeJSON is one difference between two points.
-type changeJSON struct {
-	Change string     `json:"change"` // added, removed, changed
-	Key    string     `json:"key"`
-	KeyB64 string     `json:"key_b64,omitempty"`
-	What   []string   `json:"what,omitempty"` // of a changed one: content, metadata, tags, ..
-	Old    *entryJSON `json:"old,omitempty"`
-	New    *entryJSON `json:"new,omitempty"`
-}
-
-func (a *readCommands) diffCommand() *cobra.Command {
-	var f readerFlags
-	cmd := &cobra.Command{
-		Use:               "diff POINT POINT",
-		Short:             "Say what changed from one recovery point to another",
-		Long:              diffHelp,
-		Args:              takes(2, 2),
-		ValidArgsFunction: a.complete.completePoints(&f, 2),
-		RunE: a.action(func(ctx context.Context, args []string) error {
-			return a.look(ctx, &f, func(r *reading, in *repo.Reader, out *listing) error {
-				return r.shows.diff(ctx, in, out, args[0], args[1])
-			})
-		}),
-	}
-	a.lookFlags(cmd, &f)
-	f.addAllowIncomplete(cmd)
-	return cmd
-}
-
-func (r *showing) diff(ctx context.Context, in *repo.Reader, out *listing, from, to string) error {
-	older, err := r.point(ctx, from)
-	if err != nil {
-		return err
-	}
-	newer, err := r.point(ctx, to)
-	if err != nil {
-		return err
-	}
-	counts := map[browse.ChangeKind]int64{}
-	for c, err := range browse.Diff(ctx, in, older.Commit, newer.Commit) {
-		if err != nil {
-			return err
-		}
-		counts[c.Kind]++
-		line := changeJSON{Change: string(c.Kind), Key: c.Key, KeyB64: b64(c.Key), What: c.What}
-		for _, side := range []struct {
-			to *(*entryJSON)
-			e  *format.Entry
-		}{{&line.Old, c.Old}, {&line.New, c.New}} {
-			if side.e != nil {
-				j := showEntry(side.e)
-				*side.to = &j
-			}
-		}
-		if err := out.line(line, changeText(c)); err != nil {
-			return err
-		}
-	}
-	r.ui.remark("%d added, %d changed, %d removed.", counts[browse.Added], counts[browse.Changed], counts[browse.Removed])
-	return nil
-}
-
-func changeText(c browse.Change) string {
-	switch c.Kind {
-	case browse.Added:
-		return "+ " + safe(c.Key)
-	case browse.Removed:
-		return "- " + safe(c.Key)
-	}
-	return "~ " + safe(c.Key) + "  (" + strings.Join(c.What, ", ") + ")"
 }

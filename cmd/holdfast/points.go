@@ -17,6 +17,8 @@ import (
 )
 
 const pointsHelp = `List the recovery points of SOURCE, of all sources if none is named, oldest first.
+--latest N, --since TIME and --until TIME leave out others, by the time SIGNED; what is left out
+does not count for the exit code either.
 
 No key is needed. SIGNED is the time that SOURCE@TIME goes by. A point that arrived over an hour after it was signed is marked late;
 one that cannot be read any more is listed as damaged, and the exit code is then 5.
@@ -54,28 +56,29 @@ type pointJSON struct {
 
 func (a *readCommands) pointsCommand() *cobra.Command {
 	var f readerFlags
+	var filter pointFilter
 	var locks bool
-	cmd := &cobra.Command{
+	var cmd *cobra.Command
+	cmd = &cobra.Command{
 		Use:               "points [SOURCE]",
 		Short:             "List recovery points",
 		Long:              pointsHelp,
 		Args:              takes(0, 1),
 		ValidArgsFunction: a.complete.completeSources(1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
-			return a.points(ctx, &f, append(args, "")[0], locks)
+			if err := filter.parse(cmd, args, a.now()); err != nil {
+				return err
+			}
+			return a.points(ctx, &f, filter, locks)
 		}),
 	}
 	f.addUnvouched(cmd, a.app)
+	filter.add(cmd, a.app)
 	cmd.Flags().BoolVar(&locks, "read-locks", false, "read the lock of every stored object, however many there are: a request each")
 	return cmd
 }
 
-func (a *readCommands) points(ctx context.Context, f *readerFlags, source string, locks bool) (err error) {
-	if source != "" {
-		if err := namesSource(source); err != nil {
-			return err
-		}
-	}
+func (a *readCommands) points(ctx context.Context, f *readerFlags, filter pointFilter, locks bool) (err error) {
 	r, err := a.openReading(ctx, f)
 	if err != nil {
 		return err
@@ -84,12 +87,14 @@ func (a *readCommands) points(ctx context.Context, f *readerFlags, source string
 	table := tabwriter.NewWriter(a.ui.out, 0, 0, 2, ' ', 0)
 	var damaged together
 	var points []browse.Point
-	for p, err := range browse.Points(ctx, r.view(), source) {
+	for p, err := range browse.Points(ctx, r.view(), filter.source) {
 		if err != nil {
 			return err
 		}
 		points = append(points, p)
 	}
+	all := len(points)
+	points = filter.of(points)
 	if locks {
 		for i := range points {
 			if points[i], err = r.view().Read(ctx, points[i]); err != nil {
@@ -120,13 +125,15 @@ func (a *readCommands) points(ctx context.Context, f *readerFlags, source string
 			return err
 		}
 	}
-	if len(points) == 0 {
+	if source := filter.source; all == 0 {
 		if source != "" && r.repo.Vouched() {
 			if err := r.shows.noPoints(ctx, source); err != nil {
 				return err
 			}
 		}
 		a.ui.remark("There are no recovery points%s in vault %s.", of(source), safe(r.vault.name))
+	} else if len(points) < all {
+		a.ui.remark("%d of %s shown.", len(points), plural(all, "point is", "points are"))
 	}
 	return append(damaged, table.Flush(), r.alarm()).orNil()
 }

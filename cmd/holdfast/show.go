@@ -192,7 +192,7 @@ func longEntry(e *format.Entry) string {
 	if !e.Modified.IsZero() {
 		modified = e.Modified.UTC().Format(timeForm)
 	}
-	return fmt.Sprintf("%s%12d  %-20s  %s%s%s", mode, e.Size, modified, safe(e.Key), what, version)
+	return fmt.Sprintf("%s%10s  %-20s  %s%s%s", mode, size(e.Size), modified, safe(e.Key), what, version)
 }
 
 // listing writes many lines of results, buffered; end flushes.

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdfast-backup/holdfast/replicator/glob"
 	"github.com/holdfast-backup/holdfast/replicator/source/memsource"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
@@ -306,7 +305,7 @@ func TestFind(t *testing.T) {
 	h := newHistory(t)
 	find := func(source, pattern string) []string {
 		var out []string
-		for hit, err := range Find(context.Background(), h.view(), h.reader(), source, must(glob.Parse(pattern))(t)) {
+		for hit, err := range Find(context.Background(), h.view(), h.reader(), source, must(ParsePattern(pattern))(t)) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -314,6 +313,7 @@ func TestFind(t *testing.T) {
 		}
 		return out
 	}
+	nothing := []string{}
 	for _, c := range []struct {
 		source, pattern string
 		want            []string
@@ -322,6 +322,9 @@ func TestFind(t *testing.T) {
 		{"uploads", "a/050", []string{"uploads 12 a/050"}},
 		{"site", "b/*", []string{"site 14 b/new"}},
 		{"", "a/0\\50", []string{"uploads 12 a/050"}},
+		{"uploads", "050", []string{"uploads 12 a/050"}}, // a bare name, in any folder
+		{"site", "logs", nothing},
+		{"", "new", []string{"uploads 15 b/new", "site 14 b/new", "uploads 13 b/new"}},
 		{"", "a/[0]5?", nil},
 	} {
 		got := find(c.source, c.pattern)
@@ -346,6 +349,23 @@ func TestFind(t *testing.T) {
 	others := slices.DeleteFunc(slices.Clone(got), func(hit string) bool { return hit == "uploads 15 a/050" })
 	if !slices.Equal(others, []string{"uploads 12 a/050"}) || len(h.findings) != 1 || h.findings[0].Kind != repo.Missing || h.findings[0].Name != lost {
 		t.Errorf("%q, reported %v", got, h.findings)
+	}
+}
+
+func TestPattern(t *testing.T) {
+	for _, c := range []struct {
+		pattern, key string
+		want         bool
+	}{
+		{"a", "a", true}, {"a", "x/a", true}, {"a", "x/a/", true}, {"a", "a/", true}, {"a", "a/x", false}, {"a", "xa", false}, {"a", "x/a.b", false},
+		{"!a", "x/!a", true}, {"a/b", "a/b", true}, {"a/b", "x/a/b", false}, {"*a", "x/a", false}, {"*a", "xa", true}, {"tmp/", "tmp/x", true},
+	} {
+		if got := must(ParsePattern(c.pattern))(t).Match(c.key); got != c.want {
+			t.Errorf("%q, %q: %v", c.pattern, c.key, got)
+		}
+	}
+	if _, err := ParsePattern(""); err == nil {
+		t.Error("an empty one is taken")
 	}
 }
 

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"strings"
 
-	"github.com/holdfast-backup/holdfast/replicator/glob"
 	"github.com/holdfast-backup/holdfast/replicator/part"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
@@ -75,8 +73,8 @@ type Hit struct {
 // Find gives the entries of all points of source ("": of all sources) whose keys match pattern, newest point first,
 // incomplete points included. What cannot be read of a point because it is lost or damaged is reported, and the search
 // goes on with the next.
-func Find(ctx context.Context, v View, r *repo.Reader, source string, pattern glob.Glob) iter.Seq2[Hit, error] {
-	prefix := literal(pattern.String())
+func Find(ctx context.Context, v View, r *repo.Reader, source string, pattern Pattern) iter.Seq2[Hit, error] {
+	prefix := pattern.prefix()
 	return func(yield func(Hit, error) bool) {
 		for p, err := range NewestFirst(ctx, v, source) {
 			if err != nil {
@@ -109,12 +107,4 @@ func Find(ctx context.Context, v View, r *repo.Reader, source string, pattern gl
 			}
 		}
 	}
-}
-
-// literal is what every key that the pattern matches begins with. "**/" may match nothing, but it is no literal.
-func literal(pattern string) string {
-	if i := strings.IndexAny(pattern, `*?[\`); i >= 0 {
-		return pattern[:i]
-	}
-	return pattern
 }

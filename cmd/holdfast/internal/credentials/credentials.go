@@ -45,6 +45,39 @@ func Resolve(r Ref, dir string, env Env) (store.CredentialsFunc, error) {
 	return nil, fmt.Errorf("%w: no reference given; write %s", ErrUnset, forms)
 }
 
+// Check looks without a network whether what r names is there: the variables, the file, the profile in AWS's shared files. What a
+// profile leads to (SSO, a role) is not asked, nor anything of default.
+func Check(ctx context.Context, r Ref, dir string, env Env) error {
+	switch r.scheme {
+	case schemeDefault:
+		return nil
+	case schemeProfile:
+		_, err := config.LoadSharedConfigProfile(ctx, r.name, func(o *config.LoadSharedConfigOptions) {
+			o.Logger = logging.Nop{}
+			if f, _ := env("AWS_CONFIG_FILE"); f != "" {
+				o.ConfigFiles = []string{f}
+			}
+			if f, _ := env("AWS_SHARED_CREDENTIALS_FILE"); f != "" {
+				o.CredentialsFiles = []string{f}
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("%w: %s: %w; check it with: %s", ErrUnset, r, err, awsCheck(r))
+		}
+		return nil
+	}
+	get, err := Resolve(r, dir, env)
+	if err == nil {
+		_, err = get(ctx)
+	}
+	return err
+}
+
+// Offline reports whether the access key of r is known without asking anybody.
+func (r Ref) Offline() bool {
+	return r.scheme == schemeEnv || r.scheme == schemeFile || r.scheme == schemeSystemd
+}
+
 // SameAccessKey reports whether both give the same access key: then one stolen key opens what two were to keep apart.
 func SameAccessKey(ctx context.Context, a, b store.CredentialsFunc) (bool, error) {
 	ca, err := a(ctx)
