@@ -76,7 +76,7 @@ func pasteReadme(t *testing.T, vault, primary *servers.Server) {
 		}
 	}
 	env := []string{
-		"PATH=" + tools(t, vault.Kind) + ":" + os.Getenv("PATH"), "HOME=" + dir, "XDG_CACHE_HOME=" + dir + "/cache", "AWS_EC2_METADATA_DISABLED=true",
+		"PATH=" + tools(t, vault.Kind) + ":" + os.Getenv("PATH"), "HOME=" + dir, "XDG_CACHE_HOME=" + dir + "/cache", "CREDENTIALS_DIRECTORY=" + dir, "AWS_EC2_METADATA_DISABLED=true",
 		"PRIMARY_BUCKET=" + source, "PRIMARY_REGION=" + servers.Region + "&endpoint=" + primary.Endpoint,
 		"VAULT_BUCKET=vault-of-readme", "VAULT_REGION=" + servers.Region, "VAULT_ENDPOINT=" + vault.Endpoint, "VAULT_VENDOR=" + string(vault.Kind),
 		"ROOT_ACCESS_KEY=" + vault.Root.AccessKeyID, "ROOT_SECRET_KEY=" + vault.Root.SecretAccessKey, "ADMIN_ENDPOINT=" + vault.AdminEndpoint(),

@@ -119,7 +119,11 @@ func (a *scheduling) schedule(ctx context.Context, kind string, f scheduleFlags)
 	case f.dir != "" && !f.install && !f.remove:
 		return usage(errors.New("--dir goes with --install or --remove; without them the files are printed"))
 	}
-	turn := &installing{scheduling: a, kind: kind, by: by, dir: cmp.Or(f.dir, by.dir), only: f.dir != ""}
+	dir, err := filepath.Abs(cmp.Or(f.dir, by.dir))
+	if err != nil {
+		return err
+	}
+	turn := &installing{scheduling: a, kind: kind, by: by, dir: dir, only: f.dir != ""}
 	if f.remove {
 		return turn.remove(ctx)
 	}

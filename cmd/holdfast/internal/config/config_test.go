@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
 	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/replicator/retain"
+	"github.com/holdfast-backup/holdfast/replicator/schedule"
 	"github.com/holdfast-backup/holdfast/store"
 )
 
@@ -349,5 +351,35 @@ func TestDirectorysWays(t *testing.T) {
 	bucket := strings.Replace(text, "    archived: record", "    one_file_system: true\n    unsettled: store", 1)
 	if _, err := parse("x.yaml", "/x.yaml", []byte(bucket)); err == nil || !strings.Contains(err.Error(), "means something for directories only") {
 		t.Errorf("of a bucket: %v", err)
+	}
+}
+
+// TestSchedule: what a file does not name keeps its default, and a window may go over midnight.
+func TestSchedule(t *testing.T) {
+	text, err := os.ReadFile("testdata/least.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(more string) Schedule {
+		t.Helper()
+		c, err := parse("holdfast.yaml", "/etc/holdfast/holdfast.yaml", append(slices.Clone(text), more...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Schedule
+	}
+	if got := read(""); !reflect.DeepEqual(got, Schedule{Times: schedule.DefaultTimes()}) {
+		t.Errorf("by default: %+v", got)
+	}
+	// As it stands in the contract with users' scripts.
+	want := schedule.DefaultTimes()
+	want.Window = schedule.Window{From: 2 * 60, To: 6 * 60}
+	got := read("\nschedule: {run: \"02:30\", verify: weekly, drill: monthly, report: monthly, window: \"02:00-06:00\"}\n")
+	if !reflect.DeepEqual(got.Times, want) || !slices.Equal(got.Named, []string{"drill", "report", "run", "verify", "window"}) {
+		t.Errorf("%+v", got)
+	}
+	got = read("\nschedule: {run: [\"23:30\", \"01:00\"], status: hourly, renew: never, window: \"23:00-02:00\"}\n")
+	if len(got.Run) != 2 || got.Status.Every != schedule.Hourly || got.Renew.Every != schedule.Never {
+		t.Errorf("%+v", got)
 	}
 }

@@ -44,7 +44,7 @@ func (r *reader) schedule(n ast.Node) {
 		r.rhythm("status", &t.Status, true),
 		field{"window", func(n ast.Node) {
 			window = n
-			if s, ok := r.text(n, "schedule.window"); ok {
+			if s, ok := r.clock(n, "schedule.window"); ok {
 				w, err := schedule.ParseWindow(s)
 				if err != nil {
 					r.problem(n, "schedule.window: %v", err)
@@ -88,7 +88,7 @@ func (r *reader) rhythm(name string, to *schedule.When, hourly bool) field {
 }
 
 func (r *reader) when(n ast.Node, what string, usual schedule.When) (schedule.When, bool) {
-	s, ok := r.text(n, what)
+	s, ok := r.clock(n, what)
 	if !ok {
 		return schedule.When{}, false
 	}
@@ -97,4 +97,13 @@ func (r *reader) when(n ast.Node, what string, usual schedule.When) (schedule.Wh
 		r.problem(n, "%s: %v", what, err)
 	}
 	return w, err == nil
+}
+
+// clock reads a text with a time in it, which YAML takes for a mapping in some places where it stands without quotes.
+func (r *reader) clock(n ast.Node, what string) (string, bool) {
+	if _, ok := mapping(n); ok {
+		r.problem(n, "%s must be a text: put quotes around the time, such as \"02:30\"", what)
+		return "", false
+	}
+	return r.text(n, what)
 }

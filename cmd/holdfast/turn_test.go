@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestTurn: a second run says who runs since when; one that waits begins when the first is killed, whose lock is in nobody's way.
+func TestTurn(t *testing.T) {
+	d := newDesk(t)
+	if err := os.WriteFile(d.path("data/big"), noise(8<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.configure("")
+	if code, _, errOut := d.run("init"); code != 0 {
+		t.Fatal(errOut)
+	}
+	d.configure("limits: {upload: 64KiB}")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	first, _, _ := d.command(ctx, "run")
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
+	}
+	d.awaitCache(ctx)
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	says := regexp.MustCompile(fmt.Sprintf(`already running: process %d on "%s", since 20[0-9T:-]+Z, runs this configuration`, first.Process.Pid, regexp.QuoteMeta(host)))
+	code, out, errOut := d.run("run")
+	if code != 1 || !says.MatchString(errOut) || !strings.Contains(out, "site -> disk: failed") {
+		t.Errorf("a second run: exit code %d: %s%s", code, out, errOut)
+	}
+	d.configure("") // for the one that waits, which need not be slow
+	second, out2, errOut2 := d.command(ctx, "run", "--wait")
+	if err := second.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(1500 * time.Millisecond)
+	if err := first.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = first.Wait() // it was killed
+	if code := d.code(second.Wait()); code != 0 || !strings.Contains(out2.String(), "complete point") ||
+		!strings.Contains(errOut2.String(), fmt.Sprintf("Waiting for the run of process %d", first.Process.Pid)) {
+		t.Errorf("the one that waited: exit code %d: %s%s", code, out2, errOut2)
+	}
+	// What the killed run left says nothing to the next one.
+	if code, out, errOut := d.run("run"); code != 0 {
+		t.Errorf("the run after: exit code %d: %s%s", code, out, errOut)
+	}
+}
