@@ -35,9 +35,16 @@ func (n *notices) ran(l ran) {
 	case l.Status == "failed" && severity == notify.Well:
 		severity = notify.Failed
 	}
+	if severity == notify.Well && len(l.Alarms) > 0 {
+		severity = notify.Alarm
+	}
+	about := "source " + l.Source + ": " // which the result says itself
 	r := notify.Result{
 		Source: l.Source, Vault: l.Vault, Status: l.Status, Severity: severity, Code: code, Point: l.Point, RetainUntil: l.RetainUntil, LockedUntil: l.LockedUntil,
-		Seconds: l.Seconds, Alarms: l.Alarms, Error: strings.TrimPrefix(l.Error, "source "+l.Source+": "),
+		Seconds: l.Seconds, Error: strings.TrimPrefix(l.Error, about),
+	}
+	for _, text := range l.Alarms {
+		r.Alarms = append(r.Alarms, strings.TrimPrefix(text, about))
 	}
 	if l.err == nil {
 		r.Counts = map[string]int64{
@@ -196,6 +203,9 @@ func (n *notices) stood(v standing, s status.Source, o status.Options) {
 	}
 	line := standingOf(v, s, o)
 	r := notify.Result{Source: s.Name, Vault: v.vault, Status: state(v, s), Severity: notify.Well, Point: line.Point, RetainUntil: line.RetainUntil, Alarms: line.Alarms}
+	if len(line.Alarms) > 0 {
+		r.Severity = notify.Alarm
+	}
 	if s.Point == nil || !s.RPOMet || s.Short != nil {
 		r.Severity, r.Code = notify.Damage, "behind"
 		if s.Point != nil && s.RPOMet {

@@ -215,7 +215,7 @@ func TestWeekly(t *testing.T) {
 		r     Report
 		want  Kind
 	}{
-		{0, fine, KindWell}, {day, fine, ""}, {6*day - 10*time.Minute, fine, KindWell}, {day, fine, ""},
+		{0, Report{Command: "verify", Results: []Result{{Vault: "disk", Severity: Well}}}, ""}, {0, fine, KindWell}, {day, fine, ""}, {6*day - 10*time.Minute, fine, KindWell}, {day, fine, ""},
 		{6 * day, away, KindProblem}, {time.Hour, run(0, "", result("db", "disk", Well, "")), ""}, {time.Hour, fine, KindRecovered}, {day, fine, KindWell},
 	} {
 		if got := x.tell(s.after, s.r); got != s.want {
