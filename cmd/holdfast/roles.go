@@ -20,7 +20,7 @@ type trusting struct{ *app }
 // share makes the roles.
 func (a *app) share() *app {
 	a.keys, a.reads, a.care, a.complete, a.trusts = &keyCommands{a}, &readCommands{a}, &careCommands{a}, &completion{a}, &trusting{a}
-	a.notices = &notices{app: a, began: a.now()}
+	a.notices = (&notices{app: a, began: a.now()}).share()
 	return a
 }
 

@@ -59,8 +59,8 @@ func (r *reader) read(n ast.Node) {
 		field{"reports", r.reports},
 		field{"targets", r.targets},
 		field{"fingerprint", r.fingerprint},
-		field{"notify", r.notify},
-		field{"metrics", r.metrics},
+		field{"notify", (&receiverReader{r}).notify},
+		field{"metrics", (&receiverReader{r}).metrics},
 	)
 	if seen == nil {
 		return
