@@ -22,7 +22,10 @@ type mailbox struct {
 
 func (m *mailbox) Name() string { return "webhook hooks.example.com" }
 
-func (m *mailbox) Send(_ context.Context, x *Message) error {
+func (m *mailbox) Send(ctx context.Context, x *Message) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if m.down == nil {
 		m.got = append(m.got, x)
 	}
@@ -125,6 +128,18 @@ func TestFolding(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSignals: a command that is stopped tells so.
+func TestSignals(t *testing.T) {
+	x := newTeller(t, false)
+	ctx, cancel := context.WithCancel(t.Context())
+	n := New(x.o)
+	n.Begin(ctx, "run")
+	cancel()
+	if failures, err := n.End(ctx, run(143, "terminated")); err != nil || len(failures) != 0 || len(x.box.got) != 1 || x.last().Severity != Stopped {
+		t.Errorf("%v, %v, %d messages", failures, err, len(x.box.got))
 	}
 }
 
