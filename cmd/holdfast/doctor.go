@@ -123,7 +123,7 @@ func (a *careCommands) doctor(ctx context.Context, all bool) (err error) {
 	sum, err := doctor.Run(ctx, o)
 	stop()
 	line := diagnosis(sum, a.now().Sub(start))
-	a.notices.diagnosed(line)
+	a.notices.takes.diagnosed(line)
 	err = together{err, a.printDiagnosis(found, line, all), judged(sum)}.orNil()
 	if ctx.Err() != nil {
 		return err

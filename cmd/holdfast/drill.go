@@ -148,7 +148,7 @@ func (j *drilling) drillVault(ctx context.Context, v *vault, out string) (err er
 	if out != "" && len(r.Attacks) > 0 {
 		all = append(all, writeReports(out, r))
 	}
-	j.notices.drilled(line, err)
+	j.notices.takes.drilled(line, err)
 	all = append(all, j.printDrill(line), drillOutcome(v.name, r))
 	return all.orNil()
 }

@@ -24,7 +24,7 @@ func severityOf(err error) (notify.Severity, string) {
 }
 
 // ran takes a line of a run.
-func (n *notices) ran(l ran) {
+func (n *taking) ran(l ran) {
 	if n.command == "" {
 		return
 	}
@@ -35,9 +35,16 @@ func (n *notices) ran(l ran) {
 	case l.Status == "failed" && severity == notify.Well:
 		severity = notify.Failed
 	}
+	if severity == notify.Well && len(l.Alarms) > 0 {
+		severity = notify.Alarm
+	}
+	about := "source " + l.Source + ": " // which the result says itself
 	r := notify.Result{
 		Source: l.Source, Vault: l.Vault, Status: l.Status, Severity: severity, Code: code, Point: l.Point, RetainUntil: l.RetainUntil, LockedUntil: l.LockedUntil,
-		Seconds: l.Seconds, Alarms: l.Alarms, Error: strings.TrimPrefix(l.Error, "source "+l.Source+": "),
+		Seconds: l.Seconds, Error: strings.TrimPrefix(l.Error, about),
+	}
+	for _, text := range l.Alarms {
+		r.Alarms = append(r.Alarms, strings.TrimPrefix(text, about))
 	}
 	if l.err == nil {
 		r.Counts = map[string]int64{
@@ -47,11 +54,11 @@ func (n *notices) ran(l ran) {
 	}
 	n.results = append(n.results, r)
 	at := metrics.Labels{"source": l.Source, "vault": l.Vault}
-	n.sample("last_run_timestamp_seconds", at, metrics.Seconds(n.now()))
-	n.sample("last_run_duration_seconds", at, l.Seconds)
-	n.sample("last_run_alarms", at, float64(len(l.Alarms)))
+	n.measures.sample("last_run_timestamp_seconds", at, metrics.Seconds(n.now()))
+	n.measures.sample("last_run_duration_seconds", at, l.Seconds)
+	n.measures.sample("last_run_alarms", at, float64(len(l.Alarms)))
 	complete := l.Status == format.StatusComplete
-	n.sample("last_run_success", at, metrics.Truth(complete && len(l.Alarms) == 0))
+	n.measures.sample("last_run_success", at, metrics.Truth(complete && len(l.Alarms) == 0))
 	if l.err != nil {
 		return // the rest stays as the last run that got so far said it
 	}
@@ -59,23 +66,23 @@ func (n *notices) ran(l ran) {
 		"last_run_entries": l.Entries, "last_run_missing_entries": l.Missing, "last_run_added_entries": l.Added, "last_run_changed_entries": l.Changed,
 		"last_run_deleted_entries": l.Deleted, "last_run_size_bytes": l.Bytes, "last_run_read_bytes": l.BytesRead, "last_run_stored_bytes": l.BytesStored,
 	} {
-		n.sample(name, at, float64(v))
+		n.measures.sample(name, at, float64(v))
 	}
 	if complete && l.Marks == nil {
-		n.sample("last_success_timestamp_seconds", at, metrics.Seconds(n.now()))
+		n.measures.sample("last_success_timestamp_seconds", at, metrics.Seconds(n.now()))
 		n.point(at, l.taken, parsed(l.RetainUntil), parsed(l.LockedUntil))
 	}
 }
 
 // point says of what time and until when the newest complete point is. It is all there is to say of it.
-func (n *notices) point(at metrics.Labels, taken, kept, locked time.Time) {
+func (n *taking) point(at metrics.Labels, taken, kept, locked time.Time) {
 	n.owned = append(n.owned, at)
-	n.sample("point_missing", at, metrics.Truth(taken.IsZero()))
+	n.measures.sample("point_missing", at, metrics.Truth(taken.IsZero()))
 	for name, t := range map[string]time.Time{
 		"point_taken_timestamp_seconds": taken, "point_retain_until_timestamp_seconds": kept, "point_locked_until_timestamp_seconds": locked,
 	} {
 		if !t.IsZero() {
-			n.sample(name, at, metrics.Seconds(t))
+			n.measures.sample(name, at, metrics.Seconds(t))
 		}
 	}
 }
@@ -90,7 +97,7 @@ func parsed(s string) time.Time {
 }
 
 // verified takes the summary of a verification of a whole vault.
-func (n *notices) verified(l verifiedJSON) {
+func (n *taking) verified(l verifiedJSON) {
 	if n.command == "" {
 		return
 	}
@@ -101,9 +108,9 @@ func (n *notices) verified(l verifiedJSON) {
 	counts := map[string]int64{"missing": l.Missing, "damaged": l.Damaged, "unlocked": l.Unlocked, "tampered": l.Tampered}
 	at := metrics.Labels{"vault": l.Vault}
 	for kind, v := range counts {
-		n.sample("last_verify_findings", metrics.Labels{"vault": l.Vault, "finding": kind}, float64(v))
+		n.measures.sample("last_verify_findings", metrics.Labels{"vault": l.Vault, "finding": kind}, float64(v))
 	}
-	n.sample("last_verify_duration_seconds", at, l.Seconds)
+	n.measures.sample("last_verify_duration_seconds", at, l.Seconds)
 	counts["points"], counts["objects"], counts["bytes"] = int64(l.Points), l.Objects, l.Bytes
 	n.results = append(n.results, notify.Result{Vault: l.Vault, Status: l.Status, Severity: severity, Seconds: l.Seconds, Counts: counts, Alarms: l.Alarms})
 	if l.Status != "ok" {
@@ -112,7 +119,7 @@ func (n *notices) verified(l verifiedJSON) {
 	// What held when it was looked at closely held for who looks less closely; a sample counts for locks only, as in status.
 	now := metrics.Seconds(n.now())
 	verified := func(level string) {
-		n.sample("verified_timestamp_seconds", metrics.Labels{"vault": l.Vault, "level": level}, now)
+		n.measures.sample("verified_timestamp_seconds", metrics.Labels{"vault": l.Vault, "level": level}, now)
 	}
 	if l.LocksChecked {
 		verified("locks")
@@ -126,7 +133,7 @@ func (n *notices) verified(l verifiedJSON) {
 }
 
 // drilled takes the drill of a vault.
-func (n *notices) drilled(l drilledJSON, err error) {
+func (n *taking) drilled(l drilledJSON, err error) {
 	if n.command == "" {
 		return
 	}
@@ -143,12 +150,12 @@ func (n *notices) drilled(l drilledJSON, err error) {
 	}
 	n.results = append(n.results, notify.Result{Vault: l.Vault, Status: l.Status, Severity: severity, Code: code, Seconds: l.Seconds, Counts: counts, Error: l.Error, LockedUntil: l.LockedUntil})
 	at := metrics.Labels{"vault": l.Vault}
-	n.sample("last_drill_timestamp_seconds", at, metrics.Seconds(n.now()))
-	n.sample("last_drill_held", at, metrics.Truth(l.Status == "held" || l.Status == "incomplete"))
+	n.measures.sample("last_drill_timestamp_seconds", at, metrics.Seconds(n.now()))
+	n.measures.sample("last_drill_held", at, metrics.Truth(l.Status == "held" || l.Status == "incomplete"))
 }
 
 // diagnosed takes what doctor found.
-func (n *notices) diagnosed(l diagnosisJSON) {
+func (n *taking) diagnosed(l diagnosisJSON) {
 	if n.command == "" {
 		return
 	}
@@ -162,7 +169,7 @@ func (n *notices) diagnosed(l diagnosisJSON) {
 }
 
 // renewed takes the summary of a renewal.
-func (n *notices) renewed(l renewedJSON) {
+func (n *taking) renewed(l renewedJSON) {
 	if n.command == "" {
 		return
 	}
@@ -174,28 +181,31 @@ func (n *notices) renewed(l renewedJSON) {
 	}
 	n.results = append(n.results, r)
 	at := metrics.Labels{"vault": l.Vault}
-	n.sample("last_renew_extended_locks", at, float64(l.Extended))
-	n.sample("last_renew_failed_locks", at, float64(l.Refused+l.Lost))
+	n.measures.sample("last_renew_extended_locks", at, float64(l.Extended))
+	n.measures.sample("last_renew_failed_locks", at, float64(l.Refused+l.Lost))
 }
 
 // pruned takes the summary of a prune.
-func (n *notices) pruned(l pruneJSON) {
+func (n *taking) pruned(l pruneJSON) {
 	if n.command == "" {
 		return
 	}
 	n.results = append(n.results, notify.Result{Vault: l.Vault, Status: "ok", Severity: notify.Well, Seconds: l.Seconds, Alarms: l.Alarms, Counts: map[string]int64{
 		"points": int64(l.Points), "living": int64(l.Living), "versions": l.Versions, "deleted": l.Deleted, "deleted_bytes": l.DeletedBytes,
 	}})
-	n.sample("last_prune_deleted_bytes", metrics.Labels{"vault": l.Vault}, float64(l.DeletedBytes))
+	n.measures.sample("last_prune_deleted_bytes", metrics.Labels{"vault": l.Vault}, float64(l.DeletedBytes))
 }
 
 // stood takes how a source stands in a vault.
-func (n *notices) stood(v standing, s status.Source, o status.Options) {
+func (n *taking) stood(v standing, s status.Source, o status.Options) {
 	if n.command == "" || !s.Wanted {
 		return
 	}
 	line := standingOf(v, s, o)
 	r := notify.Result{Source: s.Name, Vault: v.vault, Status: state(v, s), Severity: notify.Well, Point: line.Point, RetainUntil: line.RetainUntil, Alarms: line.Alarms}
+	if len(line.Alarms) > 0 {
+		r.Severity = notify.Alarm
+	}
 	if s.Point == nil || !s.RPOMet || s.Short != nil {
 		r.Severity, r.Code = notify.Damage, "behind"
 		if s.Point != nil && s.RPOMet {
@@ -204,9 +214,9 @@ func (n *notices) stood(v standing, s status.Source, o status.Options) {
 	}
 	n.results = append(n.results, r)
 	at := metrics.Labels{"source": s.Name, "vault": v.vault}
-	n.sample("status_timestamp_seconds", at, metrics.Seconds(n.now()))
-	n.sample("status_alarms", at, float64(len(line.Alarms)))
-	n.sample("protection_short", at, metrics.Truth(s.Short != nil))
+	n.measures.sample("status_timestamp_seconds", at, metrics.Seconds(n.now()))
+	n.measures.sample("status_alarms", at, float64(len(line.Alarms)))
+	n.measures.sample("protection_short", at, metrics.Truth(s.Short != nil))
 	var taken, kept time.Time
 	if s.Point != nil {
 		taken, kept = s.Point.Line.TakenAt.Time, s.Point.Line.RetainUntil.Time

@@ -34,6 +34,9 @@ Webhooks and mail are told. A ping notices by itself that no end came.
 
 Exit codes: 0 told, or nothing to tell; 1 a receiver did not take it.`
 
+// notifying is the commands that try receivers, and that speak for others.
+type notifying struct{ *notices }
+
 // deliveredJSON is what came of telling one receiver, for scripts.
 type deliveredJSON struct {
 	Receiver string  `json:"receiver"`
@@ -42,7 +45,7 @@ type deliveredJSON struct {
 	Error    string  `json:"error,omitempty"`
 }
 
-func (n *notices) notifyCommand() *cobra.Command {
+func (n *notifying) notifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "notify",
 		Short: "Try the receivers of messages, or tell them that a unit failed",
@@ -68,7 +71,7 @@ func (n *notices) notifyCommand() *cobra.Command {
 }
 
 // receivers reads the configuration and demands that it names some.
-func (n *notices) receivers() (*config.Config, error) {
+func (n *notifying) receivers() (*config.Config, error) {
 	c, err := n.loadConfig()
 	if err != nil {
 		return nil, err
@@ -79,7 +82,7 @@ func (n *notices) receivers() (*config.Config, error) {
 	return c, nil
 }
 
-func (n *notices) test(ctx context.Context) error {
+func (n *notifying) test(ctx context.Context) error {
 	c, err := n.receivers()
 	if err != nil {
 		return err
@@ -111,7 +114,7 @@ func (n *notices) test(ctx context.Context) error {
 // maxUnit bounds a unit's name, as systemd does.
 const maxUnit = 255
 
-func (n *notices) unitFailed(ctx context.Context, unit string) error {
+func (n *notifying) unitFailed(ctx context.Context, unit string) error {
 	if unit == "" || len(unit) > maxUnit || strings.ContainsFunc(unit, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return usage(fmt.Errorf("%q is no name of a unit, such as holdfast.service", unit))
 	}

@@ -248,7 +248,7 @@ func (r *pruning) printPrune(s prune.Summary, alarms []string) error {
 		Vault: r.vault.name, DryRun: s.DryRun, Points: s.Points, Living: s.Living, Versions: s.Versions, Deleted: s.Removed, DeletedBytes: s.Bytes,
 		Locked: s.Locked, Needed: s.Needed, Seconds: roundSeconds(s.Seconds), Alarms: alarms,
 	}
-	r.notices.pruned(line)
+	r.notices.takes.pruned(line)
 	if r.ui.json {
 		return r.ui.object(line)
 	}

@@ -134,7 +134,7 @@ func (r *renewing) printRenewed(s renew.Summary, alarms []string) error {
 	if !s.First.IsZero() {
 		line.FirstExpiry = s.First.UTC().Format(time.RFC3339)
 	}
-	r.notices.renewed(line)
+	r.notices.takes.renewed(line)
 	if r.ui.json {
 		return r.ui.object(line)
 	}

@@ -24,7 +24,7 @@ type trusting struct{ *app }
 func (a *app) share() *app {
 	a.standIns.env = a.env
 	a.keys, a.reads, a.care, a.complete, a.trusts = &keyCommands{a}, &readCommands{a}, &careCommands{a}, &completion{a}, &trusting{a}
-	a.notices = &notices{app: a, began: a.now()}
+	a.notices = (&notices{app: a, began: a.now()}).share()
 	a.plans = &planCommands{a}
 	return a
 }

@@ -108,7 +108,7 @@ func (a *app) rootCommand() *cobra.Command {
 		{"backup", "Back up:", []*cobra.Command{a.plans.planCommand(), a.runCommand()}},
 		{"look", "Look:", []*cobra.Command{a.reads.statusCommand(), (&guardCommands{a}).guardCommand(), a.reads.pointsCommand(), a.reads.lsCommand(), a.reads.findCommand(), a.reads.diffCommand()}},
 		{"back", "Get back and check:", []*cobra.Command{a.reads.restoreCommand(), a.reads.catCommand(), a.reads.dumpCommand(), a.reads.serveCommand(), a.reads.verifyCommand(), a.care.drillCommand()}},
-		{"keep", "Keep:", []*cobra.Command{a.care.renewCommand(), a.care.pruneCommand(), a.notices.notifyCommand()}},
+		{"keep", "Keep:", []*cobra.Command{a.care.renewCommand(), a.care.pruneCommand(), a.notices.commands.notifyCommand()}},
 		{"other", "Other:", []*cobra.Command{a.complete.completionCommand(), a.versionCommand()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})

@@ -382,7 +382,7 @@ func roundSeconds(s float64) float64 { return math.Round(s*1000) / 1000 }
 
 func (j *telling) printRun(l ran) error {
 	j.activity.line(recorded(l))
-	j.notices.ran(l)
+	j.notices.takes.ran(l)
 	if j.ui.json {
 		return j.ui.object(l)
 	}

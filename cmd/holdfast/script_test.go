@@ -101,6 +101,7 @@ type scriptCommand = func(*testscript.TestScript, bool, []string)
 
 func scriptCommands(t *testing.T) map[string]scriptCommand {
 	all := badCommands()
+	maps.Copy(all, receiverCommands())
 	maps.Copy(all, map[string]scriptCommand{
 		"exits":  exits,
 		"mode":   mode,
@@ -132,6 +133,7 @@ func bare(e *testscript.Env) error {
 	}
 	e.Setenv("DOCS", docs)
 	withTranscript(e)
+	withReceivers(e)
 	return os.MkdirAll(e.WorkDir+"/home", 0o700)
 }
 

@@ -211,7 +211,7 @@ func (a *readCommands) printStatus(all []standing, o status.Options) error {
 			fmt.Fprintf(table, "-\t%s\t-\t-\t-\t-\t-\t%s\n", safe(v.vault), whole)
 		}
 		for _, s := range v.sources {
-			a.notices.stood(v, s, o)
+			a.notices.takes.stood(v, s, o)
 			out = append(out, a.printStanding(table, v, s, o), comesTo(v, s, o))
 		}
 	}

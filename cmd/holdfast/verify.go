@@ -258,7 +258,7 @@ func (r *verifying) printVerified(s verify.Summary, alarms, nextRun []string, di
 	brief := line
 	brief.Alarms, brief.NextRun = nil, nil
 	did.line(brief)
-	r.notices.verified(line)
+	r.notices.takes.verified(line)
 	if s.Points == 0 {
 		r.ui.warn("there was nothing to verify: vault %s has no recovery points", r.vault.name)
 	}

@@ -16,6 +16,9 @@ type plan struct {
 	recovered []Problem
 }
 
+// weeklyCommand is the command that says that all is well.
+const weeklyCommand = "run"
+
 // plan holds what was found against what the receiver knows. Problems that are new are told at once; known ones with them, or
 // alone once a day; those that are over once. weekly: all that is well is told once a week.
 func (t *told) plan(r *Report, found []keyed, weekly bool, now time.Time) plan {
@@ -45,7 +48,7 @@ func (t *told) plan(r *Report, found []keyed, weekly bool, now time.Time) plan {
 		p.kind = KindStill
 	case len(p.recovered) > 0:
 		p.kind = KindRecovered
-	case weekly && r.Exit == 0 && len(t.Open) == 0 && (now.Sub(t.Weekly) >= week || t.Weekly.After(now)):
+	case weekly && r.Command == weeklyCommand && r.Exit == 0 && len(t.Open) == 0 && (now.Sub(t.Weekly) >= week || t.Weekly.After(now)):
 		p.kind = KindWell
 	}
 	if p.kind != "" && p.kind != KindWell && len(t.Sent) >= burst {

@@ -22,7 +22,10 @@ type mailbox struct {
 
 func (m *mailbox) Name() string { return "webhook hooks.example.com" }
 
-func (m *mailbox) Send(_ context.Context, x *Message) error {
+func (m *mailbox) Send(ctx context.Context, x *Message) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if m.down == nil {
 		m.got = append(m.got, x)
 	}
@@ -128,6 +131,18 @@ func TestFolding(t *testing.T) {
 	}
 }
 
+// TestSignals: a command that is stopped tells so.
+func TestSignals(t *testing.T) {
+	x := newTeller(t, false)
+	ctx, cancel := context.WithCancel(t.Context())
+	n := New(x.o)
+	n.Begin(ctx, "run")
+	cancel()
+	if failures, err := n.End(ctx, run(143, "terminated")); err != nil || len(failures) != 0 || len(x.box.got) != 1 || x.last().Severity != Stopped {
+		t.Errorf("%v, %v, %d messages", failures, err, len(x.box.got))
+	}
+}
+
 // TestWhatAMessageSays: all that is not well, what of it is new, and what is over.
 func TestWhatAMessageSays(t *testing.T) {
 	x := newTeller(t, false)
@@ -215,7 +230,7 @@ func TestWeekly(t *testing.T) {
 		r     Report
 		want  Kind
 	}{
-		{0, fine, KindWell}, {day, fine, ""}, {6*day - 10*time.Minute, fine, KindWell}, {day, fine, ""},
+		{0, Report{Command: "verify", Results: []Result{{Vault: "disk", Severity: Well}}}, ""}, {0, fine, KindWell}, {day, fine, ""}, {6*day - 10*time.Minute, fine, KindWell}, {day, fine, ""},
 		{6 * day, away, KindProblem}, {time.Hour, run(0, "", result("db", "disk", Well, "")), ""}, {time.Hour, fine, KindRecovered}, {day, fine, KindWell},
 	} {
 		if got := x.tell(s.after, s.r); got != s.want {

@@ -94,8 +94,9 @@ func (m *Mail) Send(ctx context.Context, x *Message) error {
 
 // plain says what went wrong in the words of people.
 func (m *Mail) plain(ctx context.Context, err error) error {
+	late, isNet := errors.AsType[net.Error](err)
 	switch {
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, isNet && late.Timeout():
 		return errors.New("no answer within the time there is")
 	case m.o.TLS == StartTLS && strings.Contains(err.Error(), "STARTTLS"):
 		return fmt.Errorf("the server offers no STARTTLS, and nothing is sent without it: %w", err)

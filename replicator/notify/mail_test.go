@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"errors"
 	"io"
 	"net"
 	"net/mail"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -112,6 +114,30 @@ func TestMailIsNeverOpen(t *testing.T) {
 		if _, err := NewMail(MailOptions{To: []string{"a@b.example"}, From: "a@b.example", Host: host, TLS: Plaintext}); (err == nil) != ok {
 			t.Errorf("%s: %v", host, err)
 		}
+	}
+}
+
+// TestBounded: whatever deadline a library sets, the end of all stays where it is.
+func TestBounded(t *testing.T) {
+	a, b := net.Pipe()
+	defer a.Close()
+	defer b.Close()
+	c := &bounded{a, time.Now().Add(20 * time.Millisecond)}
+	for _, set := range []func(time.Time) error{c.SetDeadline, c.SetReadDeadline} {
+		for _, at := range []time.Time{{}, time.Now().Add(time.Hour)} {
+			if err := set(at); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%v", err)
+			}
+		}
+	}
+	if err := c.SetWriteDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%v", err)
 	}
 }
 

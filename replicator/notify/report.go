@@ -119,7 +119,7 @@ func (r *Report) problems() []keyed {
 	worst := Well
 	for _, x := range r.Results {
 		p := Problem{Source: x.Source, Vault: x.Vault, Severity: x.Severity, Code: x.Code}
-		if x.Severity != Well {
+		if x.Severity != Well && (x.Severity != Alarm || len(x.Alarms) == 0) { // else the alarms say it
 			p.Text = cmp.Or(x.Error, x.Status)
 			add(p, x.Status+":"+x.Code)
 			worst = worse(worst, x.Severity)

@@ -65,7 +65,10 @@ func toldOf(k ReceiverKind) []string {
 
 const maxReceivers = 20
 
-func (r *reader) notify(n ast.Node) {
+// receiverReader reads who is told what commands come to, and where metrics go.
+type receiverReader struct{ *reader }
+
+func (r *receiverReader) notify(n ast.Node) {
 	r.list(n, "notify", func(i int, n ast.Node) {
 		if i == maxReceivers {
 			r.problem(n, "notify has more than %d receivers", maxReceivers)
@@ -91,7 +94,7 @@ func (r *reader) notify(n ast.Node) {
 	})
 }
 
-func (r *reader) webhook(n ast.Node, what string) (Receiver, bool) {
+func (r *receiverReader) webhook(n ast.Node, what string) (Receiver, bool) {
 	v := Receiver{On: toldOf(WebhookReceiver)}
 	seen := r.object(n, what,
 		field{"url", func(n ast.Node) { r.address(n, what+".url", &v) }},
@@ -101,13 +104,13 @@ func (r *reader) webhook(n ast.Node, what string) (Receiver, bool) {
 	return v, r.require(n, what, seen, "url") && r.weeklyOf(n, what, v)
 }
 
-func (r *reader) ping(n ast.Node, what string) (Receiver, bool) {
+func (r *receiverReader) ping(n ast.Node, what string) (Receiver, bool) {
 	v := Receiver{On: toldOf(PingReceiver)}
 	seen := r.object(n, what, field{"url", func(n ast.Node) { r.address(n, what+".url", &v) }}, r.on(what, &v))
 	return v, r.require(n, what, seen, "url")
 }
 
-func (r *reader) mail(n ast.Node, what string) (Receiver, bool) {
+func (r *receiverReader) mail(n ast.Node, what string) (Receiver, bool) {
 	v := Receiver{On: toldOf(MailReceiver)}
 	var tlsNode ast.Node
 	seen := r.object(n, what,
@@ -144,7 +147,7 @@ func (r *reader) mail(n ast.Node, what string) (Receiver, bool) {
 }
 
 // address reads a receiver's URL, or where it lies.
-func (r *reader) address(n ast.Node, what string, v *Receiver) {
+func (r *receiverReader) address(n ast.Node, what string, v *Receiver) {
 	s, ok := r.str(n, what)
 	if !ok {
 		return
@@ -168,7 +171,7 @@ func (r *reader) address(n ast.Node, what string, v *Receiver) {
 	v.URL = s
 }
 
-func (r *reader) secret(n ast.Node, what string) credentials.Secret {
+func (r *receiverReader) secret(n ast.Node, what string) credentials.Secret {
 	s, ok := r.str(n, what)
 	if !ok {
 		return credentials.Secret{}
@@ -180,7 +183,7 @@ func (r *reader) secret(n ast.Node, what string) credentials.Secret {
 	return ref
 }
 
-func (r *reader) mailbox(n ast.Node, what string) string {
+func (r *receiverReader) mailbox(n ast.Node, what string) string {
 	s, ok := r.str(n, what)
 	if !ok {
 		return ""
@@ -192,7 +195,7 @@ func (r *reader) mailbox(n ast.Node, what string) string {
 	return s
 }
 
-func (r *reader) server(n ast.Node, what string) (host string, port int) {
+func (r *receiverReader) server(n ast.Node, what string) (host string, port int) {
 	s, ok := r.str(n, what)
 	if !ok {
 		return "", 0
@@ -206,7 +209,7 @@ func (r *reader) server(n ast.Node, what string) (host string, port int) {
 	return host, port
 }
 
-func (r *reader) on(what string, v *Receiver) field {
+func (r *receiverReader) on(what string, v *Receiver) field {
 	return field{"on", func(n ast.Node) {
 		v.On = nil
 		named := 0
@@ -223,7 +226,7 @@ func (r *reader) on(what string, v *Receiver) field {
 	}}
 }
 
-func (r *reader) weekly(what string, v *Receiver) field {
+func (r *receiverReader) weekly(what string, v *Receiver) field {
 	return field{"weekly", func(n ast.Node) {
 		if b := r.truth(n, what+".weekly"); b != nil {
 			v.Weekly = *b
@@ -232,14 +235,14 @@ func (r *reader) weekly(what string, v *Receiver) field {
 }
 
 // weeklyOf: that all is well is told by a run.
-func (r *reader) weeklyOf(n ast.Node, what string, v Receiver) bool {
+func (r *receiverReader) weeklyOf(n ast.Node, what string, v Receiver) bool {
 	if v.Weekly && !slices.Contains(v.On, "run") {
 		r.problem(n, "%s.weekly needs run in %s.on: it is a run that says that all is well", what, what)
 	}
 	return true
 }
 
-func (r *reader) metrics(n ast.Node) {
+func (r *receiverReader) metrics(n ast.Node) {
 	seen := r.object(n, "metrics", field{"textfile", func(n ast.Node) {
 		s, ok := r.str(n, "metrics.textfile")
 		if !ok {

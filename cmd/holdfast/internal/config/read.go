@@ -66,8 +66,8 @@ func (r *reader) read(n ast.Node) {
 		field{"budget", r.budget},
 		field{"prices", r.prices},
 		field{"fingerprint", r.fingerprint},
-		field{"notify", r.notify},
-		field{"metrics", r.metrics},
+		field{"notify", (&receiverReader{r}).notify},
+		field{"metrics", (&receiverReader{r}).metrics},
 	)
 	if seen == nil {
 		return
