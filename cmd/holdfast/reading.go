@@ -21,6 +21,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
 // readerHelp stands under the help of every command that reads a vault.
@@ -376,6 +377,9 @@ func (r *reading) point(ctx context.Context, spec string) (browse.Point, error) 
 	}
 	if p.Empty() {
 		r.ui.warn("point %.12s of %s is marked as empty: nothing was found, where there had been something before", p.ID, p.Source)
+	}
+	if p.Line.Marked(format.MarkSuspect) {
+		r.ui.warn("point %.12s of %s is marked as suspect: the guard gave an alarm when it was made, see `holdfast guard %s`; %s@clean is the newest point without", p.ID, p.Source, p.Source, p.Source)
 	}
 	if source, _, named := strings.Cut(spec, "@"); named && len(r.repo.Chain) > 1 {
 		listed, err := r.repo.Points(ctx, r.vault.Reader, source, nil)

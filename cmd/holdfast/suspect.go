@@ -28,7 +28,7 @@ func (j *telling) guarding(s config.Source, session *repo.Session) *backup.Guard
 	now := j.now()
 	return &backup.Guarding{
 		Hold: j.config.Guard.Hold.AddTo(now).Sub(now), KMSKeys: j.config.Guard.KMSKeys,
-		Tripwires: guard.Expected(guard.Wires(session.Writer.ChunkKey(), s.Name)),
+		Tripwires: guard.Expected(wiresOf(s, session.Writer.ChunkKey())),
 		Acknowledged: func(ctx context.Context) (backup.Acknowledged, error) {
 			return j.acknowledged(ctx, s, session.Repository())
 		},

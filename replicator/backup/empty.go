@@ -88,7 +88,7 @@ func (e *keeping) conclude(ctx context.Context) (status string, marks []string, 
 	if status != format.StatusComplete || marks != nil {
 		e.decision = retain.Decision{RetainUntil: retain.Shortest(e.o.Retention, e.takenAt)}
 	}
-	if e.suspect = e.watch.judge(); e.suspect != nil {
+	if e.suspect = e.watch.judge(ctx); e.suspect != nil {
 		marks = append(marks, format.MarkSuspect)
 		if err := e.holdClean(ctx, e.suspect); err != nil {
 			return "", nil, err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast/replicator/guard"
+	"github.com/holdfast-backup/holdfast/replicator/source"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
@@ -186,12 +187,13 @@ func (w *watching) stores(t *task, n int64) {
 }
 
 // judge gives what the guard made of the run; nil where nothing is to be looked at.
-func (w *watching) judge() *Suspect {
+func (w *watching) judge(ctx context.Context) *Suspect {
 	if w.o.Guard == nil {
 		return nil
 	}
 	var v guard.Verdict
 	if w.active() && w.stats.found.Load() > 0 { // that nothing is there is an alarm of its own: see emptied
+		w.ask(ctx)
 		w.safe(func() {
 			v = w.w.Judge(guard.Totals{
 				Entries: w.stats.entries.Load(), Bytes: w.stats.bytes.Load(), Added: w.stats.added.Load(), Changed: w.stats.changed.Load(),
@@ -210,6 +212,29 @@ func (w *watching) judge() *Suspect {
 		s.Since = w.since()
 	}
 	return s
+}
+
+// ask has the source say with which keys it is encrypted, and how its bucket is set: what it may not say is told once.
+func (w *watching) ask(ctx context.Context) {
+	if v, ok := w.view.(source.Encrypted); ok {
+		w.safe(func() { w.w.Keys(v.KeysUsed()) })
+	}
+	v, ok := w.view.(source.Lasting)
+	if !ok {
+		return
+	}
+	s, err := v.Settings(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			w.say("how the bucket is set cannot be asked: %v", err)
+		}
+		return
+	}
+	w.safe(func() {
+		for _, right := range w.w.Bucket(guard.Settings{Versioning: s.Versioning, Expires: s.Expires, Denied: s.Denied}) {
+			w.say("the source's key lacks %s, so that it does not see everything that threatens what is there; `holdfast policy` prints what it needs", right)
+		}
+	})
 }
 
 // since gives the oldest point of those that carry the alarm that stands.

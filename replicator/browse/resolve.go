@@ -19,7 +19,7 @@ var (
 	ErrNotFound       = errors.New("no such recovery point")
 	ErrAmbiguous      = errors.New("more than one recovery point")
 	ErrOnlyIncomplete = errors.New("only incomplete recovery points")
-	ErrOnlyEmpty      = errors.New("only recovery points marked as empty")
+	ErrOnlyEmpty      = errors.New("only marked recovery points")
 	ErrSpec           = errors.New("not a POINT: write an ID or the beginning of one, SOURCE@latest, SOURCE@clean, or SOURCE@TIME with TIME as 2026-11-23 or 2026-11-23T12:00:00Z")
 )
 

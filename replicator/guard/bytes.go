@@ -67,7 +67,7 @@ func (b *Bytes) noise() float64 {
 }
 
 // told reports whether enough was seen to say anything.
-func (b *Bytes) told() bool { return b != nil && b.windows >= 2 }
+func (b *Bytes) told() bool { return b != nil && b.windows > 0 }
 
 // form is whether content begins as its extension says.
 type form int

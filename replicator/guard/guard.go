@@ -35,6 +35,8 @@ type Watch struct {
 	state   state
 	listing listing
 	content content
+	bucket  *Settings        // nil: there is none, or nobody could ask
+	used    map[string]int64 // keys of the vendor's key management
 }
 
 // New begins to watch a run. A state that cannot be read is none.

@@ -66,6 +66,8 @@ func (w *Watch) Judge(t Totals, open bool) Verdict {
 	found = append(found, renamed...)
 	found = append(found, j.rewritten(now.Spoilt, len(renamed) > 0)...)
 	found = append(found, j.moved()...)
+	found = append(found, j.set()...)
+	found = append(found, j.foreign()...)
 	if what := unusualAmounts(w.state.Runs, now, t); len(what) > 0 {
 		found = append(found, Finding{Rule: Unusual, Text: "amounts are unusual: " + strings.Join(what, "; ")})
 	}
@@ -94,6 +96,9 @@ func (w *Watch) settle(now Amounts, v Verdict, open, first bool) {
 	}
 	if !now.Alarm {
 		w.state.learn(w.content.seen)
+	}
+	if !now.Alarm || w.o.Forgiven {
+		w.learnBucket()
 	}
 }
 

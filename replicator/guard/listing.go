@@ -212,10 +212,18 @@ func renamed(was, is string) bool {
 // ages counts by age, in steps of a twelfth.
 type ages [256]uint32
 
-// ageOf gives the step of an age; the youngest is 0.
+// ageOf gives the step of the age of what was changed then; the youngest is 0.
 func ageOf(now, modified time.Time) uint8 {
-	secs := uint64(max(0, now.Unix()-modified.Unix())) //nolint:gosec // not below 0
-	if modified.IsZero() || secs < 8 {
+	if modified.IsZero() {
+		return 0
+	}
+	return stepOf(now.Sub(modified))
+}
+
+// stepOf gives the step of an age.
+func stepOf(age time.Duration) uint8 {
+	secs := uint64(max(0, age/time.Second)) //nolint:gosec // not below 0
+	if secs < 8 {
 		return 0
 	}
 	n := bits.Len64(secs)                     // at least 4

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // locked: content that could be read and was encrypted with keys of somebody else's.
@@ -88,9 +89,11 @@ func (j *judging) usualDeletions() bool {
 	return z < 1 || usual*2 > j.t.Deleted
 }
 
-// old reports whether what went, but for some of it, was older than nearly all of what stays: what is over is cleared out like that.
+// old reports whether what went, but for some of it, was older than nearly all of what stays: what is over is cleared out like
+// that. What is of today is never old.
 func old(went, stays *ages) bool {
-	return stays.older(went.quantile(0.25)) <= agedMost
+	step := went.quantile(0.25)
+	return step >= int(stepOf(20*time.Hour)) && stays.older(step) <= agedMost
 }
 
 // younger gives the share of what is counted that is younger than a step.
@@ -115,15 +118,22 @@ func (j *judging) renamed() (out []Finding) {
 		behind = fmt.Sprintf("%.80q behind the name", suffix)
 	}
 	if n >= 20 && (j.much(n, 20, 50) || n >= 100) {
-		out = append(out, Finding{Rule: Renamed, Hard: true, Count: n, Text: fmt.Sprintf("%d entries are noise under another name, mostly with %s, in %d folders", n, behind, len(j.places))})
+		out = append(out, Finding{Rule: Renamed, Hard: true, Count: n, Text: fmt.Sprintf("%d entries are noise under another name, mostly with %s, in %s", n, behind, folders(len(j.places)))})
 	}
 	if c := j.scaled(j.copied); suffix != "" && c >= 50 && j.much(c, 50, 50) && len(j.places) >= 3 && most*5 >= (j.copied+j.taken)*4 {
-		out = append(out, Finding{Rule: Renamed, Hard: true, Count: c, Text: fmt.Sprintf("%d entries have other names, with %s, in %d folders", c, behind, len(j.places))})
+		out = append(out, Finding{Rule: Renamed, Hard: true, Count: c, Text: fmt.Sprintf("%d entries have other names, with %s, in %s", c, behind, folders(len(j.places)))})
 	}
 	if s := j.strange; s >= 20 && j.much(s, 20, 50) && len(j.where) >= 3 && j.net*2 >= float64(s) {
-		out = append(out, Finding{Rule: NewExtension, Hard: true, Count: s, Text: fmt.Sprintf("%d new entries are noise with the extension %q, which nothing had before, in %d folders, and %.0f others are gone", s, j.odd, len(j.where), j.net)})
+		out = append(out, Finding{Rule: NewExtension, Hard: true, Count: s, Text: fmt.Sprintf("%d new entries are noise with the extension %q, which nothing had before, in %s, and %.0f others are gone", s, j.odd, folders(len(j.where)), j.net)})
 	}
 	return out
+}
+
+func folders(n int) string {
+	if n == 1 {
+		return "1 folder"
+	}
+	return fmt.Sprintf("%d folders", n)
 }
 
 // slowDays is over how many days small numbers are added up.

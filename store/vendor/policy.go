@@ -129,7 +129,7 @@ func rightsOf(r Role) rights {
 	read := []string{"s3:GetObject", "s3:GetObjectRetention", "s3:GetObjectVersion"}
 	switch r {
 	case SourceReader:
-		return rights{list, []string{"s3:GetBucketLocation", "s3:GetBucketVersioning"},
+		return rights{list, []string{"s3:GetBucketLocation", "s3:GetBucketVersioning", "s3:GetLifecycleConfiguration"},
 			[]string{"s3:GetObject", "s3:GetObjectTagging", "s3:GetObjectVersion", "s3:GetObjectVersionTagging"}}
 	case VaultWriter:
 		return rights{list, look, append(read, "s3:GetObjectLegalHold", "s3:PutObject", "s3:PutObjectRetention")}

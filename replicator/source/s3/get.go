@@ -118,6 +118,9 @@ func (t *stream) request() (*s3.GetObjectOutput, error) {
 		_ = out.Body.Close()
 		return nil, err
 	}
+	if !t.begun {
+		t.v.keys.saw(out.SSEKMSKeyId)
+	}
 	t.begun = true
 	t.body, t.cancel = out.Body, cancel
 	t.idle = time.AfterFunc(t.v.s.o.IdleTimeout, cancel)

@@ -228,6 +228,7 @@ type view struct {
 
 	mu    sync.Mutex
 	known serverFacts
+	keys  usedKeys
 }
 
 // listing lists what a bucket holds, in the order of the keys.
