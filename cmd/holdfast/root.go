@@ -91,7 +91,7 @@ func (a *app) rootCommand() *cobra.Command {
 	}{
 		{"setup", "Set up:", []*cobra.Command{a.keys.keygenCommand(), a.care.policyCommand(), a.initCommand(), a.care.doctorCommand(), a.keys.keyCommand()}},
 		{"backup", "Back up:", []*cobra.Command{a.plans.planCommand(), a.runCommand()}},
-		{"look", "Look:", []*cobra.Command{a.reads.statusCommand(), a.reads.pointsCommand(), a.reads.lsCommand(), a.reads.findCommand(), a.reads.diffCommand()}},
+		{"look", "Look:", []*cobra.Command{a.reads.statusCommand(), a.reads.pointsCommand(), a.reads.lsCommand(), a.reads.findCommand(), a.reads.diffCommand(), a.plans.statsCommand()}},
 		{"back", "Get back and check:", []*cobra.Command{a.reads.restoreCommand(), a.reads.serveCommand(), a.reads.verifyCommand(), a.care.drillCommand()}},
 		{"keep", "Keep:", []*cobra.Command{a.care.renewCommand(), a.care.pruneCommand()}},
 		{"other", "Other:", []*cobra.Command{a.complete.completionCommand(), a.versionCommand()}},
