@@ -122,7 +122,7 @@ func (a *planCommands) runs(ctx context.Context, names []string, f *planFlags) (
 
 // foreseeing prepares forecasts: from here on nothing is changed on this machine.
 func (j *job) foreseeing() (*foreseeing, error) {
-	c, err := j.openCharges(j.config)
+	c, err := openCharges(j.app, j.config)
 	if err != nil {
 		return nil, err
 	}

@@ -73,7 +73,7 @@ func (a *planCommands) restore(ctx context.Context, f *planFlags) (err error) {
 		Point: p.ID.String(), Source: p.Source, Vault: r.vault.name, Entries: p.Commit.Entries, Bytes: p.Commit.Bytes,
 		BytesRead: w.Bytes, Objects: w.Objects, Requests: w.Requests.All(), Rate: rate,
 	}
-	c, err := a.openCharges(r.config)
+	c, err := openCharges(a.app, r.config)
 	if err != nil {
 		return err
 	}
