@@ -129,7 +129,7 @@ func fitting(all []foreseen, fits func([]foreseen) bool) []string {
 }
 
 // over is the error of a run that may not be; nil if it may.
-func (v *verdict) over([]string) error {
+func (v *verdict) over() error {
 	switch {
 	case v == nil:
 		return nil
@@ -156,10 +156,15 @@ func (v *verdict) over([]string) error {
 type verdictJSON struct {
 	Run      int64      `json:"run,omitempty"` // bytes
 	Stored   int64      `json:"bytes_stored"`  // in the vault that gets most
-	Month    *totalCost `json:"month,omitempty"`
+	Month    *limitJSON `json:"month,omitempty"`
 	Costs    float64    `json:"costs_a_month,omitempty"`
 	Exceeded bool       `json:"exceeded"`
 	Fits     []string   `json:"fits,omitempty"` // where it is exceeded
+}
+
+type limitJSON struct {
+	Currency string  `json:"currency"`
+	Amount   float64 `json:"amount"`
 }
 
 func (v *verdict) json() *verdictJSON {
@@ -168,7 +173,7 @@ func (v *verdict) json() *verdictJSON {
 	}
 	out := &verdictJSON{Run: v.limit.Run, Stored: v.bytes, Exceeded: v.why != nil || v.exceeded(), Fits: v.fits, Costs: cents(v.month)}
 	if m := v.limit.Month; !m.IsZero() {
-		out.Month = &totalCost{Currency: m.Currency, Amount: m.Amount}
+		out.Month = &limitJSON{m.Currency, m.Amount}
 	}
 	return out
 }
@@ -219,7 +224,7 @@ func (j *job) budgeted(ctx context.Context, sources []config.Source, f runFlags)
 		return nil, err
 	}
 	dry := f
-	dry.dry, dry.still = true, true
+	dry.dry, dry.sums, dry.still = true, true, true
 	all, failed := p.all(ctx, sources, dry, func(foreseen) error { return nil })
 	err = j.aside.drop()
 	j.aside = nil
@@ -233,7 +238,7 @@ func (j *job) budgeted(ctx context.Context, sources []config.Source, f runFlags)
 		j.ui.detail("not in the forecast: %v", failed) // the run itself meets it again, and says so
 	}
 	v := p.budget(all)
-	if err := v.over(nil); err != nil {
+	if err := v.over(); err != nil {
 		return nil, err
 	}
 	return &allowance{left: v.allows(all), stored: map[string]int64{}}, nil

@@ -15,7 +15,7 @@ import (
 type charges struct{ tables *prices.Tables }
 
 // openCharges reads the price tables: those of the configuration's file before those that ship. c may be nil.
-func (a *app) openCharges(c *config.Config) (charges, error) {
+func openCharges(a *app, c *config.Config) (charges, error) {
 	tables, err := prices.Shipped()
 	if err != nil || c == nil || c.Prices == "" {
 		return charges{tables}, err

@@ -17,6 +17,7 @@ import (
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/trusted"
 	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/crypto/seal"
+	"github.com/holdfast-backup/holdfast/replicator/backup"
 	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/replicator/glob"
 	"github.com/holdfast-backup/holdfast/replicator/restore"
@@ -138,6 +139,8 @@ func next(name string) string {
 	case "suspect":
 		return "look at what is named there; if somebody did that who should not: stop them first, then restore from SOURCE@clean; " +
 			"if it is right: `holdfast guard ack POINT --reason TEXT`"
+	case "budget":
+		return "raise `budget` if that is right, or run some of the sources; `holdfast plan` tells what each would store and cost"
 	case "alarm":
 		return "nothing is lost, but somebody wrote to the vault, or, in a directory, its disk fails: take the vault writer's key away and make a new one, keep this output, and run `holdfast verify`"
 	}
@@ -152,6 +155,7 @@ func outcomes() []outcome {
 		{errSameKey, exitUsage, "same_access_key"},
 		{errTarget, exitUsage, "target"},
 		{errBudget, exitUsage, "budget"},
+		{backup.ErrMost, exitUsage, "budget"},
 		{errPrices, exitUsage, "prices"},
 		{errSamePlace, exitUsage, "same_place"},
 		{config.ErrNone, exitUsage, "config"},

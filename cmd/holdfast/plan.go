@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -82,6 +83,7 @@ type foreseen struct {
 	atCost  *plan.Cost // at the source
 	unknown []string   // why there is no price
 	price   *prices.Price
+	locks   bool // the vault keeps them
 	slack   time.Duration
 	err     error
 }
@@ -110,17 +112,17 @@ func (a *planCommands) runs(ctx context.Context, names []string, f *planFlags) (
 	if err != nil {
 		return err
 	}
-	all, failed := p.all(ctx, sources, runFlags{dry: true}, func(x foreseen) error { return p.print(x) })
+	all, failed := p.all(ctx, sources, runFlags{dry: true, sums: true}, func(x foreseen) error { return p.print(x) })
 	if ctx.Err() != nil {
 		return failed
 	}
 	b := p.budget(all)
-	return together{failed, p.printTotal(all, b), j.tells.alarm(), b.over(names)}.orNil()
+	return together{failed, p.printTotal(all, b), j.tells.alarm(), b.over()}.orNil()
 }
 
 // foreseeing prepares forecasts: from here on nothing is changed on this machine.
 func (j *job) foreseeing() (*foreseeing, error) {
-	c, err := j.openCharges(j.config)
+	c, err := openCharges(j.app, j.config)
 	if err != nil {
 		return nil, err
 	}
@@ -165,6 +167,9 @@ func (p *foreseeing) source(ctx context.Context, s config.Source, f runFlags) ([
 		x := foreseen{source: s.Name, vault: v.Vault, retain: r.RetainUntil, err: v.Err}
 		if v.Err == nil {
 			x.Forecast = plan.Run(r, i, asked.vault(v.Vault), asked.source.Snapshot())
+			if c, _ := p.config.Vault(v.Vault); !c.URL.Locks() {
+				x.Vault = meter.Asked{} // a directory is asked nothing that anybody bills
+			}
 			p.price(&x, s, now)
 		}
 		out = append(out, x)
@@ -175,9 +180,8 @@ func (p *foreseeing) source(ctx context.Context, s config.Source, f runFlags) ([
 // price says what a forecast costs, as far as prices are known.
 func (p *foreseeing) price(x *foreseen, s config.Source, now time.Time) {
 	c, _ := p.config.Vault(x.vault)
-	x.slack = lockingAt(c.Lock, now).Slack
-	if !c.URL.Locks() {
-		x.slack = 0
+	if x.locks = c.URL.Locks(); x.locks {
+		x.slack = lockingAt(c.Lock, now).Slack
 	}
 	price, err := p.of(c.URL)
 	if err == nil {
@@ -232,7 +236,7 @@ func costOf(c *plan.Cost) *costJSON {
 }
 
 // cents keeps six digits of money: a request costs as little.
-func cents(v float64) float64 { return roundSeconds(v*1000) / 1000 }
+func cents(v float64) float64 { return math.Round(v*1e6) / 1e6 }
 
 // planLine is a forecast, for scripts.
 type planLine struct {
@@ -289,11 +293,13 @@ func (x foreseen) text() []string {
 		fmt.Sprintf("%s -> %s:", x.source, safe(x.vault)),
 		fmt.Sprintf("  read    %s of %s; %s to the source", size(x.BytesRead), entries(x.Reads), plural(x.Source.All(), "request", "requests")),
 		fmt.Sprintf("  store   about %s in %s; %s", size(x.Stored), plural(x.Objects, "object", "objects"), rest),
-		fmt.Sprintf("  ask     %s: %d put, %d get, %d list, %d lock", plural(x.Vault.All(), "request", "requests"), x.Vault.Put, x.Vault.Get, x.Vault.List, x.Vault.Lock),
-		fmt.Sprintf("  lock    the point would be kept until %s, and what is stored for it locked until %s; %s lengthened", date(x.retain), date(x.Until), plural(x.Longer, "lock", "locks")),
 	}
-	if x.slack == 0 {
-		out[4] = fmt.Sprintf("  keep    the point would be kept until %s; this vault keeps no locks", date(x.retain))
+	if x.locks {
+		out = append(out,
+			fmt.Sprintf("  ask     %s to the vault: %d put, %d get, %d list, %d lock", plural(x.Vault.All(), "request", "requests"), x.Vault.Put, x.Vault.Get, x.Vault.List, x.Vault.Lock),
+			fmt.Sprintf("  lock    the point would be kept until %s, and what is stored for it locked until %s; %s lengthened", date(x.retain), date(x.Until), plural(x.Longer, "lock", "locks")))
+	} else {
+		out = append(out, fmt.Sprintf("  keep    the point would be kept until %s; this vault keeps no locks", date(x.retain)))
 	}
 	if c := x.cost; c != nil {
 		least := ""

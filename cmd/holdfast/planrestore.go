@@ -8,6 +8,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/replicator/plan"
+	"github.com/holdfast-backup/holdfast/store/meter"
 	"github.com/holdfast-backup/holdfast/store/repo"
 )
 
@@ -53,6 +54,7 @@ func (a *planCommands) restore(ctx context.Context, f *planFlags) (err error) {
 	if err != nil {
 		return err
 	}
+	asked, got := r.vault.requests.Snapshot(), r.vault.counted.Snapshot().BytesIn // until now, as a restore would
 	in, err := repo.NewReader(r.repo, r.vault.Reader, nil, nil, r.findings.add)
 	if err != nil {
 		return err
@@ -61,11 +63,17 @@ func (a *planCommands) restore(ctx context.Context, f *planFlags) (err error) {
 	if err != nil {
 		return err
 	}
+	if r.vault.url.Locks() {
+		w.Requests = w.Requests.Plus(asked)
+	} else {
+		w.Requests = meter.Asked{}
+	}
+	w.Bytes += got
 	line := restorePlan{
 		Point: p.ID.String(), Source: p.Source, Vault: r.vault.name, Entries: p.Commit.Entries, Bytes: p.Commit.Bytes,
 		BytesRead: w.Bytes, Objects: w.Objects, Requests: w.Requests.All(), Rate: rate,
 	}
-	c, err := a.openCharges(r.config)
+	c, err := openCharges(a.app, r.config)
 	if err != nil {
 		return err
 	}
@@ -77,7 +85,7 @@ func (a *planCommands) restore(ctx context.Context, f *planFlags) (err error) {
 	} else {
 		line.Unpriced = perr.Error()
 	}
-	hours := func(rate int64) float64 { return roundSeconds(w.Takes(rate).Hours()) }
+	hours := func(rate int64) float64 { return cents(w.Takes(rate).Hours()) }
 	if rate > 0 {
 		h := hours(rate)
 		line.Hours = &h

@@ -65,7 +65,9 @@ type restoredJSON struct {
 	Differs  int64         `json:"differs"` // of those: not as in the point, and left
 	Ignored  int64         `json:"ignored"` // what this kind of target does not hold
 	Failed   int64         `json:"failed"`
-	Missing  int64         `json:"missing"` // not in the recovery point
+	Missing  int64         `json:"missing"`        // not in the recovery point
+	Requests int64         `json:"requests"`       // to the vault, the search for the point included
+	Received int64         `json:"bytes_received"` // from the vault
 	Seconds  float64       `json:"seconds"`
 	DryRun   bool          `json:"dry_run,omitempty"`
 	Failures []failureJSON `json:"failures,omitempty"`
@@ -276,6 +278,7 @@ func (r *restoring) printRestored(res restore.Result, p browse.Point, prefix str
 		Point: p.ID.String(), Source: p.Source, Vault: r.vault.name, Prefix: prefix, Target: rf.to.text, Entries: res.Entries, Bytes: res.Bytes,
 		Skipped: res.Skipped, Differs: res.Differs, Ignored: res.Ignored, Failed: res.Failed, Missing: res.Missing, Seconds: roundSeconds(res.Seconds),
 		DryRun: rf.dry, Notes: res.Notes, NoMatch: none, Alarms: alarms,
+		Requests: r.vault.requests.Snapshot().All(), Received: r.vault.counted.Snapshot().BytesIn,
 	}
 	for _, f := range res.Failures {
 		line.Failures = append(line.Failures, failureJSON{f.Key, b64(f.Key), f.Version, f.Entries, f.Missing, f.Differs, f.Err.Error()})

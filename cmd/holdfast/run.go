@@ -46,7 +46,8 @@ type runFlags struct {
 	wait  bool
 	empty []string // sources that are allowed to be empty
 	most  int64    // bytes that may be stored in a vault; 0: any number
-	still bool     // nothing is said of entries
+	sums  bool     // of a dry run: nothing is said of what would become of single entries ..
+	still bool     // .. and nothing else of them either
 }
 
 // ran is one source in one vault, for scripts.
@@ -273,7 +274,7 @@ func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags, asked 
 			j.tells.tellUnused(s.Name, src)
 		}
 	}()
-	o.Fate = j.tells.tellFates(s.Name, f.dry)
+	o.Fate = j.tells.tellFates(s.Name, f.dry && !f.sums)
 	o.Unsettling = func(key string) {
 		if unsettled++; unsettled <= maxListed {
 			j.ui.detail("%s: %s was written to while it was read: kept as far as it was read, and read again next time", s.Name, safe(key))

@@ -38,7 +38,7 @@ func TestServers(t *testing.T) {
 	cmds := scriptCommands(t)
 	maps.Copy(cmds, map[string]scriptCommand{
 		"bucket": w.bucket, "user": w.user, "grant": w.grant, "fill": w.fill, "put": w.put, "load": w.load, "wipe": w.wipe, "alike": w.alike, "harmless": w.harmless, "bury": w.bury, "history": w.history,
-		"front": w.front, "overlay": w.overlay, "uncover": w.uncover, "drop": w.drop, "flood": w.flood, "asked": w.asked, "lots": w.lots,
+		"front": w.front, "overlay": w.overlay, "uncover": w.uncover, "drop": w.drop, "flood": w.flood, "asked": w.asked, "lots": w.lots, "foretold": foretold,
 	})
 	testscript.Run(t, testscript.Params{
 		Files:               serverScripts(t),

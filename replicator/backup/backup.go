@@ -218,7 +218,7 @@ type engine struct {
 
 	packed  atomic.Int64 // bytes of packs, those included that are being stored; counted where Most bounds them
 	working sync.Mutex   // guards work
-	work    Work       // of a dry run
+	work    Work         // of a dry run
 
 	stats  stats
 	dedup  *dedup

@@ -7,6 +7,7 @@ package prices
 import (
 	"bytes"
 	"embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,12 +18,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
-
 	"github.com/holdfast-backup/holdfast/store/meter"
 )
 
-//go:embed tables/*.yaml
+//go:embed tables/*.json
 var shipped embed.FS
 
 // AWS is the host of a URL that names no endpoint.
@@ -42,29 +41,29 @@ var ErrNone = errors.New("no price is known")
 
 // Table is what one vendor charges.
 type Table struct {
-	Vendor       string           `yaml:"vendor"`
-	Title        string           `yaml:"title"`
-	AsOf         string           `yaml:"as_of"` // a date
-	Sources      []string         `yaml:"sources"`
-	Currency     string           `yaml:"currency"`
-	Hosts        []string         `yaml:"hosts"` // names, or their ends
-	GB           int64            `yaml:"gb"`    // bytes
-	MinimumDays  int              `yaml:"minimum_days"`
-	MinimumBytes int64            `yaml:"minimum_bytes"`
-	Regions      map[string]Rates `yaml:"regions"`
-	Notes        []string         `yaml:"notes"`
+	Vendor       string           `json:"vendor"`
+	Title        string           `json:"title"`
+	AsOf         string           `json:"as_of"` // a date
+	Sources      []string         `json:"sources"`
+	Currency     string           `json:"currency"`
+	Hosts        []string         `json:"hosts"` // names, or their ends
+	GB           int64            `json:"gb"`    // bytes
+	MinimumDays  int              `json:"minimum_days"`
+	MinimumBytes int64            `json:"minimum_bytes"`
+	Regions      map[string]Rates `json:"regions"`
+	Notes        []string         `json:"notes"`
 }
 
 // Rates are the prices of one region, in the table's currency.
 type Rates struct {
-	Storage   float64 `yaml:"storage"` // a GB for a month
-	Put       float64 `yaml:"put"`     // of 1,000 requests, as the others
-	Lock      float64 `yaml:"lock"`
-	List      float64 `yaml:"list"`
-	Get       float64 `yaml:"get"`
-	Egress    float64 `yaml:"egress"` // a GB
-	BlockList float64 `yaml:"block_list"`
-	BlockGet  float64 `yaml:"block_get"`
+	Storage   float64 `json:"storage"` // a GB for a month
+	Put       float64 `json:"put"`     // of 1,000 requests, as the others
+	Lock      float64 `json:"lock"`
+	List      float64 `json:"list"`
+	Get       float64 `json:"get"`
+	Egress    float64 `json:"egress"` // a GB
+	BlockList float64 `json:"block_list"`
+	BlockGet  float64 `json:"block_get"`
 }
 
 // Price is what one place charges.
@@ -97,7 +96,7 @@ func Shipped() (*Tables, error) {
 	return t, nil
 }
 
-// Over puts the tables of a file, one behind another with a line --- between them, before those of t.
+// Over puts the tables of a file, one or a list of them, before those of t.
 func (t *Tables) Over(file io.Reader) (*Tables, error) {
 	text, err := io.ReadAll(io.LimitReader(file, MaxFile+1))
 	if err != nil {
@@ -113,25 +112,32 @@ func (t *Tables) Over(file io.Reader) (*Tables, error) {
 	return &Tables{append(list, t.list...)}, nil
 }
 
+// parse reads one table, or a list of them, strictly.
 func parse(text []byte) ([]*Table, error) {
-	d := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
 	var out []*Table
-	for {
-		var t Table
-		err := d.Decode(&t)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, err
+	var to any = &out
+	if text = bytes.TrimSpace(text); !bytes.HasPrefix(text, []byte("[")) {
+		out = []*Table{{}}
+		to = out[0]
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(to); err != nil {
+		return nil, fmt.Errorf("line %d: %w", 1+bytes.Count(text[:min(d.InputOffset(), int64(len(text)))], []byte("\n")), err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("there is more behind the end of the table; several tables are a list: [{..}, {..}]")
+	}
+	if len(out) == 0 {
+		return nil, errors.New("there is no table in it")
+	}
+	for _, t := range out {
+		if t == nil {
+			return nil, errors.New("null is no table")
 		}
 		if err := t.check(); err != nil {
 			return nil, err
 		}
-		out = append(out, &t)
-	}
-	if len(out) == 0 {
-		return nil, errors.New("there is no table in it")
 	}
 	return out, nil
 }

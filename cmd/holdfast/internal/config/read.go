@@ -63,8 +63,8 @@ func (r *reader) read(n ast.Node) {
 		field{"targets", r.targets},
 		field{"schedule", r.schedule},
 		field{"guard", r.guard},
-		field{"budget", r.budget},
-		field{"prices", r.prices},
+		field{"budget", func(n ast.Node) { readBudget(r, n) }},
+		field{"prices", func(n ast.Node) { readPrices(r, n) }},
 		field{"fingerprint", r.fingerprint},
 		field{"notify", (&receiverReader{r}).notify},
 		field{"metrics", (&receiverReader{r}).metrics},
@@ -440,7 +440,7 @@ func (r *reader) targets(n ast.Node) {
 	r.object(n, "targets", target("rpo", &r.config.Targets.RPO), target("rto", &r.config.Targets.RTO))
 }
 
-func (r *reader) budget(n ast.Node) {
+func readBudget(r *reader, n ast.Node) {
 	b := &r.config.Budget
 	r.object(n, "budget",
 		field{"run", func(n ast.Node) {
@@ -463,7 +463,7 @@ func (r *reader) budget(n ast.Node) {
 	)
 }
 
-func (r *reader) prices(n ast.Node) {
+func readPrices(r *reader, n ast.Node) {
 	s, ok := r.str(n, "prices")
 	switch {
 	case !ok:
