@@ -60,7 +60,7 @@ func (r *reader) read(n ast.Node) {
 		field{"progress", r.progress},
 		field{"reports", r.reports},
 		field{"targets", r.targets},
-		field{"schedule", r.schedule},
+		field{"schedule", schedules{r}.read},
 		field{"fingerprint", r.fingerprint},
 	)
 	if seen == nil {
