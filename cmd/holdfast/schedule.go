@@ -274,8 +274,8 @@ func peers(at location.Location) []schedule.Peer {
 	return []schedule.Peer{{Host: u.Hostname(), Port: port}}
 }
 
-// ready refuses to install what could not be run.
-func ready(s schedule.Setup) error {
+// ready refuses to install what could not be run, and credentials that somebody else could point at what only root can read.
+func (a *scheduling) ready(s schedule.Setup, kind string) error {
 	var all together
 	if _, err := user.Lookup(s.User); errors.As(err, new(user.UnknownUserError)) {
 		all = append(all, fmt.Errorf("there is no user %s; make it with: useradd --system --home-dir %s --shell /usr/sbin/nologin %s, or name another with --user",
@@ -284,6 +284,13 @@ func ready(s schedule.Setup) error {
 	for _, path := range append(s.Credentials(), s.Program) {
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 			all = append(all, fmt.Errorf("there is no file %s, which the units name; put it there, or say with --secrets or --program where it is", path))
+		}
+	}
+	if kind == "systemd" {
+		for _, path := range s.Credentials() {
+			if err := a.trusts.me().File(path); err != nil {
+				all = append(all, fmt.Errorf("systemd would read it as root: %w", err))
+			}
 		}
 	}
 	return usage(all.orNil())

@@ -25,7 +25,7 @@ type installing struct {
 
 func (i *installing) install(ctx context.Context, s schedule.Setup, plan schedule.Plan) error {
 	if !i.only {
-		if err := ready(s); err != nil {
+		if err := i.ready(s, i.kind); err != nil {
 			return err
 		}
 	}

@@ -26,7 +26,8 @@ var imageForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_./:@-]{0,300}$`)
 
 // Kubernetes gives manifests: the configuration, a place for the cache, what may be connected to, and a CronJob for each job.
 // The Secret is not among them: a manifest with secrets in it would be a file with secrets in it. The notes say how to make it.
-func Kubernetes(s Setup) (Plan, error) {
+func Kubernetes(setup Setup) (Plan, error) {
+	s := cluster{setup}
 	if err := s.check(); err != nil {
 		return Plan{}, err
 	}
@@ -81,7 +82,10 @@ func Kubernetes(s Setup) (Plan, error) {
 	return p, nil
 }
 
-func (s Setup) kubernetesNotes() []string {
+// cluster writes manifests.
+type cluster struct{ Setup }
+
+func (s cluster) kubernetesNotes() []string {
 	names := ""
 	for _, file := range s.Credentials() {
 		names += fmt.Sprintf(" --from-file=%s", quoted(file))
@@ -123,7 +127,7 @@ func label(name string) string {
 }
 
 // meta begins an object. component may be empty.
-func (s Setup) meta(version, kind, name, component string) object {
+func (s cluster) meta(version, kind, name, component string) object {
 	meta := object{{"name", label(name)}}
 	if s.Namespace != "" {
 		meta = append(meta, pair{"namespace", s.Namespace})
@@ -140,7 +144,7 @@ func labels(component string) object {
 }
 
 // policy lets pods connect to the ports of some places and, the first one, to DNS. Policies add up.
-func (s Setup) policy(name, component string, dns bool, places []Place) object {
+func (s cluster) policy(name, component string, dns bool, places []Place) object {
 	egress := list{}
 	if dns {
 		egress = append(egress, object{{"ports", list{port("UDP", 53), port("TCP", 53)}}})
@@ -178,7 +182,7 @@ func port(protocol string, number int) object {
 	return object{{"protocol", protocol}, {"port", number}}
 }
 
-func (s Setup) cronJob(j job, name string, w When) object {
+func (s cluster) cronJob(j job, name string, w When) object {
 	late, again := 6*time.Hour, 0
 	if j.watched {
 		if s.Times.Window != (Window{}) {
@@ -208,7 +212,7 @@ func (s Setup) cronJob(j job, name string, w When) object {
 	}})
 }
 
-func (s Setup) pod(j job) object {
+func (s cluster) pod(j job) object {
 	return object{
 		{"restartPolicy", "Never"},
 		{"serviceAccountName", "holdfast"},
@@ -223,7 +227,7 @@ func (s Setup) pod(j job) object {
 	}
 }
 
-func (s Setup) container(j job) object {
+func (s cluster) container(j job) object {
 	args := list{}
 	for _, a := range append(slices.Clone(j.args), "--config", s.Config) {
 		args = append(args, strings.ReplaceAll(a, "$(", "$$("))
@@ -262,7 +266,7 @@ func (s Setup) container(j job) object {
 }
 
 // volumes of a pod. Jobs that keep nothing on the machine do without the one cache, which is on one node at a time.
-func (s Setup) volumes(j job) list {
+func (s cluster) volumes(j job) list {
 	cache := object{{"name", "cache"}, {"emptyDir", object{}}}
 	if j.writes {
 		cache = object{{"name", "cache"}, {"persistentVolumeClaim", object{{"claimName", "holdfast-cache"}}}}
@@ -286,7 +290,7 @@ func (s Setup) volumes(j job) list {
 }
 
 // eachFolder gives the directories of a job, with the names of their volumes.
-func (s Setup) eachFolder(j job, do func(name, claim string, p Place, readOnly bool)) {
+func (s cluster) eachFolder(j job, do func(name, claim string, p Place, readOnly bool)) {
 	for _, p := range j.vaults {
 		if p.Folder != "" {
 			do(label("vault-"+p.Name), claim("vault", p), p, !j.writes)

@@ -61,7 +61,7 @@ func (r *reader) read(n ast.Node) {
 		field{"progress", r.progress},
 		field{"reports", r.reports},
 		field{"targets", r.targets},
-		field{"schedule", r.schedule},
+		field{"schedule", schedules{r}.read},
 		field{"guard", r.guard},
 		field{"budget", func(n ast.Node) { readBudget(r, n) }},
 		field{"prices", func(n ast.Node) { readPrices(r, n) }},

@@ -10,8 +10,11 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/schedule"
 )
 
-// schedule reads when what is run by itself. What it does not name keeps its default.
-func (r *reader) schedule(n ast.Node) {
+// schedules reads the part of a file that says when what is run.
+type schedules struct{ *reader }
+
+// read reads when what is run by itself. What it does not name keeps its default.
+func (r schedules) read(n ast.Node) {
 	t := &r.config.Schedule.Times
 	usual := t.Run[0]
 	nodes := map[schedule.When]ast.Node{} // where each time of a run stands
@@ -73,7 +76,7 @@ func (r *reader) schedule(n ast.Node) {
 }
 
 // rhythm reads a rhythm of something that is done at most once a day, or once an hour.
-func (r *reader) rhythm(name string, to *schedule.When, hourly bool) field {
+func (r schedules) rhythm(name string, to *schedule.When, hourly bool) field {
 	what := "schedule." + name
 	return field{name, func(n ast.Node) {
 		w, ok := r.when(n, what, *to)
@@ -87,7 +90,7 @@ func (r *reader) rhythm(name string, to *schedule.When, hourly bool) field {
 	}}
 }
 
-func (r *reader) when(n ast.Node, what string, usual schedule.When) (schedule.When, bool) {
+func (r schedules) when(n ast.Node, what string, usual schedule.When) (schedule.When, bool) {
 	s, ok := r.clock(n, what)
 	if !ok {
 		return schedule.When{}, false
@@ -100,7 +103,7 @@ func (r *reader) when(n ast.Node, what string, usual schedule.When) (schedule.Wh
 }
 
 // clock reads a text with a time in it, which YAML takes for a mapping in some places where it stands without quotes.
-func (r *reader) clock(n ast.Node, what string) (string, bool) {
+func (r schedules) clock(n ast.Node, what string) (string, bool) {
 	if _, ok := mapping(n); ok {
 		r.problem(n, "%s must be a text: put quotes around the time, such as \"02:30\"", what)
 		return "", false
