@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -141,6 +142,9 @@ func (n *notices) subscriber(c *config.Config, r config.Receiver, host string) n
 		if text, err = r.URLIn.Read(dir, n.env); err == nil {
 			address = string(text)
 			n.ui.alsoHide(address)
+			if u, uerr := url.Parse(address); uerr == nil && u.Scheme == "http" && !notify.Loopback(u.Hostname()) {
+				n.ui.warn("the URL of %s begins with http://, so what is sent, and the URL itself, can be read on the way; use https:// if the receiver has it", r.URLIn)
+			}
 		}
 	}
 	id := address
