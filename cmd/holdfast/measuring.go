@@ -16,7 +16,7 @@ import (
 type measuring struct{ *notices }
 
 // metricsPatience is how long another command is waited for that writes the same file.
-const metricsPatience = 500 * time.Millisecond
+const metricsPatience = 250 * time.Millisecond
 
 func (n *measuring) writeMetrics(ctx context.Context, code int, ended time.Time) {
 	c := n.config
