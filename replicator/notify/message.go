@@ -112,7 +112,7 @@ func cut(s string, most int) string {
 // hiding takes secrets out of a text that may be very long: what is not sent need not be looked at. What stands where it is
 // cut goes too: half a secret is not known for one.
 func hiding(s string, hide func(string) string) string {
-	const most, margin = 8 * maxText, maxText
+	const most, margin = 3 * maxText, maxText
 	if len(s) <= most {
 		return hide(s)
 	}
@@ -135,7 +135,7 @@ func (r *Report) said(hide func(string) string) *Report {
 		left -= len(s)
 		return s
 	}
-	name := func(s string) string { return cut(oneLine(hide(cut(s, 2*maxName))), maxName) }
+	name := func(s string) string { return cut(oneLine(hide(cut(s, maxName))), maxName) }
 	all := func(in []string) (out []string) {
 		for i, s := range in {
 			if i == maxAlarms {
