@@ -16,16 +16,18 @@ import (
 type measuring struct{ *notices }
 
 // metricsPatience is how long another command is waited for that writes the same file.
-const metricsPatience = 500 * time.Millisecond
+const metricsPatience = 250 * time.Millisecond
 
 func (n *measuring) writeMetrics(ctx context.Context, code int, ended time.Time) {
 	c := n.config
-	scope := metrics.Labels{"command": n.command, "scope": strings.Join(n.scope, " ")}
-	n.sample("command_timestamp_seconds", scope, metrics.Seconds(ended))
-	n.sample("command_exit_code", scope, float64(code))
-	n.sample("command_duration_seconds", scope, roundSeconds(ended.Sub(n.began).Seconds()))
-	if code == exitDone {
-		n.sample("command_last_success_timestamp_seconds", scope, metrics.Seconds(ended))
+	if code != exitUsage || !n.ui.terminal { // a slip of somebody's is no state of the job
+		scope := metrics.Labels{"command": n.command, "scope": strings.Join(n.scope, " ")}
+		n.sample("command_timestamp_seconds", scope, metrics.Seconds(ended))
+		n.sample("command_exit_code", scope, float64(code))
+		n.sample("command_duration_seconds", scope, roundSeconds(ended.Sub(n.began).Seconds()))
+		if code == exitDone {
+			n.sample("command_last_success_timestamp_seconds", scope, metrics.Seconds(ended))
+		}
 	}
 	for _, s := range c.Sources {
 		for _, v := range s.Vaults {
@@ -63,6 +65,8 @@ func (n *measuring) replaces(name string, l metrics.Labels) bool {
 	switch {
 	case name == "build_info", name == "target_rpo_seconds":
 		return true
+	case strings.HasPrefix(name, "command_"): // what was done for all was done for each
+		return len(n.scope) == 0 && l["command"] == n.command && l["scope"] != ""
 	case strings.HasPrefix(name, "notification_"):
 		return n.notifier != nil
 	case strings.HasPrefix(name, "point_"):

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -112,7 +114,11 @@ func (n *taking) verified(l verifiedJSON) {
 	}
 	n.measures.sample("last_verify_duration_seconds", at, l.Seconds)
 	counts["points"], counts["objects"], counts["bytes"] = int64(l.Points), l.Objects, l.Bytes
-	n.results = append(n.results, notify.Result{Vault: l.Vault, Status: l.Status, Severity: severity, Seconds: l.Seconds, Counts: counts, Alarms: l.Alarms})
+	r := notify.Result{Vault: l.Vault, Status: l.Status, Severity: severity, Seconds: l.Seconds, Counts: counts, Alarms: l.Alarms}
+	if severity == notify.Damage {
+		r.Error = fmt.Sprintf("%d missing, %d damaged, %d not locked as long as their points need", l.Missing, l.Damaged, l.Unlocked)
+	}
+	n.results = append(n.results, r)
 	if l.Status != "ok" {
 		return
 	}
@@ -140,9 +146,9 @@ func (n *taking) drilled(l drilledJSON, err error) {
 	severity, code := severityOf(err)
 	switch l.Status {
 	case "weak":
-		severity = notify.Alarm
+		severity, l.Error = notify.Alarm, cmp.Or(l.Error, "nothing got through, but the key may do more than it should")
 	case "broken":
-		severity = notify.Damage
+		severity, l.Error = notify.Damage, cmp.Or(l.Error, "an attack got through")
 	}
 	counts := map[string]int64{"attacks": int64(l.Attacks)}
 	for name, v := range l.Counts {
@@ -163,7 +169,11 @@ func (n *taking) diagnosed(l diagnosisJSON) {
 	if severity == "" {
 		severity = notify.Failed
 	}
-	n.results = append(n.results, notify.Result{Status: l.Status, Severity: severity, Seconds: l.Seconds, Counts: map[string]int64{
+	found := ""
+	if severity != notify.Well {
+		found = fmt.Sprintf("%s, %s, %d not tested", plural(l.Critical, "critical finding", "critical findings"), plural(l.Warning, "warning", "warnings"), l.NotTested)
+	}
+	n.results = append(n.results, notify.Result{Status: l.Status, Severity: severity, Seconds: l.Seconds, Error: found, Counts: map[string]int64{
 		"ok": int64(l.OK), "info": int64(l.Info), "not_tested": int64(l.NotTested), "warning": int64(l.Warning), "critical": int64(l.Critical),
 	}})
 }

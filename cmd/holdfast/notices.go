@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -126,7 +128,10 @@ func (n *notices) memory(c *config.Config) (string, error) {
 	}
 	sum := sha256.Sum256([]byte(c.Path))
 	dir := filepath.Join(base, fmt.Sprintf("notify-%x", sum[:8]))
-	return dir, n.trusts.me().Folder(dir)
+	if err := n.trusts.me().Folder(dir); err != nil {
+		return "", err
+	}
+	return dir, nil
 }
 
 // subscriber makes a receiver. One whose secret is not there is a receiver too, which nothing reaches: so it is said like any other
@@ -141,6 +146,9 @@ func (n *notices) subscriber(c *config.Config, r config.Receiver, host string) n
 		if text, err = r.URLIn.Read(dir, n.env); err == nil {
 			address = string(text)
 			n.ui.alsoHide(address)
+			if u, uerr := url.Parse(address); uerr == nil && u.Scheme == "http" && !notify.Loopback(u.Hostname()) {
+				n.ui.warn("the URL of %s begins with http://, so what is sent, and the URL itself, can be read on the way; use https:// if the receiver has it", r.URLIn)
+			}
 		}
 	}
 	id := address
@@ -164,7 +172,7 @@ func (n *notices) subscriber(c *config.Config, r config.Receiver, host string) n
 	}
 	s.ID = fmt.Sprintf("%s-%x", r.Kind, sha256.Sum256([]byte(id)))[:len(r.Kind)+17]
 	if err != nil {
-		b := broken{string(r.Kind) + " of the configuration", err}
+		b := broken{strings.TrimSpace(string(r.Kind) + " " + hostOf(r)), err}
 		if s.Pinger, s.Receiver = nil, nil; r.Kind == config.PingReceiver {
 			s.Pinger = b
 		} else {
@@ -172,6 +180,14 @@ func (n *notices) subscriber(c *config.Config, r config.Receiver, host string) n
 		}
 	}
 	return s
+}
+
+// hostOf is the host of a receiver, as far as the configuration says it.
+func hostOf(r config.Receiver) string {
+	if u, err := url.Parse(r.URL); err == nil && u.Host != "" {
+		return u.Host
+	}
+	return cmp.Or(r.Host, r.URLIn.String())
 }
 
 func (n *notices) mail(dir string, r config.Receiver, host string) (notify.Receiver, error) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 // TestTake: one at a time, the next one when it is given back, and nobody waits for longer than he wants.
 func TestTake(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
-	n, most := 0, 0
+	var n, most atomic.Int32
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -25,16 +26,17 @@ func TestTake(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			n++ // the race detector would say if two were here
-			most = max(most, n)
+			if now := n.Add(1); now > most.Load() {
+				most.Store(now)
+			}
 			time.Sleep(time.Millisecond)
-			n--
+			n.Add(-1)
 			release()
 		})
 	}
 	wg.Wait()
-	if most != 1 {
-		t.Errorf("%d at once", most)
+	if most.Load() != 1 {
+		t.Errorf("%d at once", most.Load())
 	}
 	release, err := lockfile.Take(t.Context(), path, 0o600)
 	if err != nil {

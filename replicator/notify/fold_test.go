@@ -313,6 +313,15 @@ func TestUnitFailed(t *testing.T) {
 	if told(time.Minute, "1111") {
 		t.Error("told by both")
 	}
+	r = run(0, "", result("db", "disk", Well, ""))
+	r.Invocation = "0000" // a unit of several commands, of which the first one is well
+	x.tell(time.Minute, r)
+	if _, err := os.Stat(x.o.Memory); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := readMemory(x.o.Memory); err != nil || slices.Contains(m.Invocations, "0000") || !slices.Contains(m.Invocations, "1111") {
+		t.Errorf("%v, %v", m.Invocations, err)
+	}
 	x.box.down = errors.New("refused")
 	r = denied
 	r.Invocation = "2222"

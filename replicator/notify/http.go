@@ -142,7 +142,7 @@ func (w *Webhook) Send(ctx context.Context, m *Message) error {
 	if err != nil {
 		return err
 	}
-	h := http.Header{"Content-Type": {"application/json"}, "Holdfast-Message": {m.ID}}
+	h := http.Header{"Content-Type": {"application/json"}}
 	if len(w.secret) > 0 {
 		h.Set(SignatureHeader, sign(w.secret, w.now(), body))
 	}

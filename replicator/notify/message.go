@@ -112,7 +112,7 @@ func cut(s string, most int) string {
 // hiding takes secrets out of a text that may be very long: what is not sent need not be looked at. What stands where it is
 // cut goes too: half a secret is not known for one.
 func hiding(s string, hide func(string) string) string {
-	const most, margin = 8 * maxText, maxText
+	const most, margin = 3 * maxText, maxText
 	if len(s) <= most {
 		return hide(s)
 	}
@@ -135,7 +135,7 @@ func (r *Report) said(hide func(string) string) *Report {
 		left -= len(s)
 		return s
 	}
-	name := func(s string) string { return cut(oneLine(hiding(s, hide)), maxName) }
+	name := func(s string) string { return cut(oneLine(hide(cut(s, maxName))), maxName) }
 	all := func(in []string) (out []string) {
 		for i, s := range in {
 			if i == maxAlarms {
@@ -151,7 +151,7 @@ func (r *Report) said(hide func(string) string) *Report {
 		out.Scope = append(out.Scope, name(s))
 	}
 	out.Results = nil
-	for _, x := range r.Results[:min(len(r.Results), maxResults)] {
+	for _, x := range r.Results {
 		x.Error, x.Alarms = text(x.Error), all(x.Alarms)
 		x.Source, x.Vault, x.Code = name(x.Source), name(x.Vault), name(x.Code)
 		out.Results = append(out.Results, x)
@@ -307,6 +307,10 @@ func (m *Message) about(r *Report) *Message {
 	m.Began, m.Ended, m.Seconds = at(r.Began), at(r.Ended), r.Ended.Sub(r.Began).Round(time.Millisecond).Seconds()
 	m.Errors, m.Next = r.Errors, r.Next
 	m.Results = append(m.Results, r.Results...)
+	if len(m.Results) > maxResults { // the worst are what it is about
+		slices.SortStableFunc(m.Results, func(a, b Result) int { return b.Severity.rank() - a.Severity.rank() })
+		m.Results = m.Results[:maxResults]
+	}
 	return m
 }
 

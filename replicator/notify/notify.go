@@ -130,6 +130,9 @@ func (n *Notifier) Begin(ctx context.Context, command string) {
 // End tells everybody what the command came to, and waits for all of them, at most Options.Patience. The context's own end, by
 // a signal say, is no reason not to tell. It gives what did not get there, and what is wrong with the memory.
 func (n *Notifier) End(ctx context.Context, r Report) ([]Failure, error) {
+	if !slices.ContainsFunc(n.o.Subscribers, func(s Subscriber) bool { return slices.Contains(s.On, r.Command) }) {
+		return nil, nil
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.o.Patience)
 	defer cancel()
 	n.joinStart(ctx)
@@ -162,6 +165,11 @@ func (n *Notifier) End(ctx context.Context, r Report) ([]Failure, error) {
 		}
 		return nil
 	})
+	// A unit fails because of a command that failed, and not because of one before it that did not.
+	failed := ""
+	if r.Exit != 0 {
+		failed = r.Invocation
+	}
 	return n.finish(ctx, err, errs, func(m *memory, i int, s Subscriber, now time.Time) (told bool) {
 		if !slices.Contains(s.On, r.Command) {
 			return false
@@ -172,7 +180,7 @@ func (n *Notifier) End(ctx context.Context, r Report) ([]Failure, error) {
 		}
 		m.of(s).note(plans[i], said, found, errs[i], now)
 		return true
-	}, r.Invocation)
+	}, failed)
 }
 
 // joinStart waits for the pings of the start: those that still hang get little of the time there is.

@@ -109,12 +109,14 @@ const (
 // problems gives what is not well, by a key under which the same problem is found again. The worst come first.
 func (r *Report) problems() []keyed {
 	var out []keyed
+	seen := map[string]bool{}
 	add := func(p Problem, sort string) {
 		p.Command, p.Since = r.Command, at(r.Ended)
 		k := strings.Join([]string{p.Command, p.scope, p.Source, p.Vault, sort}, "|")
-		if !slices.ContainsFunc(out, func(o keyed) bool { return o.key == k }) {
+		if !seen[k] {
 			out = append(out, keyed{k, p})
 		}
+		seen[k] = true
 	}
 	worst := Well
 	for _, x := range r.Results {

@@ -158,6 +158,7 @@ func (p pingFunc) Ping(ctx context.Context, e Event, _, text string) error { ret
 // TestHostileTexts: what others may have chosen neither steers a terminal nor makes a message too large.
 func TestHostileTexts(t *testing.T) {
 	x := newTeller(t, false)
+	x.o.Patience = time.Minute // of a machine that looks for races
 	nasty := "a\x1b[31m\r\nBcc: x@example.com\x00\xff" + strings.Repeat("é", 100_000)
 	var alarms []string
 	for range 1000 {
