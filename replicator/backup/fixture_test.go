@@ -44,6 +44,7 @@ type rig struct {
 	policy    retain.Policy // zero: daily, 35 days
 	before    retain.Policy // how the policy was read before
 	allow     bool          // --allow-empty
+	guard     *backup.Guarding
 	dry       bool
 	params    format.Parameters
 	pace      repo.Pace
@@ -143,7 +144,7 @@ func (r *rig) try(ctx context.Context) (*backup.Result, error) {
 	}
 	r.missing = nil
 	return backup.Run(ctx, backup.Options{
-		Source: r.source, Name: "uploads", Session: s, Retention: policy, Before: r.before, AllowEmpty: r.allow, DryRun: r.dry, TagsMaxAge: r.tags, Memory: r.memory, Now: r.local,
+		Source: r.source, Name: "uploads", Session: s, Retention: policy, Before: r.before, AllowEmpty: r.allow, Guard: r.guard, DryRun: r.dry, TagsMaxAge: r.tags, Memory: r.memory, Now: r.local,
 		Unsettled: r.unsettled,
 		Missing:   func(key, reason string) { r.missing = append(r.missing, key+": "+reason) },
 		Remark:    func(key, text string) { r.remarks = append(r.remarks, key+": "+text) },

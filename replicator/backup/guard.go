@@ -81,10 +81,12 @@ func (w *watching) acknowledged(ctx context.Context) (acks Acknowledged) {
 		return acks
 	}
 	if ask := w.o.Guard.Acknowledged; ask != nil {
-		var err error
-		if acks, err = ask(ctx); err != nil {
-			w.say("what was acknowledged cannot be read, so that the alarm stands: %v", err)
-		}
+		w.safe(func() {
+			var err error
+			if acks, err = ask(ctx); err != nil {
+				w.say("what was acknowledged cannot be read, so that the alarm stands: %v", err)
+			}
+		})
 	}
 	w.open = w.parent.Marked(format.MarkSuspect) && w.parent.SignedAt.After(acks.Until)
 	return acks
