@@ -14,7 +14,7 @@ import (
 func TestCopy(t *testing.T) {
 	base := t.TempDir()
 	dir := filepath.Join(base, "index")
-	own, drop, err := Copy(dir) // there is none yet
+	_, drop, err := Copy(dir) // there is none yet
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,8 @@ func TestCopy(t *testing.T) {
 		return string(was)
 	}
 	note(dir, "first")
-	if own, drop, err = Copy(dir); err != nil {
+	own, drop, err := Copy(dir)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if got := note(own, "second"); got != "first" {
