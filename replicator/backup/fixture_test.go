@@ -46,6 +46,7 @@ type rig struct {
 	allow     bool          // --allow-empty
 	guard     *backup.Guarding
 	dry       bool
+	most      int64 // Options.Most
 	params    format.Parameters
 	pace      repo.Pace
 	slept     *atomic.Int64 // how far all clocks have moved during a run
@@ -145,9 +146,9 @@ func (r *rig) try(ctx context.Context) (*backup.Result, error) {
 	r.missing = nil
 	return backup.Run(ctx, backup.Options{
 		Source: r.source, Name: "uploads", Session: s, Retention: policy, Before: r.before, AllowEmpty: r.allow, Guard: r.guard, DryRun: r.dry, TagsMaxAge: r.tags, Memory: r.memory, Now: r.local,
-		Unsettled: r.unsettled,
-		Missing:   func(key, reason string) { r.missing = append(r.missing, key+": "+reason) },
-		Remark:    func(key, text string) { r.remarks = append(r.remarks, key+": "+text) },
+		Unsettled: r.unsettled, Most: r.most,
+		Missing: func(key, reason string) { r.missing = append(r.missing, key+": "+reason) },
+		Remark:  func(key, text string) { r.remarks = append(r.remarks, key+": "+text) },
 	})
 }
 

@@ -123,7 +123,7 @@ func parse(text []byte) ([]*Table, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(to); err != nil {
-		return nil, fmt.Errorf("line %d: %w", 1+bytes.Count(text[:min(d.InputOffset(), int64(len(text)))], []byte("\n")), err)
+		return nil, atLine(text, err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("there is more behind the end of the table; several tables are a list: [{..}, {..}]")
@@ -140,6 +140,20 @@ func parse(text []byte) ([]*Table, error) {
 		}
 	}
 	return out, nil
+}
+
+// atLine says where JSON is wrong, if the error knows.
+func atLine(text []byte, err error) error {
+	at := int64(-1)
+	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
+		at = e.Offset
+	} else if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		at = e.Offset
+	}
+	if at < 0 || at > int64(len(text)) {
+		return err
+	}
+	return fmt.Errorf("line %d: %w", 1+bytes.Count(text[:at], []byte("\n")), err)
 }
 
 func (t *Table) check() error {

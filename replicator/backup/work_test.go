@@ -1,0 +1,83 @@
+package backup_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/replicator/backup"
+	"github.com/holdfast-backup/holdfast/replicator/source/memsource"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// TestNoMoreIsStoredThanAllowed: a run that would store too much stops, makes no point, and what it stored is found by the next run.
+func TestNoMoreIsStoredThanAllowed(t *testing.T) {
+	const count, size = 10, 8 << 20
+	r := newRig(t, 2)
+	src := memsource.New(memsource.Options{Now: r.now})
+	r.source = src
+	for i := range count {
+		src.Put(fmt.Sprintf("%02d", i), body(uint64(i), size))
+	}
+	r.clock = r.clock.Add(time.Hour)
+	r.most = 40 << 20
+	if _, err := r.try(t.Context()); !errors.Is(err, backup.ErrMost) {
+		t.Fatalf("%v; want ErrMost", err)
+	}
+	for v := range r.stores {
+		if n, _ := inVault(r, v, format.PrefixPoints); n != 0 {
+			t.Errorf("vault %d has %d points", v, n)
+		}
+		packs, stored := inVault(r, v, format.PrefixPacks)
+		if packs == 0 || stored > r.most {
+			t.Errorf("vault %d has %d packs of %d bytes; want some, and at most %d", v, packs, stored, r.most)
+		}
+	}
+	_, before := inVault(r, 0, format.PrefixPacks)
+	r.most = count*size + 1<<20 - before // only what is missing yet
+	if res := r.run(); res.Entries != count {
+		t.Errorf("%+v", res)
+	}
+}
+
+// TestADryRunSaysWhatThereIsToDo counts what is read, looked at and written, and how well the last point compressed.
+func TestADryRunSaysWhatThereIsToDo(t *testing.T) {
+	r := newRig(t, 1)
+	src := memsource.New(memsource.Options{Now: r.now})
+	r.source = src
+	const count = 40
+	for i := range count {
+		src.Put(fmt.Sprintf("%02d", i), append(body(uint64(i), 50_000), make([]byte, 50_000)...))
+	}
+	r.clock = r.clock.Add(time.Hour)
+	r.dry = true
+	first := r.run().Work
+	if first.Reads != count || first.Lines != count || first.Leaves == 0 || first.Chunks != count || first.Standing == 0 || first.Last.Bytes != 0 {
+		t.Errorf("before the first run: %+v", first)
+	}
+	r.dry = false
+	r.run()
+	src.Put("07", body(100, 100_000))
+	src.Put("new", body(101, 30_000))
+	r.clock = r.clock.Add(time.Hour)
+	r.dry = true
+	res := r.run()
+	w := res.Work
+	if w.Reads != 2 || res.BytesRead != 130_000 || w.Known != 100_000 || w.Standing != 0 || w.Lines >= count || len(w.Locks) != 1 || w.Locks[0].Stored == 0 {
+		t.Errorf("after a change: %+v", w)
+	}
+	if share := float64(w.Last.Packed) / float64(w.Last.Bytes); share < 0.24 || share > 0.26 || w.Last.Entries != count {
+		t.Errorf("the last point is stored in %.3f of its bytes; want a quarter: %+v", share, w.Last)
+	}
+	r.dry = false
+	r.run()
+	r.dry = true
+	r.clock = r.clock.Add(20 * 24 * time.Hour) // the next point is kept for longer than what is there is locked
+	locks := r.run().Work.Locks[0]
+	r.dry = false
+	// An object whose last pages the new point writes anew is in the forecast, and let go.
+	if done := r.run().Vaults[0].Extended; done == 0 || locks.Longer < done || locks.Longer > done+1 || locks.ByteHours <= 0 {
+		t.Errorf("%+v; and %d locks were lengthened", locks, done)
+	}
+}
