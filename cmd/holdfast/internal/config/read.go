@@ -59,7 +59,7 @@ func (r *reader) read(n ast.Node) {
 		field{"progress", r.progress},
 		field{"reports", r.reports},
 		field{"targets", r.targets},
-		field{"guard", r.guard},
+		field{"guard", func(n ast.Node) { readGuard(r, n) }},
 		field{"fingerprint", r.fingerprint},
 	)
 	if seen == nil {
@@ -404,7 +404,7 @@ func (r *reader) reports(n ast.Node) {
 	}})
 }
 
-func (r *reader) guard(n ast.Node) {
+func readGuard(r *reader, n ast.Node) {
 	r.object(n, "guard",
 		field{"hold", func(n ast.Node) { r.span(n, "guard.hold", &r.config.Guard.Hold) }},
 		field{"kms_keys", func(n ast.Node) {
