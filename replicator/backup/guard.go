@@ -218,14 +218,12 @@ func (w *watching) judge(ctx context.Context) *Suspect {
 
 // ask has the source say with which keys it is encrypted, and how its bucket is set: what it may not say is told once.
 func (w *watching) ask(ctx context.Context) {
-	if v, ok := w.view.(source.Encrypted); ok {
-		w.safe(func() { w.w.Keys(v.KeysUsed()) })
-	}
 	v, ok := w.view.(source.Lasting)
 	if !ok {
 		return
 	}
 	s, err := v.Settings(ctx)
+	w.safe(func() { w.w.Keys(s.Keys) })
 	if err != nil {
 		if ctx.Err() == nil {
 			w.say("how the bucket is set cannot be asked: %v", err)

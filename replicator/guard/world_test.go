@@ -41,9 +41,8 @@ type world struct {
 type file struct {
 	body     []byte
 	modified time.Time
-	locked   bool   // cannot be read any more: encrypted with a key of somebody else's, SSE-C
-	kms      string // the key of the vendor's key management that it is encrypted with
-	marker   bool   // a delete marker lies on top
+	locked   bool // cannot be read any more: encrypted with a key of somebody else's, SSE-C
+	marker   bool // a delete marker lies on top
 }
 
 func newWorld(t testing.TB, seed uint64) *world {

@@ -167,12 +167,6 @@ type Billed interface {
 	Requests(r Reading) int64
 }
 
-// Encrypted is what a View may implement beside: with which keys of the vendor's key management what it read is encrypted.
-type Encrypted interface {
-	// KeysUsed gives each key with the number of entries read so far that have it: some of them, where they are very many.
-	KeysUsed() map[string]int64
-}
-
 // Lasting is what a View may implement beside: settings that decide whether what is there stays.
 type Lasting interface {
 	// Settings asks for them, with few requests. An error is that they cannot be known; a right that is missing is none.
@@ -181,9 +175,10 @@ type Lasting interface {
 
 // Settings are those of a bucket.
 type Settings struct {
-	Versioning string   // Enabled, Suspended, or empty
-	Expires    []string // rules that will delete all that is protected, each as a sentence for people, sorted
-	Denied     []string // rights that are missing to know more
+	Keys       map[string]int64 // of the vendor's key management, with how many entries were read that are encrypted with each: some, where they are very many
+	Versioning string           // Enabled, Suspended, or empty
+	Expires    []string         // rules that will delete all that is protected, each as a sentence for people, sorted
+	Denied     []string         // rights that are missing to know more
 }
 
 // Remark says something of the entry of a key, or of the source by its URL, in one sentence for people.

@@ -42,11 +42,11 @@ func (k *usedKeys) saw(key *string) {
 	}
 }
 
-// KeysUsed implements source.Encrypted.
-func (v *view) KeysUsed() map[string]int64 {
-	v.keys.mu.Lock()
-	defer v.keys.mu.Unlock()
-	return maps.Clone(v.keys.by)
+// counts gives what was seen so far.
+func (k *usedKeys) counts() map[string]int64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return maps.Clone(k.by)
 }
 
 // settingsWait is how long a server is waited for that says nothing of its settings.
@@ -54,6 +54,7 @@ const settingsWait = 30 * time.Second
 
 // Settings implements source.Lasting, with two requests.
 func (v *view) Settings(ctx context.Context) (out source.Settings, err error) {
+	out.Keys = v.keys.counts()
 	ctx, cancel := context.WithTimeout(ctx, settingsWait)
 	defer cancel()
 	ver, err := v.s.client.GetBucketVersioning(ctx, &s3.GetBucketVersioningInput{Bucket: &v.s.o.Bucket})
@@ -73,7 +74,7 @@ func (v *view) Settings(ctx context.Context) (out source.Settings, err error) {
 		return out, fmt.Errorf("%s: ask for lifecycle rules: %w", v.s.name, err)
 	case err == nil:
 		for i := range life.Rules {
-			if text := v.empties(&life.Rules[i]); text != "" {
+			if text := empties(&life.Rules[i], v.s.o.Prefix); text != "" {
 				out.Expires = append(out.Expires, text)
 			}
 		}
@@ -91,12 +92,13 @@ func unsaid(err error) bool {
 	return ok
 }
 
-// empties says of a lifecycle rule that it will delete all that is protected, and when; empty where it will not.
-func (v *view) empties(r *types.LifecycleRule) string {
+// empties says of a lifecycle rule that it will delete all below a prefix, and when; empty where it will not.
+func empties(r *types.LifecycleRule, all string) string {
 	if r.Status != types.ExpirationStatusEnabled || r.Expiration == nil || r.Expiration.Days == nil && r.Expiration.Date == nil {
 		return ""
 	}
-	prefix := str(r.Prefix) //nolint:staticcheck // old rules have it there
+	//lint:ignore SA1019 old rules have it there
+	prefix := str(r.Prefix) //nolint:staticcheck // the same
 	if f := r.Filter; f != nil {
 		if f.Tag != nil || f.ObjectSizeGreaterThan != nil || f.ObjectSizeLessThan != nil {
 			return ""
@@ -109,7 +111,7 @@ func (v *view) empties(r *types.LifecycleRule) string {
 			prefix = str(a.Prefix)
 		}
 	}
-	if !strings.HasPrefix(v.s.o.Prefix, prefix) {
+	if !strings.HasPrefix(all, prefix) {
 		return ""
 	}
 	when := fmt.Sprintf("%d days after it was written", deref32(r.Expiration.Days))

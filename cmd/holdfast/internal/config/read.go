@@ -62,7 +62,7 @@ func (r *reader) read(n ast.Node) {
 		field{"reports", r.reports},
 		field{"targets", r.targets},
 		field{"schedule", schedules{r}.read},
-		field{"guard", r.guard},
+		field{"guard", func(n ast.Node) { readGuard(r, n) }},
 		field{"budget", func(n ast.Node) { readBudget(r, n) }},
 		field{"prices", func(n ast.Node) { readPrices(r, n) }},
 		field{"fingerprint", r.fingerprint},
@@ -411,7 +411,7 @@ func (r *reader) reports(n ast.Node) {
 	}})
 }
 
-func (r *reader) guard(n ast.Node) {
+func readGuard(r *reader, n ast.Node) {
 	r.object(n, "guard",
 		field{"hold", func(n ast.Node) { r.span(n, "guard.hold", &r.config.Guard.Hold) }},
 		field{"kms_keys", func(n ast.Node) {
