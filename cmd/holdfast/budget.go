@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
-	"github.com/holdfast-backup/holdfast/replicator/backup"
 	"github.com/holdfast-backup/holdfast/store/meter"
 )
 
@@ -74,7 +73,7 @@ func monthly(all []foreseen, currency string) (sum float64, err error) {
 		switch {
 		case x.err != nil:
 			continue
-		case len(x.unknown) > 0 && !strings.HasSuffix(x.unknown[0], errOwn.Error()):
+		case slices.ContainsFunc(x.unknown, func(why string) bool { return !strings.HasSuffix(why, errOwn.Error()) }):
 			return 0, fmt.Errorf("budget.month cannot be held: %s", strings.Join(x.unknown, "; "))
 		case x.cost != nil && x.cost.Currency != currency || x.atCost != nil && x.atCost.Currency != "" && x.atCost.Currency != currency:
 			return 0, fmt.Errorf("budget.month is in %s, and prices of %s or its vault %s are not: give prices in %s with `prices: FILE`", currency, x.source, x.vault, currency)
@@ -185,10 +184,27 @@ func (v *verdict) text() string {
 	return "; within the budget"
 }
 
-// allowance is what a run may still store. A nil one has no bounds.
+// allowance is what a run may store, over all its sources, whatever became of them. A nil one has no bounds.
 type allowance struct {
-	left   int64
-	stored map[string]int64 // by vault
+	bytes  int64
+	vaults []*vault
+	before []int64 // that were sent to each
+}
+
+func newAllowance(bytes int64, vaults []*vault) *allowance {
+	a := &allowance{bytes: bytes, vaults: vaults}
+	for _, v := range vaults {
+		a.before = append(a.before, v.sent())
+	}
+	return a
+}
+
+// sent is how many bytes went to a vault.
+func (v *vault) sent() int64 {
+	if v.counted == nil { // it could not be opened
+		return 0
+	}
+	return v.counted.Snapshot().BytesOut
 }
 
 // most is how many bytes a vault may still be given; 0: any number.
@@ -197,20 +213,10 @@ func (a *allowance) most() int64 {
 		return 0
 	}
 	var used int64
-	for _, n := range a.stored {
-		used = max(used, n)
+	for i, v := range a.vaults {
+		used = max(used, v.sent()-a.before[i])
 	}
-	return max(a.left-used, 1)
-}
-
-// used takes off what a source has stored.
-func (a *allowance) used(r *backup.Result) {
-	if a == nil {
-		return
-	}
-	for _, v := range r.Vaults {
-		a.stored[v.Vault] += v.Bytes
-	}
+	return max(a.bytes-used, 1)
 }
 
 // budgeted refuses a run that would be over the budget, before anything is stored, and says how much it may store: forecasts can be
@@ -239,9 +245,9 @@ func (j *job) budgeted(ctx context.Context, sources []config.Source, f runFlags)
 	}
 	v := p.budget(all)
 	if err := v.over(); err != nil {
-		return nil, err
+		return nil, together{err, j.tells.alarm()}.orNil()
 	}
-	return &allowance{left: v.allows(all), stored: map[string]int64{}}, nil
+	return newAllowance(v.allows(all), j.vaults), nil
 }
 
 // allows is how many bytes a vault may be given, by both limits.

@@ -143,7 +143,7 @@ func (a *app) backup(ctx context.Context, names []string, f runFlags) (err error
 	var all together
 	for _, s := range sources {
 		f.most = left.most()
-		if err := j.runSource(ctx, s, f, left); err != nil {
+		if err := j.runSource(ctx, s, f); err != nil {
 			all = append(all, prefixed(err, "source "+s.Name))
 		}
 		if ctx.Err() != nil {
@@ -183,7 +183,7 @@ func (j *job) pickSources(names []string) ([]config.Source, error) {
 }
 
 // runSource makes one source's point and reports it, a line a vault, failed or not.
-func (j *job) runSource(ctx context.Context, s config.Source, f runFlags, left *allowance) error {
+func (j *job) runSource(ctx context.Context, s config.Source, f runFlags) error {
 	began := time.Now()
 	asked := newAsking(j.vaults)
 	result, err := j.makePoint(ctx, s, f, asked)
@@ -191,7 +191,6 @@ func (j *job) runSource(ctx context.Context, s config.Source, f runFlags, left *
 		err = stopped(ctx, err)
 		return together{err, j.tells.reportFailed(s, err, began), j.tells.alarm()}.orNil()
 	}
-	left.used(result)
 	return j.tells.report(s, result, asked, began, f.dry)
 }
 
