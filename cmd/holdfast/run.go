@@ -130,7 +130,7 @@ func (a *app) backup(ctx context.Context, names []string, f runFlags) (err error
 	defer j.pulse.begin(ctx)()
 	turn, err := takeTurn(ctx, j, f.wait, j.pulse)
 	if err != nil {
-		return j.noTurn(ctx, sources, err)
+		return j.tells.noTurn(ctx, sources, err)
 	}
 	defer func() { err = errors.Join(err, turn.Close()) }()
 	var left *allowance
@@ -154,11 +154,11 @@ func (a *app) backup(ctx context.Context, names []string, f runFlags) (err error
 }
 
 // noTurn reports all sources as failed: the run did not begin.
-func (j *job) noTurn(ctx context.Context, sources []config.Source, err error) error {
+func (j *telling) noTurn(ctx context.Context, sources []config.Source, err error) error {
 	err = stopped(ctx, err)
 	all := together{err}
 	for _, s := range sources {
-		all = append(all, j.tells.reportFailed(s, err, time.Now()))
+		all = append(all, j.reportFailed(s, err, time.Now()))
 	}
 	return all.orNil()
 }

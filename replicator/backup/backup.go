@@ -293,7 +293,7 @@ func newEngine(ctx context.Context, o Options, gone []string, anew bool) (_ *eng
 		return nil, err
 	}
 	e.decision = retain.Decide(o.Retention, e.takenAt, earlier)
-	e.watch = e.newWatching(ctx)
+	e.watch = newWatching(ctx, e)
 	if e.reread, err = e.keep.readAnew(earlier); err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ type watching struct {
 func stateOf(source string) string { return "guard/" + source }
 
 // newWatching begins to watch. It comes after the parent is known.
-func (e *engine) newWatching(ctx context.Context) *watching {
+func newWatching(ctx context.Context, e *engine) *watching {
 	w := &watching{engine: e}
 	if e.o.Guard == nil {
 		return w

@@ -40,7 +40,7 @@ func (v *view) Try(ctx context.Context) error {
 			return err
 		}
 	}
-	packed := v.findPacked(ctx, items)
+	packed := findPacked(ctx, v.meta, items)
 	if packed == nil {
 		return ctx.Err()
 	}
@@ -86,7 +86,7 @@ func (v *view) tryObject(ctx context.Context, it *listItem) error {
 }
 
 // findPacked looks for an object that is stored compressed, those first whose names say that a browser reads them.
-func (v *view) findPacked(ctx context.Context, items []listItem) *listItem {
+func findPacked(ctx context.Context, meta *describing, items []listItem) *listItem {
 	looks := 0
 	for _, likely := range []bool{true, false} {
 		for i := range items {
@@ -98,7 +98,7 @@ func (v *view) findPacked(ctx context.Context, items []listItem) *listItem {
 				return nil
 			}
 			e := &format.Entry{Key: it.key, Version: it.version}
-			if out, err := v.meta.headObject(ctx, e, "gzip"); err == nil && str(out.ContentEncoding) != "" {
+			if out, err := meta.headObject(ctx, e, "gzip"); err == nil && str(out.ContentEncoding) != "" {
 				return it
 			}
 		}
