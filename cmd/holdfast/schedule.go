@@ -201,6 +201,10 @@ func (a *scheduling) setup(c *config.Config, kind string, f scheduleFlags) (sche
 	for _, x := range c.Sources {
 		s.Sources = append(s.Sources, schedulePlace(x.Name, x.URL, x.Credentials, dir))
 	}
+	for i := range c.Notify {
+		s.Receivers = append(s.Receivers, scheduleReceiver(&c.Notify[i], dir)...)
+	}
+	s.Textfile = c.Metrics.Textfile
 	return s, nil
 }
 
@@ -234,17 +238,43 @@ func schedulePlace(name string, at location.Location, ref credentials.Ref, dir s
 		p.Folder = filepath.Clean(at.Path)
 		return p
 	}
-	kind, rest, _ := strings.Cut(ref.String(), ":")
-	p.Secret = schedule.Secret{Kind: schedule.SecretKind(kind), Name: rest}
-	if p.Secret.Kind == schedule.InFile {
+	p.Secret = namedSecret(ref.String(), dir)
+	p.Patient = at.AWS != nil && len(at.AWS.Instances) > 0 // new snapshots are waited for
+	return p
+}
+
+// namedSecret is where a secret lies that is named as KIND:REST.
+func namedSecret(ref, dir string) schedule.Secret {
+	kind, rest, _ := strings.Cut(ref, ":")
+	secret := schedule.Secret{Kind: schedule.SecretKind(kind), Name: rest}
+	if secret.Kind == schedule.InFile {
 		path, _, _ := strings.Cut(rest, "#")
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(dir, path)
 		}
-		p.Secret.Name = path
+		secret.Name = path
 	}
-	p.Patient = at.AWS != nil && len(at.AWS.Instances) > 0 // new snapshots are waited for
-	return p
+	return secret
+}
+
+// scheduleReceiver is what a scheduler has to know of one that is told what commands come to: a place for each of its secrets.
+func scheduleReceiver(r *config.Receiver, dir string) []schedule.Place {
+	first := schedule.Place{Name: string(r.Kind)}
+	switch {
+	case r.Host != "":
+		first.Peers = []schedule.Peer{{Host: r.Host, Port: r.Port}}
+	case r.URL != "":
+		first.Peers = peersOf(r.URL)
+	default:
+		first.Peers = []schedule.Peer{{Port: 443}} // the URL is a secret, and most likely the usual port
+	}
+	out := []schedule.Place{first}
+	for _, secret := range []credentials.Secret{r.URLIn, r.Secret, r.Credentials} {
+		if !secret.IsZero() {
+			out = append(out, schedule.Place{Name: string(r.Kind), Secret: namedSecret(secret.String(), dir)})
+		}
+	}
+	return out
 }
 
 // peers are what is connected to for a place.
@@ -259,6 +289,11 @@ func peers(at location.Location) []schedule.Peer {
 	if endpoint == "" {
 		return []schedule.Peer{{Host: "amazonaws.com", Port: 443}}
 	}
+	return peersOf(endpoint)
+}
+
+// peersOf is what is connected to for a URL.
+func peersOf(endpoint string) []schedule.Peer {
 	u, err := url.Parse(endpoint)
 	if err != nil {
 		return nil // the configuration was read: it is one

@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/replicator/retain"
@@ -115,7 +116,10 @@ func (e *keeping) holdClean(ctx context.Context, s *Suspect) error {
 	if err := e.s.Begin(until); err != nil {
 		return err
 	}
-	s.Held = until
+	// A directory keeps no locks: nothing is held there.
+	if slices.ContainsFunc(e.s.Vaults(), func(v repo.VaultResult) bool { return v.Err == nil && !v.LockedUntil.IsZero() }) {
+		s.Held = until
+	}
 	return e.hold(ctx, s.Clean, "the last clean point")
 }
 

@@ -32,7 +32,7 @@ type Suspect struct {
 	Findings []guard.Finding
 	Since    *repo.Head // the point whose alarm stands and was not acknowledged; nil: it is of this run
 	Clean    *repo.Head // the last point without a mark; nil where there is none
-	Held     time.Time  // until when that one is held, if it is held longer
+	Held     time.Time  // until when that one is held, if it is held longer; zero: no vault keeps locks, or the guard holds nothing
 }
 
 // watching brings the guard what the stages see. Whatever goes wrong in it is said, and costs the run nothing.

@@ -63,7 +63,7 @@ func Kubernetes(setup Setup) (Plan, error) {
 		{"accessModes", list{"ReadWriteOnce"}},
 		{"resources", object{{"requests", object{{"storage", cacheSize}}}}},
 	}}))
-	add("holdfast-networkpolicy", s.policy("holdfast", "", true, s.Vaults))
+	add("holdfast-networkpolicy", s.policy("holdfast", "", true, slices.Concat(s.Vaults, s.Receivers)))
 	for _, j := range s.jobs() {
 		if len(j.sources) > 0 {
 			add("holdfast-"+j.command+"-networkpolicy", s.policy("holdfast-"+j.command, j.command, false, j.sources))
@@ -101,6 +101,9 @@ func (s cluster) kubernetesNotes() []string {
 	}
 	if has(s.all(), Environment) {
 		notes = append(notes, fmt.Sprintf("make the Secret with the variables: kubectl%s create secret generic %s --from-env-file=%s", in, environName, quoted(s.environment())))
+	}
+	if s.Textfile != "" {
+		notes = append(notes, "metrics.textfile is for a node_exporter on the machine itself; no pod can write there, and each job warns of it: leave it out")
 	}
 	for _, kind := range []struct {
 		word   string

@@ -32,6 +32,8 @@ type Setup struct {
 
 	Host, Reporter  Secret // the two keys; a zero Reporter: no records
 	Vaults, Sources []Place
+	Receivers       []Place // who is told what commands come to: what is connected to, and each secret that they need
+	Textfile        string  // absolute path of the file of metrics; empty: none
 
 	Image, Namespace string // for Kubernetes; no namespace: kubectl's
 }
@@ -48,7 +50,7 @@ type Place struct {
 
 // Peer is what is connected to.
 type Peer struct {
-	Host string // a name or an address
+	Host string // a name or an address; empty: not known
 	Port int
 }
 
@@ -186,7 +188,12 @@ func (s Setup) secrets(j job) []Secret {
 	if j.records {
 		all = append(all, s.Reporter)
 	}
-	for _, p := range slices.Concat(j.vaults, j.sources) {
+	return distinct(all, j.vaults, j.sources, s.Receivers)
+}
+
+// distinct are these secrets and those of some places, each once.
+func distinct(all []Secret, places ...[]Place) []Secret {
+	for _, p := range slices.Concat(places...) {
 		all = append(all, p.Secret)
 	}
 	var out []Secret
@@ -244,7 +251,7 @@ func (s Setup) check() error {
 	if !userForm.MatchString(s.User) {
 		return fmt.Errorf("%w: %q is no user's name: lower-case letters, digits, - and _", ErrCannot, clip(s.User))
 	}
-	paths := []string{s.Program, s.Config, s.Secrets, s.Cache}
+	paths := []string{s.Program, s.Config, s.Secrets, s.Cache, s.Textfile}
 	for _, p := range slices.Concat(s.Vaults, s.Sources) {
 		paths = append(paths, p.Folder)
 	}
@@ -272,8 +279,12 @@ func (s Setup) check() error {
 // notes are what a person has to know of secrets, whatever runs the jobs.
 func (s Setup) notes() []string {
 	var out []string
+	told := distinct(nil, s.Receivers)
+	if has(told, Environment) {
+		out = append(out, fmt.Sprintf("put the variables that `notify` names, a line each, into %s, of mode 0600", s.environment()))
+	}
 	for _, x := range s.all() {
-		if x.Kind == Environment {
+		if x.Kind == Environment && !slices.Contains(told, x) {
 			out = append(out, fmt.Sprintf("put %s_ACCESS_KEY_ID=.. and %s_SECRET_ACCESS_KEY=.., a line each, into %s, of mode 0600", x.Name, x.Name, s.environment()))
 		}
 	}

@@ -38,6 +38,12 @@ func setups() map[string]Setup {
 	s.Times.Run = append(s.Times.Run, When{Every: Daily, At: 5*60 + 55})
 	s.Vaults = append(s.Vaults, Place{Name: "second_one", Locks: true, Secret: Secret{Environment, "SECOND"}, Peers: []Peer{{"192.0.2.7", 443}, {"2001:db8::1", 443}}})
 	s.Sources = append(s.Sources, Place{Name: "disks", Secret: Secret{Kind: Ambient}, Peers: []Peer{{"amazonaws.com", 443}}, Patient: true})
+	s.Receivers = []Place{
+		{Name: "webhook", Secret: Secret{Credential, "hook-secret"}, Peers: []Peer{{"hooks.example.com", 8443}}},
+		{Name: "mail", Secret: Secret{Credential, "smtp"}, Peers: []Peer{{"192.0.2.25", 587}}},
+		{Name: "ping", Secret: Secret{Credential, "ping.url"}, Peers: []Peer{{"", 443}}},
+	}
+	s.Textfile = "/var/lib/node_exporter/holdfast.prom"
 	all["several"] = s
 	s = base()
 	s.Vaults = append(s.Vaults, Place{Name: "copy", Folder: "/mnt/a copy"})
@@ -163,18 +169,18 @@ func TestTimers(t *testing.T) {
 	}
 }
 
-// TestLeast: a unit is given the credentials of what it reaches, and no others; only runs read sources.
+// TestLeast: a unit is given the credentials of what it reaches and of who is told, and no others; only runs read sources.
 func TestLeast(t *testing.T) {
 	p, err := Systemd(setups()["several"])
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string][]string{
-		"holdfast.service":                   {"host.key", "reporter.key", "vault-writer", "source-reader", "holdfast.env"},
-		"holdfast-verify-offsite.service":    {"host.key", "reporter.key", "vault-writer"},
-		"holdfast-verify-second_one.service": {"host.key", "reporter.key", "holdfast.env"},
-		"holdfast-status.service":            {"host.key", "vault-writer", "holdfast.env"},
-		"holdfast-failed@.service":           nil,
+		"holdfast.service":                   {"host.key", "reporter.key", "vault-writer", "source-reader", "hook-secret", "smtp", "ping.url", "holdfast.env"},
+		"holdfast-verify-offsite.service":    {"host.key", "reporter.key", "vault-writer", "hook-secret", "smtp", "ping.url"},
+		"holdfast-verify-second_one.service": {"host.key", "reporter.key", "hook-secret", "smtp", "ping.url", "holdfast.env"},
+		"holdfast-status.service":            {"host.key", "vault-writer", "hook-secret", "smtp", "ping.url", "holdfast.env"},
+		"holdfast-failed@.service":           {"hook-secret", "smtp", "ping.url"},
 	} {
 		i := slices.IndexFunc(p.Files, func(f File) bool { return f.Name == name })
 		if i < 0 {

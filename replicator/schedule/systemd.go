@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -94,7 +95,7 @@ func (s Setup) service(j job) string {
 	u.line("TimeoutStopSec=2min")
 	u.line("Nice=10")
 	u.line("IOSchedulingPriority=7")
-	s.secretLines(&u, j)
+	s.secretLines(&u, s.secrets(j))
 	s.storeLines(&u, j)
 	s.protections(&u, j)
 	return u.String()
@@ -105,14 +106,16 @@ func (s Setup) command(j job) string {
 	all := append([]string{s.Program}, j.args...)
 	all = append(all, "--config", s.Config)
 	for i, a := range all {
-		all[i] = strings.ReplaceAll(word(a), "$", "$$")
+		all[i] = commandWord(a)
 	}
 	return strings.Join(all, " ")
 }
 
+// commandWord is one word of a command line, of which systemd would take a $ for a variable.
+func commandWord(a string) string { return strings.ReplaceAll(word(a), "$", "$$") }
+
 // secretLines have systemd hand over what only root can read.
-func (s Setup) secretLines(u *unit, j job) {
-	all := s.secrets(j)
+func (s Setup) secretLines(u *unit, all []Secret) {
 	for _, x := range all {
 		if x.Kind == Credential {
 			u.line("LoadCredential=%s:%s", x.Name, percent(s.Secrets+"/"+x.Name))
@@ -125,9 +128,7 @@ func (s Setup) secretLines(u *unit, j job) {
 
 // storeLines say where the program may write.
 func (s Setup) storeLines(u *unit, j job) {
-	u.line("CacheDirectory=holdfast")
-	u.line("CacheDirectoryMode=0700")
-	u.line("Environment=XDG_CACHE_HOME=%%C")
+	cacheLines(u)
 	var write []string
 	if s.Cache != "" && !under(s.Cache, "/var/cache/holdfast") {
 		write = append(write, s.Cache)
@@ -135,9 +136,19 @@ func (s Setup) storeLines(u *unit, j job) {
 	if j.writes {
 		write = append(write, s.folders(j.vaults)...)
 	}
+	if s.Textfile != "" {
+		write = append(write, path.Dir(s.Textfile))
+	}
 	if len(write) > 0 {
 		u.line("ReadWritePaths=%s", words(write))
 	}
+}
+
+// cacheLines give the program the cache folder that systemd makes.
+func cacheLines(u *unit) {
+	u.line("CacheDirectory=holdfast")
+	u.line("CacheDirectoryMode=0700")
+	u.line("Environment=XDG_CACHE_HOME=%%C")
 }
 
 var (
@@ -248,7 +259,8 @@ func (s Setup) tryAgain() bool {
 	return s.Times.Window == (Window{}) && apart(s.Times.Run) >= 6*time.Hour
 }
 
-// failed is started, with the unit's name, when a unit failed.
+// failed is started, with the unit's name, when a unit failed. It has the program tell the receivers, which hears from systemd why the unit
+// failed and says nothing where the command told them itself; where there are none it writes a line into the journal.
 func (s Setup) failed() string {
 	var u unit
 	u.head(failed)
@@ -258,26 +270,40 @@ func (s Setup) failed() string {
 	u.line("")
 	u.line("[Service]")
 	u.line("Type=oneshot")
-	for _, c := range s.tell() {
-		u.line("ExecStart=%s", c)
-	}
-	u.line("DynamicUser=yes")
 	u.line("SyslogIdentifier=holdfast")
-	u.line("SyslogLevel=err")
+	if len(s.Receivers) > 0 {
+		s.tellReceivers(&u)
+	} else {
+		u.line(`ExecStart=/bin/echo "%%i failed. See: journalctl -u %%i"`)
+		u.line("DynamicUser=yes")
+		u.line("SyslogLevel=err")
+		u.line("PrivateNetwork=yes")
+	}
 	u.line("")
 	u.line("CapabilityBoundingSet=")
-	u.line("PrivateNetwork=yes")
 	u.line("PrivateUsers=yes")
-	u.line("ProtectHome=yes")
-	u.line("PrivateTmp=yes")
+	own := !slices.ContainsFunc([]string{s.Program, s.Config, s.Cache}, func(p string) bool { return p != "" && touches(p, temporary...) })
+	u.line("PrivateTmp=%s", yesNo(own))
 	u.line("NoNewPrivileges=yes")
-	hardened(&u, "AF_UNIX")
+	if len(s.Receivers) > 0 {
+		u.line("ProtectHome=read-only")
+		hardened(&u, "AF_INET AF_INET6 AF_UNIX")
+	} else {
+		u.line("ProtectHome=yes")
+		hardened(&u, "AF_UNIX")
+	}
 	return u.String()
 }
 
-// tell is what tells people that a unit failed: the one place for commands that send messages. %i is the unit's name.
-func (s Setup) tell() []string {
-	return []string{`/bin/echo "%i failed. See: journalctl -u %i"`}
+func (s Setup) tellReceivers(u *unit) {
+	u.line("ExecStart=%s notify failed %%i --config %s", commandWord(s.Program), commandWord(s.Config))
+	u.line("TimeoutStartSec=1min")
+	u.line("User=%s", s.User)
+	s.secretLines(u, distinct(nil, s.Receivers))
+	cacheLines(u)
+	if s.Cache != "" && !under(s.Cache, "/var/cache/holdfast") {
+		u.line("ReadWritePaths=%s", words([]string{s.Cache}))
+	}
 }
 
 func yesNo(b bool) string {

@@ -142,7 +142,7 @@ func TestPolicies(t *testing.T) {
 			"NetworkPolicy holdfast-run": {"TCP 443"},
 		},
 		"several": {
-			"NetworkPolicy holdfast":     {"UDP 53", "TCP 53", "TCP 443 192.0.2.7/32", "TCP 443 2001:db8::1/128", "TCP 9000"},
+			"NetworkPolicy holdfast":     {"UDP 53", "TCP 53", "TCP 443 192.0.2.7/32", "TCP 443 2001:db8::1/128", "TCP 587 192.0.2.25/32", "TCP 9000", "TCP 8443", "TCP 443"},
 			"NetworkPolicy holdfast-run": {"TCP 80 169.254.169.254/32 169.254.170.23/32", "TCP 443"},
 		},
 		"folders": {
