@@ -15,7 +15,7 @@ import (
 
 // waiter stands for a command that runs until it is stopped; with "stubborn" it does not stop by itself either.
 func waiter() {
-	a := (&app{ui: newUI(os.Stdout, os.Stderr)}).share()
+	a := (&app{ui: newUI(os.Stdout, os.Stderr), now: time.Now}).share()
 	ctx, stop := withSignals(context.Background(), a.ui)
 	fmt.Println("ready")
 	<-ctx.Done()
