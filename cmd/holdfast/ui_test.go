@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/holdfast-backup/holdfast/store/repo"
 )
@@ -82,7 +83,7 @@ func TestFullDisk(t *testing.T) {
 	defer full.Close()
 	var stderr bytes.Buffer
 	s := &stickyWriter{to: full}
-	a := (&app{ui: &ui{out: s, sticky: s, err: &stderr}, env: os.LookupEnv}).share()
+	a := (&app{ui: &ui{out: s, sticky: s, err: &stderr}, env: os.LookupEnv, now: time.Now}).share()
 	if code := a.run(t.Context(), []string{"completion", "bash"}); code != exitFailed {
 		t.Errorf("exit code %d", code)
 	}
@@ -140,7 +141,7 @@ func TestProgress(t *testing.T) {
 
 func TestLoadConfig(t *testing.T) {
 	u, _, stderr := testUI()
-	a := (&app{ui: u, env: os.LookupEnv, configFile: "internal/config/testdata/least.yaml"}).share()
+	a := (&app{ui: u, env: os.LookupEnv, now: time.Now, configFile: "internal/config/testdata/least.yaml"}).share()
 	c, err := a.loadConfig()
 	if err != nil || len(c.Vaults) != 1 || stderr.Len() != 0 {
 		t.Errorf("%+v, %v, %q", c, err, stderr)
