@@ -224,7 +224,7 @@ func (v *describing) headObject(ctx context.Context, e *format.Entry, encoding s
 // Requests implements source.Billed: a GET for each object that is read, and one more for its tags where it has some, or where the
 // answers of the server do not say that it has none.
 func (v *view) Requests(r source.Reading) int64 {
-	n := r.Reads + r.Looks
+	n := r.Reads + r.Looks + settingsAsked
 	switch {
 	case v.s.o.SkipTags:
 	case !sendsCounts(v.server):

@@ -52,6 +52,9 @@ func (k *usedKeys) counts() map[string]int64 {
 // settingsWait is how long a server is waited for that says nothing of its settings.
 const settingsWait = 30 * time.Second
 
+// settingsAsked is how many requests Settings makes.
+const settingsAsked = 2
+
 // Settings implements source.Lasting, with two requests.
 func (v *view) Settings(ctx context.Context) (out source.Settings, err error) {
 	out.Keys = v.keys.counts()
