@@ -10,6 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -114,6 +115,11 @@ func (g *guardCommands) list(ctx context.Context, f *readerFlags, sources []stri
 	if err != nil {
 		return err
 	}
+	for _, s := range sources {
+		if err := r.shows.noPoints(ctx, s); err != nil {
+			return err
+		}
+	}
 	if len(sources) > 0 {
 		all = slices.DeleteFunc(all, func(m status.Mark) bool { return !slices.Contains(sources, m.Point.Source) })
 	}
@@ -189,6 +195,8 @@ func (g *guardCommands) ack(ctx context.Context, spec, reason, pin string) (err 
 	switch {
 	case reason == "":
 		return usage(errors.New("--reason TEXT is needed: it is kept as evidence"))
+	case strings.ContainsFunc(reason, unicode.IsControl):
+		return usage(errors.New("--reason has a line end or another control character: write it in one line"))
 	case len(reason) > maxReason:
 		return usage(fmt.Errorf("--reason has %d bytes; at most %d", len(reason), maxReason))
 	}

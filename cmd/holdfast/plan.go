@@ -114,6 +114,9 @@ func (a *planCommands) runs(ctx context.Context, names []string, f *planFlags) (
 		return failed
 	}
 	b := p.budget(all)
+	if len(all) == 0 {
+		return together{failed, j.tells.alarm()}.orNil() // there is nothing to sum up
+	}
 	return together{failed, p.printTotal(all, b), j.tells.alarm(), b.over()}.orNil()
 }
 

@@ -87,9 +87,13 @@ func (j *telling) tellSuspect(s config.Source, r *backup.Result) (lines []findin
 		lines = append(lines, findingJSON{string(f.Rule), f.Count, f.Text, f.Examples})
 		j.ui.warn("source %s: the guard (%s): %s", s.Name, f.Rule, printable(f.Text))
 	}
-	what := "the guard gives an alarm: see the warnings above"
-	if len(u.Findings) == 0 {
-		what = "an alarm of the guard stands"
+	// What is sent to people is this text alone.
+	what := "an alarm of the guard stands"
+	for i, f := range u.Findings {
+		if i == 0 {
+			what = "the guard gives an alarm"
+		}
+		what += fmt.Sprintf(": %s: %s", f.Rule, printable(f.Text))
 	}
 	if u.Since != nil {
 		what += fmt.Sprintf(", since the point %.12s, signed %s", u.Since.ID, u.Since.SignedAt.UTC().Format(time.RFC3339))

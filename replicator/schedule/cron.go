@@ -53,7 +53,8 @@ func (s Setup) shell(j job) string {
 		line = `said=$(` + line + ` 2>&1) || echo "$said"`
 	}
 	if has(s.secrets(j), Environment) {
-		line = "set -a; . " + quoted(path.Clean(s.environment())) + "; set +a; " + line
+		file := quoted(path.Clean(s.environment()))
+		line = "[ ! -r " + file + " ] || { set -a; . " + file + "; set +a; }; " + line // without it the program says what is missing
 	}
 	return strings.ReplaceAll(line, "%", `\%`) // which cron would take for the end of the line
 }

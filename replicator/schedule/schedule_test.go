@@ -187,7 +187,7 @@ func TestLeast(t *testing.T) {
 			t.Fatalf("no %s among %q", name, Names(p.Files))
 		}
 		var got []string
-		for _, m := range regexp.MustCompile(`(?m)^(?:LoadCredential=\S+?:|EnvironmentFile=)/etc/holdfast/(\S+)$`).FindAllStringSubmatch(p.Files[i].Text, -1) {
+		for _, m := range regexp.MustCompile(`(?m)^(?:LoadCredential=\S+?:|EnvironmentFile=-?)/etc/holdfast/(\S+)$`).FindAllStringSubmatch(p.Files[i].Text, -1) {
 			got = append(got, m[1])
 		}
 		if !slices.Equal(got, want) {

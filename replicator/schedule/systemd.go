@@ -122,7 +122,7 @@ func (s Setup) secretLines(u *unit, all []Secret) {
 		}
 	}
 	if has(all, Environment) {
-		u.line("EnvironmentFile=%s", percent(s.environment()))
+		u.line("EnvironmentFile=-%s", percent(s.environment())) // without it the program says what is missing
 	}
 }
 
