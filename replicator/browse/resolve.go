@@ -116,12 +116,17 @@ func (k pick) passes(c *format.PointLine) bool {
 	return c.Marked(format.MarkEmpty) || k.clean && len(c.Marks) > 0
 }
 
+// Records says which records of the vault are to be read: those of the repository's reporters.
+func (v View) Records() evidence.Options {
+	return evidence.Options{Vault: v.In, Repository: v.Repository.ID, Key: v.Repository.Keys().Reporter}
+}
+
 // passing is passes, but for points that somebody acknowledged: what was acknowledged is read where there is one to pass. Where it cannot
 // be read, none was.
 func (v View) passing(ctx context.Context, k pick) func(*format.PointLine) bool {
 	acked := sync.OnceValue(func() map[format.Hash]bool {
 		out := map[format.Hash]bool{}
-		acks, err := evidence.Acks(ctx, evidence.Options{Vault: v.In, Repository: v.Repository.ID, Key: v.Repository.Keys().Reporter})
+		acks, err := evidence.Acks(ctx, v.Records())
 		if err != nil {
 			v.report(format.PrefixReports, err)
 		}

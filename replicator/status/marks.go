@@ -35,8 +35,8 @@ type Found struct {
 	Count int64  `json:"count"`
 }
 
-// maxMarkRecords is how many records are read for what runs found, the newest first.
-const maxMarkRecords = 1000
+// maxMarkRecords is how many records are read for what runs found and what was acknowledged, the newest first.
+const maxMarkRecords = 2000
 
 // Marks gives the points that carry marks, by source and time, the oldest first.
 func Marks(ctx context.Context, v browse.View) ([]Mark, error) {
@@ -57,11 +57,7 @@ func Marks(ctx context.Context, v browse.View) ([]Mark, error) {
 	if len(out) == 0 || !v.Repository.Vouched() {
 		return out, nil
 	}
-	acks, err := Acks(ctx, v)
-	if err != nil {
-		return nil, err
-	}
-	found, err := findings(ctx, v)
+	acks, found, err := told(ctx, v)
 	if err != nil {
 		return nil, err
 	}
@@ -79,11 +75,6 @@ func Marks(ctx context.Context, v browse.View) ([]Mark, error) {
 	return out, nil
 }
 
-// Acks gives what was acknowledged in a vault.
-func Acks(ctx context.Context, v browse.View) ([]evidence.Ack, error) {
-	return evidence.Acks(ctx, evidence.Options{Vault: v.In, Repository: v.Repository.ID, Key: v.Repository.Keys().Reporter})
-}
-
 // until is up to when points of a source give no alarm any more.
 func until(acks []evidence.Ack, source string) (t time.Time) {
 	for _, a := range acks {
@@ -94,11 +85,11 @@ func until(acks []evidence.Ack, source string) (t time.Time) {
 	return t
 }
 
-// findings gives what runs told in their records of the points they made.
-func findings(ctx context.Context, v browse.View) (map[format.Hash][]Found, error) {
-	out := map[format.Hash][]Found{}
-	o := evidence.Options{Vault: v.In, Repository: v.Repository.ID, Key: v.Repository.Keys().Reporter}
-	_, err := evidence.Latest(ctx, o, maxMarkRecords, func(f evidence.Found) bool {
+// told gives what somebody acknowledged, and what runs told in their records of the points they made.
+func told(ctx context.Context, v browse.View) (acks []evidence.Ack, found map[format.Hash][]Found, err error) {
+	found = map[format.Hash][]Found{}
+	_, err = evidence.Latest(ctx, v.Records(), maxMarkRecords, func(f evidence.Found) bool {
+		acks = append(acks, evidence.AcksOf(f)...)
 		var b struct {
 			Lines []struct {
 				Point    format.Hash `json:"point"`
@@ -110,10 +101,10 @@ func findings(ctx context.Context, v browse.View) (map[format.Hash][]Found, erro
 		}
 		for _, l := range b.Lines {
 			if len(l.Findings) > 0 {
-				out[l.Point] = l.Findings
+				found[l.Point] = l.Findings
 			}
 		}
 		return true
 	})
-	return out, err
+	return acks, found, err
 }

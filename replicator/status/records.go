@@ -66,9 +66,8 @@ func read(ctx context.Context, v browse.View, sources []string) (*records, error
 	if !v.Repository.Vouched() {
 		return r, nil
 	}
-	o := evidence.Options{Vault: v.In, Repository: v.Repository.ID, Key: v.Repository.Keys().Reporter, Report: func(f evidence.Finding) {
-		r.vault.unread = append(r.vault.unread, f.Name)
-	}}
+	o := v.Records()
+	o.Report = func(f evidence.Finding) { r.vault.unread = append(r.vault.unread, f.Name) }
 	called := sync.OnceValues(func() ([]string, error) { return called(ctx, v) }) // asked once, where there is a record
 	var failed error
 	older, err := evidence.Latest(ctx, o, maxRecords, func(f evidence.Found) bool {

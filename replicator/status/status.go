@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/evidence"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -140,7 +141,7 @@ func (s *Source) marks(ctx context.Context, o Options) error {
 	if newest == nil || newest.Line == nil || len(newest.Line.Marks) == 0 || !o.View.Repository.Vouched() {
 		return nil
 	}
-	acks, err := Acks(ctx, o.View)
+	acks, err := evidence.Acks(ctx, o.View.Records())
 	if err != nil {
 		return err
 	}

@@ -29,20 +29,26 @@ const maxAckRecords = 2000
 // A vault that withholds records withholds acknowledgements: then an alarm stands. Of Options it needs Vault, Repository and Key.
 func Acks(ctx context.Context, o Options) (out []Ack, err error) {
 	_, err = Latest(ctx, o, maxAckRecords, func(f Found) bool {
-		var b struct {
-			Lines []Ack `json:"lines"`
-		}
-		if f.Newer || f.Record.Type != TypeAcknowledge || json.Unmarshal(f.Record.Body, &b) != nil {
-			return true
-		}
-		for _, a := range b.Lines {
-			if a.Point.IsZero() || a.Source == "" {
-				continue
-			}
-			a.Time, a.Reporter = f.Record.Time.Time, f.Reporter
-			out = append(out, a)
-		}
+		out = append(out, AcksOf(f)...)
 		return true
 	})
 	return out, err
+}
+
+// AcksOf gives what one record acknowledges; nothing, where it is of another type or says nothing that can be read.
+func AcksOf(f Found) (out []Ack) {
+	var b struct {
+		Lines []Ack `json:"lines"`
+	}
+	if f.Newer || f.Record.Type != TypeAcknowledge || json.Unmarshal(f.Record.Body, &b) != nil {
+		return nil
+	}
+	for _, a := range b.Lines {
+		if a.Point.IsZero() || a.Source == "" {
+			continue
+		}
+		a.Time, a.Reporter = f.Record.Time.Time, f.Reporter
+		out = append(out, a)
+	}
+	return out
 }
