@@ -169,7 +169,9 @@ func (p piece) writePieces(fd int, e *format.Entry, pieces iter.Seq2[restore.Pie
 			if err := p.writeAt(fd, part.Data, at); err != nil {
 				return err
 			}
-			flush(fd, at, part.Len())
+			if !p.in.manner.memory {
+				flush(fd, at, part.Len())
+			}
 		}
 		at += part.Len()
 	}
@@ -192,9 +194,9 @@ func hasHole(e *format.Entry) bool {
 }
 
 // reserve has the file system find room before it is written to. Writing large pieces then costs ext4 a fraction of the
-// processor time, files lie in one piece, and a full disk is found first.
+// processor time, files lie in one piece, and a full disk is found first. In memory it would only cost.
 func (p piece) reserve(fd int, at, n int64) error {
-	if n < reserveMin {
+	if n < reserveMin || p.in.manner.memory {
 		return nil
 	}
 	err := retry(func() error { return allocate(fd, at, n) })

@@ -14,6 +14,7 @@ import (
 type manner struct {
 	folds   bool // it takes some spellings of a name for one: case, Unicode form, dots at the end
 	windows bool // Windows reads it, where some names are devices and others cannot be
+	memory  bool // it has no disk below it
 	keeping
 }
 
@@ -33,7 +34,7 @@ func (c *node) mannerOf(fd int) manner {
 
 // probe tries what the file system of a folder does with names and attributes.
 func (t *Target) probe(dir int, where string) manner {
-	m := manner{folds: foldsCase(dir), windows: forWindows(dir)}
+	m := manner{folds: foldsCase(dir), windows: forWindows(dir), memory: inMemory(dir)}
 	m.where = where
 	if t.job.DryRun {
 		return m
