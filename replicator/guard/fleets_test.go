@@ -1,7 +1,13 @@
 package guard_test
 
 import (
+	"hash/fnv"
+	"strings"
+	"testing"
+	"time"
+
 	"fmt"
+	"github.com/holdfast-backup/holdfast/replicator/guard"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -168,5 +174,72 @@ func fleetsOfThieves() []fleetHistory {
 			a.scale("web", "c7i.large", 200)
 		})},
 		{name: "a key pair", alarms: 1, rules: []string{"key-pairs"}, step: onDay(func(a *account) { a.keys["us-west-2/k"] = true })},
+	}
+}
+
+// fleet is what the reader is shown of it.
+func (a *account) fleet(day int, loses func(string, int) bool) guard.Fleet {
+	var f guard.Fleet
+	in := map[string][]guard.Machine{}
+	for _, id := range slices.Sorted(maps.Keys(a.machines)) {
+		b := a.machines[id]
+		in[b.region] = append(in[b.region], guard.Machine{ID: id, Type: b.kind, Group: b.group, Tags: b.tags})
+	}
+	for _, name := range slices.Sorted(slices.Values(a.regions)) {
+		r := guard.Region{Name: name}
+		if loses != nil && loses(name, day) {
+			r.Failed = "no answer"
+			f.Regions = append(f.Regions, r)
+			continue
+		}
+		r.Machines = in[name]
+		for _, k := range slices.Sorted(maps.Keys(a.keys)) {
+			if region, id, _ := strings.Cut(k, "/"); region == name {
+				r.Keys = append(r.Keys, id)
+			}
+		}
+		if name == home {
+			r.Limits, r.Types = maps.Clone(a.limits), []string{"c7i.large", "c7i.xlarge"} // which its templates name
+		}
+		f.Regions = append(f.Regions, r)
+	}
+	return f
+}
+
+// TestFleets replays histories of machines. Each alarm is acknowledged at once, and then it is over.
+func TestFleets(t *testing.T) {
+	seed := seeds(t)
+	for round := range 20 {
+		for _, h := range slices.Concat(fleetsOfOwners(), fleetsOfThieves()) {
+			f := fnv.New64a()
+			fmt.Fprint(f, seed, round, h.name)
+			a := newAccount(f.Sum64())
+			from := 2 + a.rnd.IntN(20)
+			var state []byte
+			forgiven := false
+			for day := range from + 6 {
+				if day > 0 {
+					a.night()
+					h.step(a, day-from)
+				}
+				w := guard.New(guard.Options{Now: time.Unix(int64(day)*86400, 0), First: day == 0, State: state, Forgiven: forgiven})
+				if _, learns := w.Fleet(a.fleet(day, h.loses)); learns != (day == 0) {
+					t.Fatalf("%s: day %d: learns %v", h.name, day, learns)
+				}
+				v := w.Judge(guard.Totals{Entries: 100}, false)
+				state, forgiven = w.State(), v.Alarm
+				if v.Alarm != (day == from && h.alarms > 0) {
+					t.Errorf("%s: day %d of %d: %+v", h.name, day, from, v.Findings)
+				}
+				for _, rule := range h.rules {
+					if day == from && !slices.ContainsFunc(v.Findings, func(f guard.Finding) bool { return string(f.Rule) == rule }) {
+						t.Errorf("%s: nothing is said of %s: %+v", h.name, rule, v.Findings)
+					}
+				}
+			}
+			if len(state) > 64<<10 {
+				t.Errorf("%s: %d bytes are kept", h.name, len(state))
+			}
+		}
 	}
 }

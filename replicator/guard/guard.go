@@ -12,6 +12,7 @@ package guard
 
 import (
 	"hash/maphash"
+	"slices"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/store/repo/format"
@@ -37,6 +38,9 @@ type Watch struct {
 	content content
 	bucket  *Settings        // nil: there is none, or nobody could ask
 	used    map[string]int64 // keys of the vendor's key management
+	fleet   *Fleet           // nil: there is none, or nobody could ask
+	passing []uint64
+	passed  int64 // of those of the last run that are gone
 }
 
 // New begins to watch a run. A state that cannot be read is none.
@@ -75,10 +79,32 @@ func (w *Watch) Added(e *format.Entry, hides time.Time) {
 	}
 }
 
+// Passing is told, instead of Listed, of entries that come and go by themselves, such as machines of a scaling group: that they are gone
+// is no loss. Nothing else is told of them.
+func (w *Watch) Passing(e *format.Entry) {
+	if len(w.passing) < maxPassing {
+		w.passing = append(w.passing, numberOf(e.Key))
+	}
+}
+
+const maxPassing = 1 << 14
+
+// learnPassing is for the next run, which sees of what is gone by then only the key.
+func (w *Watch) learnPassing() {
+	slices.Sort(w.passing)
+	w.state.Passing = w.passing
+}
+
 // Gone is told of each entry of the last point that is there no more.
 func (w *Watch) Gone(old *format.Entry) {
 	if !holds(old) {
 		return
+	}
+	if len(w.state.Passing) > 0 {
+		if _, ok := slices.BinarySearch(w.state.Passing, numberOf(old.Key)); ok {
+			w.passed++
+			return
+		}
 	}
 	if w.wire(old.Key) {
 		w.listing.touched.add(old.Key)
