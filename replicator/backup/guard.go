@@ -149,7 +149,7 @@ func (w *watching) added(entry *format.Entry, before *format.Entry) {
 		return
 	}
 	var hides time.Time
-	if before != nil && before.Key == entry.Key {
+	if before != nil && before.Key == entry.Key && (before.Kind != format.KindMarker || entry.Kind == format.KindMarker) {
 		hides = before.Modified.Time
 	}
 	w.safe(func() { w.w.Added(entry, hides) })

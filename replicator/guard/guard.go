@@ -12,6 +12,7 @@ package guard
 
 import (
 	"hash/maphash"
+	"maps"
 	"slices"
 	"time"
 
@@ -65,7 +66,7 @@ func (w *Watch) Listed(e *format.Entry) {
 	}
 }
 
-// Added is told of each listed entry that the last point has not. hides is when what a delete marker hides was changed.
+// Added is told of each listed entry that the last point has not. hides is when the version was made that it lies upon; zero: upon none.
 func (w *Watch) Added(e *format.Entry, hides time.Time) {
 	switch {
 	case e.Kind == format.KindMarker:
@@ -75,6 +76,9 @@ func (w *Watch) Added(e *format.Entry, hides time.Time) {
 		w.listing.gone(e.Key, hides, format.Hash{}, 0)
 		w.listing.markers++
 	case holds(e):
+		if w.wire(e.Key) && !w.o.First && !hides.IsZero() { // another version of it, whatever it holds
+			w.listing.touched.add(e.Key)
+		}
 		w.listing.added(e)
 	}
 }
@@ -121,10 +125,20 @@ func (w *Watch) Read(old, e *format.Entry, b *Bytes) {
 	if !holds(e) {
 		return
 	}
-	if want, ok := w.o.Tripwires[e.Key]; ok && e.SHA256 != want && (old != nil || e.Missing == "") {
+	if want, ok := w.o.Tripwires[e.Key]; ok && tripped(old, e, want) {
 		w.content.touched.add(e.Key)
 	}
 	w.content.read(&w.state, old, e, b)
+}
+
+// tripped reports whether a tripwire is not what was planted, or was written again with the same bytes. One that was wrong before, or is
+// put right, is not: what made it wrong was told.
+func tripped(old, e *format.Entry, want format.Hash) bool {
+	if e.SHA256 != want {
+		return old == nil && e.Missing == "" || old != nil && (old.SHA256 != e.SHA256 || old.SHA256.IsZero() && old.Missing != e.Missing)
+	}
+	return old != nil && old.SHA256 == want && (!old.Modified.Equal(e.Modified.Time) || old.ContentType != e.ContentType ||
+		!maps.Equal(old.Metadata, e.Metadata) || old.TagsRead > 0 && e.TagsRead > 0 && !maps.Equal(old.Tags, e.Tags))
 }
 
 func (w *Watch) wire(key string) bool {
