@@ -34,7 +34,7 @@ type watcher interface {
 // fork gives the same again, to go on otherwise, with chance of its own. Histories that begin alike share the weeks before like
 // this, which are most of what a replay costs.
 func (r *replay) fork(t *testing.T, seed uint64) *replay {
-	w := r.w.fork(t, seed)
+	w := forked(t, r.w, seed)
 	return &replay{t: t, w: w, by: r.by.fork(t, w), wires: r.wires}
 }
 

@@ -59,8 +59,8 @@ func newWorld(t testing.TB, seed uint64) *world {
 	return w
 }
 
-// fork is the same world, which from now on has chance of its own.
-func (w *world) fork(t testing.TB, seed uint64) *world {
+// forked is the same world, which from now on has chance of its own.
+func forked(t testing.TB, w *world, seed uint64) *world {
 	out := *w
 	out.t, out.rnd = t, rand.New(rand.NewPCG(seed, 7))
 	out.files, out.touched, out.done, out.lost = make(map[string]*file, len(w.files)), map[string]bool{}, maps.Clone(w.done), maps.Clone(w.lost)
