@@ -8,6 +8,7 @@ import (
 
 	"fmt"
 	"github.com/holdfast-backup/holdfast/replicator/guard"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -240,6 +241,36 @@ func TestFleets(t *testing.T) {
 			if len(state) > 64<<10 {
 				t.Errorf("%s: %d bytes are kept", h.name, len(state))
 			}
+		}
+	}
+}
+
+// TestPassingIsNoLoss: a fleet that shrinks over night is no mass deletion, and the same machines in no group are one.
+func TestPassingIsNoLoss(t *testing.T) {
+	at := time.Unix(1e9, 0)
+	for _, passes := range []bool{true, false} {
+		entry := func(i int) *format.Entry {
+			return &format.Entry{Kind: format.KindObject, Key: fmt.Sprintf("instance/i-%04d.json", i), Size: 100, Modified: format.At(at.Add(-time.Hour)), SHA256: format.Hash{byte(i), byte(i >> 8), 1}}
+		}
+		list := func(w *guard.Watch, n int) {
+			for i := range n {
+				if e := entry(i); passes && i >= 50 {
+					w.Passing(e)
+				} else {
+					w.Listed(e)
+				}
+			}
+		}
+		w := guard.New(guard.Options{Now: at, First: true})
+		list(w, 400)
+		w.Judge(guard.Totals{Entries: 400, Added: 400}, false)
+		w = guard.New(guard.Options{Now: at.Add(24 * time.Hour), State: w.State()})
+		list(w, 100)
+		for i := 100; i < 400; i++ {
+			w.Gone(entry(i))
+		}
+		if v := w.Judge(guard.Totals{Entries: 100, Deleted: 300}, false); v.Alarm == passes {
+			t.Errorf("passes %v: %+v", passes, v)
 		}
 	}
 }
