@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -53,6 +55,33 @@ func (c *cloud) machines(ts *testscript.TestScript, neg bool, args []string) {
 				o.Denied[a] = true
 			}
 		})
+	case "regions": // REGION..., those that are open; the first is the sample's
+		srv.EC2.Set(func(o *ec2.Options) { o.Regions = args[1:] })
+	case "hang", "close": // REGION...
+		in := map[string]bool{}
+		for _, r := range args[1:] {
+			in[r] = true
+		}
+		srv.EC2.Set(func(o *ec2.Options) { o.Hangs, o.Closed = nil, nil })
+		if args[0] == "hang" {
+			srv.EC2.Set(func(o *ec2.Options) { o.Hangs = in })
+		} else {
+			srv.EC2.Set(func(o *ec2.Options) { o.Closed = in })
+		}
+	case "launch": // REGION TYPE NUMBER [GROUP]
+		n, err := strconv.Atoi(args[3])
+		ts.Check(err)
+		tags := ""
+		if len(args) > 4 {
+			tags = "<tagSet><item><key>aws:autoscaling:groupName</key><value>" + args[4] + "</value></item></tagSet>"
+		}
+		for i := range n {
+			id := fmt.Sprintf("i-%s-%s-%d", args[1], args[2], i)
+			srv.EC2.PutIn(args[1], "instance", id, "<reservationId>r-"+id+"</reservationId><instancesSet><item><instanceId>"+id+"</instanceId><instanceType>"+args[2]+
+				"</instanceType><instanceState><name>running</name></instanceState>"+tags+"</item></instancesSet>")
+		}
+	case "key": // REGION NAME
+		srv.EC2.PutIn(args[1], "key-pair", "key-"+args[2], "<keyPairId>key-"+args[2]+"</keyPairId><keyName>"+args[2]+"</keyName>")
 	case "ruin":
 		for _, id := range []string{ec2.SampleImage, ec2.SampleWindows} {
 			srv.EC2.Drop("image", id)

@@ -104,7 +104,7 @@ func (a *app) runCommand() *cobra.Command {
 	}
 	addFingerprint(cmd, &f.pin)
 	a.notices.flag(cmd)
-	cmd.Flags().BoolVar(&f.dry, "dry-run", false, "list and compare only: say what would be read, store nothing")
+	cmd.Flags().BoolVar(&f.dry, "dry-run", false, "list and compare only: say what would be read, store nothing; the guard, which judges content, looks at nothing")
 	cmd.Flags().BoolVar(&f.wait, "wait", false, "wait for another run of this configuration to end, then begin")
 	cmd.Flags().StringArrayVar(&f.empty, "allow-empty", nil, "it is right that nothing is in this `SOURCE` (repeatable)")
 	return cmd

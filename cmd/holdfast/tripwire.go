@@ -86,7 +86,7 @@ func (g *guardCommands) plant(ctx context.Context, name, ref string) error {
 		if g.ui.json {
 			err = g.ui.object(planted{s.Name, w.Key, state})
 		} else {
-			err = g.ui.text(fmt.Sprintf("%s: %s\n", w.Key, map[string]string{"planted": "planted", "there": "is there already"}[state]))
+			err = g.ui.text(fmt.Sprintf("%s: %s", w.Key, map[string]string{"planted": "planted", "there": "is there already"}[state]))
 		}
 		if err != nil {
 			break

@@ -320,10 +320,12 @@ func newEngine(ctx context.Context, o Options, gone []string, anew bool) (_ *eng
 			o.Remark(m.Key, m.Text)
 		}
 	}
+	e.watch.lookAround(ctx)
 	return e, nil
 }
 
 func (e *engine) close() {
+	e.watch.endAround()
 	// Reading is over and nothing hangs on these any more: an error here could only hide the run's own.
 	_ = e.view.Close()
 	_ = e.needs.close()

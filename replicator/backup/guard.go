@@ -43,6 +43,7 @@ type watching struct {
 	acks   Acknowledged
 	open   bool // an earlier alarm stands
 	fresh  atomic.Int64
+	around *around
 }
 
 // stateOf is where the cache keeps what the guard knows of a source.
@@ -134,17 +135,21 @@ func (w *watching) say(text string, args ...any) {
 func (w *watching) active() bool { return w != nil && w.w != nil && !w.broken.Load() }
 
 func (w *watching) listed(entry *format.Entry) {
-	if w.active() {
+	switch {
+	case !w.active():
+	case w.around.passes(entry.Key):
+		w.safe(func() { w.w.Passing(entry) })
+	default:
 		w.safe(func() { w.w.Listed(entry) })
 	}
 }
 
 func (w *watching) added(entry *format.Entry, before *format.Entry) {
-	if !w.active() {
+	if !w.active() || w.around.passes(entry.Key) {
 		return
 	}
 	var hides time.Time
-	if before != nil && before.Key == entry.Key {
+	if before != nil && before.Key == entry.Key && (before.Kind != format.KindMarker || entry.Kind == format.KindMarker) {
 		hides = before.Modified.Time
 	}
 	w.safe(func() { w.w.Added(entry, hides) })
@@ -176,7 +181,7 @@ func (w *watching) pass(t *task, plain []byte) {
 
 // read is told of each entry with what became of it, in order.
 func (w *watching) read(t *task) {
-	if w.active() && (t.action != carry || t.entry.Missing != "") && !t.again {
+	if w.active() && (t.action != carry || t.entry.Missing != "") && !t.again && !w.around.passes(t.entry.Key) {
 		w.safe(func() { w.w.Read(t.old, t.entry, t.seen) })
 	}
 	t.seen = nil
@@ -196,6 +201,7 @@ func (w *watching) judge(ctx context.Context) *Suspect {
 	var v guard.Verdict
 	if w.active() && w.stats.found.Load() > 0 { // that nothing is there is an alarm of its own: see emptied
 		w.ask(ctx)
+		w.askAround()
 		w.safe(func() {
 			v = w.w.Judge(guard.Totals{
 				Entries: w.stats.entries.Load(), Bytes: w.stats.bytes.Load(), Added: w.stats.added.Load(), Changed: w.stats.changed.Load(),
@@ -232,9 +238,13 @@ func (w *watching) ask(ctx context.Context) {
 	}
 	w.safe(func() {
 		for _, right := range w.w.Bucket(guard.Settings{Versioning: s.Versioning, Expires: s.Expires, Denied: s.Denied}) {
-			w.say("the source's key lacks %s, so that it does not see everything that threatens what is there; `holdfast policy` prints what it needs", right)
+			w.sayLacks(right)
 		}
 	})
+}
+
+func (w *watching) sayLacks(right string) {
+	w.say("the source's key lacks %s, so that it does not see everything that threatens what is there; `holdfast policy` prints what it needs", right)
 }
 
 // since gives the oldest point of those that carry the alarm that stands.

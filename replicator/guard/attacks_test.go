@@ -29,7 +29,7 @@ func attacks() []history {
 				w.touched[n] = true
 			}
 		})},
-		{name: "delete markers", step: once(func(w *world) {
+		{name: "delete markers", versions: true, step: once(func(w *world) {
 			for _, n := range w.some(0.3, nil) {
 				w.files[n].marker = true
 				w.touched[n] = true

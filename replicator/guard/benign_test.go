@@ -11,13 +11,15 @@ import (
 // history is what happens to a source, a run a day. step is told the number of days since the history began, and whether this
 // is the day on which it happens, or how many days later.
 type history struct {
-	name  string
-	days  int                       // how many runs; 0: as many as usual
-	begin func(w *world)            // instead of settle; may be nil
-	quiet bool                      // nothing happens but step
-	step  func(w *world, after int) // after < 0: it is still to come
-	rule  string                    // of attacks: what has to name it; empty: anything
-	slow  bool                      // an attack that may take a week to be seen
+	name     string
+	days     int                       // how many runs; 0: as many as usual
+	begin    func(w *world)            // instead of settle; may be nil
+	quiet    bool                      // nothing happens but step
+	step     func(w *world, after int) // after < 0: it is still to come
+	alone    bool                      // something happens on all days before
+	versions bool                      // of a bucket that keeps every version
+	rule     string                    // of attacks: what has to name it; empty: anything
+	slow     bool                      // an attack that may take a week to be seen
 }
 
 func under(folder string) func(string) bool {
@@ -44,21 +46,24 @@ func once(do func(w *world)) func(*world, int) {
 	}
 }
 
+// ordinary is what all days have in common.
+var ordinary = history{name: "ordinary days", step: func(*world, int) {}}
+
 // benign are histories in which nobody does harm. What owners of data do in bulk is among them. Those of real releases are
 // in modules_test.go.
 func benign() []history {
 	return []history{
-		{name: "steady growth", step: func(*world, int) {}},
-		{name: "weekly batch", step: weeklyBatch},
+		{name: "steady growth", step: ordinary.step},
+		{name: "weekly batch", alone: true, step: weeklyBatch},
 		{name: "seasonal clean-up", step: once(cleanUp)},
 		{name: "migration to another folder", step: once(func(w *world) { w.move("uploads", "media/uploads") })},
 		{name: "logs are compressed from now on", step: once(compressLogs)},
 		{name: "content compressed under its name", step: once(compressInPlace)},
 		{name: "key rotation by the owner", step: once(rotateKeys)},
-		{name: "log rotation", step: rotateLogs},
+		{name: "log rotation", alone: true, step: rotateLogs},
 		{name: "photos are encoded again", step: once(encodeAgain)},
 		{name: "a folder is restored", step: restoreFolder},
-		{name: "dated folders that expire", step: datedFolders},
+		{name: "dated folders that expire", alone: true, step: datedFolders},
 		{name: "all sources are formatted", step: once(formatAll)},
 	}
 }

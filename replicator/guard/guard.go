@@ -12,6 +12,8 @@ package guard
 
 import (
 	"hash/maphash"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/store/repo/format"
@@ -37,6 +39,9 @@ type Watch struct {
 	content content
 	bucket  *Settings        // nil: there is none, or nobody could ask
 	used    map[string]int64 // keys of the vendor's key management
+	fleet   *Fleet           // nil: there is none, or nobody could ask
+	passing []uint64
+	passed  int64 // of those of the last run that are gone
 }
 
 // New begins to watch a run. A state that cannot be read is none.
@@ -61,7 +66,7 @@ func (w *Watch) Listed(e *format.Entry) {
 	}
 }
 
-// Added is told of each listed entry that the last point has not. hides is when what a delete marker hides was changed.
+// Added is told of each listed entry that the last point has not. hides is when the version was made that it lies upon; zero: upon none.
 func (w *Watch) Added(e *format.Entry, hides time.Time) {
 	switch {
 	case e.Kind == format.KindMarker:
@@ -71,14 +76,39 @@ func (w *Watch) Added(e *format.Entry, hides time.Time) {
 		w.listing.gone(e.Key, hides, format.Hash{}, 0)
 		w.listing.markers++
 	case holds(e):
+		if w.wire(e.Key) && !w.o.First && !hides.IsZero() { // another version of it, whatever it holds
+			w.listing.touched.add(e.Key)
+		}
 		w.listing.added(e)
 	}
+}
+
+// Passing is told, instead of Listed, of entries that come and go by themselves, such as machines of a scaling group: that they are gone
+// is no loss. Nothing else is told of them.
+func (w *Watch) Passing(e *format.Entry) {
+	if len(w.passing) < maxPassing {
+		w.passing = append(w.passing, numberOf(e.Key))
+	}
+}
+
+const maxPassing = 1 << 14
+
+// learnPassing is for the next run, which sees of what is gone by then only the key.
+func (w *Watch) learnPassing() {
+	slices.Sort(w.passing)
+	w.state.Passing = w.passing
 }
 
 // Gone is told of each entry of the last point that is there no more.
 func (w *Watch) Gone(old *format.Entry) {
 	if !holds(old) {
 		return
+	}
+	if len(w.state.Passing) > 0 {
+		if _, ok := slices.BinarySearch(w.state.Passing, numberOf(old.Key)); ok {
+			w.passed++
+			return
+		}
 	}
 	if w.wire(old.Key) {
 		w.listing.touched.add(old.Key)
@@ -95,10 +125,20 @@ func (w *Watch) Read(old, e *format.Entry, b *Bytes) {
 	if !holds(e) {
 		return
 	}
-	if want, ok := w.o.Tripwires[e.Key]; ok && e.SHA256 != want && (old != nil || e.Missing == "") {
+	if want, ok := w.o.Tripwires[e.Key]; ok && tripped(old, e, want) {
 		w.content.touched.add(e.Key)
 	}
 	w.content.read(&w.state, old, e, b)
+}
+
+// tripped reports whether a tripwire is not what was planted, or was written again with the same bytes. One that was wrong before, or is
+// put right, is not: what made it wrong was told.
+func tripped(old, e *format.Entry, want format.Hash) bool {
+	if e.SHA256 != want {
+		return old == nil && e.Missing == "" || old != nil && (old.SHA256 != e.SHA256 || old.SHA256.IsZero() && old.Missing != e.Missing)
+	}
+	return old != nil && old.SHA256 == want && (!old.Modified.Equal(e.Modified.Time) || old.ContentType != e.ContentType ||
+		!maps.Equal(old.Metadata, e.Metadata) || old.TagsRead > 0 && e.TagsRead > 0 && !maps.Equal(old.Tags, e.Tags))
 }
 
 func (w *Watch) wire(key string) bool {

@@ -19,6 +19,9 @@ const (
 	Slowly       Rule = "slowly"
 	Bucket       Rule = "bucket"
 	Classes      Rule = "storage-class"
+	Machines     Rule = "machines"
+	Launches     Rule = "launches"
+	KeyPairs     Rule = "key-pairs"
 
 	Recent     Rule = "recent-deleted" // these three are signals: it takes two kinds of them
 	SameLength Rule = "same-length"
@@ -50,7 +53,7 @@ type Verdict struct {
 // Judge says what was found, and takes the run into the state. open says that an earlier alarm stands: such runs are no
 // example of what is usual.
 func (w *Watch) Judge(t Totals, open bool) Verdict {
-	t.Added, t.Deleted = t.Added-w.listing.markers, t.Deleted+w.listing.markers // what they hide is gone for who looks
+	t.Added, t.Deleted = t.Added-w.listing.markers, t.Deleted+w.listing.markers-w.passed // what markers hide is gone for who looks
 	now := Amounts{At: w.o.Now, Added: t.Added, Changed: t.Changed, Deleted: t.Deleted, Bytes: t.Fresh}
 	if w.o.First {
 		v := w.verdict(w.wires())
@@ -68,6 +71,7 @@ func (w *Watch) Judge(t Totals, open bool) Verdict {
 	found = append(found, j.moved()...)
 	found = append(found, j.set()...)
 	found = append(found, j.foreign()...)
+	found = append(found, w.machines()...)
 	if what := unusualAmounts(w.state.Runs, now, t); len(what) > 0 {
 		found = append(found, Finding{Rule: Unusual, Text: "amounts are unusual: " + strings.Join(what, "; ")})
 	}
@@ -100,6 +104,8 @@ func (w *Watch) settle(now Amounts, v Verdict, open, first bool) {
 	if !now.Alarm || w.o.Forgiven {
 		w.learnBucket()
 	}
+	w.learnFleet(!now.Alarm || w.o.Forgiven)
+	w.learnPassing()
 }
 
 func (w *Watch) wires() []Finding {

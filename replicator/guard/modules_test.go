@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/holdfast-backup/holdfast/store/storetest/programs"
@@ -23,9 +24,15 @@ var modules = map[string]string{
 	"github.com/stretchr/testify": "v1.1.1 v1.1.4 v1.2.0 v1.2.2 v1.3.0 v1.4.0 v1.5.1 v1.6.0 v1.6.1 v1.7.0 v1.7.1 v1.8.0 v1.8.1 v1.8.4 v1.9.0 v1.10.0 v1.11.0 v1.11.1",
 }
 
+// unpacked are the folders of releases that were asked for already.
+var unpacked sync.Map
+
 // releases gives the folders of a module's releases, from the module cache or the module proxy.
 func releases(t testing.TB, module string) (dirs []string) {
 	t.Helper()
+	if known, ok := unpacked.Load(module); ok {
+		return known.([]string)
+	}
 	args := []string{"mod", "download", "-json"}
 	for _, v := range strings.Fields(modules[module]) {
 		args = append(args, module+"@"+v)
@@ -48,6 +55,7 @@ func releases(t testing.TB, module string) (dirs []string) {
 		}
 		t.Skipf("missing program: the module proxy does not give %s: %v", module, err)
 	}
+	unpacked.Store(module, dirs)
 	return dirs
 }
 

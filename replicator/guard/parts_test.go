@@ -274,3 +274,67 @@ func TestBucketAndKeys(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// TestTripwires: whatever was done to one is told, and what its owner's tools do to all is not.
+func TestTripwires(t *testing.T) {
+	at := time.Unix(1e9, 0)
+	want := format.Hash{7}
+	entry := func(change func(e *format.Entry)) *format.Entry {
+		e := &format.Entry{
+			Kind: format.KindObject, Key: "payroll.csv", Size: 9, Modified: format.At(at), SHA256: want, ContentType: "text/csv", Tags: map[string]string{"a": "b"}, TagsRead: 5,
+			Metadata: map[string]string{"by": "ann"},
+		}
+		if change != nil {
+			change(e)
+		}
+		return e
+	}
+	for name, c := range map[string]struct {
+		change func(e *format.Entry)
+		old    func(e *format.Entry) // of the last point
+		tells  bool
+	}{
+		"other bytes":           {change: func(e *format.Entry) { e.SHA256 = format.Hash{8} }, tells: true},
+		"cannot be read":        {change: func(e *format.Entry) { e.Missing, e.SHA256 = "SSE-C", format.Hash{} }, tells: true},
+		"the same bytes":        {change: func(e *format.Entry) { e.Modified = format.At(at.Add(time.Second)) }, tells: true},
+		"other metadata":        {change: func(e *format.Entry) { e.Metadata = map[string]string{"by": "eve"} }, tells: true},
+		"no metadata":           {change: func(e *format.Entry) { e.Metadata = nil }, tells: true},
+		"another type":          {change: func(e *format.Entry) { e.ContentType = "text/html" }, tells: true},
+		"other tags":            {change: func(e *format.Entry) { e.Tags = map[string]string{"a": "c"} }, tells: true},
+		"looked at again":       {},
+		"tags are not read":     {change: func(e *format.Entry) { e.Tags, e.TagsRead = nil, 0 }},
+		"tags for once":         {old: func(e *format.Entry) { e.Tags, e.TagsRead = nil, 0 }},
+		"another storage class": {change: func(e *format.Entry) { e.StorageClass = "STANDARD_IA" }},
+		"a file's mode":         {change: func(e *format.Entry) { e.File = &format.File{Mode: 0o600} }},
+		"it is put right":       {old: func(e *format.Entry) { e.SHA256 = format.Hash{8} }, change: func(e *format.Entry) { e.Modified = format.At(at.Add(time.Hour)) }},
+		"it was wrong before":   {old: func(e *format.Entry) { e.SHA256 = format.Hash{8} }, change: func(e *format.Entry) { e.SHA256 = format.Hash{8} }},
+		"wrong in another way":  {old: func(e *format.Entry) { e.SHA256 = format.Hash{9} }, change: func(e *format.Entry) { e.SHA256 = format.Hash{8} }, tells: true},
+		"it was not readable":   {old: func(e *format.Entry) { e.Missing, e.SHA256 = "denied", format.Hash{} }},
+		"beside it":             {change: func(e *format.Entry) { e.Key, e.SHA256 = "old/payroll.csv", format.Hash{8} }},
+	} {
+		w := New(Options{Tripwires: map[string]format.Hash{"payroll.csv": want}, Now: at})
+		e := entry(c.change)
+		w.Listed(e)
+		w.Read(entry(c.old), e, nil)
+		if v := w.Judge(Totals{Entries: 10}, false); v.Alarm != c.tells {
+			t.Errorf("%s: %+v", name, v)
+		}
+	}
+	for name, c := range map[string]struct {
+		kind  format.Kind
+		hides time.Time
+		first bool
+		tells bool
+	}{
+		"planted": {kind: format.KindObject}, "a version over it": {kind: format.KindObject, hides: at, tells: true}, "versions at first": {kind: format.KindObject, hides: at, first: true},
+		"a marker": {kind: format.KindMarker, hides: at, tells: true}, "a marker at first": {kind: format.KindMarker, hides: at, first: true},
+	} {
+		w := New(Options{Tripwires: map[string]format.Hash{"payroll.csv": want}, Now: at, First: c.first})
+		e := entry(func(e *format.Entry) { e.Kind = c.kind })
+		w.Added(e, c.hides)
+		w.Read(nil, e, nil)
+		if v := w.Judge(Totals{Entries: 10}, false); v.Alarm != c.tells {
+			t.Errorf("%s: %+v", name, v)
+		}
+	}
+}

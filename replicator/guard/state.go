@@ -12,6 +12,8 @@ type state struct {
 	Kinds   map[string]*kind `json:"kinds,omitempty"`
 	Bucket  *Settings        `json:"bucket,omitempty"`
 	Keys    []string         `json:"keys,omitempty"` // of the vendor's key management, that objects were seen encrypted with
+	Fleet   *fleetState      `json:"fleet,omitempty"`
+	Passing []uint64         `json:"passing,omitempty"` // keys that come and go by themselves, as numbers, sorted
 }
 
 const (

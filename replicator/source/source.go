@@ -181,6 +181,44 @@ type Settings struct {
 	Denied     []string         // rights that are missing to know more
 }
 
+// Fleets is what a View may implement beside whose account others can start machines in.
+type Fleets interface {
+	// Fleet asks what runs in all regions of the account, with few requests a region, side by side, each of them bounded. What cannot be
+	// looked at is named in it; an error is that the regions are not known.
+	Fleet(ctx context.Context) (Fleet, error)
+}
+
+// Fleet is what runs in an account.
+type Fleet struct {
+	Regions []FleetRegion // in order
+	Denied  []string      // rights that are missing to know more
+}
+
+// FleetRegion is what runs in one region.
+type FleetRegion struct {
+	Name     string
+	Machines []Machine
+	More     bool     // there are more than these
+	Keys     []string // IDs of key pairs, with their names
+	Unkeyed  bool     // key pairs could not be listed
+	Failed   string   // why its machines could not be listed; empty: they were
+
+	Types  []string       // of the region that is protected: types of machines that templates and groups name
+	Limits map[string]int // and how many machines each group may have
+}
+
+// Machine is one that runs.
+type Machine struct {
+	ID, Type string
+	Group    string   // that launched it, as only the vendor can have written it; empty: none
+	Tags     []string // KEY=VALUE
+}
+
+// Passing is what a View may implement with entries that come and go by themselves, such as the machines of a scaling group.
+type Passing interface {
+	Passes(key string) bool
+}
+
 // Remark says something of the entry of a key, or of the source by its URL, in one sentence for people.
 type Remark struct{ Key, Text string }
 

@@ -54,7 +54,7 @@ func describes(k Kind) []string {
 	var out []string
 	for _, what := range []string{
 		"Addresses", "DhcpOptions", "ImageAttribute", "Images", "InstanceAttribute", "Instances", "InternetGateways", "KeyPairs", "LaunchTemplateVersions",
-		"LaunchTemplates", "NatGateways", "NetworkAcls", "NetworkInterfaces", "RouteTables", "SecurityGroupRules", "SecurityGroups", "Snapshots", "Subnets",
+		"LaunchTemplates", "NatGateways", "NetworkAcls", "NetworkInterfaces", "Regions", "RouteTables", "SecurityGroupRules", "SecurityGroups", "Snapshots", "Subnets",
 		"Volumes", "VpcAttribute", "Vpcs",
 	} {
 		out = append(out, "ec2:Describe"+what)

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,6 +24,11 @@ type Options struct {
 	AccessKey string          // the one that is let in; "": any
 	Denied    map[string]bool // actions that are refused with UnauthorizedOperation
 	PageSize  int             // pages of machines have at most so many, whatever is asked for; 0: as asked for
+
+	// Regions are those that are open to the account; in the first is what Put was given. Empty: there is one, by whatever name it is asked.
+	Regions []string
+	Closed  map[string]bool // regions in which everything is refused with UnauthorizedOperation, as a policy of an organisation does
+	Hangs   map[string]bool // regions that answer nothing
 }
 
 // Action serves one action: it gives the members of the response element.
@@ -60,7 +66,7 @@ func New(w *world.World, o Options) *Server {
 			"userData", "disableApiTermination", "disableApiStop", "instanceInitiatedShutdownBehavior"),
 		"DescribeImageAttribute": describeAttribute("image", "ImageId", "InvalidAMIID.NotFound", "launchPermission", "uefiData"),
 		"RegisterImage":          registerImage, "DeregisterImage": deregisterImage, "ModifyImageAttribute": modifyImageAttribute,
-		"DeleteSnapshot": deleteSnapshot,
+		"DeleteSnapshot": deleteSnapshot, "DescribeRegions": describeRegions,
 	}
 	for name, d := range describedActions() {
 		s.actions[name] = describe(d)
@@ -113,8 +119,9 @@ func Errorf(code, format string, args ...any) *Error {
 // Call is one request.
 type Call struct {
 	*Server
-	Form url.Values
-	used map[string]bool
+	Form   url.Values
+	Region string // that the request is signed for
+	used   map[string]bool
 }
 
 // Get gives a parameter.
@@ -251,11 +258,20 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	action := s.actions[name]
+	region := signedFor(auth)
+	if o.Hangs[region] {
+		<-r.Context().Done()
+		return
+	}
 	switch {
 	case !strings.HasPrefix(auth, "AWS4-HMAC-SHA256 Credential=") || !strings.Contains(auth, "/ec2/aws4_request") || !strings.Contains(auth, "Signature="):
 		fail(w, &Error{401, "AuthFailure", "AWS was not able to validate the provided access credentials"})
 	case o.AccessKey != "" && !strings.Contains(auth, "Credential="+o.AccessKey+"/"):
 		fail(w, &Error{401, "AuthFailure", "AWS was not able to validate the provided access credentials"})
+	case len(o.Regions) > 0 && !slices.Contains(o.Regions, region): // [ERR: AuthFailure, for a region that is not enabled]
+		fail(w, &Error{401, "AuthFailure", "AWS was not able to validate the provided access credentials"})
+	case o.Closed[region]:
+		fail(w, &Error{403, "UnauthorizedOperation", "You are not authorized to perform this operation with an explicit deny in a service control policy."})
 	case r.PostForm.Get("Version") != "2016-11-15":
 		fail(w, Errorf("InvalidParameterValue", "Version %q", r.PostForm.Get("Version")))
 	case o.Denied[name]:
@@ -265,7 +281,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case action == nil:
 		fail(w, Errorf("InvalidAction", "The action %s is not valid for this endpoint.", name))
 	default:
-		c := &Call{Server: s, Form: r.PostForm, used: map[string]bool{"Action": true, "Version": true}}
+		c := &Call{Server: s, Form: r.PostForm, Region: region, used: map[string]bool{"Action": true, "Version": true}}
 		v, e := action(c)
 		if e == nil {
 			e = c.unknown()

@@ -33,7 +33,7 @@ func describedActions() map[string]described {
 		"DescribeSecurityGroups":     {kind: "security-group", set: "securityGroupInfo", id: "GroupId", notFound: "InvalidGroup.NotFound", least: 5, most: 1000},
 		"DescribeSecurityGroupRules": {kind: "security-group-rule", set: "securityGroupRuleSet", id: "SecurityGroupRuleId", notFound: "InvalidSecurityGroupRuleId.NotFound", least: 5, most: 1000},
 		"DescribeLaunchTemplates":    {kind: "launch-template", set: "launchTemplates", id: "LaunchTemplateId", notFound: "InvalidLaunchTemplateId.NotFound", least: 1, most: 200},
-		"DescribeInstances":          {kind: "instance", set: "reservationSet", id: "InstanceId", notFound: "InvalidInstanceID.NotFound", least: 5, most: 1000},
+		"DescribeInstances":          {kind: "instance", set: "reservationSet", id: "InstanceId", notFound: "InvalidInstanceID.NotFound", least: 5, most: 1000, filters: []string{stateFilter}},
 		"DescribeImages":             {kind: "image", set: "imagesSet", id: "ImageId", notFound: "InvalidAMIID.NotFound", least: 1, most: 1000, also: []string{"IncludeDeprecated", "IncludeDisabled"}, filters: []string{"name"}},
 	}
 }
@@ -41,6 +41,7 @@ func describedActions() map[string]described {
 // resource is one thing that is described: the XML of its item, as the samples of [API] give it.
 type resource struct {
 	kind, id, inner string
+	region          string // empty: the first
 }
 
 // tagsOf reads the tags of an item. Those of instances are deeper, in the one instance that a reservation has here.
@@ -93,7 +94,7 @@ func (s *Server) Put(kind, id, inner string) {
 	if x, ok := s.spoilt[kind]; ok {
 		inner = strings.ReplaceAll(inner, x[0], x[1])
 	}
-	r := resource{kind, id, inner}
+	r := resource{kind: kind, id: id, inner: inner}
 	for i := range s.resources {
 		if s.resources[i].kind == kind && s.resources[i].id == id {
 			s.resources[i] = r
@@ -170,9 +171,24 @@ func describe(d described) Action {
 	}
 }
 
+const stateFilter = "instance-state-name"
+
+// state is that of the one instance which a reservation has here.
+func (r *resource) state() string {
+	var v struct {
+		State string `xml:"instancesSet>item>instanceState>name"`
+	}
+	_ = xml.Unmarshal([]byte("<item>"+r.inner+"</item>"), &v)
+	return v.State
+}
+
 func matchFields(filters map[string][]string, names []string, r resource) bool {
 	for _, n := range names {
-		if values, ok := filters[n]; ok && !Any(values, r.field(n)) {
+		is := r.field(n)
+		if n == stateFilter {
+			is = r.state()
+		}
+		if values, ok := filters[n]; ok && !Any(values, is) {
 			return false
 		}
 	}

@@ -52,6 +52,23 @@ func (s *Source) connect() {
 	}
 }
 
+// elsewhere makes a client of EC2 in another region, with a rate of its own: each region counts for itself.
+func (s *Source) elsewhere(region string) *ec2.Client {
+	var rt http.RoundTripper = s.idle
+	if s.o.Transport != nil {
+		rt = s.o.Transport
+	}
+	var base *string
+	if s.o.Endpoint != "" {
+		base = aws.String(s.o.Endpoint)
+	}
+	keys, limits := awsclient.Signed(s.o.Credentials)
+	return ec2.New(ec2.Options{
+		Region: region, BaseEndpoint: base, Credentials: keys, APIOptions: limits, Retryer: awsclient.Retryer(s.o.MaxBackoff, nil),
+		HTTPClient: awsclient.Client(onlyAsks{next: rt, limit: rate.NewLimiter(rate.Limit(s.o.Rate), 2)}),
+	})
+}
+
 func (s *Source) drain() {
 	if s.idle != nil {
 		s.idle.CloseIdleConnections()

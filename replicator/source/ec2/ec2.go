@@ -112,7 +112,7 @@ func (s *Source) Freeze(ctx context.Context) (source.View, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ec2 source: %w", err)
 	}
-	r := &reading{Source: s, spool: p, denied: map[string]bool{}}
+	r := &reading{Source: s, spool: p, denied: map[string]bool{}, groups: newGrouped()}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(kindsAtOnce)
 	for _, k := range kinds() {
@@ -133,7 +133,7 @@ func (s *Source) Freeze(ctx context.Context) (source.View, error) {
 	}
 	r.remarkNothing()
 	slices.SortFunc(r.remarks, func(a, b source.Remark) int { return strings.Compare(a.Key+a.Text, b.Key+b.Text) })
-	return &view{Source: s, spool: p, found: r.found, remarks: r.remarks}, nil
+	return &view{Source: s, spool: p, found: r.found, remarks: r.remarks, groups: r.groups}, nil
 }
 
 // found is what is known of one entry while the view lives.
@@ -157,6 +157,7 @@ type reading struct {
 	found   []found
 	remarks []source.Remark
 	denied  map[string]bool // keys of what could not be read that were said already
+	groups  *grouped
 }
 
 // kind reads one kind of resource.

@@ -28,6 +28,7 @@ func scalingGroups(ctx context.Context, r *reading) error {
 	return each(ctx, autoscaling.NewDescribeAutoScalingGroupsPaginator(r.clients.scaling, in), func(page *autoscaling.DescribeAutoScalingGroupsOutput) error {
 		for _, x := range page.AutoScalingGroups {
 			name := aws.ToString(x.AutoScalingGroupName)
+			r.grouping(func(g *grouped) { g.group(&x) })
 			d := document{"AutoScalingGroup": fields(x)}
 			if list := policies[name]; len(list) > 0 {
 				sortValues(list)
@@ -45,6 +46,7 @@ func launchConfigurations(ctx context.Context, r *reading) error {
 	in := &autoscaling.DescribeLaunchConfigurationsInput{}
 	return each(ctx, autoscaling.NewDescribeLaunchConfigurationsPaginator(r.clients.scaling, in), func(page *autoscaling.DescribeLaunchConfigurationsOutput) error {
 		for _, x := range page.LaunchConfigurations {
+			r.grouping(func(g *grouped) { g.names(aws.ToString(x.InstanceType)) })
 			if err := r.keep("launch-configuration", aws.ToString(x.LaunchConfigurationName), x.CreatedTime, document{"LaunchConfiguration": fields(x)}); err != nil {
 				return err
 			}

@@ -219,6 +219,9 @@ func dhcpOptions(ctx context.Context, r *reading) error {
 func interfaces(ctx context.Context, r *reading) error {
 	return each(ctx, ec2.NewDescribeNetworkInterfacesPaginator(r.clients.ec2, &ec2.DescribeNetworkInterfacesInput{MaxResults: pageSize()}), func(page *ec2.DescribeNetworkInterfacesOutput) error {
 		for _, x := range page.NetworkInterfaces {
+			if x.Attachment != nil {
+				r.grouping(func(g *grouped) { g.attach("network-interface", x.NetworkInterfaceId, x.Attachment.InstanceId) })
+			}
 			if err := r.keep("network-interface", aws.ToString(x.NetworkInterfaceId), nil, document{"NetworkInterface": fields(x)}); err != nil {
 				return err
 			}
@@ -291,6 +294,9 @@ func volumes(ctx context.Context, r *reading) error {
 	in := &ec2.DescribeVolumesInput{MaxResults: pageSize(), Filters: r.tagged()}
 	return each(ctx, ec2.NewDescribeVolumesPaginator(r.clients.ec2, in), func(page *ec2.DescribeVolumesOutput) error {
 		for _, x := range page.Volumes {
+			for _, a := range x.Attachments {
+				r.grouping(func(g *grouped) { g.attach("volume", x.VolumeId, a.InstanceId) })
+			}
 			if err := r.keep("volume", aws.ToString(x.VolumeId), x.CreateTime, document{"Volume": fields(x)}); err != nil {
 				return err
 			}
@@ -318,6 +324,9 @@ func (r *reading) launchTemplate(ctx context.Context, x types.LaunchTemplate) er
 	err := r.attribute("launch-template", "versions", "ec2:DescribeLaunchTemplateVersions", func() error {
 		return each(ctx, ec2.NewDescribeLaunchTemplateVersionsPaginator(r.clients.ec2, in), func(page *ec2.DescribeLaunchTemplateVersionsOutput) error {
 			for _, v := range page.LaunchTemplateVersions {
+				if v.LaunchTemplateData != nil {
+					r.grouping(func(g *grouped) { g.names(string(v.LaunchTemplateData.InstanceType)) })
+				}
 				versions[aws.ToInt64(v.VersionNumber)] = plain(v)
 			}
 			return nil

@@ -192,6 +192,7 @@ func (r *reading) instance(ctx context.Context, v types.Reservation, x types.Ins
 			return err
 		}
 	}
+	r.grouping(func(g *grouped) { g.instance(&x) })
 	d := document{"Instance": fields(x)}
 	d.set("InstanceAttribute", attributes)
 	d.set("Reservation", fields(v, "Instances"))

@@ -24,6 +24,7 @@ type view struct {
 	spool   *spool
 	found   []found // by key
 	remarks []source.Remark
+	groups  *grouped
 }
 
 // suffix ends the keys of documents.
