@@ -25,6 +25,7 @@ type configJSON struct {
 	Limits      limitsJSON        `json:"limits"`
 	Stall       string            `json:"stall"`
 	Reports     string            `json:"reports_keep"`
+	HoldCeiling string            `json:"hold_ceiling"` // 0: each vault's lock.ceiling
 	Targets     map[string]string `json:"targets,omitempty"`
 	Cache       string            `json:"cache"` // empty: the user's cache folder
 	Fingerprint string            `json:"fingerprint,omitempty"`
@@ -70,7 +71,7 @@ type limitsJSON struct {
 // shownConfig takes a configuration apart for printing.
 func shownConfig(c *config.Config) configJSON {
 	out := configJSON{
-		File: c.Path, Retention: spans(c.Retention), Limits: limitsJSON(c.Limits), Stall: c.Stall.String(), Reports: c.Reports.Keep.String(),
+		File: c.Path, Retention: spans(c.Retention), Limits: limitsJSON(c.Limits), Stall: c.Stall.String(), Reports: c.Reports.Keep.String(), HoldCeiling: c.HoldCeiling.String(),
 		Cache: c.Cache, Fingerprint: c.Fingerprint, Sources: []sourceJSON{}, Problems: []string{}, Warnings: []string{},
 		Keys: keysJSON{Class: string(c.Keys.Recipients[0].Class()), Host: c.Keys.Host, Reporter: c.Keys.Reporter, Owners: []string{}},
 	}

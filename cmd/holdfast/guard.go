@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/replicator/status"
 	"github.com/holdfast-backup/holdfast/store/repo"
@@ -191,14 +192,8 @@ type acked struct {
 const maxReason = 4096
 
 func (g *guardCommands) ack(ctx context.Context, spec, reason, pin string) (err error) {
-	reason = strings.TrimSpace(reason)
-	switch {
-	case reason == "":
-		return usage(errors.New("--reason TEXT is needed: it is kept as evidence"))
-	case strings.ContainsFunc(reason, unicode.IsControl):
-		return usage(errors.New("--reason has a line end or another control character: write it in one line"))
-	case len(reason) > maxReason:
-		return usage(fmt.Errorf("--reason has %d bytes; at most %d", len(reason), maxReason))
+	if reason, err = checkReason(reason, maxReason); err != nil {
+		return err
 	}
 	j, err := g.openSomeVaults()
 	if err != nil {
@@ -206,20 +201,19 @@ func (g *guardCommands) ack(ctx context.Context, spec, reason, pin string) (err 
 	}
 	defer func() { err = errors.Join(err, j.close()) }()
 	j.pin = pin
-	key, err := j.reporterKey()
+	key, err := signer(j, "an acknowledgement")
 	if err != nil {
 		return err
 	}
-	if key == nil {
-		return usage(errors.New("an acknowledgement is a signed record, and keys.reporter names no key to sign with; the holder of a restore key makes one: " +
-			"`holdfast key add-reporter --identity FILE --key reporter.key`, and keys.reporter: reporter.key in the configuration"))
-	}
-	p, r, err := g.marked(ctx, j, spec)
+	p, r, err := pointOf(ctx, j, spec)
 	if err != nil {
 		return err
 	}
-	if _, ok := r.Keys().Reporter(key.Name, format.KeyHint(key.Public()), j.now()); !ok {
-		return usage(fmt.Errorf("the repository does not know the key of the reporter %s; the holder of a restore key adds it with `holdfast key add-reporter`", key.Name))
+	if len(p.Line.Marks) == 0 {
+		return usage(fmt.Errorf("point %.12s of %s, signed %s, carries no mark: there is nothing to acknowledge", p.ID, p.Source, p.SignedAt.UTC().Format(time.RFC3339)))
+	}
+	if err := knownSigner(j, r, key); err != nil {
+		return err
 	}
 	line := acked{Source: p.Source, Point: p.ID.String(), SignedAt: moment(p.SignedAt), Reason: reason}
 	j.activity = newActivity(g.now())
@@ -235,8 +229,8 @@ func (g *guardCommands) ack(ctx context.Context, spec, reason, pin string) (err 
 	return nil
 }
 
-// marked finds a marked point in the first vault that has it.
-func (g *guardCommands) marked(ctx context.Context, j *job, spec string) (p browse.Point, r *repo.Repository, err error) {
+// pointOf finds a point in the first vault of a job that has it.
+func pointOf(ctx context.Context, j *job, spec string) (p browse.Point, r *repo.Repository, err error) {
 	known, err := j.trusts.knownRepository(j.config, j.pin)
 	if err != nil {
 		return p, nil, err
@@ -251,14 +245,42 @@ func (g *guardCommands) marked(ctx context.Context, j *job, spec string) (p brow
 		if err == nil {
 			p, err = browse.Resolve(ctx, browse.View{Repository: r, In: v.Reader, Vault: v.name, Report: j.findings.add}, spec, true)
 		}
-		if err != nil {
-			all = append(all, prefixed(err, "vault "+v.name))
-			continue
+		if err == nil {
+			return p, r, nil
 		}
-		if len(p.Line.Marks) == 0 {
-			return p, r, usage(fmt.Errorf("point %.12s of %s, signed %s, carries no mark: there is nothing to acknowledge", p.ID, p.Source, p.SignedAt.UTC().Format(time.RFC3339)))
-		}
-		return p, r, nil
+		all = append(all, prefixed(err, "vault "+v.name))
 	}
 	return p, nil, all.orNil()
+}
+
+// checkReason checks what somebody gives as a reason, which is kept as evidence.
+func checkReason(reason string, most int) (string, error) {
+	reason = strings.TrimSpace(reason)
+	switch {
+	case reason == "":
+		return "", usage(errors.New("--reason TEXT is needed: it is kept as evidence"))
+	case strings.ContainsFunc(reason, unicode.IsControl):
+		return "", usage(errors.New("--reason has a line end or another control character: write it in one line"))
+	case len(reason) > most:
+		return "", usage(fmt.Errorf("--reason has %d bytes; at most %d", len(reason), most))
+	}
+	return reason, nil
+}
+
+// signer gives the reporter's key, which has to sign what somebody says, once the repository is known to know it.
+func signer(j *job, what string) (*keys.ReporterKey, error) {
+	key, err := j.reporterKey()
+	if err == nil && key == nil {
+		err = usage(fmt.Errorf("%s is a signed record, and keys.reporter names no key to sign with; the holder of a restore key makes one: "+
+			"`holdfast key add-reporter --identity FILE --key reporter.key`, and keys.reporter: reporter.key in the configuration", what))
+	}
+	return key, err
+}
+
+// knownSigner refuses a key that the repository does not know.
+func knownSigner(j *job, r *repo.Repository, key *keys.ReporterKey) error {
+	if _, ok := r.Keys().Reporter(key.Name, format.KeyHint(key.Public()), j.now()); !ok {
+		return usage(fmt.Errorf("the repository does not know the key of the reporter %s; the holder of a restore key adds it with `holdfast key add-reporter`", key.Name))
+	}
+	return nil
 }

@@ -118,7 +118,7 @@ func (k pick) passes(c *format.PointLine) bool {
 
 // Records says which records of the vault are to be read: those of the repository's reporters.
 func (v View) Records() evidence.Options {
-	return evidence.Options{Vault: v.In, Repository: v.Repository.ID, Key: v.Repository.Keys().Reporter}
+	return evidence.Of(v.In, v.Repository)
 }
 
 // passing is passes, but for points that somebody acknowledged: what was acknowledged is read where there is one to pass. Where it cannot

@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/store/repo/format"
@@ -22,8 +22,11 @@ const TypeHold = "hold"
 // ByGuard is what a hold says that the guard of a run made.
 const ByGuard = "guard"
 
-// MaxHolds is how many holds that are not over one reporter may have made: each of its records tells of all of them.
-const MaxHolds = 100
+// Bounds on holds: each record tells of all of them.
+const (
+	MaxHolds      = 100 // that are not over
+	MaxHoldReason = 300 // bytes
+)
 
 // Hold is one point that is held until a time.
 type Hold struct {
@@ -53,20 +56,11 @@ type Holding struct {
 	Holds []Hold `json:"holds"`
 }
 
-// clippedReason is how much of a reason stands in records beside the one that made the hold.
-const clippedReason = 100
-
-// Told gives holds as a record tells of them beside its own subject: those that are not over, with the beginnings of long reasons.
-func Told(holds []Hold, now time.Time) Holding {
+// Telling gives holds as a record tells of them.
+func Telling(holds []Held) Holding {
 	out := Holding{Holds: []Hold{}} // that there are none is told, too
 	for _, h := range holds {
-		if h.Over(now) {
-			continue
-		}
-		if len(h.Reason) > clippedReason {
-			h.Reason = strings.ToValidUTF8(h.Reason[:clippedReason], "") + ".."
-		}
-		out.Holds = append(out.Holds, h)
+		out.Holds = append(out.Holds, h.Hold)
 	}
 	return out
 }
@@ -90,12 +84,12 @@ func (l *Listing) note(f Found) {
 	}
 }
 
-// longer gives the hold with the later end; of one end that whose reason is whole.
+// longer gives the hold with the later end.
 func longer(a, b Hold) Hold {
-	if c := a.Until.Compare(b.Until.Time); c > 0 || c == 0 && len(a.Reason) >= len(b.Reason) {
-		return a
+	if a.Until.Before(b.Until.Time) {
+		return b
 	}
-	return b
+	return a
 }
 
 // Holds gives what is held, by source and time of the points, holds that are over included as far as records tell of them. Each record
@@ -125,6 +119,20 @@ func SortHolds(holds []Hold) {
 	slices.SortFunc(holds, func(a, b Hold) int {
 		return cmp.Or(cmp.Compare(a.Source, b.Source), a.SignedAt.Compare(b.SignedAt.Time), cmp.Compare(a.Point.String(), b.Point.String()), cmp.Compare(a.By, b.By))
 	})
+}
+
+// Living gives until when points are held in a vault, as its records tell: of holds that are not over. It costs a listing of the records
+// and the reading of one of each reporter. Of Options it needs what [List] does.
+func Living(ctx context.Context, o Options, now time.Time) (map[format.Hash]time.Time, error) {
+	l, err := List(ctx, o, 0)
+	if err != nil {
+		return nil, err
+	}
+	holds, err := l.Holds()
+	if err != nil {
+		return nil, err
+	}
+	return Ends(holds, now), nil
 }
 
 // Ends gives until when points are held, of holds that are not over.
