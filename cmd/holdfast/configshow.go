@@ -178,6 +178,7 @@ func (c configJSON) print(w io.Writer) error {
 	}
 	line("limits", "memory %s, upload %s, download %s, %d connections", size(c.Limits.Memory), rate(c.Limits.Upload), rate(c.Limits.Download), c.Limits.Connections)
 	line("a vault is left behind", "after %s without progress", c.Stall)
+	line("hold_ceiling", "%s", map[bool]string{true: "0: a hold reaches no further than lock.ceiling", false: c.HoldCeiling}[c.HoldCeiling == "0"])
 	line("records are kept", "%s", c.Reports)
 	line("targets", "rpo %s, rto %s", cmp.Or(c.Targets["rpo"], "none"), cmp.Or(c.Targets["rto"], "none"))
 	line("cache", "%s", safe(cmp.Or(c.Cache, "the user's cache folder")))

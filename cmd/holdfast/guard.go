@@ -92,7 +92,8 @@ type markedJSON struct {
 	Marks        []string      `json:"marks"`
 	State        string        `json:"state"` // open, acknowledged, over
 	Findings     []findingJSON `json:"findings,omitempty"`
-	Acknowledged *ackJSON      `json:"acknowledged,omitempty"`
+	Acknowledged *ackJSON      `json:"acknowledged,omitempty"` // the newest
+	Earlier      []ackJSON     `json:"acknowledged_before,omitempty"`
 }
 
 type ackJSON struct {
@@ -159,18 +160,32 @@ func markedLine(m status.Mark, vault string) markedJSON {
 	for _, f := range m.Findings {
 		line.Findings = append(line.Findings, findingJSON{Rule: f.Rule, Count: f.Count})
 	}
-	if a := m.Ack; a != nil {
-		line.Acknowledged = &ackJSON{moment(format.At(a.Time)), a.Reporter, a.Reason}
+	for i, a := range acksOf(m.Acks) {
+		if i == 0 {
+			line.Acknowledged = &a
+		} else {
+			line.Earlier = append(line.Earlier, a)
+		}
 	}
 	return line
 }
 
+func acksOf(acks []evidence.Ack) (out []ackJSON) {
+	for _, a := range acks {
+		out = append(out, ackJSON{moment(format.At(a.Time)), a.Reporter, a.Reason})
+	}
+	return out
+}
+
 // what says in a few words what was found, or why that was right.
 func what(line markedJSON) string {
-	if a := line.Acknowledged; a != nil {
-		return fmt.Sprintf("%s, %s: %s", a.Reporter, day(a.At), printable(a.Reason))
-	}
 	var out []string
+	if a := line.Acknowledged; a != nil {
+		for _, a := range append([]ackJSON{*a}, line.Earlier...) {
+			out = append(out, fmt.Sprintf("%s, %s: %s", a.Reporter, day(a.At), printable(a.Reason)))
+		}
+		return strings.Join(out, "; before: ")
+	}
 	for _, f := range line.Findings {
 		out = append(out, printable(fmt.Sprintf("%s (%d)", f.Rule, f.Count)))
 	}
@@ -225,6 +240,10 @@ func (g *guardCommands) ack(ctx context.Context, spec, reason, pin string) (err 
 	if g.ui.json {
 		return g.ui.object(line)
 	}
+	if !p.Line.RetainUntil.After(j.now()) {
+		g.ui.warn("point %.12s was kept until %s, and is deleted by the next prune unless it is the newest of its source", p.ID, p.Line.RetainUntil.UTC().Format(time.RFC3339))
+	}
+	tellNewer(ctx, j, r, p)
 	g.ui.remark("Acknowledged: point %.12s of %s, signed %s. Later runs give an alarm for what is new only.", p.ID, p.Source, p.SignedAt.UTC().Format(time.RFC3339))
 	return nil
 }
@@ -251,6 +270,27 @@ func pointOf(ctx context.Context, j *job, spec string) (p browse.Point, r *repo.
 		all = append(all, prefixed(err, "vault "+v.name))
 	}
 	return p, nil, all.orNil()
+}
+
+// tellNewer says that later points of the source are marked as well, whose alarm an acknowledgement of this one does not end.
+func tellNewer(ctx context.Context, j *job, r *repo.Repository, p browse.Point) {
+	for _, v := range j.vaults {
+		if v.failed != nil {
+			continue
+		}
+		marks, err := status.Marks(ctx, browse.View{Repository: r, In: v.Reader, Vault: v.name})
+		if err != nil {
+			continue // it was acknowledged all the same
+		}
+		for _, m := range slices.Backward(marks) {
+			if m.Point.Source == p.Source && m.State == status.Open && m.Point.SignedAt.After(p.SignedAt.Time) {
+				j.ui.warn("the alarm of later points stands: the newest is %.12s, signed %s; `holdfast guard ack %.12s --reason TEXT` acknowledges all up to it",
+					m.Point.ID, m.Point.SignedAt.UTC().Format(time.RFC3339), m.Point.ID)
+				return
+			}
+		}
+		return
+	}
 }
 
 // checkReason checks what somebody gives as a reason, which is kept as evidence.

@@ -221,6 +221,9 @@ func ParseMoment(s string) (time.Time, error) {
 }
 
 func byID(ctx context.Context, v View, spec string) (Point, error) {
+	if short := spec != "" && len(spec) < minPrefix; short && strings.Trim(spec, "0123456789abcdef") == "" {
+		return Point{}, fmt.Errorf("%q is too short: of an ID give at least %d digits: %w", spec, minPrefix, ErrSpec)
+	}
 	if !isID(spec) {
 		return Point{}, fmt.Errorf("%.80q: %w", spec, ErrSpec)
 	}

@@ -59,6 +59,9 @@ func List(ctx context.Context, o Options, most int) (*Listing, error) {
 	})
 }
 
+// More reports whether there are more than so many records, as far as the listing kept them or knows of others.
+func (l *Listing) More(n int) bool { return l.older || len(l.last) > n }
+
 // full reports whether a record is older than all that are kept of its reporter.
 func (l *Listing) full(reporter string, versions []store.Info) bool {
 	kept := l.each[reporter]
