@@ -28,7 +28,7 @@ have it whole; 4 whole, and the vault was tampered with; 5 something in the vaul
 
 const catHelp = `Write the content of one entry to standard output, and nothing else there.
 
-KEY is the entry's whole key, as 'holdfast ls' gives it; of several versions the current one
+KEY is the entry's whole key, as 'holdfast ls' gives it; 'cat POINT:KEY' is the same. Of several versions the current one
 is written, or --version-id. Holes of disk images and sparse files are written as zeros.
 ` + wholeHelp + pointHelp + partHelp + unvouchedHelp + readerHelp
 
@@ -47,12 +47,19 @@ func (a *readCommands) catCommand() *cobra.Command {
 	var f readerFlags
 	var version string
 	cmd := &cobra.Command{
-		Use:               "cat POINT KEY",
+		Use:               "cat POINT KEY | POINT:KEY",
 		Short:             "Write the content of one entry to standard output",
 		Long:              catHelp,
-		Args:              takes(2, 2),
+		Args:              takes(1, 2),
 		ValidArgsFunction: a.complete.completePoints(&f, 1),
 		RunE: a.action(func(ctx context.Context, args []string) error {
+			if len(args) == 1 {
+				point, key := browse.Split(args[0])
+				if key == "" {
+					return usage(errors.New("which entry? the command is: holdfast cat POINT KEY, or holdfast cat POINT:KEY"))
+				}
+				args = []string{point, key}
+			}
 			return a.pour(ctx, &f, args[0], func(r *reading, in *repo.Reader, p browse.Point, of part.Part) error {
 				return r.restores.cat(ctx, in, p, of.Full(args[1]), version)
 			})

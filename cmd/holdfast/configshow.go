@@ -25,6 +25,7 @@ type configJSON struct {
 	Limits      limitsJSON        `json:"limits"`
 	Stall       string            `json:"stall"`
 	Reports     string            `json:"reports_keep"`
+	HoldCeiling string            `json:"hold_ceiling"` // 0: each vault's lock.ceiling
 	Targets     map[string]string `json:"targets,omitempty"`
 	Cache       string            `json:"cache"` // empty: the user's cache folder
 	Fingerprint string            `json:"fingerprint,omitempty"`
@@ -70,7 +71,7 @@ type limitsJSON struct {
 // shownConfig takes a configuration apart for printing.
 func shownConfig(c *config.Config) configJSON {
 	out := configJSON{
-		File: c.Path, Retention: spans(c.Retention), Limits: limitsJSON(c.Limits), Stall: c.Stall.String(), Reports: c.Reports.Keep.String(),
+		File: c.Path, Retention: spans(c.Retention), Limits: limitsJSON(c.Limits), Stall: c.Stall.String(), Reports: c.Reports.Keep.String(), HoldCeiling: c.HoldCeiling.String(),
 		Cache: c.Cache, Fingerprint: c.Fingerprint, Sources: []sourceJSON{}, Problems: []string{}, Warnings: []string{},
 		Keys: keysJSON{Class: string(c.Keys.Recipients[0].Class()), Host: c.Keys.Host, Reporter: c.Keys.Reporter, Owners: []string{}},
 	}
@@ -177,6 +178,7 @@ func (c configJSON) print(w io.Writer) error {
 	}
 	line("limits", "memory %s, upload %s, download %s, %d connections", size(c.Limits.Memory), rate(c.Limits.Upload), rate(c.Limits.Download), c.Limits.Connections)
 	line("a vault is left behind", "after %s without progress", c.Stall)
+	line("hold_ceiling", "%s", map[bool]string{true: "0: a hold reaches no further than lock.ceiling", false: c.HoldCeiling}[c.HoldCeiling == "0"])
 	line("records are kept", "%s", c.Reports)
 	line("targets", "rpo %s, rto %s", cmp.Or(c.Targets["rpo"], "none"), cmp.Or(c.Targets["rto"], "none"))
 	line("cache", "%s", safe(cmp.Or(c.Cache, "the user's cache folder")))

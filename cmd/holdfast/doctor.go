@@ -259,6 +259,7 @@ func (j *doctoring) doctorVault(v *vault) (doctor.Vault, func() error, error) {
 	d := doctor.Vault{Name: v.name, Place: doctorPlace(v.url), Mode: store.Compliance}
 	if c, ok := j.config.Vault(v.name); ok {
 		d.Mode = c.Lock.Mode
+		d.Reach = j.config.HoldCeiling.AddTo(j.now()).Sub(j.now())
 		d.KeepDays = j.shortestDays(v.name, c.Lock.Slack, j.now())
 	}
 	if d.Directory {

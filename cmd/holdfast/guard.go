@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/replicator/status"
 	"github.com/holdfast-backup/holdfast/store/repo"
@@ -91,7 +92,8 @@ type markedJSON struct {
 	Marks        []string      `json:"marks"`
 	State        string        `json:"state"` // open, acknowledged, over
 	Findings     []findingJSON `json:"findings,omitempty"`
-	Acknowledged *ackJSON      `json:"acknowledged,omitempty"`
+	Acknowledged *ackJSON      `json:"acknowledged,omitempty"` // the newest
+	Earlier      []ackJSON     `json:"acknowledged_before,omitempty"`
 }
 
 type ackJSON struct {
@@ -158,18 +160,32 @@ func markedLine(m status.Mark, vault string) markedJSON {
 	for _, f := range m.Findings {
 		line.Findings = append(line.Findings, findingJSON{Rule: f.Rule, Count: f.Count})
 	}
-	if a := m.Ack; a != nil {
-		line.Acknowledged = &ackJSON{moment(format.At(a.Time)), a.Reporter, a.Reason}
+	for i, a := range acksOf(m.Acks) {
+		if i == 0 {
+			line.Acknowledged = &a
+		} else {
+			line.Earlier = append(line.Earlier, a)
+		}
 	}
 	return line
 }
 
+func acksOf(acks []evidence.Ack) (out []ackJSON) {
+	for _, a := range acks {
+		out = append(out, ackJSON{moment(format.At(a.Time)), a.Reporter, a.Reason})
+	}
+	return out
+}
+
 // what says in a few words what was found, or why that was right.
 func what(line markedJSON) string {
-	if a := line.Acknowledged; a != nil {
-		return fmt.Sprintf("%s, %s: %s", a.Reporter, day(a.At), printable(a.Reason))
-	}
 	var out []string
+	if a := line.Acknowledged; a != nil {
+		for _, a := range append([]ackJSON{*a}, line.Earlier...) {
+			out = append(out, fmt.Sprintf("%s, %s: %s", a.Reporter, day(a.At), printable(a.Reason)))
+		}
+		return strings.Join(out, "; before: ")
+	}
 	for _, f := range line.Findings {
 		out = append(out, printable(fmt.Sprintf("%s (%d)", f.Rule, f.Count)))
 	}
@@ -191,14 +207,8 @@ type acked struct {
 const maxReason = 4096
 
 func (g *guardCommands) ack(ctx context.Context, spec, reason, pin string) (err error) {
-	reason = strings.TrimSpace(reason)
-	switch {
-	case reason == "":
-		return usage(errors.New("--reason TEXT is needed: it is kept as evidence"))
-	case strings.ContainsFunc(reason, unicode.IsControl):
-		return usage(errors.New("--reason has a line end or another control character: write it in one line"))
-	case len(reason) > maxReason:
-		return usage(fmt.Errorf("--reason has %d bytes; at most %d", len(reason), maxReason))
+	if reason, err = checkReason(reason, maxReason); err != nil {
+		return err
 	}
 	j, err := g.openSomeVaults()
 	if err != nil {
@@ -206,20 +216,19 @@ func (g *guardCommands) ack(ctx context.Context, spec, reason, pin string) (err 
 	}
 	defer func() { err = errors.Join(err, j.close()) }()
 	j.pin = pin
-	key, err := j.reporterKey()
+	key, err := signer(j, "an acknowledgement")
 	if err != nil {
 		return err
 	}
-	if key == nil {
-		return usage(errors.New("an acknowledgement is a signed record, and keys.reporter names no key to sign with; the holder of a restore key makes one: " +
-			"`holdfast key add-reporter --identity FILE --key reporter.key`, and keys.reporter: reporter.key in the configuration"))
-	}
-	p, r, err := g.marked(ctx, j, spec)
+	p, r, err := pointOf(ctx, j, spec)
 	if err != nil {
 		return err
 	}
-	if _, ok := r.Keys().Reporter(key.Name, format.KeyHint(key.Public()), j.now()); !ok {
-		return usage(fmt.Errorf("the repository does not know the key of the reporter %s; the holder of a restore key adds it with `holdfast key add-reporter`", key.Name))
+	if len(p.Line.Marks) == 0 {
+		return usage(fmt.Errorf("point %.12s of %s, signed %s, carries no mark: there is nothing to acknowledge", p.ID, p.Source, p.SignedAt.UTC().Format(time.RFC3339)))
+	}
+	if err := knownSigner(j, r, key); err != nil {
+		return err
 	}
 	line := acked{Source: p.Source, Point: p.ID.String(), SignedAt: moment(p.SignedAt), Reason: reason}
 	j.activity = newActivity(g.now())
@@ -231,12 +240,16 @@ func (g *guardCommands) ack(ctx context.Context, spec, reason, pin string) (err 
 	if g.ui.json {
 		return g.ui.object(line)
 	}
+	if !p.Line.RetainUntil.After(j.now()) {
+		g.ui.warn("point %.12s was kept until %s, and is deleted by the next prune unless it is the newest of its source", p.ID, p.Line.RetainUntil.UTC().Format(time.RFC3339))
+	}
+	tellNewer(ctx, j, r, p)
 	g.ui.remark("Acknowledged: point %.12s of %s, signed %s. Later runs give an alarm for what is new only.", p.ID, p.Source, p.SignedAt.UTC().Format(time.RFC3339))
 	return nil
 }
 
-// marked finds a marked point in the first vault that has it.
-func (g *guardCommands) marked(ctx context.Context, j *job, spec string) (p browse.Point, r *repo.Repository, err error) {
+// pointOf finds a point in the first vault of a job that has it.
+func pointOf(ctx context.Context, j *job, spec string) (p browse.Point, r *repo.Repository, err error) {
 	known, err := j.trusts.knownRepository(j.config, j.pin)
 	if err != nil {
 		return p, nil, err
@@ -251,14 +264,63 @@ func (g *guardCommands) marked(ctx context.Context, j *job, spec string) (p brow
 		if err == nil {
 			p, err = browse.Resolve(ctx, browse.View{Repository: r, In: v.Reader, Vault: v.name, Report: j.findings.add}, spec, true)
 		}
-		if err != nil {
-			all = append(all, prefixed(err, "vault "+v.name))
-			continue
+		if err == nil {
+			return p, r, nil
 		}
-		if len(p.Line.Marks) == 0 {
-			return p, r, usage(fmt.Errorf("point %.12s of %s, signed %s, carries no mark: there is nothing to acknowledge", p.ID, p.Source, p.SignedAt.UTC().Format(time.RFC3339)))
-		}
-		return p, r, nil
+		all = append(all, prefixed(err, "vault "+v.name))
 	}
 	return p, nil, all.orNil()
+}
+
+// tellNewer says that later points of the source are marked as well, whose alarm an acknowledgement of this one does not end.
+func tellNewer(ctx context.Context, j *job, r *repo.Repository, p browse.Point) {
+	for _, v := range j.vaults {
+		if v.failed != nil {
+			continue
+		}
+		marks, err := status.Marks(ctx, browse.View{Repository: r, In: v.Reader, Vault: v.name})
+		if err != nil {
+			continue // it was acknowledged all the same
+		}
+		for _, m := range slices.Backward(marks) {
+			if m.Point.Source == p.Source && m.State == status.Open && m.Point.SignedAt.After(p.SignedAt.Time) {
+				j.ui.warn("the alarm of later points stands: the newest is %.12s, signed %s; `holdfast guard ack %.12s --reason TEXT` acknowledges all up to it",
+					m.Point.ID, m.Point.SignedAt.UTC().Format(time.RFC3339), m.Point.ID)
+				return
+			}
+		}
+		return
+	}
+}
+
+// checkReason checks what somebody gives as a reason, which is kept as evidence.
+func checkReason(reason string, most int) (string, error) {
+	reason = strings.TrimSpace(reason)
+	switch {
+	case reason == "":
+		return "", usage(errors.New("--reason TEXT is needed: it is kept as evidence"))
+	case strings.ContainsFunc(reason, unicode.IsControl):
+		return "", usage(errors.New("--reason has a line end or another control character: write it in one line"))
+	case len(reason) > most:
+		return "", usage(fmt.Errorf("--reason has %d bytes; at most %d", len(reason), most))
+	}
+	return reason, nil
+}
+
+// signer gives the reporter's key, which has to sign what somebody says, once the repository is known to know it.
+func signer(j *job, what string) (*keys.ReporterKey, error) {
+	key, err := j.reporterKey()
+	if err == nil && key == nil {
+		err = usage(fmt.Errorf("%s is a signed record, and keys.reporter names no key to sign with; the holder of a restore key makes one: "+
+			"`holdfast key add-reporter --identity FILE --key reporter.key`, and keys.reporter: reporter.key in the configuration", what))
+	}
+	return key, err
+}
+
+// knownSigner refuses a key that the repository does not know.
+func knownSigner(j *job, r *repo.Repository, key *keys.ReporterKey) error {
+	if _, ok := r.Keys().Reporter(key.Name, format.KeyHint(key.Public()), j.now()); !ok {
+		return usage(fmt.Errorf("the repository does not know the key of the reporter %s; the holder of a restore key adds it with `holdfast key add-reporter`", key.Name))
+	}
+	return nil
 }

@@ -195,6 +195,21 @@ func (n *taking) renewed(l renewedJSON) {
 	n.measures.sample("last_renew_failed_locks", at, float64(l.Refused+l.Lost))
 }
 
+// held takes what became of a hold in a vault.
+func (n *taking) held(l holdLine, err error) {
+	if n.command == "" {
+		return
+	}
+	severity, code := severityOf(err)
+	if l.Status == heldShort {
+		severity, code = notify.Damage, "damaged"
+	}
+	n.results = append(n.results, notify.Result{
+		Source: l.Source, Vault: l.Vault, Status: l.Status, Severity: severity, Code: code, Point: l.Point, LockedUntil: l.LockedUntil, Error: l.Error,
+		Counts: map[string]int64{"locks_extended": l.Extended},
+	})
+}
+
 // pruned takes the summary of a prune.
 func (n *taking) pruned(l pruneJSON) {
 	if n.command == "" {

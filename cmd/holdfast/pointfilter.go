@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,6 +15,7 @@ import (
 // pointFilter says which points are listed.
 type pointFilter struct {
 	source       string
+	newest       string
 	latest       int
 	since, until string
 
@@ -23,7 +25,7 @@ type pointFilter struct {
 func (f *pointFilter) add(cmd *cobra.Command, a *app) {
 	s := cmd.Flags()
 	s.StringVar(&f.source, "source", "", "only points of this `SOURCE`, as the argument")
-	s.IntVar(&f.latest, "latest", 0, "only the newest `N` of each source")
+	s.StringVar(&f.newest, "latest", "", "only the newest `N` of each source")
 	s.StringVar(&f.since, "since", "", "only points signed at or after `TIME`: RFC 3339, a date (its beginning in UTC), or a span such as 7d (ago)")
 	s.StringVar(&f.until, "until", "", "only points signed at or before `TIME`: RFC 3339, a date (its end in UTC), or a span such as 7d (ago)")
 	complete(cmd, "source", a.complete.sourceNames)
@@ -42,10 +44,12 @@ func (f *pointFilter) parse(cmd *cobra.Command, args []string, now time.Time) er
 			return err
 		}
 	}
-	if cmd.Flags().Changed("latest") && f.latest < 1 {
-		return usage(fmt.Errorf("--latest %d: give a number from 1", f.latest))
-	}
 	var err error
+	if cmd.Flags().Changed("latest") {
+		if f.latest, err = strconv.Atoi(f.newest); err != nil || f.latest < 1 {
+			return usage(fmt.Errorf("--latest %s: give a number from 1", safe(f.newest)))
+		}
+	}
 	if f.from, err = bound("--since", f.since, now, false); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/replicator/renew"
+	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
@@ -19,6 +20,10 @@ import (
 const pointsHelp = `List the recovery points of SOURCE, of all sources if none is named, oldest first.
 --latest N, --since TIME and --until TIME leave out others, by the time SIGNED; what is left out
 does not count for the exit code either.
+
+A point that a guard marked says so in STATUS, and "acknowledged" where somebody looked at it and found it right: SOURCE@clean is the newest
+complete point without a mark, or with acknowledged marks only. "held" is a point that 'holdfast hold', or the guard, keeps longer: KEPT UNTIL
+is the end of the hold then. Without keys.reporter the guard leaves no record of that, and only PROTECTED UNTIL shows it.
 
 No key is needed. SIGNED is the time that SOURCE@TIME goes by. A point that arrived over an hour after it was signed is marked late;
 one that cannot be read any more is listed as damaged, and the exit code is then 5.
@@ -49,9 +54,12 @@ type pointJSON struct {
 	Unvouched   bool     `json:"unvouched,omitempty"` // no descriptor can be read: nobody knows who signed it
 	Marks       []string `json:"marks,omitempty"`     // empty: nothing was found, where there had been something
 	Slots       []string `json:"slots,omitempty"`
-	Mode        string   `json:"mode,omitempty"`
-	SourceKind  string   `json:"source_kind,omitempty"`
-	Error       string   `json:"error,omitempty"`
+	// Holds reach beyond retain_until, which stays as the point has it.
+	Hold         *holdJSON `json:"hold,omitempty"`
+	Acknowledged []ackJSON `json:"acknowledged,omitempty"` // of its marks, the newest first
+	Mode         string    `json:"mode,omitempty"`
+	SourceKind   string    `json:"source_kind,omitempty"`
+	Error        string    `json:"error,omitempty"`
 }
 
 func (a *readCommands) pointsCommand() *cobra.Command {
@@ -102,7 +110,11 @@ func (a *readCommands) points(ctx context.Context, f *readerFlags, filter pointF
 			}
 		}
 	}
-	held, err := r.shows.protections(ctx, points, locks)
+	said, err := saidOf(ctx, r, points)
+	if err != nil {
+		return err
+	}
+	held, err := r.shows.protections(ctx, points, said, locks)
 	if err != nil {
 		return err
 	}
@@ -118,10 +130,10 @@ func (a *readCommands) points(ctx context.Context, f *readerFlags, filter pointF
 		case p.Err != nil:
 			damaged = append(damaged, &marked{errDamage, p.Err})
 		}
-		if short := r.shows.shortfall(p, held[p.ID]); short != nil {
+		if short := shortfall(p, held[p.ID], said[p.ID]); short != nil {
 			damaged = append(damaged, &marked{errDamage, short})
 		}
-		if err := r.shows.printPoint(table, p, held[p.ID]); err != nil {
+		if err := r.shows.printPoint(table, p, held[p.ID], said[p.ID]); err != nil {
 			return err
 		}
 	}
@@ -153,7 +165,7 @@ func of(source string) string {
 	return " of " + source
 }
 
-func (r *showing) printPoint(table *tabwriter.Writer, p browse.Point, held *renew.Protection) error {
+func (r *showing) printPoint(table *tabwriter.Writer, p browse.Point, held *renew.Protection, said pointSaid) error {
 	line := pointJSON{
 		Point: p.ID.String(), Source: p.Source, Vault: r.vault.name, SignedAt: moment(p.SignedAt), ArrivedAt: moment(format.At(p.Arrived)),
 		TakenAt: moment(p.SignedAt), Status: "damaged", Late: p.Late, Distrusted: p.Distrusted, Unvouched: !r.repo.Vouched(),
@@ -170,6 +182,13 @@ func (r *showing) printPoint(table *tabwriter.Writer, p browse.Point, held *rene
 	} else {
 		line.Error = p.Err.Error()
 	}
+	if h := said.hold; h != nil {
+		line.Hold = &holdJSON{moment(h.Until), byWhom(*h), moment(h.At), h.Reporter, h.Reason}
+		if c := p.Kept(); p.Line == nil && c == nil || said.keptUntil(p).Equal(h.Until.Time) {
+			until = date(h.Until.Time)
+		}
+	}
+	line.Acknowledged = acksOf(said.acks)
 	if held != nil {
 		line.Protected = "none"
 		if !held.Until.IsZero() {
@@ -181,6 +200,15 @@ func (r *showing) printPoint(table *tabwriter.Writer, p browse.Point, held *rene
 		return r.ui.object(line)
 	}
 	status := strings.Join(append([]string{line.Status}, line.Marks...), ", ")
+	if len(line.Acknowledged) > 0 {
+		status += " (acknowledged)"
+	}
+	if line.Hold != nil {
+		status += ", held"
+		if said.hold.By != "" {
+			status += " by the " + safe(said.hold.By)
+		}
+	}
 	if p.Late {
 		status += ", late"
 	}
@@ -190,7 +218,7 @@ func (r *showing) printPoint(table *tabwriter.Writer, p browse.Point, held *rene
 	if line.Unvouched {
 		status += ", unvouched"
 	}
-	if r.shortfall(p, held) != nil {
+	if shortfall(p, held, said) != nil {
 		status += ", not protected as long as it is kept"
 	}
 	id := line.Point
@@ -207,7 +235,7 @@ func (r *showing) printPoint(table *tabwriter.Writer, p browse.Point, held *rene
 const fewObjects = 2000
 
 // protections reads how long points that are not over are held; a point that is not in it was not looked at.
-func (r *showing) protections(ctx context.Context, points []browse.Point, all bool) (_ map[format.Hash]*renew.Protection, err error) {
+func (r *showing) protections(ctx context.Context, points []browse.Point, said map[format.Hash]pointSaid, all bool) (_ map[format.Hash]*renew.Protection, err error) {
 	if !r.vault.url.Locks() || !r.repo.Vouched() {
 		return nil, nil
 	}
@@ -262,8 +290,14 @@ func (r *showing) protections(ctx context.Context, points []browse.Point, all bo
 	held := map[format.Hash]*renew.Protection{}
 	for _, p := range points {
 		c := p.Kept()
-		if c == nil || p.Doubt != nil || !c.RetainUntil.After(known.Clock()) {
+		if c == nil || p.Doubt != nil {
 			continue
+		}
+		if !said[p.ID].keptUntil(p).After(known.Clock()) {
+			// It is over, unless its own lock, which comes last, says that something holds it of which no record tells.
+			if _, lock, err := r.vault.Reader.Stat(ctx, store.Ref{Name: p.Name, Version: p.Version}); err != nil || !lock.Until.After(known.Clock()) {
+				continue
+			}
 		}
 		h, err := locks.Protected(ctx, repo.Head{Point: p.Point, Commit: c})
 		if ctx.Err() != nil {
@@ -279,9 +313,13 @@ func (r *showing) protections(ctx context.Context, points []browse.Point, all bo
 }
 
 // shortfall says what is not locked as long as a point is kept.
-func (r *showing) shortfall(p browse.Point, held *renew.Protection) error {
+func shortfall(p browse.Point, held *renew.Protection, said pointSaid) error {
 	c := p.Kept()
-	if held == nil || c == nil || c.Mode == "" || !held.Until.Before(c.RetainUntil.Time) {
+	if held == nil || c == nil || c.Mode == "" {
+		return nil
+	}
+	keep := said.keptUntil(p)
+	if !held.Until.Before(keep) {
 		return nil
 	}
 	until := "is not locked"
@@ -289,7 +327,7 @@ func (r *showing) shortfall(p browse.Point, held *renew.Protection) error {
 		until = "is locked until " + held.Until.UTC().Format(time.RFC3339)
 	}
 	return fmt.Errorf("point %.12s is to be kept until %s, and %s, which it needs, %s: `holdfast renew` lengthens such locks",
-		p.ID, c.RetainUntil.UTC().Format(time.RFC3339), held.Object, until)
+		p.ID, keep.UTC().Format(time.RFC3339), held.Object, until)
 }
 
 // nearPoints gives the IDs of a directory vault's points for completion; any failure is an empty list.

@@ -23,8 +23,9 @@ const policyHelp = `Print the policy that gives one role exactly what it needs a
 
 Each role is a user, or a key, of its own. The policy goes to standard output; what there
 is to know of it, and how it is applied, to standard error. Where the vendor can, a role that
-locks may not lock for longer than --max-lock from the day it asks: set that to the ceiling
-of the vault. At Backblaze B2 a key has capabilities instead of a policy; at versitygw and
+locks may not lock for longer than --max-lock from the day it asks: that has to cover the ceiling
+of the vault, and hold_ceiling where 'holdfast hold' is used. Without the flag it is 400d, or what
+the configuration asks for where there is one and that is more. At Backblaze B2 a key has capabilities instead of a policy; at versitygw and
 Ceph a policy belongs to the bucket and names the user (--principal).
 
 'holdfast doctor' tries what the policy promises.`
@@ -52,8 +53,8 @@ func (a *careCommands) policyCommand() *cobra.Command {
 		Long:              policyHelp,
 		Args:              takes(0, 0),
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              a.action(func(context.Context, []string) error { return a.policy(f) }),
 	}
+	cmd.RunE = a.action(func(context.Context, []string) error { return a.policy(f, cmd.Flags().Changed("max-lock")) })
 	s := cmd.Flags()
 	s.StringVar(&f.vendor, "vendor", "", "the `VENDOR`: aws, b2, ceph, generic, minio, versitygw or wasabi")
 	s.StringVar(&f.role, "role", "", "the `ROLE`: source-reader, vault-writer, vault-reader, renewer or remover")
@@ -76,7 +77,7 @@ func (a *careCommands) policyCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *careCommands) policy(f policyFlags) error {
+func (a *careCommands) policy(f policyFlags, given bool) error {
 	for _, x := range []struct{ flag, value string }{{"vendor", f.vendor}, {"role", f.role}, {"bucket", f.options.Bucket}} {
 		if x.value == "" && (x.flag != "bucket" || f.kind == "s3") {
 			return usage(fmt.Errorf("--%s is needed; `holdfast policy --help` lists what there is", x.flag))
@@ -87,8 +88,10 @@ func (a *careCommands) policy(f policyFlags) error {
 	if err != nil {
 		return usage(fmt.Errorf("--max-lock: %w", err))
 	}
-	now := a.now()
-	f.options.MaxDays = int((span.AddTo(now).Sub(now) + 24*time.Hour - 1) / (24 * time.Hour))
+	f.options.MaxDays = wholeDays(span, a.now())
+	if role := vendor.Role(f.role); role == vendor.VaultWriter || role == vendor.Renewer {
+		f.options.MaxDays = coveringLocks(a.app, f.options.MaxDays, given)
+	}
 	p, err := vendor.Get(f.vendor)
 	if err != nil {
 		return usage(fmt.Errorf("--vendor: %w", err))
@@ -113,4 +116,36 @@ func (a *careCommands) policy(f policyFlags) error {
 		a.ui.remark("Apply: %s", line)
 	}
 	return nil
+}
+
+// wholeDays is how many days a span has from now on, rounded up.
+func wholeDays(span retain.Span, now time.Time) int {
+	return int((span.AddTo(now).Sub(now) + 24*time.Hour - 1) / (24 * time.Hour))
+}
+
+// coveringLocks gives how many days ahead a role may lock: as many as were given, with a note where they do not cover what the configuration
+// asks for, or what that asks for, where none were given. Without a configuration it is what there is.
+func coveringLocks(a *app, days int, given bool) int {
+	if days == 0 {
+		return 0 // no bound
+	}
+	c, err := a.loadConfig()
+	if err != nil {
+		return days // policies are printed before there is one
+	}
+	now := a.now()
+	need, what := wholeDays(c.HoldCeiling, now), "hold_ceiling"
+	for _, v := range c.Vaults {
+		if n := wholeDays(v.Lock.Ceiling, now); v.URL.Locks() && n > need {
+			need, what = n, "lock.ceiling of vault "+v.Name
+		}
+	}
+	switch {
+	case need <= days:
+		return days
+	case !given:
+		return need
+	}
+	a.ui.warn("--max-lock of %d days does not cover %s of the configuration, which is %d days: the vendor will refuse such locks", days, what, need)
+	return days
 }

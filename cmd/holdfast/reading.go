@@ -37,8 +37,9 @@ The vault is the configured one (of several, --vault NAME says which), or any ot
 profile:NAME, file:PATH[#PROFILE] or systemd:NAME.`
 
 const pointHelp = `
-POINT is an ID or a unique beginning of one, SOURCE@latest, or SOURCE@TIME with a date or
-an RFC 3339 time: the newest complete point signed at or before it.`
+POINT is an ID or a unique beginning of one (4 digits or more), SOURCE@latest, SOURCE@clean, or
+SOURCE@TIME with a date or an RFC 3339 time: the newest complete point signed at or before it.
+SOURCE@clean passes points by that the guard marked, unless somebody acknowledged them.`
 
 // readerFlags are the flags of the commands that read a vault and write to none.
 type readerFlags struct {
@@ -379,7 +380,11 @@ func (r *reading) point(ctx context.Context, spec string) (browse.Point, error) 
 		r.ui.warn("point %.12s of %s is marked as empty: nothing was found, where there had been something before", p.ID, p.Source)
 	}
 	if p.Line.Marked(format.MarkSuspect) {
-		r.ui.warn("point %.12s of %s is marked as suspect: the guard gave an alarm when it was made, see `holdfast guard %s`; %s@clean is the newest point without", p.ID, p.Source, p.Source, p.Source)
+		if acked, err := isAcknowledged(ctx, r, p); err != nil {
+			return p, err
+		} else if !acked {
+			r.ui.warn("point %.12s of %s is suspect: an alarm of the guard stood when it was made (`holdfast guard %s`). %s@clean takes the newest point without an alarm", p.ID, p.Source, p.Source, p.Source)
+		}
 	}
 	if source, _, named := strings.Cut(spec, "@"); named && len(r.repo.Chain) > 1 {
 		listed, err := r.repo.Points(ctx, r.vault.Reader, source, nil)

@@ -26,7 +26,8 @@ type recordBody struct {
 	Began   string            `json:"began"`
 	Ended   string            `json:"ended"`
 	Lines   []json.RawMessage `json:"lines"`
-	Omitted int               `json:"omitted,omitempty"` // lines that did not fit
+	evidence.Holding
+	Omitted int `json:"omitted,omitempty"` // lines that did not fit
 }
 
 // activity is what a command did, for its record.
@@ -34,7 +35,8 @@ type activity struct {
 	began  time.Time
 	lines  []json.RawMessage
 	newest map[string]format.NewestPoint
-	until  time.Time // the end of the longest point that was made
+	until  time.Time       // the end of the longest point that was made
+	holds  []evidence.Held // that were made; when and by whom says the record
 }
 
 func newActivity(now time.Time) *activity {
@@ -76,12 +78,17 @@ func (d *activity) point(source string, r *backup.Result) {
 }
 
 // body puts as many lines into a record as fit.
-func (d *activity) body(command string, ended time.Time) ([]byte, error) {
+func (d *activity) body(command string, ended time.Time, holds []evidence.Held) ([]byte, error) {
 	b := recordBody{
 		Command: command, Program: userAgent(), Began: d.began.UTC().Format(time.RFC3339), Ended: ended.UTC().Format(time.RFC3339), Lines: d.lines,
+		Holding: evidence.Telling(holds),
+	}
+	told, err := json.Marshal(b.Holding)
+	if err != nil {
+		return nil, err
 	}
 	const room = format.MaxRecord - 180<<10 // what the head takes at most
-	size := 0
+	size := len(told)
 	for i, l := range d.lines {
 		if size += len(l) + 1; size > room {
 			b.Lines, b.Omitted = d.lines[:i], len(d.lines)-i
@@ -130,7 +137,11 @@ func (j *job) record(ctx context.Context, kind string, r *repo.Repository) error
 	if now.IsZero() {
 		return fail(errors.New("no vault answers"))
 	}
-	body, err := d.body(kind, now)
+	holds, err := bookHolds(ctx, j, book, r, d.holds, key.Name, now)
+	if err != nil {
+		return fail(err)
+	}
+	body, err := d.body(kind, now, holds)
 	if err != nil {
 		return fail(err)
 	}

@@ -30,6 +30,8 @@ No key is needed. The credential lists, reads and extends locks (` + "`holdfast 
 by version, of the version whose bytes are right, whatever lies on top. Every lock is
 read; --dry-run only says how many are too short. A lock that is lengthened goes beyond what
 is needed by lock.slack (10 days without a configuration), so that it is not due again at once.
+
+A point that is held ('holdfast hold') is locked until its hold ends, as far as lock.ceiling and hold_ceiling allow from today on.
 ` + pointHelp + oneVaultHelp
 
 // renewedJSON is the summary for scripts.
@@ -37,6 +39,7 @@ type renewedJSON struct {
 	Vault       string   `json:"vault"`
 	DryRun      bool     `json:"dry_run"`
 	Points      int      `json:"points"`
+	Held        int      `json:"held"` // of them, that are held longer than they are kept
 	Objects     int64    `json:"objects"`
 	Due         int64    `json:"due"`
 	FirstExpiry string   `json:"first_expiry,omitempty"`
@@ -104,10 +107,16 @@ func (a *careCommands) renew(ctx context.Context, f *readerFlags, specs []string
 		return err
 	}
 	defer func() { err = errors.Join(err, scratch.Close()) }()
+	if c, ok := configured(r.renews); ok {
+		o.Reach = holdReach(r.config, c, a.now())
+	}
 	o.Repository, o.Vault, o.Scratch, o.Made, o.Report = r.repo, r.renews.asRepoVault(), scratch.Cache, r.verifies.made(), r.findings.add
 	stop := r.watch(ctx, "renew", false, o.Progress)
 	sum, err := renew.Run(ctx, o)
 	stop()
+	if sum.HeldShort > 0 {
+		r.ui.warn("the holds of %s reach further than lock.ceiling and hold_ceiling allow here: locks are set as far as that goes, and further by later renewals", plural(sum.HeldShort, "point", "points"))
+	}
 	if sum.Distrusted > 0 {
 		r.ui.warn("%s passed over: the key that signed them was distrusted before they came; name one by its ID to hold it all the same", plural(sum.Distrusted, "distrusted point was", "distrusted points were"))
 	}
@@ -125,7 +134,7 @@ func (a *careCommands) renew(ctx context.Context, f *readerFlags, specs []string
 
 func (r *renewing) printRenewed(s renew.Summary, alarms []string) error {
 	line := renewedJSON{
-		Vault: r.vault.name, DryRun: s.DryRun, Points: s.Points, Objects: s.Objects, Due: s.Due, Extended: s.Extended, Refused: s.Refused,
+		Vault: r.vault.name, DryRun: s.DryRun, Points: s.Points, Held: s.Held, Objects: s.Objects, Due: s.Due, Extended: s.Extended, Refused: s.Refused,
 		Lost: s.Lost, Seconds: roundSeconds(s.Seconds), Alarms: alarms,
 	}
 	if !s.Until.IsZero() {
@@ -153,6 +162,14 @@ func (r *renewing) printRenewed(s renew.Summary, alarms []string) error {
 	}
 	return r.ui.text(fmt.Sprintf("%s: %s, %s; %s; %.1f s", safe(line.Vault), plural(s.Points, "living point", "living points"),
 		plural(s.Objects, "lock read", "locks read"), what, s.Seconds))
+}
+
+// configured is what the configuration says of the vault that is read, if it is one of its own.
+func configured(r *renewing) (config.Vault, bool) {
+	if r.config == nil {
+		return config.Vault{}, false
+	}
+	return r.config.Vault(r.vault.name)
 }
 
 // asRepoVault is the vault as the repository sees it, with the locking it is configured with, or the defaults.

@@ -108,7 +108,7 @@ func (a *app) rootCommand() *cobra.Command {
 		{"backup", "Back up:", []*cobra.Command{a.plans.planCommand(), a.runCommand(), (&guardCommands{a}).tripwireCommand()}},
 		{"look", "Look:", []*cobra.Command{a.reads.statusCommand(), (&guardCommands{a}).guardCommand(), a.reads.pointsCommand(), a.reads.lsCommand(), a.reads.findCommand(), a.reads.diffCommand(), a.plans.statsCommand()}},
 		{"back", "Get back and check:", []*cobra.Command{a.reads.restoreCommand(), a.reads.catCommand(), a.reads.dumpCommand(), a.reads.serveCommand(), a.reads.verifyCommand(), a.care.drillCommand()}},
-		{"keep", "Keep:", []*cobra.Command{a.care.renewCommand(), a.care.pruneCommand(), a.notices.commands.notifyCommand()}},
+		{"keep", "Keep:", []*cobra.Command{a.care.renewCommand(), holdCommand(a), a.care.pruneCommand(), a.notices.commands.notifyCommand()}},
 		{"other", "Other:", []*cobra.Command{a.complete.completionCommand(), a.versionCommand()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
@@ -136,10 +136,18 @@ func knownCommand(root *cobra.Command, args []string) error {
 func takes(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if n := len(args); n < least || most >= 0 && n > most {
-			return fmt.Errorf("%d arguments given; the command is: %s", n, cmd.UseLine())
+			return fmt.Errorf("%s; the command is: %s", given(n), cmd.UseLine())
 		}
 		return nil
 	}
+}
+
+// given says how many arguments there were.
+func given(n int) string {
+	if n == 0 {
+		return "an argument is missing"
+	}
+	return plural(n, "argument given", "arguments given")
 }
 
 // action marks where a command's own code begins.

@@ -149,6 +149,7 @@ func (a *app) backup(ctx context.Context, names []string, f runFlags) (err error
 		if ctx.Err() != nil {
 			return all.orNil()
 		}
+		all = append(all, finishHolds(ctx, j, s))
 	}
 	return append(all, j.record(ctx, "run", j.found)).orNil()
 }
@@ -319,6 +320,7 @@ func (j *telling) report(s config.Source, r *backup.Result, asked *asking, began
 	alarms, alarm := j.alarms()
 	if j.activity != nil && !r.Point.IsZero() {
 		j.activity.point(s.Name, r)
+		j.activity.holds = append(j.activity.holds, guardsHold(s.Name, r)...)
 	}
 	j.tellReread(s, r)
 	findings, suspect := j.tellSuspect(s, r)

@@ -43,6 +43,7 @@ type job struct {
 	found    *repo.Repository // as the last session saw it
 	down     map[string]bool  // vaults that an earlier source of this command found down
 	aside    *aside           // not nil: nothing is changed on this machine
+	holding  bool             // locks are those of a hold: without slack, and up to hold_ceiling
 }
 
 // openJob reads the configuration and opens the vaults that are named, all of them for none. Nothing is sent yet.
@@ -122,10 +123,19 @@ func (j *job) repoVaults(names []string) []*repo.Vault {
 		}
 		out = append(out, &repo.Vault{
 			Name: v.name, Err: v.failed, Doubtful: j.down[v.name], Read: v.Reader, Write: v.Writer, Lock: v.Locker, Inspect: inspect,
-			Locking: lockingAt(c.Lock, j.now()),
+			Locking: lockingFor(j, c),
 		})
 	}
 	return out
+}
+
+// lockingFor is how a job locks what it puts into a vault, or holds there.
+func lockingFor(j *job, v config.Vault) repo.Locking {
+	l := lockingAt(v.Lock, j.now())
+	if j.holding {
+		l.Slack, l.Ceiling = 0, holdReach(j.config, v, j.now())
+	}
+	return l
 }
 
 // lockingAt is how a vault locks what it is given at a time: months and years have no length of their own.

@@ -24,6 +24,9 @@ objects and needs lists.
              which runs use. What of it can be deleted 'holdfast prune' says, which looks at locks
   other      versions on top of others, delete markers, and what is not of this repository
 
+KEPT UNTIL says "newest" of the newest point of a source: it is kept until there is a newer one, and then to the end of its time. A point that is
+held (see 'holdfast hold') is kept until its hold ends.
+
 ALONE is what nothing else needs: it is what a source, or a point, costs beside the others. What a point sets free when it is over can
 be deleted three days after its lock has ended as well, which is longer by the slack.
 ` + readerHelp
@@ -37,7 +40,8 @@ type statsJSON struct {
 	Points  int       `json:"points,omitempty"`
 	Oldest  string    `json:"oldest,omitempty"`
 	Newest  string    `json:"newest,omitempty"`
-	Until   string    `json:"until,omitempty"` // absent for the newest point of a source: it is kept until there is a newer one
+	Held    string    `json:"held_until,omitempty"` // of a point: somebody holds it longer than it is kept
+	Until   string    `json:"until,omitempty"`      // absent for the newest point of a source: it is kept until there is a newer one
 	Content *int64    `json:"content,omitempty"`
 	Needed  *sizeJSON `json:"needed,omitempty"`
 	Alone   *sizeJSON `json:"alone,omitempty"`
@@ -155,6 +159,9 @@ func (a *planCommands) statsLines(vault string, s *stats.Summary, points bool, a
 			if !p.Until.IsZero() {
 				l.Until = p.Until.UTC().Format(time.RFC3339)
 			}
+			if !p.Held.IsZero() {
+				l.Held = p.Held.UTC().Format(time.RFC3339)
+			}
 			lines = append(lines, l)
 		}
 		for _, e := range s.Expiries {
@@ -196,9 +203,12 @@ func (a *planCommands) statsTable(vault string, s *stats.Summary, points bool) e
 	if points {
 		fmt.Fprintln(t, "\nPOINT\tSOURCE\tSIGNED\tKEPT UNTIL\tCONTENT\tALONE")
 		for _, p := range s.Points {
-			until := "there is a newer one"
+			until := "newest" // it is kept until there is a newer one
 			if !p.Until.IsZero() {
 				until = date(p.Until)
+			}
+			if !p.Held.IsZero() {
+				until = date(p.Held) + " (held)"
 			}
 			fmt.Fprintf(t, "%.12s\t%s\t%s\t%s\t%s\t%s\n", p.ID, p.Source, date(p.SignedAt.Time), until, size(p.Commit.Bytes), size(p.Alone.Bytes))
 		}

@@ -53,8 +53,9 @@ type standingJSON struct {
 	RPOMet      *bool                   `json:"rpo_met"`     // null where no age is asked for
 	Configured  bool                    `json:"configured"`  // false: the vault has points of it, and the configuration does not name it any more
 	RetainUntil string                  `json:"retain_until"`
-	Protected   string                  `json:"protected_until"`  // as the lock of the point's own object says; "none"; empty: the vault keeps no locks
-	Newest      *newestJSON             `json:"newest,omitempty"` // the newest point of all, where that is another one
+	HeldUntil   string                  `json:"held_until,omitempty"` // of the point, where somebody or the guard holds it longer than that
+	Protected   string                  `json:"protected_until"`      // as the lock of the point's own object says; "none"; empty: the vault keeps no locks
+	Newest      *newestJSON             `json:"newest,omitempty"`     // the newest point of all, where that is another one
 	LastRun     *saidJSON               `json:"last_run,omitempty"`
 	Verified    map[verify.Level]string `json:"verified"` // empty: never, as far as records say
 	DrilledAt   string                  `json:"drilled_at"`
@@ -345,6 +346,9 @@ func standingOf(v standing, s status.Source, o status.Options) standingJSON {
 	}
 	age := int64(s.Age / time.Second)
 	line.Point, line.TakenAt, line.RetainUntil, line.AgeSeconds = s.Point.ID.String(), moment(s.Point.Line.TakenAt), moment(s.Point.Line.RetainUntil), &age
+	if !s.Held.IsZero() {
+		line.HeldUntil = moment(format.At(s.Held))
+	}
 	switch {
 	case s.Mode != store.ModeNone:
 		line.Protected = moment(format.At(s.Protected))

@@ -44,7 +44,7 @@ func (j *telling) acknowledged(ctx context.Context, s config.Source, r *repo.Rep
 		if v.failed != nil || !slices.Contains(s.Vaults, v.name) {
 			continue
 		}
-		acks, verr := evidence.Acks(ctx, evidence.Options{Vault: v.Reader, Repository: r.ID, Key: r.Keys().Reporter})
+		acks, verr := evidence.Acks(ctx, evidence.Of(v.Reader, r))
 		if verr != nil {
 			err = errors.Join(err, prefixed(verr, "vault "+v.name))
 			continue

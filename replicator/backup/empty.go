@@ -10,7 +10,6 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
-	"github.com/holdfast-backup/holdfast/store/repo/tree"
 )
 
 // A source that goes from something to nothing is most likely a disk that is not mounted, a tag that was renamed or a
@@ -126,22 +125,7 @@ func (e *keeping) holdClean(ctx context.Context, s *Suspect) error {
 // hold holds everything that a point needs until the time that the session stores for: as long as a whole point would be kept that
 // was made now, or longer. What is lost of it is told and does not keep the run from its end.
 func (e *keeping) hold(ctx context.Context, p *repo.Head, what string) error {
-	fail := func(err error) error { return fmt.Errorf("hold %s: %w", what, err) }
-	if err := e.s.Past.Read(ctx, p); err != nil {
-		return fail(err)
-	}
-	pages := map[string]bool{} // objects that the needs list itself is in
-	visit := func(ref format.PageRef) { pages[ref.Object] = true }
-	err := e.s.Locks.Secure(ctx, tree.Needs(ctx, e.s.Content.Page, p.Commit.Needs, visit))
-	if err == nil {
-		err = e.s.Locks.Secure(ctx, func(yield func(format.Need, error) bool) {
-			for name := range pages {
-				if !yield(format.Need{Name: name, Size: -1}, nil) {
-					return
-				}
-			}
-		})
-	}
+	err := hold(ctx, e.s, p)
 	if isLost(err) {
 		if e.o.Remark != nil {
 			e.o.Remark("", fmt.Sprintf("%s, %.12s, cannot be kept whole: %v", what, p.ID, err))
@@ -149,7 +133,7 @@ func (e *keeping) hold(ctx context.Context, p *repo.Head, what string) error {
 		err = nil
 	}
 	if err != nil {
-		return fail(err)
+		return fmt.Errorf("hold %s: %w", what, err)
 	}
-	return e.s.Locks.HoldPoint(ctx, p.Point)
+	return nil
 }

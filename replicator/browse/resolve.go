@@ -118,7 +118,7 @@ func (k pick) passes(c *format.PointLine) bool {
 
 // Records says which records of the vault are to be read: those of the repository's reporters.
 func (v View) Records() evidence.Options {
-	return evidence.Options{Vault: v.In, Repository: v.Repository.ID, Key: v.Repository.Keys().Reporter}
+	return evidence.Of(v.In, v.Repository)
 }
 
 // passing is passes, but for points that somebody acknowledged: what was acknowledged is read where there is one to pass. Where it cannot
@@ -221,6 +221,9 @@ func ParseMoment(s string) (time.Time, error) {
 }
 
 func byID(ctx context.Context, v View, spec string) (Point, error) {
+	if short := spec != "" && len(spec) < minPrefix; short && strings.Trim(spec, "0123456789abcdef") == "" {
+		return Point{}, fmt.Errorf("%q is too short: of an ID give at least %d digits: %w", spec, minPrefix, ErrSpec)
+	}
 	if !isID(spec) {
 		return Point{}, fmt.Errorf("%.80q: %w", spec, ErrSpec)
 	}

@@ -47,6 +47,7 @@ type Vault struct {
 	Paged    store.Reader          // the same, listed two names a page; nil for a directory
 	Key      store.CredentialsFunc // nil for a directory
 	Bucket   Bucket                // nil for a directory
+	Reach    time.Duration         // how far ahead a hold may lock; 0: no further than other locks
 	KeepDays int                   // the shortest retention with slack that a source asks for here, in days
 }
 
@@ -182,7 +183,7 @@ func (d *doctor) vault(ctx context.Context, v *Vault) error {
 	if _, err := v.Key(ctx); err != nil {
 		return d.badCredentials(subject, err)
 	}
-	r, err := probe.Run(ctx, probe.Options{Attacker: v.Attacker, Vault: v.Store, Paged: v.Paged, Host: hostOf(v.Host), Mode: v.Mode, Now: d.Now})
+	r, err := probe.Run(ctx, probe.Options{Attacker: v.Attacker, Vault: v.Store, Paged: v.Paged, Host: hostOf(v.Host), Mode: v.Mode, Reach: v.Reach, Now: d.Now})
 	for _, f := range r.Findings {
 		d.report(subject, f)
 	}

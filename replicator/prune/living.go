@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/needed"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/evidence"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -22,6 +23,10 @@ func (r *run) findLiving(ctx context.Context) ([]needed.Point, error) {
 		return nil, err
 	}
 	r.sum.Points = len(listed)
+	holds, err := evidence.Living(ctx, evidence.Of(r.o.Vault.Read, r.o.Repository), r.clock.Add(-Spare))
+	if err != nil {
+		return nil, unsure(ctx, err)
+	}
 	var all []needed.Point
 	var ends []bool
 	for _, p := range listed { // in order of signed time
@@ -52,6 +57,7 @@ func (r *run) findLiving(ctx context.Context) ([]needed.Point, error) {
 		all, ends = append(all, h), append(ends, over)
 	}
 	r.boundDistrusted(all, ends)
+	r.keepHeld(all, ends, holds)
 	r.keepNewest(all, ends)
 	odd, passed, err := r.doubtful(ctx)
 	if err != nil {
@@ -61,7 +67,7 @@ func (r *run) findLiving(ctx context.Context) ([]needed.Point, error) {
 		return nil, err
 	}
 	for _, h := range odd {
-		over, err := r.over(ctx, h.Point, h.Until)
+		over, err := r.over(ctx, h.Point, later(h.Until, holds[h.ID]))
 		if err != nil {
 			return nil, err
 		}
@@ -94,6 +100,23 @@ func (r *run) boundDistrusted(points []needed.Point, ends []bool) {
 			ends[i] = true
 		}
 	}
+}
+
+// keepHeld has points live on that somebody holds, whatever their time and whoever made them. Where there are locks their own objects' say so as
+// well, once the hold was put into effect there.
+func (r *run) keepHeld(points []needed.Point, ends []bool, holds map[format.Hash]time.Time) {
+	for i := range points {
+		if until, ok := holds[points[i].ID]; ok && !r.past(until) {
+			points[i].Until, ends[i] = later(points[i].Until, until), false
+		}
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // keepNewest has the newest point of each source that is not retired live on, a complete one that is not marked as empty if

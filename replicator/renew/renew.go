@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
+	"github.com/holdfast-backup/holdfast/store/repo/evidence"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -27,7 +28,8 @@ type Options struct {
 	Repository *repo.Repository
 	Vault      *repo.Vault   // Read, Lock and Inspect; without a lock mode that of the points is used
 	Points     []format.Hash // only these; none: all that are not over
-	Until      time.Time     // hold what they need until then at least; zero: until each point's own retain-until
+	Until      time.Time     // hold what they need until then at least; zero: until each point's own retain-until, or the end of its hold
+	Reach      time.Duration // how far ahead a hold may lock, where that is more than the vault's ceiling
 	Made       []cache.Made  // points that this machine made there; those that are not listed are reported, as are those that other points tell of
 	DryRun     bool
 	Scratch    *cache.Cache // of its own, empty
@@ -47,6 +49,8 @@ type Summary struct {
 	Extended   int64
 	Refused    int64 // locks that the vault did not lengthen
 	Lost       int64 // objects without the right bytes in any version
+	Held       int   // points that are held longer than they are kept
+	HeldShort  int   // of these, whose hold reaches further than the ceilings let a lock be set now
 	Distrusted int   // points that were passed over: their key was distrusted before they came
 	Broken     int   // points of which not all could be read that they need
 	Seconds    float64
@@ -72,7 +76,11 @@ func Run(ctx context.Context, o Options) (s Summary, err error) {
 			err = context.Cause(ctx)
 		}
 	}()
-	points, broken, distrusted, err := choose(ctx, o)
+	holds, err := evidence.Living(ctx, evidence.Of(o.Vault.Read, o.Repository), o.Now())
+	if err != nil {
+		return s, err
+	}
+	points, broken, distrusted, err := choose(ctx, o, holds)
 	if err != nil {
 		return s, err
 	}
@@ -80,13 +88,15 @@ func Run(ctx context.Context, o Options) (s Summary, err error) {
 	if vault.Locking.Mode == store.ModeNone {
 		vault.Locking.Mode = modeOf(points)
 	}
+	s.Held, s.HeldShort = reach(o, &vault, points, holds)
 	r, err := repo.OpenRenewal(ctx, repo.RenewalOptions{Repository: o.Repository, Vault: &vault, Cache: o.Scratch, Report: o.Report, Now: o.Now})
 	if err != nil {
 		return s, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	points = slices.DeleteFunc(points, func(p needed.Point) bool {
-		return !p.Until.After(r.Clock()) || len(o.Points) == 0 && !p.Commit.RetainUntil.After(r.Clock()) // it is over
+		over := !p.Commit.RetainUntil.After(r.Clock()) && !holds[p.ID].After(r.Clock())
+		return !p.Until.After(r.Clock()) || len(o.Points) == 0 && over
 	})
 	s.Points, s.Broken, s.Distrusted = len(points), broken, distrusted
 	for _, p := range points {
@@ -132,7 +142,7 @@ func modeOf(points []needed.Point) store.Mode {
 
 // choose gives all points, or those that were named, with how long they are to be held. broken counts those that cannot be
 // read, distrusted those that a thief may have made: what he signed lengthens no lock, unless it is named.
-func choose(ctx context.Context, o Options) (out []needed.Point, broken, distrusted int, err error) {
+func choose(ctx context.Context, o Options, holds map[format.Hash]time.Time) (out []needed.Point, broken, distrusted int, err error) {
 	listed, err := o.Repository.Points(ctx, o.Vault.Read, "", o.Report)
 	if err != nil {
 		return nil, broken, distrusted, err
@@ -145,16 +155,16 @@ func choose(ctx context.Context, o Options) (out []needed.Point, broken, distrus
 		if len(o.Points) > 0 && !wanted[p.ID] {
 			continue
 		}
-		named := wanted[p.ID]
+		_, held := holds[p.ID]
+		named := wanted[p.ID] || held // somebody who may sign named it
 		if p.Distrusted && !named {
 			distrusted++
 			continue
 		}
-		delete(wanted, p.ID)
 		c, err := o.Repository.Commit(ctx, o.Vault.Read, p, o.Report)
 		switch {
 		case err == nil, errors.Is(err, format.ErrNewer) && c != nil: // its head says what it needs
-		case named || !repo.Classify(ctx, err).Unusable():
+		case wanted[p.ID] || !repo.Classify(ctx, err).Unusable():
 			return nil, broken, distrusted, err
 		default: // the others can be helped all the same
 			report(o.Report, repo.Damaged, p.Name, err)
@@ -168,19 +178,56 @@ func choose(ctx context.Context, o Options) (out []needed.Point, broken, distrus
 				continue
 			}
 		}
-		until := o.Repository.Trust().Kept(c)
-		if o.Until.After(until) {
-			until = o.Until
-		}
+		until := later(o.Repository.Trust().Kept(c), later(o.Until, holds[p.ID]))
 		out = append(out, needed.Point{Head: repo.Head{Point: p, Commit: c}, Until: until.UTC().Truncate(time.Second)})
 	}
 	for id := range wanted {
-		return nil, broken, distrusted, fmt.Errorf("point %s: %w", id, ErrNoPoint)
+		if !slices.ContainsFunc(listed, func(p repo.Point) bool { return p.ID == id }) {
+			return nil, broken, distrusted, fmt.Errorf("point %s: %w", id, ErrNoPoint)
+		}
 	}
 	if len(o.Points) == 0 {
 		err = withheld(ctx, o, listed, out)
 	}
 	return out, broken, distrusted, err
+}
+
+// reach lets the vault's locks go as far as holds may, where only held points ask for that. What a hold asks for beyond its own ceiling, as a
+// configuration without one has it, is locked as far as that goes now, and further by later renewals.
+func reach(o Options, vault *repo.Vault, points []needed.Point, holds map[format.Hash]time.Time) (held, short int) {
+	l := &vault.Locking
+	if l.Ceiling <= 0 {
+		return 0, 0
+	}
+	now := o.Now()
+	most := now.Add(l.Ceiling - l.Slack)
+	furthest := now.Add(max(l.Ceiling, o.Reach) - l.Slack)
+	others := false
+	for i := range points {
+		p := &points[i]
+		own := later(o.Repository.Trust().Kept(p.Commit), o.Until)
+		if !holds[p.ID].After(own) {
+			others = others || p.Until.After(most)
+			continue
+		}
+		held++
+		if p.Until.After(furthest) {
+			p.Until = later(furthest, own).UTC().Truncate(time.Second)
+			short++
+		}
+		others = others || own.After(most)
+	}
+	if held > 0 && !others {
+		l.Ceiling = max(l.Ceiling, o.Reach)
+	}
+	return held, short
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // withheld reports points that are kept and that the vault does not list: what they need cannot be held.

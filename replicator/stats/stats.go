@@ -18,6 +18,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
+	"github.com/holdfast-backup/holdfast/store/repo/evidence"
 	"github.com/holdfast-backup/holdfast/store/repo/flat"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
@@ -55,6 +56,7 @@ type Source struct {
 type Point struct {
 	repo.Head
 	Until time.Time // when it is over; zero: it is kept as the newest of its source
+	Held  time.Time // until when somebody holds it, where that is longer than it is kept; zero: nobody does
 	Alone Size      // what it needs and no other point does
 }
 
@@ -130,6 +132,10 @@ func (r *run) findPoints(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	holds, err := evidence.Living(ctx, evidence.Of(r.o.In, r.o.Repository), r.o.Now)
+	if err != nil {
+		return err
+	}
 	var all []Point
 	newest := map[string]int{}
 	for _, p := range listed { // in order of signed time
@@ -141,7 +147,11 @@ func (r *run) findPoints(ctx context.Context) error {
 			r.sum.Unread++ // told by Report; one bad point is no reason to say nothing of the others
 			continue
 		}
-		all = append(all, Point{Head: repo.Head{Point: p, Commit: c}, Until: r.o.Repository.Trust().Kept(c)})
+		x := Point{Head: repo.Head{Point: p, Commit: c}, Until: r.o.Repository.Trust().Kept(c)}
+		if held := holds[p.ID]; held.After(x.Until) {
+			x.Until, x.Held = held, held
+		}
+		all = append(all, x)
 		whole := c.Status == format.StatusComplete && !c.Marked(format.MarkEmpty)
 		if j, ok := newest[p.Source]; !ok || whole || all[j].Commit.Status != format.StatusComplete {
 			newest[p.Source] = len(all) - 1

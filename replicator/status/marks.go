@@ -3,7 +3,6 @@ package status
 import (
 	"context"
 	"encoding/json"
-	"slices"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/replicator/browse"
@@ -25,8 +24,8 @@ const (
 type Mark struct {
 	Point    browse.Point
 	State    State
-	Ack      *evidence.Ack // of this very point; nil: none
-	Findings []Found       // what its run told, where a record of it was read
+	Acks     []evidence.Ack // of this very point, the newest first
+	Findings []Found        // what its run told, where a record of it was read
 }
 
 // Found is one rule of the guard and how many entries it was about.
@@ -64,8 +63,12 @@ func Marks(ctx context.Context, v browse.View) ([]Mark, error) {
 	for i := range out {
 		m := &out[i]
 		m.Findings = found[m.Point.ID]
-		if n := slices.IndexFunc(acks, func(a evidence.Ack) bool { return a.Point == m.Point.ID }); n >= 0 {
-			m.Ack, m.State = &acks[n], Acknowledged
+		for _, a := range acks {
+			if a.Point == m.Point.ID {
+				m.Acks, m.State = append(m.Acks, a), Acknowledged
+			}
+		}
+		if m.State == Acknowledged {
 			continue
 		}
 		if at := clean[m.Point.Source]; at.After(m.Point.SignedAt.Time) || !m.Point.SignedAt.After(until(acks, m.Point.Source)) {

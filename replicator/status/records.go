@@ -57,11 +57,14 @@ type line struct {
 type records struct {
 	vault Records
 	runs  map[string]Records // by source
+	acks  []evidence.Ack     // as far as they were looked for
+	holds []evidence.Hold
 }
 
-// read gathers what the newest records say of a vault and of sources in it, until all is known that they can say. Without any record that
-// costs a listing.
-func read(ctx context.Context, v browse.View, sources []string) (*records, error) {
+// read gathers what the newest records say of a vault and of sources in it, until all is known that they can say: in one pass. Acknowledgements are
+// looked for further back, of sources whose newest point is marked: marked says when that was signed. Without any record that costs a
+// listing, and nothing where the repository never had a reporter.
+func read(ctx context.Context, v browse.View, sources []string, marked map[string]format.Time) (*records, error) {
 	r := &records{vault: Records{Verified: map[verify.Level]time.Time{}}, runs: map[string]Records{}}
 	if !v.Repository.Vouched() {
 		return r, nil
@@ -69,8 +72,21 @@ func read(ctx context.Context, v browse.View, sources []string) (*records, error
 	o := v.Records()
 	o.Report = func(f evidence.Finding) { r.vault.unread = append(r.vault.unread, f.Name) }
 	called := sync.OnceValues(func() ([]string, error) { return called(ctx, v) }) // asked once, where there is a record
+	most := maxRecords
+	if len(marked) > 0 {
+		most = maxMarkRecords
+	}
+	l, err := evidence.List(ctx, o, most)
+	if err != nil {
+		return nil, err
+	}
 	var failed error
-	older, err := evidence.Latest(ctx, o, maxRecords, func(f evidence.Found) bool {
+	n := 0
+	_, err = l.Latest(func(f evidence.Found) bool {
+		r.acks = append(r.acks, evidence.AcksOf(f)...)
+		if n++; n > maxRecords || r.whole(sources) {
+			return !r.acked(marked)
+		}
 		names, err := called()
 		if failed = err; err != nil {
 			return false
@@ -84,10 +100,24 @@ func read(ctx context.Context, v browse.View, sources []string) (*records, error
 				r.take(f.Record.Type, f.Record.Time.Time, l)
 			}
 		}
-		return !r.whole(sources)
+		return !r.whole(sources) || !r.acked(marked)
 	})
-	r.vault.Older = older && !r.whole(sources)
-	return r, errors.Join(err, failed)
+	r.vault.Older = l.More(maxRecords) && !r.whole(sources)
+	if err = errors.Join(err, failed); err != nil {
+		return nil, err
+	}
+	r.holds, err = l.Holds()
+	return r, err
+}
+
+// acked reports whether the newest points of all marked sources are known to be acknowledged.
+func (r *records) acked(marked map[string]format.Time) bool {
+	for source, at := range marked {
+		if at.After(until(r.acks, source)) {
+			return false
+		}
+	}
+	return true
 }
 
 // called gives what runs call the vault: as the configuration does, or, for who has none, as its placements do.

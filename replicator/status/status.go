@@ -37,11 +37,19 @@ type Source struct {
 	RPOMet    bool       // also where no age was asked for, but never without a point
 	Mode      store.Mode // of the point's own lock
 	Protected time.Time  // its end, as read back; zero: there is none, or the vault keeps none
+	Held      time.Time  // until when somebody, or the guard, holds it, where that is longer than it is kept; zero: nobody does
 	Short     error      // why the point is not protected as long as it is to be kept; nil: it is
 	Records   Records    // what reporters said of the vault, and of this source in it
 	Alarms    []string   // what somebody has to look at
 
-	acked bool // the mark of the newest point was acknowledged
+	acked bool     // the mark of the newest point was acknowledged
+	all   []placed // its points, any of which may be held
+}
+
+// placed is where a point's own object is.
+type placed struct {
+	id  format.Hash
+	ref store.Ref
 }
 
 // clocksDiffer is by how much two clocks may differ before it is said.
@@ -68,7 +76,13 @@ func Look(ctx context.Context, o Options) ([]Source, error) {
 		}
 		at(p.Source).take(p)
 	}
-	said, err := read(ctx, o.View, names)
+	marked := map[string]format.Time{}
+	for name, s := range all {
+		if p := s.newest(); p != nil && len(p.Line.Marks) > 0 {
+			marked[name] = p.SignedAt
+		}
+	}
+	said, err := read(ctx, o.View, names, marked)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +90,7 @@ func Look(ctx context.Context, o Options) ([]Source, error) {
 	for _, name := range names {
 		s := all[name]
 		s.Records = said.of(name)
-		if err := s.settle(ctx, o); err != nil {
+		if err := s.settle(ctx, o, said); err != nil {
 			return nil, err
 		}
 		out = append(out, *s)
@@ -94,6 +108,7 @@ func (s *Source) take(p browse.Point) {
 	case p.Err != nil && p.Head == nil:
 		s.alarm("point %.12s of %s cannot be read: %v", p.ID, p.SignedAt.UTC().Format(time.RFC3339), p.Err)
 	}
+	s.all = append(s.all, placed{p.ID, store.Ref{Name: p.Name, Version: p.Version}})
 	s.Newest = &p
 	if p.Complete() && !p.Empty() && p.Doubt == nil {
 		s.Point, s.Newest = &p, nil
@@ -105,8 +120,9 @@ func (s *Source) alarm(text string, args ...any) {
 }
 
 // settle judges what was found.
-func (s *Source) settle(ctx context.Context, o Options) error {
-	if err := s.marks(ctx, o); err != nil {
+func (s *Source) settle(ctx context.Context, o Options, said *records) error {
+	s.marks(said.acks)
+	if err := s.holds(ctx, o, said.holds); err != nil {
 		return err
 	}
 	if n := s.Newest; n != nil && n.Empty() && !s.acked {
@@ -132,27 +148,60 @@ func (s *Source) settle(ctx context.Context, o Options) error {
 	return s.lock(ctx, o)
 }
 
-// marks says whether an alarm of the guard stands at the newest point.
-func (s *Source) marks(ctx context.Context, o Options) error {
+// newest is the newest point of all, if what it says of itself is known.
+func (s *Source) newest() *browse.Point {
 	newest := s.Newest
 	if newest == nil {
 		newest = s.Point
 	}
-	if newest == nil || newest.Line == nil || len(newest.Line.Marks) == 0 || !o.View.Repository.Vouched() {
+	if newest == nil || newest.Line == nil {
 		return nil
 	}
-	acks, err := evidence.Acks(ctx, o.View.Records())
-	if err != nil {
-		return err
+	return newest
+}
+
+// holds takes what is held of the source, and looks whether the vault's locks reach as far.
+func (s *Source) holds(ctx context.Context, o Options, holds []evidence.Hold) error {
+	for _, h := range holds {
+		if h.Source != s.Name || h.Over(o.Now) {
+			continue
+		}
+		if s.Point != nil && s.Point.ID == h.Point && h.Until.After(s.Point.Line.RetainUntil.Time) && h.Until.After(s.Held) {
+			s.Held = h.Until.Time
+		}
+		i := slices.IndexFunc(s.all, func(p placed) bool { return p.id == h.Point })
+		if i < 0 {
+			s.alarm("point %.12s is held until %s and is not in this vault", h.Point, h.Until.UTC().Format(time.RFC3339))
+			continue
+		}
+		if !o.Locks || s.Point != nil && s.Point.ID == h.Point { // its lock is read in any case
+			continue
+		}
+		_, lock, err := o.View.In.Stat(ctx, s.all[i].ref)
+		if err != nil {
+			return fmt.Errorf("read the lock of point %.12s of %s: %w", h.Point, s.Name, err)
+		}
+		if lock.Until.Before(h.Until.Time) {
+			s.alarm("point %.12s is held until %s and is locked until %s: the next run, or `holdfast renew`, lengthens that",
+				h.Point, h.Until.UTC().Format(time.RFC3339), lock.Until.UTC().Format(time.RFC3339))
+		}
+	}
+	return nil
+}
+
+// marks says whether an alarm of the guard stands at the newest point.
+func (s *Source) marks(acks []evidence.Ack) {
+	newest := s.newest()
+	if newest == nil || len(newest.Line.Marks) == 0 {
+		return
 	}
 	if s.acked = !newest.SignedAt.After(until(acks, s.Name)); s.acked {
-		return nil
+		return
 	}
 	if newest.Line.Marked(format.MarkSuspect) {
 		s.alarm("the newest point, %.12s of %s, is suspect: the guard gave an alarm; `holdfast guard %s` says more, and if the data is right: `holdfast guard ack %.12s --reason TEXT`",
 			newest.ID, newest.SignedAt.UTC().Format(time.RFC3339), s.Name, newest.ID)
 	}
-	return nil
 }
 
 // lock reads the lock of the point's own object, which is put last and reaches as far as the point is kept.
@@ -163,6 +212,9 @@ func (s *Source) lock(ctx context.Context, o Options) error {
 		return fmt.Errorf("read the lock of point %.12s of %s: %w", p.ID, s.Name, err)
 	}
 	keep := p.Line.RetainUntil.Time
+	if s.Held.After(keep) {
+		keep = s.Held
+	}
 	s.Mode, s.Protected = lock.Mode, lock.Until
 	switch {
 	case lock.Mode == store.ModeNone:

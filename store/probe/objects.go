@@ -167,6 +167,7 @@ func (r *run) century(ctx context.Context) {
 	}
 	short := r.Attacker.Keep(ctx, r.lock(store.Compliance, r.Lock))
 	long := r.Attacker.Keep(ctx, r.lock(store.Compliance, 36525*24*time.Hour))
+	r.reach(ctx, short)
 	first := r.vendor.Rights.LockFirst
 	switch {
 	case bound.Known() && bound.Value == vendor.CapExtend:
@@ -181,6 +182,26 @@ func (r *run) century(ctx context.Context) {
 			"a thief of the writer's key could lock objects for a century, at your cost", short, long)
 	default:
 		r.unknown(check, "whether the writer could lock for a century cannot be asked here without doing it; `holdfast policy` prints a policy that bounds it, where the vendor can", short, long)
+	}
+}
+
+// reach asks for a lock as far ahead as the configuration may ask for one, on an object that never was: short is the answer to one of
+// minutes.
+func (r *run) reach(ctx context.Context, short attack.Answer) {
+	const check = "lock-reach"
+	if r.Reach <= 0 {
+		return
+	}
+	days := int((r.Reach + 24*time.Hour - 1) / (24 * time.Hour))
+	far := r.Attacker.Keep(ctx, r.lock(store.Compliance, r.Reach))
+	switch {
+	case far.Denied() && !short.Denied() && short.Refused():
+		r.add(check, Warning, fmt.Sprintf("print the writer's policy anew with `holdfast policy --max-lock %dd`, and apply it, or lower hold_ceiling", days),
+			fmt.Sprintf("the writer may not lock for %d days, which hold_ceiling of the configuration allows: a hold that long would fail; %s", days, far.Outcome()), short, far)
+	case short.Denied():
+		r.unknown(check, "whether the writer may lock as far ahead as hold_ceiling allows cannot be told: "+short.Outcome(), short, far)
+	default:
+		r.add(check, OK, "", fmt.Sprintf("nothing says that the writer may not lock for %d days, as hold_ceiling allows: %s", days, far.Outcome()), short, far)
 	}
 }
 

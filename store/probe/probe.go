@@ -43,6 +43,7 @@ type Options struct {
 	Mode     store.Mode    // of the locks that jobs ask for; default compliance
 	Lock     time.Duration // of canaries; default 3 minutes, at most 5
 	Now      func() time.Time
+	Reach    time.Duration // how far ahead the configuration may have holds lock; 0: holds reach no further than other locks
 }
 
 const (

@@ -25,3 +25,10 @@ func (k Keys) Reporter(name, hint string, arrived time.Time) (ed25519.PublicKey,
 	}
 	return nil, false
 }
+
+// Reporting reports whether the repository has, or had, a reporter. Without one there are no records.
+func (k Keys) Reporting() bool {
+	return slices.ContainsFunc(k.r.Chain, func(l Link) bool {
+		return slices.ContainsFunc(l.Keys, func(key format.Key) bool { return key.Use == format.UseReporter })
+	})
+}

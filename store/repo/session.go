@@ -374,6 +374,11 @@ func (s *Session) Begin(need time.Time) error {
 		return fmt.Errorf("%w: points of this repository are kept for at most %d days, and this one would be kept until %s: shorten the retention, or run `holdfast key rotate --identity FILE`, "+
 			"which takes the bound from the configuration", ErrCeiling, most/(24*time.Hour), need.UTC().Format(time.RFC3339))
 	}
+	return s.Locks.Begin(need)
+}
+
+// Begin is Session.Begin for what is no point of this repository's retention: a hold, which has a bound of its own.
+func (s *Locks) Begin(need time.Time) error {
 	s.mu.Lock()
 	s.need = need
 	s.mu.Unlock()

@@ -47,6 +47,7 @@ type Options struct {
 	Vault      store.Reader
 	Repository format.Hash
 	Key        Keyring
+	None       bool                    // the repository never had a reporter: nothing is asked
 	Reporter   string                  // of this reporter alone; empty: of all
 	Report     func(Finding)           // what is wrong; may be nil
 	Each       func(Found) error       // each record, by reporter, series and number; may be nil

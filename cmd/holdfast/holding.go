@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
+	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/replicator/backup"
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/evidence"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// What holds are made of. A hold is a record, and then locks: it is noted in the reporter's book, told by every record from then on, and
+// put into effect in each vault. What a vault missed the next run does.
+
+// holdReach is how far ahead a hold may lock in a vault.
+func holdReach(c *config.Config, v config.Vault, now time.Time) time.Duration {
+	return max(v.Lock.Ceiling.AddTo(now).Sub(now), c.HoldCeiling.AddTo(now).Sub(now))
+}
+
+// bookHolds gives the holds that a record is to tell of: those of the reporter's book with those that were made now, but for what is over.
+// The book notes them before there is a record: what a record told of must not be missing in the next. A book that was lost is filled
+// from the vaults, as far as these can be read.
+func bookHolds(ctx context.Context, j *job, book *evidence.Book, r *repo.Repository, made []evidence.Held, reporter string, now time.Time) ([]evidence.Held, error) {
+	was, known, err := book.Holds()
+	if err != nil {
+		return nil, err
+	}
+	holds := was
+	if !known {
+		if holds, known, err = toldHolds(ctx, j, r, now); err != nil {
+			return nil, err
+		}
+	}
+	for _, h := range made {
+		h.At, h.Reporter = format.At(now), reporter
+		more := evidence.WithHold(holds, h, now)
+		if len(more) > evidence.MaxHolds && len(more) > len(holds) {
+			j.ui.warn("point %.12s of %s is not noted as held: there are %d holds already, and no record tells of more", h.Point, h.Source, len(holds))
+			continue
+		}
+		holds = more
+	}
+	holds = slices.DeleteFunc(slices.Clone(holds), func(h evidence.Held) bool { return h.Over(now) })
+	if !known && len(holds) == 0 {
+		return nil, nil // asked again next time
+	}
+	return holds, book.KeepHolds(holds)
+}
+
+// toldHolds gathers from the vaults what records tell of holds; false where no vault could be read.
+func toldHolds(ctx context.Context, j *job, r *repo.Repository, now time.Time) (out []evidence.Held, read bool, err error) {
+	for _, v := range j.vaults {
+		if v.failed != nil || j.down[v.name] {
+			continue
+		}
+		l, err := evidence.List(ctx, evidence.Of(v.Reader, r), 0)
+		if err == nil {
+			var told []evidence.Hold
+			if told, err = l.Holds(); err == nil {
+				read = true
+				for _, h := range told {
+					out = evidence.WithHold(out, evidence.Held{Hold: h}, now)
+				}
+			}
+		}
+		if ctx.Err() != nil {
+			return nil, false, ctx.Err()
+		}
+		if err != nil {
+			j.ui.detail("vault %s: what is held cannot be read: %v", v.name, err)
+		}
+	}
+	return out, read, nil
+}
+
+// withBook opens the book of the configured reporter for a moment; without a reporter's key nothing is done.
+func withBook(ctx context.Context, j *job, r *repo.Repository, do func(*evidence.Book, *keys.ReporterKey) error) (err error) {
+	key, err := j.reporterKey()
+	if err != nil || key == nil {
+		return err
+	}
+	dir, err := j.cacheDir(j.config, r.CacheID())
+	if err != nil {
+		return unusableCache(err)
+	}
+	wait, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	book, lock, err := evidence.OpenBook(wait, filepath.Join(filepath.Dir(dir), "records", key.Name))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	return do(book, key)
+}
+
+// heldIn is what became of a hold in one vault.
+type heldIn struct {
+	vault    string
+	status   string    // one of those below
+	extended int64     // locks
+	copied   int64     // objects that the vault lacked
+	until    time.Time // of the locks
+	err      error
+}
+
+// What becomes of a hold in a vault.
+const (
+	nowHeld   = "held"      // all is locked
+	noLocks   = "no locks"  // the vault keeps no locks: prune spares the point
+	notThere  = "absent"    // the vault has not got the point
+	notHeld   = "failed"    // and will be tried again
+	heldShort = "not whole" // something of the point is lost; the rest is locked
+)
+
+// putHold puts a hold into effect in the vaults that are named, and notes in which of them it is done.
+func putHold(ctx context.Context, j *job, r *repo.Repository, h evidence.Held, names []string) ([]heldIn, error) {
+	out, at := holders(ctx, j, r, h.Hold, names)
+	var locking []string
+	for i := range out {
+		if c, ok := j.config.Vault(out[i].vault); ok && out[i].status == "" && !c.URL.Locks() {
+			out[i].status = noLocks
+		}
+		if out[i].status == "" {
+			locking = append(locking, out[i].vault)
+		}
+	}
+	var err error
+	if len(locking) > 0 {
+		err = lockHold(ctx, j, h.Hold, at, locking, out)
+	}
+	if ctx.Err() != nil {
+		return out, ctx.Err()
+	}
+	for _, v := range out {
+		if v.status != notHeld {
+			h.Done = append(h.Done, v.vault)
+		}
+	}
+	berr := withBook(ctx, j, r, func(book *evidence.Book, _ *keys.ReporterKey) error {
+		holds, ok, err := book.Holds()
+		if err != nil || !ok {
+			return err
+		}
+		return book.KeepHolds(evidence.WithHold(holds, h, time.Time{}))
+	})
+	return out, errors.Join(err, berr)
+}
+
+// holders finds out which of the vaults have a point. One that cannot be asked has failed.
+func holders(ctx context.Context, j *job, r *repo.Repository, h evidence.Hold, names []string) (out []heldIn, at *repo.Point) {
+	for _, v := range j.vaults {
+		if !slices.Contains(names, v.name) {
+			continue
+		}
+		x := heldIn{vault: v.name, err: v.failed}
+		var listed []repo.Point
+		if x.err == nil {
+			listed, x.err = r.Points(ctx, v.Reader, h.Source, nil)
+		}
+		i := slices.IndexFunc(listed, func(p repo.Point) bool { return p.ID == h.Point })
+		switch {
+		case x.err != nil:
+			x.status, x.err = notHeld, prefixed(x.err, "vault "+v.name)
+		case i < 0:
+			x.status = notThere
+		case at == nil:
+			at = &listed[i]
+		}
+		out = append(out, x)
+	}
+	return out, at
+}
+
+// lockHold locks what a held point needs in vaults that have it.
+func lockHold(ctx context.Context, j *job, h evidence.Hold, p *repo.Point, names []string, out []heldIn) (err error) {
+	j.holding = true
+	defer func() { j.holding = false }()
+	failed := func(err error) {
+		for i := range out {
+			if slices.Contains(names, out[i].vault) {
+				out[i].status, out[i].err = notHeld, err
+			}
+		}
+	}
+	session, err := j.session(ctx, names)
+	if err != nil {
+		failed(err)
+		if errors.Is(err, repo.ErrAllVaults) {
+			return nil // each says so
+		}
+		return err
+	}
+	defer func() {
+		j.remember(session.Vaults())
+		err = errors.Join(err, session.Close())
+	}()
+	err = backup.Hold(ctx, session, repo.Head{Point: *p}, h.Until.Time)
+	lost := errors.As(err, new(*repo.LostError))
+	for _, v := range session.Vaults() {
+		i := slices.IndexFunc(out, func(x heldIn) bool { return x.vault == v.Vault })
+		x := &out[i]
+		x.extended, x.copied, x.until, x.err = v.Extended, v.Copied, v.LockedUntil, v.Err
+		switch {
+		case v.Err != nil:
+			x.status = notHeld
+		case lost:
+			x.status = heldShort
+		case err != nil:
+			x.status, x.err = notHeld, err
+		default:
+			x.status = nowHeld
+		}
+	}
+	if lost {
+		return &marked{errDamage, err}
+	}
+	return nil
+}
+
+// finishHolds does what vaults missed of holds of a source: they were down, or the hold was broken off. Where all is done nothing is asked.
+func finishHolds(ctx context.Context, j *job, source config.Source) (err error) {
+	if j.found == nil || j.activity == nil {
+		return nil
+	}
+	var open []evidence.Held
+	if err := withBook(ctx, j, j.found, func(book *evidence.Book, _ *keys.ReporterKey) error {
+		holds, _, err := book.Holds()
+		for _, h := range holds {
+			if h.Source == source.Name && !h.Over(j.now()) && len(missing(j, h, source.Vaults)) > 0 {
+				open = append(open, h)
+			}
+		}
+		return err
+	}); err != nil {
+		return &marked{errRecord, fmt.Errorf("what is held cannot be known: %w", err)}
+	}
+	var all together
+	for _, h := range open {
+		names := slices.DeleteFunc(missing(j, h, source.Vaults), func(name string) bool { return j.down[name] })
+		if len(names) == 0 {
+			continue // said already
+		}
+		done, err := putHold(ctx, j, j.found, h, names)
+		all = append(all, err)
+		for _, v := range done {
+			if v.err != nil && ctx.Err() == nil {
+				all = append(all, &marked{errVault, fmt.Errorf("point %.12s is not held until %s yet: %w", h.Point, date(h.Until.Time), v.err)})
+			} else if v.status == nowHeld {
+				j.ui.remark("Point %.12s of %s is held until %s in vault %s as well now.", h.Point, h.Source, date(h.Until.Time), v.vault)
+			}
+		}
+	}
+	return all.orNil()
+}
+
+// missing gives the vaults in which a hold is not done.
+func missing(j *job, h evidence.Held, names []string) (out []string) {
+	for _, name := range names {
+		if c, ok := j.config.Vault(name); ok && c.URL.Locks() && !slices.Contains(h.Done, name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// guardsHold is what the guard of a run held, for its record; nil where it held nothing.
+func guardsHold(source string, r *backup.Result) []evidence.Held {
+	u := r.Suspect
+	if u == nil || u.Clean == nil || u.Held.IsZero() {
+		return nil
+	}
+	h := evidence.Held{Hold: evidence.Hold{
+		Source: source, Point: u.Clean.ID, SignedAt: u.Clean.SignedAt, Until: format.At(u.Held.UTC().Truncate(time.Second)), By: evidence.ByGuard,
+		Reason: "the last clean point before an alarm",
+	}}
+	for _, v := range r.Vaults {
+		if v.Err == nil {
+			h.Done = append(h.Done, v.Vault)
+		}
+	}
+	return []evidence.Held{h}
+}
+
+// waysOut says of a vault why a hold failed there, where the vendor's policy is the likely reason.
+func waysOut(err error, until time.Time, now time.Time) error {
+	if !errors.Is(err, store.ErrDenied) {
+		return err
+	}
+	return fmt.Errorf("%w; the policy of the vault's key may not let it lock that far: print it anew with `holdfast policy --max-lock %dd`", err, int(until.Sub(now)/(24*time.Hour))+1)
+}

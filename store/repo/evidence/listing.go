@@ -1,0 +1,120 @@
+package evidence
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// Of gives the options for reading the records of a repository in a vault.
+func Of(in store.Reader, r *repo.Repository) Options {
+	return Options{Vault: in, Repository: r.ID, Key: r.Keys().Reporter, None: !r.Keys().Reporting()}
+}
+
+// lastOfEach is how many records of each reporter a listing keeps, whatever the others wrote since: one of them tells of its holds.
+const lastOfEach = 16
+
+// Listing is what records there are in a vault, listed once: the newest of all, and the newest of each reporter. It is not safe for
+// concurrent use.
+type Listing struct {
+	r     *reading
+	last  []lying            // the newest of all, in order of arrival
+	each  map[string][]lying // the newest of each reporter, in order of arrival
+	older bool               // there are some that are neither
+	told  map[string]bool    // reporters of which a record was read that tells of holds
+	holds map[heldBy]Hold
+}
+
+// List lists the records of a vault and keeps the newest, at most so many. Of Options it needs Vault, Repository and Key, and takes
+// Reporter, Report and None.
+func List(ctx context.Context, o Options, most int) (*Listing, error) {
+	l := &Listing{r: &reading{ctx: ctx, o: o}, each: map[string][]lying{}, told: map[string]bool{}, holds: map[heldBy]Hold{}}
+	if o.None {
+		return l, nil
+	}
+	return l, l.r.names(func(versions []store.Info) error {
+		late := len(l.last) == most && (most == 0 || !arrived(versions).After(arrived(l.last[0].versions)))
+		if id, err := format.ParseRecordName(versions[0].Name); late && (err != nil || l.full(id.Reporter, versions)) {
+			l.older = true // or junk, of which no signature is checked
+			return nil
+		}
+		id, ok := l.r.signed(versions)
+		if !ok {
+			return nil
+		}
+		x := lying{id: id, versions: slices.Clone(versions)}
+		if late {
+			l.older = true
+		} else {
+			more := false
+			l.last, more = newest(l.last, x, most)
+			l.older = l.older || more
+		}
+		l.each[id.Reporter], _ = newest(l.each[id.Reporter], x, lastOfEach)
+		return nil
+	})
+}
+
+// More reports whether there are more than so many records, as far as the listing kept them or knows of others.
+func (l *Listing) More(n int) bool { return l.older || len(l.last) > n }
+
+// full reports whether a record is older than all that are kept of its reporter.
+func (l *Listing) full(reporter string, versions []store.Info) bool {
+	kept := l.each[reporter]
+	return len(kept) == lastOfEach && !arrived(versions).After(arrived(kept[0].versions))
+}
+
+// newest puts a record into a list in order of arrival, and drops the oldest where they are too many.
+func newest(list []lying, x lying, most int) ([]lying, bool) {
+	at, _ := slices.BinarySearchFunc(list, x.versions, func(l lying, v []store.Info) int {
+		if arrived(l.versions).After(arrived(v)) {
+			return 1
+		}
+		return -1 // of one second, in order of the names
+	})
+	if list = slices.Insert(list, at, x); len(list) > most {
+		return list[1:], true
+	}
+	return list, false
+}
+
+// Latest gives the newest records, the newest first, to each, until that returns false; older says that there are some that were not
+// given. Whether the series are whole it does not look at: that is [Read]'s. What cannot be read is reported, and passed by.
+func (l *Listing) Latest(each func(Found) bool) (older bool, err error) {
+	last := l.last
+	for batch := 1; len(last) > 0; batch = sideBySide { // often the newest says all
+		from := max(len(last)-batch, 0)
+		more, err := l.read(last[from:], each)
+		if err != nil {
+			return false, err
+		}
+		if !more {
+			return l.older, nil
+		}
+		last = last[:from]
+	}
+	return l.older, nil
+}
+
+// read gives some records, the newest first, and takes note of what they tell of holds.
+func (l *Listing) read(some []lying, each func(Found) bool) (more bool, err error) {
+	for _, x := range l.r.readAll(some) {
+		if x.err != nil && passable(l.r.ctx, x.err) {
+			l.r.find(Missing, x.versions[0].Name, "it cannot be read: %v", x.err)
+			continue
+		}
+		if x.err != nil {
+			return false, fmt.Errorf("read %s: %w", x.versions[0].Name, x.err)
+		}
+		f := found(x.id, x.versions, x.version, x.rec)
+		l.note(f)
+		if !each(f) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
