@@ -1,0 +1,240 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-backup/holdfast/replicator/browse"
+	"github.com/holdfast-backup/holdfast/replicator/status"
+	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
+)
+
+// How many locks are read at a look, by whether somebody with a right to it can shorten them, and how many at once.
+const (
+	governedPoints  = 512
+	pointsInTurn    = 16
+	allSentinels    = 64
+	sentinelsInTurn = 8
+	newSentinels    = 8
+	atOnce          = 16
+)
+
+// locks reads locks of points' own objects, and holds them against what they were and what they have to be.
+func (l *look) locks(ctx context.Context, seen *Memory, sources []status.Source) error {
+	var some []browse.Point
+	governed := func(p browse.Point) bool {
+		return seen.Points[p.Name].Mode == store.Governance || p.Line != nil && store.Mode(p.Line.Mode) == store.Governance
+	}
+	newest := map[string]status.Source{} // whose locks were read already
+	for _, s := range sources {
+		if s.Point != nil && s.Point.Line.Mode != "" {
+			newest[s.Point.Name] = s
+		}
+	}
+	for _, p := range l.points {
+		if _, kept := seen.Points[p.Name]; kept && newest[p.Name].Point == nil {
+			some = append(some, p)
+		}
+	}
+	slices.SortStableFunc(some, func(a, b browse.Point) int { return seen.Points[a.Name].Read.Compare(seen.Points[b.Name].Read) })
+	left := map[bool]int{true: governedPoints, false: pointsInTurn}
+	some = slices.DeleteFunc(some, func(p browse.Point) bool {
+		left[governed(p)]--
+		return left[governed(p)] < 0
+	})
+	locks := make([]store.Retention, len(some))
+	gone := make([]bool, len(some))
+	err := each(ctx, len(some), func(ctx context.Context, i int) (err error) {
+		locks[i], gone[i], err = l.lock(ctx, store.Ref{Name: some[i].Name, Version: some[i].Version})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("read locks of points: %w", err)
+	}
+	short := bySource{}
+	take := func(p browse.Point, lock store.Retention) {
+		now := seen.Points[p.Name]
+		now.Read = l.now
+		what := fmt.Sprintf("the lock of point %.12s of %s", p.ID, at(now.Signed))
+		switch why := shrunk(store.Retention{Mode: now.Mode, Until: now.Locked}, lock, l.now); {
+		case why != "":
+			short.add(p.Source, p.ID.String(), what+" "+why)
+		case p.Line != nil && p.Line.Mode != "" && now.Until.After(l.now) && !lock.Covers(store.Retention{Mode: store.Mode(p.Line.Mode), Until: p.Line.RetainUntil.Time}):
+			short.add(p.Source, p.ID.String(), fmt.Sprintf("%s is %s: the point is to be kept until %s", what, written(lock), at(p.Line.RetainUntil.Time)))
+		default:
+			now.Mode, now.Locked = lock.Mode, lock.Until.UTC()
+		}
+		seen.Points[p.Name] = now
+	}
+	for i, p := range some {
+		if gone[i] {
+			short.add(p.Source, p.ID.String(), fmt.Sprintf("point %.12s is listed, and what is listed is not there", p.ID))
+			continue
+		}
+		take(p, locks[i])
+	}
+	for name, s := range newest {
+		if _, kept := seen.Points[name]; kept {
+			take(*s.Point, store.Retention{Mode: s.Mode, Until: s.Protected})
+		}
+	}
+	short.each(func(source string, things []thing) {
+		l.several(Finding{Kind: Shrunk, Source: source}, "%d locks of points are not what they were, or have to be", things)
+	})
+	return nil
+}
+
+// shrunk says how a lock that is not over has become shorter or weaker; empty where it has not.
+func shrunk(was, is store.Retention, now time.Time) string {
+	switch {
+	case was.Mode == store.ModeNone || !was.Until.After(now):
+		return ""
+	case is.Mode == store.ModeNone || is.Until.IsZero():
+		return fmt.Sprintf("was %s and is gone: somebody with the right to it took it off, or the vault does not keep locks", written(was))
+	case is.Until.Before(was.Until):
+		return fmt.Sprintf("was %s and is %s: it is shorter than it was", written(was), written(is))
+	case was.Mode == store.Compliance && is.Mode != store.Compliance:
+		return fmt.Sprintf("was %s and is %s: it is weaker than it was", written(was), written(is))
+	}
+	return ""
+}
+
+// written writes a lock for people.
+func written(r store.Retention) string {
+	if r.Mode == store.ModeNone {
+		return "none"
+	}
+	return fmt.Sprintf("%s until %s", r.Mode, at(r.Until))
+}
+
+// lock reads one lock.
+func (l *look) lock(ctx context.Context, ref store.Ref) (lock store.Retention, gone bool, err error) {
+	_, lock, err = l.View.In.Stat(ctx, ref)
+	if errors.Is(err, store.ErrNotFound) && ctx.Err() == nil {
+		return lock, true, nil
+	}
+	return lock, false, err
+}
+
+// each does something some times, a few at once.
+func each(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for i := range n {
+		g.Go(func() error { return do(ctx, i) })
+	}
+	return g.Wait()
+}
+
+// sentinels looks at stored objects that were picked by chance. Who wants to destroy a copy has to take the locks off what points need, and off
+// much of it: nobody else knows which objects are looked at.
+func (l *look) sentinels(ctx context.Context, seen *Memory) error {
+	all := slices.DeleteFunc(slices.Clone(l.m.Sentinels), func(s Sentinel) bool { return !s.Until.After(l.now) })
+	slices.SortStableFunc(all, func(a, b Sentinel) int { return a.Read.Compare(b.Read) })
+	turn := sentinelsInTurn
+	if slices.ContainsFunc(all, func(s Sentinel) bool { return s.Mode == store.Governance }) {
+		turn = allSentinels
+	}
+	turn = min(turn, len(all))
+	wrong := make([]string, turn)
+	kind := make([]Kind, turn)
+	err := each(ctx, turn, func(ctx context.Context, i int) error {
+		s := &all[i]
+		lock, gone, err := l.lock(ctx, store.Ref{Name: s.Name, Version: s.Version})
+		was := store.Retention{Mode: s.Mode, Until: s.Until}
+		switch {
+		case err != nil:
+			return err
+		case gone:
+			kind[i], wrong[i] = Withheld, fmt.Sprintf("%s is not there any more, and was locked: %s", s.Name, written(was))
+		default:
+			if kind[i], wrong[i] = Shrunk, shrunk(was, lock, l.now); wrong[i] != "" {
+				wrong[i] = "the lock of " + s.Name + " " + wrong[i]
+			} else {
+				s.Mode, s.Until = lock.Mode, lock.Until.UTC()
+			}
+		}
+		s.Read = l.now
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read locks of stored objects: %w", err)
+	}
+	things := map[Kind][]thing{}
+	for i, text := range wrong {
+		if text != "" {
+			things[kind[i]] = append(things[kind[i]], thing{all[i].Name, text})
+		}
+	}
+	l.several(Finding{Kind: Withheld}, "of the stored objects that are looked at, %d are gone", things[Withheld])
+	l.several(Finding{Kind: Shrunk}, "of the stored objects that are looked at, the locks of %d became shorter or weaker", things[Shrunk])
+	return l.pick(ctx, seen, all)
+}
+
+// pick picks further sentinels from one page of a listing, and looks there for what came outside the hours of runs.
+func (l *look) pick(ctx context.Context, seen *Memory, all []Sentinel) error {
+	folders := []string{format.PrefixPacks, format.PrefixMeta, format.PrefixNeeds}
+	folder := folders[l.m.Next%len(folders)]
+	seen.Next, seen.Sentinels = (l.m.Next+1)%len(folders), all
+	page, err := l.page(ctx, folder, fmt.Sprintf("%s%02x/", folder, rand.IntN(256)))
+	if err == nil && len(page) == 0 {
+		page, err = l.page(ctx, folder, "")
+	}
+	if err != nil {
+		return fmt.Errorf("list stored objects: %w", err)
+	}
+	odd := 0
+	var when time.Time
+	for _, info := range page {
+		if !l.first && info.Modified.After(l.m.Clock) && !l.m.Clock.IsZero() && !l.Hours.hold(info.Modified) {
+			odd, when = odd+1, info.Modified
+		}
+	}
+	if odd > 0 {
+		l.event(Finding{Kind: OffHours, Text: fmt.Sprintf("of %d stored objects under %s that were looked at, %d came since the last look and outside the hours of runs, %s, one at %s: "+
+			"somebody else may have the job's keys; if a run took so long, widen `watch.hours`", len(page), folder, odd, l.Hours, l.Hours.clock(when))}, "stored"+at(l.m.Looked))
+	}
+	rand.Shuffle(len(page), func(i, j int) { page[i], page[j] = page[j], page[i] })
+	for _, info := range page {
+		if len(seen.Sentinels) >= allSentinels || len(seen.Sentinels)-len(all) >= newSentinels {
+			break
+		}
+		if slices.ContainsFunc(seen.Sentinels, func(s Sentinel) bool { return s.Name == info.Name }) {
+			continue
+		}
+		lock, gone, err := l.lock(ctx, info.Ref)
+		if err != nil {
+			return fmt.Errorf("read locks of stored objects: %w", err)
+		}
+		if !gone && lock.Mode != store.ModeNone && lock.Until.After(l.now) {
+			seen.Sentinels = append(seen.Sentinels, Sentinel{info.Name, info.Version, lock.Mode, lock.Until.UTC(), l.now})
+		}
+	}
+	return nil
+}
+
+// page gives the names of a part of a folder, as many as a vault answers with at once.
+func (l *look) page(ctx context.Context, folder, after string) (out []store.Info, err error) {
+	const most = 1000
+	n := 0
+	for info, err := range l.View.In.Versions(ctx, folder, after) {
+		if err != nil {
+			return nil, err
+		}
+		if !info.DeleteMarker && isStored(info.Name) && strings.HasPrefix(info.Name, folder) {
+			out = append(out, info)
+		}
+		if n++; n == most {
+			break
+		}
+	}
+	return out, nil
+}
