@@ -17,7 +17,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
-// How many locks are read at a look, by whether somebody with a right to it can shorten them, and how many at once.
+// How many locks are read at a look, by whether somebody with a right to it can shorten them or one is wrong, and how many at once.
 const (
 	governedPoints  = 512
 	pointsInTurn    = 16
@@ -31,7 +31,8 @@ const (
 func (l *look) locks(ctx context.Context, seen *Memory, sources []status.Source) error {
 	var some []browse.Point
 	governed := func(p browse.Point) bool {
-		return seen.Points[p.Name].Mode == store.Governance || p.Line != nil && store.Mode(p.Line.Mode) == store.Governance
+		was := seen.Points[p.Name]
+		return was.Mode == store.Governance || was.Wrong != "" || p.Line != nil && store.Mode(p.Line.Mode) == store.Governance
 	}
 	newest := map[string]status.Source{} // whose locks were read already
 	for _, s := range sources {
@@ -59,37 +60,42 @@ func (l *look) locks(ctx context.Context, seen *Memory, sources []status.Source)
 	if err != nil {
 		return fmt.Errorf("read locks of points: %w", err)
 	}
-	short := bySource{}
-	take := func(p browse.Point, lock store.Retention) {
-		now := seen.Points[p.Name]
-		now.Read = l.now
-		what := fmt.Sprintf("the lock of point %.12s of %s", p.ID, at(now.Signed))
-		switch why := shrunk(store.Retention{Mode: now.Mode, Until: now.Locked}, lock, l.now); {
-		case why != "":
-			short.add(p.Source, p.ID.String(), what+" "+why)
-		case p.Line != nil && p.Line.Mode != "" && now.Until.After(l.now) && !lock.Covers(store.Retention{Mode: store.Mode(p.Line.Mode), Until: p.Line.RetainUntil.Time}):
-			short.add(p.Source, p.ID.String(), fmt.Sprintf("%s is %s: the point is to be kept until %s", what, written(lock), at(p.Line.RetainUntil.Time)))
-		default:
-			now.Mode, now.Locked = lock.Mode, lock.Until.UTC()
-		}
-		seen.Points[p.Name] = now
-	}
 	for i, p := range some {
-		if gone[i] {
-			short.add(p.Source, p.ID.String(), fmt.Sprintf("point %.12s is listed, and what is listed is not there", p.ID))
-			continue
-		}
-		take(p, locks[i])
+		l.judge(seen, p, locks[i], gone[i])
 	}
 	for name, s := range newest {
 		if _, kept := seen.Points[name]; kept {
-			take(*s.Point, store.Retention{Mode: s.Mode, Until: s.Protected})
+			l.judge(seen, *s.Point, store.Retention{Mode: s.Mode, Until: s.Protected}, false)
+		}
+	}
+	short := bySource{}
+	for _, p := range seen.Points { // also those that were not looked at now
+		if p.Wrong != "" && p.Gone.IsZero() {
+			short.add(p.Source, p.ID, p.Wrong)
 		}
 	}
 	short.each(func(source string, things []thing) {
 		l.several(Finding{Kind: Shrunk, Source: source}, "%d locks of points are not what they were, or have to be", things)
 	})
 	return nil
+}
+
+// judge holds the lock of a point's own object against what it was and what it has to be.
+func (l *look) judge(seen *Memory, p browse.Point, lock store.Retention, gone bool) {
+	now := seen.Points[p.Name]
+	now.Read, now.Wrong = l.now, ""
+	what := fmt.Sprintf("the lock of point %.12s of %s", p.ID, at(now.Signed))
+	switch why := shrunk(store.Retention{Mode: now.Mode, Until: now.Locked}, lock, l.now); {
+	case gone:
+		now.Wrong = fmt.Sprintf("point %.12s is listed, and what is listed is not there", p.ID)
+	case why != "":
+		now.Wrong = what + " " + why
+	case p.Line != nil && p.Line.Mode != "" && now.Until.After(l.now) && !lock.Covers(store.Retention{Mode: store.Mode(p.Line.Mode), Until: p.Line.RetainUntil.Time}):
+		now.Wrong = fmt.Sprintf("%s is %s: the point is to be kept until %s", what, written(lock), at(p.Line.RetainUntil.Time))
+	default:
+		now.Mode, now.Locked = lock.Mode, lock.Until.UTC()
+	}
+	seen.Points[p.Name] = now
 }
 
 // shrunk says how a lock that is not over has become shorter or weaker; empty where it has not.
@@ -140,43 +146,51 @@ func (l *look) sentinels(ctx context.Context, seen *Memory) error {
 	all := slices.DeleteFunc(slices.Clone(l.m.Sentinels), func(s Sentinel) bool { return !s.Until.After(l.now) })
 	slices.SortStableFunc(all, func(a, b Sentinel) int { return a.Read.Compare(b.Read) })
 	turn := sentinelsInTurn
-	if slices.ContainsFunc(all, func(s Sentinel) bool { return s.Mode == store.Governance }) {
+	if slices.ContainsFunc(all, func(s Sentinel) bool { return s.Mode == store.Governance || s.Wrong != "" }) {
 		turn = allSentinels
 	}
 	turn = min(turn, len(all))
-	wrong := make([]string, turn)
-	kind := make([]Kind, turn)
-	err := each(ctx, turn, func(ctx context.Context, i int) error {
-		s := &all[i]
-		lock, gone, err := l.lock(ctx, store.Ref{Name: s.Name, Version: s.Version})
-		was := store.Retention{Mode: s.Mode, Until: s.Until}
-		switch {
-		case err != nil:
-			return err
-		case gone:
-			kind[i], wrong[i] = Withheld, fmt.Sprintf("%s is not there any more, and was locked: %s", s.Name, written(was))
-		default:
-			if kind[i], wrong[i] = Shrunk, shrunk(was, lock, l.now); wrong[i] != "" {
-				wrong[i] = "the lock of " + s.Name + " " + wrong[i]
-			} else {
-				s.Mode, s.Until = lock.Mode, lock.Until.UTC()
-			}
-		}
-		s.Read = l.now
-		return nil
-	})
+	err := each(ctx, turn, func(ctx context.Context, i int) error { return l.sentinel(ctx, &all[i]) })
 	if err != nil {
 		return fmt.Errorf("read locks of stored objects: %w", err)
 	}
-	things := map[Kind][]thing{}
-	for i, text := range wrong {
-		if text != "" {
-			things[kind[i]] = append(things[kind[i]], thing{all[i].Name, text})
+	var gone, short []string
+	for _, s := range all {
+		switch {
+		case s.Gone:
+			gone = append(gone, s.Wrong)
+		case s.Wrong != "":
+			short = append(short, s.Wrong)
 		}
 	}
-	l.several(Finding{Kind: Withheld}, "of the stored objects that are looked at, %d are gone", things[Withheld])
-	l.several(Finding{Kind: Shrunk}, "of the stored objects that are looked at, the locks of %d became shorter or weaker", things[Shrunk])
+	tell := func(kind Kind, what string, texts []string) {
+		if n := len(texts); n > 0 {
+			slices.Sort(texts)
+			l.state(Finding{Kind: kind, Text: fmt.Sprintf("of the %d stored objects that are looked at, %d %s: %s", len(all), n, what, strings.Join(texts[:min(n, 3)], "; "))}, "sentinels")
+		}
+	}
+	tell(Withheld, "are gone", gone)
+	tell(Shrunk, "have a lock that became shorter or weaker", short)
 	return l.pick(ctx, seen, all)
+}
+
+// sentinel looks at one.
+func (l *look) sentinel(ctx context.Context, s *Sentinel) error {
+	lock, gone, err := l.lock(ctx, store.Ref{Name: s.Name, Version: s.Version})
+	if err != nil {
+		return err
+	}
+	s.Read, s.Gone = l.now, gone
+	was := store.Retention{Mode: s.Mode, Until: s.Until}
+	switch s.Wrong = shrunk(was, lock, l.now); {
+	case gone:
+		s.Wrong = fmt.Sprintf("%s, which was locked (%s)", s.Name, written(was))
+	case s.Wrong != "":
+		s.Wrong = "that of " + s.Name + " " + s.Wrong
+	default:
+		s.Mode, s.Until = lock.Mode, lock.Until.UTC()
+	}
+	return nil
 }
 
 // pick picks further sentinels from one page of a listing, and looks there for what came outside the hours of runs.
@@ -184,10 +198,7 @@ func (l *look) pick(ctx context.Context, seen *Memory, all []Sentinel) error {
 	folders := []string{format.PrefixPacks, format.PrefixMeta, format.PrefixNeeds}
 	folder := folders[l.m.Next%len(folders)]
 	seen.Next, seen.Sentinels = (l.m.Next+1)%len(folders), all
-	page, err := l.page(ctx, folder, fmt.Sprintf("%s%02x/", folder, rand.IntN(256)))
-	if err == nil && len(page) == 0 {
-		page, err = l.page(ctx, folder, "")
-	}
+	page, err := l.page(ctx, folder)
 	if err != nil {
 		return fmt.Errorf("list stored objects: %w", err)
 	}
@@ -215,25 +226,29 @@ func (l *look) pick(ctx context.Context, seen *Memory, all []Sentinel) error {
 			return fmt.Errorf("read locks of stored objects: %w", err)
 		}
 		if !gone && lock.Mode != store.ModeNone && lock.Until.After(l.now) {
-			seen.Sentinels = append(seen.Sentinels, Sentinel{info.Name, info.Version, lock.Mode, lock.Until.UTC(), l.now})
+			seen.Sentinels = append(seen.Sentinels, Sentinel{Name: info.Name, Version: info.Version, Mode: lock.Mode, Until: lock.Until.UTC(), Read: l.now})
 		}
 	}
 	return nil
 }
 
-// page gives the names of a part of a folder, as many as a vault answers with at once.
-func (l *look) page(ctx context.Context, folder, after string) (out []store.Info, err error) {
+// page gives names of a folder from anywhere in it on, as many as a vault answers with at once; of a small folder all.
+func (l *look) page(ctx context.Context, folder string) (out []store.Info, err error) {
 	const most = 1000
+	begin := fmt.Sprintf("%s%02x/", folder, rand.IntN(256))
 	n := 0
-	for info, err := range l.View.In.Versions(ctx, folder, after) {
-		if err != nil {
-			return nil, err
-		}
-		if !info.DeleteMarker && isStored(info.Name) && strings.HasPrefix(info.Name, folder) {
-			out = append(out, info)
-		}
-		if n++; n == most {
-			break
+	for _, after := range []string{begin, ""} {
+		for info, err := range l.View.In.Versions(ctx, folder, after) {
+			if err != nil {
+				return nil, err
+			}
+			if n == most || after == "" && info.Name > begin {
+				break
+			}
+			n++
+			if !info.DeleteMarker && isStored(info.Name) {
+				out = append(out, info)
+			}
 		}
 	}
 	return out, nil

@@ -41,8 +41,9 @@ type Point struct {
 	Until  time.Time  `json:"until"`          // it is to be kept so long
 	Mode   store.Mode `json:"mode,omitempty"` // of its own object's lock, as it was read at its longest
 	Locked time.Time  `json:"locked,omitzero"`
-	Read   time.Time  `json:"read,omitzero"` // when the lock was last looked at
-	Gone   time.Time  `json:"gone,omitzero"` // since when it is not listed; zero: it is
+	Read   time.Time  `json:"read,omitzero"`   // when the lock was last looked at
+	Wrong  string     `json:"wrong,omitempty"` // what was wrong with the lock then
+	Gone   time.Time  `json:"gone,omitzero"`   // since when it is not listed; zero: it is
 }
 
 // held is until when a point has to be there, whatever anybody does.
@@ -69,6 +70,8 @@ type Sentinel struct {
 	Mode    store.Mode `json:"mode"`
 	Until   time.Time  `json:"until"`
 	Read    time.Time  `json:"read"`
+	Wrong   string     `json:"wrong,omitempty"` // what was wrong with it then
+	Gone    bool       `json:"gone,omitempty"`  // it was not there then
 }
 
 const (

@@ -3,6 +3,7 @@ package watch_test
 import (
 	"context"
 	"fmt"
+	"iter"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -42,7 +43,7 @@ type post struct {
 
 func newPost(t *testing.T, o lifetest.Options) *post {
 	t.Helper()
-	o.Dir = t.TempDir()
+	o.Dir, o.Memory, o.Fetchers = t.TempDir(), 16<<20, 1
 	if o.Objects == 0 {
 		o.Objects = 30
 	}
@@ -89,8 +90,16 @@ func (p *post) must(err error) {
 // run is a night of the job: a point, and a record of it.
 func (p *post) run() {
 	p.Helper()
+	p.night(true)
+}
+
+func (p *post) night(recorded bool) {
+	p.Helper()
 	res, err := p.w.Run(p.Context())
 	p.must(err)
+	if !recorded {
+		return
+	}
 	_, err = p.reporter.Add(p.Context(), evidence.Statement{Time: p.w.Clock, Type: "run", Body: fmt.Appendf(nil,
 		`{"lines":[{"source":"uploads","vault":"offsite","status":"complete","point":%q}]}`, res.Point)})
 	p.must(err)
@@ -170,6 +179,17 @@ func (p *post) finds(want ...string) watch.Report {
 	return r
 }
 
+// tells looks and wants these words among what is told.
+func (p *post) tells(want ...string) {
+	p.Helper()
+	text := told(p.look())
+	for _, s := range want {
+		if !strings.Contains(text, s) {
+			p.Fatalf("want %q in:\n%s", s, text)
+		}
+	}
+}
+
 // over looks and wants these kinds to be over, and nothing new.
 func (p *post) over(want ...watch.Kind) {
 	p.Helper()
@@ -199,7 +219,7 @@ type shows struct {
 	hides func(store.Info) bool
 }
 
-func (s shows) Versions(ctx context.Context, prefix, after string) func(func(store.Info, error) bool) {
+func (s shows) Versions(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
 	return func(yield func(store.Info, error) bool) {
 		for info, err := range s.Reader.Versions(ctx, prefix, after) {
 			if err == nil && s.hides(info) {
