@@ -41,8 +41,8 @@ type Options struct {
 	Slack     time.Duration // default 10 days
 	Mode      store.Mode    // default compliance
 	Report    repo.Report
-	Memory    int64         // of a run, default 64 MiB
-	Fetchers  int           // of a run, default 4
+	Memory    int64 // of a run, default 64 MiB
+	Fetchers  int   // of a run, default 4
 	Seed      byte
 }
 

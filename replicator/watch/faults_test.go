@@ -317,7 +317,7 @@ func TestVaultSetBack(t *testing.T) {
 	p.silent()
 
 	p.in = shows{p.w.Store, func(i store.Info) bool { return strings.HasPrefix(i.Name, format.PrefixPoints) }}
-	p.tells("withheld uploads: the whole source has vanished: 14", "late uploads: there is no complete point")
+	p.tells("withheld uploads: the whole source has vanished: 15", "late uploads: there is no complete point")
 	p.in = p.w.Store
 	p.w.Pass(25 * time.Hour)
 	p.look()

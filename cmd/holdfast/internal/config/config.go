@@ -42,6 +42,7 @@ type Config struct {
 	Metrics     Metrics
 	Guard       Guard
 	Budget      Budget
+	Watch       Watch
 	Prices      string // absolute: a file of price tables that come before those that ship; empty: none
 	Cache       string // absolute; empty: the user's cache folder
 }

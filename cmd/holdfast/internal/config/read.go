@@ -63,6 +63,7 @@ func (r *reader) read(n ast.Node) {
 		field{"targets", r.targets},
 		field{"schedule", schedules{r}.read},
 		field{"guard", func(n ast.Node) { readGuard(r, n) }},
+		field{"watch", func(n ast.Node) { readWatch(r, n) }},
 		field{"budget", func(n ast.Node) { readBudget(r, n) }},
 		field{"prices", func(n ast.Node) { readPrices(r, n) }},
 		field{"fingerprint", r.fingerprint},
