@@ -228,7 +228,7 @@ var errCannotSay = errors.New("what was found cannot be printed")
 
 // look looks at all vaults once.
 func (w *watching) look(ctx context.Context, sources []string) error {
-	began := w.now()
+	began := w.now().Truncate(time.Second)
 	all := make([]watched, len(w.places))
 	var g errgroup.Group
 	for i, p := range w.places {
@@ -335,7 +335,7 @@ func findingComesTo(vault string, f watch.Finding) error {
 	if f.Source != "" {
 		where = "source " + f.Source + ", " + where
 	}
-	err := fmt.Errorf("%s: %s", where, f.Text)
+	err := fmt.Errorf("%s: %s: %s", where, f.Kind, f.Text)
 	switch f.Kind {
 	case watch.Late:
 		return &marked{errBehind, err}

@@ -61,7 +61,8 @@ func findingsOf(all []watch.Finding) []lookFindingJSON {
 	return out
 }
 
-// print says what a look came to: with --json all of it; else what is new and what is over, and of the first look all.
+// print says what a look came to: with --json all of it; else what is new and what is over, and of the first look all. With --once the findings are
+// what the command ends with, and stand on standard error.
 func (w *watching) print(ctx context.Context, began time.Time, all []watched, err error) error {
 	if w.ui.json {
 		return w.ui.object(w.json(ctx, began, all, err))
@@ -73,7 +74,7 @@ func (w *watching) print(ctx context.Context, began time.Time, all []watched, er
 			}
 		}
 		for _, f := range v.report.Findings {
-			if f.New || w.looks == 1 {
+			if (f.New || w.looks == 1) && !w.flags.once {
 				if err := w.ui.text(v.line(began, f, "")); err != nil {
 					return err
 				}

@@ -100,6 +100,13 @@ func TestForeign(t *testing.T) {
 		t.Errorf("known %d: %s", r.Known, told(r))
 	}
 
+	// Who looked into it and begins anew is not told of it again.
+	p.must(os.Remove(p.path))
+	p.change = func(o *watch.Options) { o.Expected = true }
+	p.silent()
+	p.change = nil
+	p.silent()
+
 	// Others at once are one finding; far too many are told for as long as they are there.
 	for i := range 20 {
 		thief.Overwrite(fmt.Sprintf("points/uploads/junk-%d", i), nil)
@@ -109,6 +116,9 @@ func TestForeign(t *testing.T) {
 		thief.Overwrite(fmt.Sprintf("points/uploads/more-%d", i), nil)
 	}
 	p.finds("foreign more than 1000 things")
+	if r := p.look(); len(r.Findings) == 0 || r.Findings[0].Event {
+		t.Errorf("%s", told(r))
+	}
 	p.w.Pass(day)
 	p.run()
 	if r := p.look(); len(r.Findings) != 1 || r.Findings[0].Event {

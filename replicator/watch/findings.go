@@ -182,7 +182,7 @@ func (l *look) strangers(seen *Memory) {
 	for _, f := range l.noticed.foreign {
 		id := Finding{Kind: Foreign}.id(f.String())
 		now = append(now, id)
-		if slices.Contains(l.m.Strangers, id) {
+		if slices.Contains(l.m.Strangers, id) || l.first && l.Expected {
 			l.known++
 			continue
 		}
