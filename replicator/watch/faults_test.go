@@ -343,7 +343,7 @@ func TestVaultSetBack(t *testing.T) {
 	p.finds("withheld numbers 4 to 4 before it are not there")
 	p.in = shows{p.w.Store, func(i store.Info) bool { return strings.HasPrefix(i.Name, format.PrefixReports) }}
 	p.finds("withheld is not there any more")
-	p.in = shows{p.w.Store, func(i store.Info) bool { return strings.HasPrefix(i.Name, "descriptors/00000001") }}
+	p.in = shows{p.w.Store, func(i store.Info) bool { return strings.HasPrefix(i.Name, "descriptors/000001-") }}
 	p.tells("withheld : the change of keys 1")
 }
 
