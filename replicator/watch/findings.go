@@ -24,22 +24,25 @@ func (f Finding) id(subject string) string {
 // alike is what stays the same in a text when it is about the same thing again.
 func alike(text string) string { return "said " + notify.Sameness(text) }
 
+// found is what a look finds, by ID.
+type found map[string]Finding
+
 // state tells of what is so now. subject tells it from others of the kind and the source.
-func (l *look) state(f Finding, subject string) {
+func (l found) state(f Finding, subject string) {
 	f.ID = f.id(subject)
-	if _, twice := l.found[f.ID]; !twice {
-		l.found[f.ID] = f
+	if _, twice := l[f.ID]; !twice {
+		l[f.ID] = f
 	}
 }
 
 // event tells of what happened.
-func (l *look) event(f Finding, subject string) {
+func (l found) event(f Finding, subject string) {
 	f.Event = true
 	l.state(f, subject)
 }
 
 // several tells of things of one kind and source: each by itself, or of many in one finding. All begins that one.
-func (l *look) several(f Finding, all string, things []thing) {
+func (l found) several(f Finding, all string, things []thing) {
 	if len(things) <= most {
 		for _, t := range things {
 			one := f

@@ -90,7 +90,7 @@ type look struct {
 	m       *Memory
 	now     time.Time // when the look began
 	first   bool
-	found   map[string]Finding // of what is so now, by ID
+	found   // what is so now
 	noticed notes
 	points  []browse.Point // all that are listed
 	gone    []Point        // that are not listed any more, and have to be
@@ -105,7 +105,7 @@ type look struct {
 // at most 512 points in governance mode or 16 in compliance mode, one page of a listing of stored objects, and the locks of at most
 // 64 of these (governance) or 8. Where locks are looked at in rotation, those that were not looked at for longest come first.
 func Look(ctx context.Context, o Options, m *Memory) Report {
-	l := &look{Options: o, m: m, now: o.Now(), first: m.Looked.IsZero(), found: map[string]Finding{}}
+	l := &look{Options: o, m: m, now: o.Now(), first: m.Looked.IsZero(), found: found{}}
 	r := Report{First: l.first}
 	err := o.Err
 	if err == nil {
