@@ -116,13 +116,16 @@ func (p *pulse) copies(source string, read *progress.Count) {
 	p.beat()
 }
 
-// waits says that another run is waited for.
-func (p *pulse) waits(who string) {
+// rests says what is being done, and whether nothing has to move meanwhile.
+func (p *pulse) rests(text string, waiting bool) {
 	if p == nil {
 		return
 	}
 	p.mu.Lock()
-	p.text, p.read, p.waiting = "waiting for "+who, nil, true
+	p.text, p.read, p.waiting = text, nil, waiting
 	p.mu.Unlock()
 	p.beat()
 }
+
+// waits says that another run is waited for.
+func (p *pulse) waits(who string) { p.rests("waiting for "+who, true) }

@@ -37,7 +37,7 @@ func TestServers(t *testing.T) {
 	w := &world{t: t, buckets: map[string]*bucket{}}
 	cmds := scriptCommands(t)
 	maps.Copy(cmds, map[string]scriptCommand{
-		"bucket": w.bucket, "user": w.user, "grant": w.grant, "fill": w.fill, "put": w.put, "load": w.load, "wipe": w.wipe, "alike": w.alike, "harmless": w.harmless, "bury": w.bury, "touch": w.touch, "history": w.history,
+		"bucket": w.bucket, "user": w.user, "grant": w.grant, "fill": w.fill, "put": w.put, "load": w.load, "wipe": w.wipe, "alike": w.alike, "harmless": w.harmless, "bury": w.bury, "touch": w.touch, "shorten": w.shorten, "history": w.history,
 		"front": w.front, "overlay": w.overlay, "uncover": w.uncover, "drop": w.drop, "flood": w.flood, "asked": w.asked, "lots": w.lots, "foretold": foretold,
 	})
 	testscript.Run(t, testscript.Params{

@@ -22,11 +22,14 @@ type extent struct {
 
 // fetchLarge streams objects too large to be held, cutting as it goes.
 func (e *largeFiles) fetchLarge(ctx context.Context) error {
-	c := &cutter{p: e.params, buf: make([]byte, 4*e.params.MaxChunk)}
+	c := &cutter{p: e.params}
 	for {
 		t, ok, err := receive(ctx, e.pipe.large)
 		if err != nil || !ok {
 			return err
+		}
+		if c.buf == nil { // most runs have nothing that is large
+			c.buf = make([]byte, 4*e.params.MaxChunk)
 		}
 		read := func() error { return e.readLarge(ctx, t, c) }
 		if t.again {

@@ -26,14 +26,23 @@ import (
 type View struct {
 	Repository *repo.Repository
 	In         store.Reader
-	Vault      string       // its name, as runs call it; anything else, such as a URL, where that is not known
-	Made       []cache.Made // points that this machine remembers to have made there: those that are not listed are reported
-	Report     repo.Report  // what was noticed on the way; may be nil
+	Vault      string           // its name, as runs call it; anything else, such as a URL, where that is not known
+	Made       []cache.Made     // points that this machine remembers to have made there: those that are not listed are reported
+	Report     repo.Report      // what was noticed on the way; may be nil
+	Now        func() time.Time // by which points are over; nil: the machine's clock
 
 	// PassedOver is told of points marked as empty that came after the one that was taken, how many and the newest; may be nil.
 	PassedOver func(n int, newest Point)
 
 	base *Point // of the source at hand, whose commit object was read
+}
+
+// now is the time by which points are over.
+func (v View) now() time.Time {
+	if v.Now == nil {
+		return time.Now()
+	}
+	return v.Now()
 }
 
 // Point is a recovery point with what is known of it.
@@ -73,7 +82,7 @@ func Points(ctx context.Context, v View, source string) iter.Seq2[Point, error] 
 			yield(Point{}, err)
 			return
 		}
-		repo.CheckMade(listed, v.Made, source, time.Now(), v.Report)
+		repo.CheckMade(listed, v.Made, source, v.now(), v.Report)
 		slices.SortStableFunc(listed, func(a, b repo.Point) int { return compare(a.Source, b.Source) })
 		for len(listed) > 0 {
 			n := slices.IndexFunc(listed, func(p repo.Point) bool { return p.Source != listed[0].Source })
@@ -137,7 +146,7 @@ func (v View) earlier(ctx context.Context, listed []repo.Point) (base *Point, _ 
 		if err != nil {
 			return &got, nil, nil // every commit object is read instead
 		}
-		return &got, earlier, v.Repository.CheckListed(ctx, v.In, earlier, listed, v.Vault, p.Source, time.Now(), v.Report)
+		return &got, earlier, v.Repository.CheckListed(ctx, v.In, earlier, listed, v.Vault, p.Source, v.now(), v.Report)
 	}
 	return nil, nil, nil
 }

@@ -57,7 +57,7 @@ func Resolve(ctx context.Context, v View, spec string, allowIncomplete bool) (Po
 	if err != nil {
 		return Point{}, err
 	}
-	repo.CheckMade(listed, v.Made, source, time.Now(), v.Report)
+	repo.CheckMade(listed, v.Made, source, v.now(), v.Report)
 	if len(listed) == 0 {
 		return Point{}, v.noSource(ctx, source)
 	}

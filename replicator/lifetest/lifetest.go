@@ -41,6 +41,8 @@ type Options struct {
 	Slack     time.Duration // default 10 days
 	Mode      store.Mode    // default compliance
 	Report    repo.Report
+	Memory    int64 // of a run, default 64 MiB
+	Fetchers  int   // of a run, default 4
 	Seed      byte
 }
 
@@ -86,6 +88,12 @@ func New(ctx context.Context, o Options) (*World, error) {
 	}
 	if o.Slack == 0 {
 		o.Slack = 10 * 24 * time.Hour
+	}
+	if o.Memory == 0 {
+		o.Memory = 64 << 20
+	}
+	if o.Fetchers == 0 {
+		o.Fetchers = 4
 	}
 	if o.Mode == "" {
 		o.Mode = store.Compliance
@@ -195,7 +203,7 @@ func (w *World) run(ctx context.Context, dry bool) (*backup.Result, error) {
 		return nil, err
 	}
 	res, err := backup.Run(ctx, backup.Options{
-		Source: w.Source, Name: "uploads", Session: s, Retention: w.o.Retention, TagsMaxAge: -1, Memory: 64 << 20, Fetchers: 4, DryRun: dry, Now: w.Now,
+		Source: w.Source, Name: "uploads", Session: s, Retention: w.o.Retention, TagsMaxAge: -1, Memory: w.o.Memory, Fetchers: w.o.Fetchers, DryRun: dry, Now: w.Now,
 	})
 	if err = errors.Join(err, s.Close()); err != nil {
 		return nil, err

@@ -28,6 +28,10 @@ func help() map[string]string {
 		"protection_short":         "1 if the newest complete point is not locked as long as it is to be kept.",
 		"point_missing":            "1 if the vault has no complete point of the source.",
 
+		// Of `holdfast watch`: vault.
+		"watch_timestamp_seconds": "When watch last looked at the whole vault.",
+		"watch_findings":          "Things that watch tells of the vault and of sources in it.",
+
 		// Of what a vault was put through: vault; level; finding.
 		"verified_timestamp_seconds":   "When all of the vault was last verified at this level, and held.",
 		"last_verify_findings":         "What the last verification of the vault found, by kind.",

@@ -63,7 +63,8 @@ func has(found []keyed, key string) bool {
 
 // beside reports whether a problem that was found stands in the place of this one: then this one has changed and is not over.
 func (o open) beside(f keyed) bool {
-	return f.Command == o.Command && f.Source == o.Source && (f.Vault == o.Vault || f.Vault == "" || o.Vault == "") && f.scope == o.Scope
+	return f.Command == o.Command && f.Source == o.Source && (f.Vault == o.Vault || f.Vault == "" || o.Vault == "") && f.scope == o.Scope &&
+		f.about == o.About
 }
 
 func (o open) problem() Problem {
@@ -79,7 +80,7 @@ func (t *told) note(p plan, r *Report, found []keyed, err error, now time.Time) 
 	for _, f := range found {
 		o, known := t.Open[f.key]
 		if !known {
-			o = open{f.Command, f.scope, f.Source, f.Vault, f.Severity, f.Code, f.Text, now, time.Time{}, now}
+			o = open{f.Command, f.scope, f.about, f.Source, f.Vault, f.Severity, f.Code, f.Text, now, time.Time{}, now}
 		}
 		o.Seen, o.Text = now, f.Text
 		if reached {

@@ -346,3 +346,36 @@ func TestUnitFailed(t *testing.T) {
 		t.Error("what did not get there is not told again")
 	}
 }
+
+// Several things that are wrong with one source at once begin and end each by itself.
+func TestSeveralOfOneSource(t *testing.T) {
+	now := time.Date(2026, 11, 30, 2, 0, 0, 0, time.UTC)
+	report := func(about ...string) *Report {
+		r := &Report{Command: "watch", Ended: now, Results: []Result{{Source: "site", Vault: "disk", Severity: Well}}}
+		for _, a := range about {
+			r.Results = append(r.Results, Result{Source: "site", Vault: "disk", Severity: Alarm, Status: "foreign", Error: "text of " + a, About: a})
+		}
+		return r
+	}
+	memory := &told{Open: map[string]open{}}
+	turn := func(about ...string) plan {
+		r := report(about...)
+		found := r.problems()
+		p := memory.plan(r, found, false, now)
+		memory.note(p, r, found, nil, now)
+		now = now.Add(time.Hour)
+		return p
+	}
+	if p := turn("a", "b"); p.kind != KindProblem || len(p.problems) != 2 {
+		t.Errorf("%+v", p)
+	}
+	if p := turn("b"); p.kind != KindRecovered || len(p.recovered) != 1 || p.recovered[0].Text != "text of a" {
+		t.Errorf("%+v", p)
+	}
+	if p := turn("b", "c"); p.kind != KindProblem || p.problems[0].New == p.problems[1].New {
+		t.Errorf("%+v", p)
+	}
+	if p := turn("b", "c"); p.kind != "" {
+		t.Errorf("%+v", p)
+	}
+}

@@ -48,6 +48,7 @@ type told struct {
 type open struct {
 	Command  string    `json:"command"`
 	Scope    string    `json:"scope,omitempty"`
+	About    string    `json:"about,omitempty"`
 	Source   string    `json:"source,omitempty"`
 	Vault    string    `json:"vault,omitempty"`
 	Severity Severity  `json:"severity"`

@@ -77,6 +77,7 @@ type Result struct {
 	Status      string           `json:"status"` // as the command prints it
 	Severity    Severity         `json:"severity"`
 	Code        string           `json:"code,omitempty"` // of the error
+	About       string           `json:"-"`              // tells apart what is wrong with one source in one vault at once, so that each has its own beginning and end
 	Point       string           `json:"point,omitempty"`
 	RetainUntil string           `json:"retain_until,omitempty"` // RFC 3339
 	LockedUntil string           `json:"locked_until,omitempty"`
@@ -98,6 +99,7 @@ type Problem struct {
 	New      bool     `json:"new"`   // not told before
 
 	scope string // of a problem of the command as a whole
+	about string // Result.About
 }
 
 // maxProblems bounds the problems of a report, maxAlarms the alarms that are taken from one result: an attacker may plant any number.
@@ -113,6 +115,9 @@ func (r *Report) problems() []keyed {
 	add := func(p Problem, sort string) {
 		p.Command, p.Since = r.Command, at(r.Ended)
 		k := strings.Join([]string{p.Command, p.scope, p.Source, p.Vault, sort}, "|")
+		if p.about != "" {
+			k += "|" + p.about
+		}
 		if !seen[k] {
 			out = append(out, keyed{k, p})
 		}
@@ -120,7 +125,7 @@ func (r *Report) problems() []keyed {
 	}
 	worst := Well
 	for _, x := range r.Results {
-		p := Problem{Source: x.Source, Vault: x.Vault, Severity: x.Severity, Code: x.Code}
+		p := Problem{Source: x.Source, Vault: x.Vault, Severity: x.Severity, Code: x.Code, about: x.About}
 		if x.Severity != Well && (x.Severity != Alarm || len(x.Alarms) == 0) { // else the alarms say it
 			p.Text = cmp.Or(x.Error, x.Status)
 			add(p, x.Status+":"+x.Code)
@@ -135,7 +140,7 @@ func (r *Report) problems() []keyed {
 			if x.Source == "" {
 				a.Vault = x.Vault
 			}
-			add(a, "alarm:"+sameness(text))
+			add(a, "alarm:"+Sameness(text))
 			worst = worse(worst, Alarm)
 		}
 	}
@@ -174,8 +179,8 @@ func (r *Report) covers(p open) bool {
 	})
 }
 
-// sameness is what stays the same in a text when the same thing is found again: no numbers, times, IDs and hashes.
-func sameness(text string) string {
+// Sameness is what stays the same in a text when the same thing is found again: no numbers, times, IDs and hashes.
+func Sameness(text string) string {
 	var b strings.Builder
 	for word := range strings.FieldsSeq(text) {
 		hex := len(word) >= 6 && strings.Trim(word, "0123456789abcdefABCDEF.,;:()") == ""

@@ -24,6 +24,7 @@ type Options struct {
 	RPO     time.Duration // how old the newest complete point of one that has to be there may be; 0: any age
 	Locks   bool          // the vault keeps locks
 	Now     time.Time
+	Each    func(browse.Point) // is given every point, by source and time; may be nil
 }
 
 // Source is how one source stands in the vault.
@@ -52,6 +53,9 @@ type placed struct {
 	ref store.Ref
 }
 
+// ClockAlarm begins the alarm of a point that was taken in the time to come.
+const ClockAlarm = "this machine's clock is wrong"
+
 // clocksDiffer is by how much two clocks may differ before it is said.
 const clocksDiffer = 5 * time.Minute
 
@@ -75,6 +79,9 @@ func Look(ctx context.Context, o Options) ([]Source, error) {
 			return nil, err
 		}
 		at(p.Source).take(p)
+		if o.Each != nil {
+			o.Each(p)
+		}
 	}
 	marked := map[string]format.Time{}
 	for name, s := range all {
@@ -138,7 +145,7 @@ func (s *Source) settle(ctx context.Context, o Options, said *records) error {
 	}
 	taken := s.Point.Line.TakenAt.Time
 	if s.Age = o.Now.Sub(taken); s.Age < -clocksDiffer {
-		s.alarm("this machine's clock is wrong, or the one was that made point %.12s: it was taken at %s, which is to come", s.Point.ID, taken.UTC().Format(time.RFC3339))
+		s.alarm(ClockAlarm+", or the one was that made point %.12s: it was taken at %s, which is to come", s.Point.ID, taken.UTC().Format(time.RFC3339))
 	}
 	s.Age = max(s.Age, 0)
 	s.RPOMet = o.RPO <= 0 || s.Age <= o.RPO || !s.Wanted

@@ -64,6 +64,7 @@ func (r *reader) read(n ast.Node) {
 		field{"schedule", schedules{r}.read},
 		field{"guard", func(n ast.Node) { readGuard(r, n) }},
 		field{"hold_ceiling", func(n ast.Node) { r.span(n, "hold_ceiling", &c.HoldCeiling) }},
+		field{"watch", func(n ast.Node) { readWatch(r, n) }},
 		field{"budget", func(n ast.Node) { readBudget(r, n) }},
 		field{"prices", func(n ast.Node) { readPrices(r, n) }},
 		field{"fingerprint", r.fingerprint},

@@ -1,0 +1,106 @@
+package watch
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/holdfast-backup/holdfast/replicator/browse"
+)
+
+// slow is how far apart may be what has to be at the same time: clocks, and a listing and what it lists.
+const slow = 5 * time.Minute
+
+// listed holds the points that are listed against those that were. set back says so where just the newest are gone.
+func (l *look) listed(seen *Memory) (setBack string) {
+	seen.Points = map[string]Point{}
+	var last time.Time // of those that are there and were
+	for _, p := range l.points {
+		before, known := l.m.Points[p.Name]
+		now := remembered(p, before)
+		switch {
+		case known && !before.Gone.IsZero():
+			l.event(Finding{Kind: Flickers, Source: p.Source, Text: fmt.Sprintf("point %.12s of %s was not listed since %s, and is again: the vault shows different things at different looks",
+				p.ID, at(now.Signed), at(before.Gone))}, now.ID+at(before.Gone))
+		case !known && !l.first:
+			l.arrived(p, now.held().After(l.now))
+		}
+		if known && now.Signed.After(last) {
+			last = now.Signed
+		}
+		if now.held().After(l.now) {
+			seen.Points[p.Name] = now
+		}
+	}
+	gone := bySource{}
+	newest := true
+	for _, name := range slices.Sorted(maps.Keys(l.m.Points)) {
+		p := l.m.Points[name]
+		if _, there := seen.Points[name]; there || !p.held().After(l.now) {
+			continue
+		}
+		if p.Gone.IsZero() {
+			p.Gone = l.now
+		}
+		seen.Points[name] = p
+		l.gone = append(l.gone, p)
+		newest = newest && p.Signed.After(last)
+		gone.add(p.Source, p.ID, fmt.Sprintf("point %.12s of %s, which was there at the look before %s and is kept until %s, is not listed any more",
+			p.ID, at(p.Signed), at(p.Gone), at(p.held())))
+	}
+	seen.bound()
+	gone.each(func(source string, things []thing) {
+		l.several(Finding{Kind: Withheld, Source: source}, l.vanished(source)+" points that were there and are kept are not listed any more", things)
+	})
+	if !newest || len(l.gone) < 2 || last.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("nothing is there that came after %s, of %d points that were: the vault was set back to what it was then, or withholds what came since", at(last), len(l.gone))
+}
+
+// vanished begins what is said of many points of a source that are gone.
+func (l *look) vanished(source string) string {
+	if slices.ContainsFunc(l.points, func(p browse.Point) bool { return p.Source == source }) {
+		return "%d"
+	}
+	return "the whole source has vanished: %d"
+}
+
+// remembered is what is to be known of a point at the next look.
+func remembered(p browse.Point, before Point) Point {
+	now := before
+	now.Source, now.ID, now.Signed, now.Gone = p.Source, p.ID.String(), p.SignedAt.UTC(), time.Time{}
+	if p.Line != nil && p.Line.RetainUntil.After(now.Until) {
+		now.Until = p.Line.RetainUntil.UTC()
+	}
+	return now
+}
+
+// arrived looks at a point that was not there at the last look; kept tells whether it is one that is remembered.
+func (l *look) arrived(p browse.Point, kept bool) {
+	last := l.m.Clock
+	if last.IsZero() {
+		last = l.m.Looked
+	}
+	fresh := p.Arrived.After(last.Add(-2 * slow))
+	if p.Distrusted || !fresh && (!kept || l.m.Full) {
+		return // whoever distrusted its key knows; or it is one of those that are not remembered
+	}
+	told := func(k Kind, text string, args ...any) {
+		l.event(Finding{Kind: k, Source: p.Source, Text: fmt.Sprintf("point %.12s of %s ", p.ID, at(p.SignedAt.Time)) + fmt.Sprintf(text, args...)}, p.ID.String())
+	}
+	// A directory's times are those of its files, which whoever copies it may keep.
+	if l.Locks && !fresh {
+		told(Flickers, "arrived at %s, as the vault says now, and was not listed at the look of %s: the vault shows different things at different looks, or its clock is wrong", at(p.Arrived), at(l.m.Looked))
+	}
+	switch taken := p.Line; {
+	case p.Late:
+		told(Clock, "arrived over an hour after it was signed, at %s: it was held back, or a clock is wrong", at(p.Arrived))
+	case taken != nil && taken.TakenAt.After(p.SignedAt.Add(slow)):
+		told(Clock, "was taken at %s, which is after it was signed: the clock of the job or of its source is wrong", at(taken.TakenAt.Time))
+	}
+	if !l.Hours.hold(p.Arrived) {
+		told(OffHours, "was stored at %s, outside the hours of runs, %s: somebody else may have the job's keys; if the run took so long, widen `watch.hours`", l.Hours.clock(p.Arrived), l.Hours)
+	}
+}
