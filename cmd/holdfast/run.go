@@ -13,9 +13,11 @@ import (
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/replicator/backup"
+	"github.com/holdfast-backup/holdfast/replicator/notify"
 	"github.com/holdfast-backup/holdfast/replicator/progress"
 	"github.com/holdfast-backup/holdfast/store/meter"
 	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -80,6 +82,7 @@ type ran struct {
 	Findings      []findingJSON `json:"findings,omitempty"` // of the guard
 
 	told  int       // alarms that marks tell, too
+	said  alarms    // as receivers are told them
 	taken time.Time // when the source was frozen; zero where no point came of it
 	err   error     // why it failed
 }
@@ -98,6 +101,7 @@ func (a *app) runCommand() *cobra.Command {
 			}
 			if !f.dry {
 				a.notices.expect("run", args...)
+				a.notices.later = true // it starts when it has its turn
 			}
 			return a.backup(ctx, args, f)
 		}),
@@ -133,6 +137,7 @@ func (a *app) backup(ctx context.Context, names []string, f runFlags) (err error
 		return j.tells.noTurn(ctx, sources, err)
 	}
 	defer func() { err = errors.Join(err, turn.Close()) }()
+	a.notices.start()
 	var left *allowance
 	if !f.dry {
 		if left, err = j.budgeted(ctx, sources, f); err != nil {
@@ -153,9 +158,17 @@ func (a *app) backup(ctx context.Context, names []string, f runFlags) (err error
 	return append(all, j.record(ctx, "run", j.found)).orNil()
 }
 
-// noTurn reports all sources as failed: the run did not begin.
+// noTurn is what a run comes to that did not begin. Another run that goes on, and a wait that was stopped, say nothing of the
+// sources; and the other run tells the receivers itself what it comes to.
 func (j *telling) noTurn(ctx context.Context, sources []config.Source, err error) error {
+	if errors.Is(err, cache.ErrBusy) {
+		j.notices.hush()
+		return err
+	}
 	err = stopped(ctx, err)
+	if ctx.Err() != nil {
+		return err
+	}
 	all := together{err}
 	for _, s := range sources {
 		all = append(all, j.reportFailed(s, err, time.Now()))
@@ -316,12 +329,13 @@ func tagsAge(t config.Tags, now time.Time) time.Duration {
 // report prints one line a vault and gives what the run came to.
 func (j *telling) report(s config.Source, r *backup.Result, asked *asking, began time.Time, dry bool) error {
 	var all together
-	alarms, alarm := j.alarms()
+	said, alarm := j.alarms()
+	alarms := said.texts()
 	if j.activity != nil && !r.Point.IsZero() {
 		j.activity.point(s.Name, r)
 	}
 	j.tellReread(s, r)
-	findings, suspect := j.tellSuspect(s, r)
+	findings, guarded, suspect := j.tellSuspect(s, r)
 	emptied := j.tellEmpty(s, r)
 	told := 0
 	for _, err := range []error{emptied, suspect} {
@@ -329,13 +343,17 @@ func (j *telling) report(s config.Source, r *backup.Result, asked *asking, began
 			alarms, told = append(alarms, err.Error()), told+1
 		}
 	}
+	if emptied != nil {
+		said = append(said, notify.Finding{Kind: "emptied", Text: emptied.Error()})
+	}
+	said = append(said, guarded...)
 	for _, v := range r.Vaults {
 		line := ran{
 			Source: s.Name, Vault: v.Vault, Point: r.Point.String(), Status: r.Status, Entries: r.Entries, Bytes: r.Bytes,
 			Added: r.Added, Changed: r.Changed, Deleted: r.Deleted, Missing: r.Missing, Unsettled: r.Unsettled, BytesRead: r.BytesRead,
 			BytesStored: v.Bytes, ObjectsStored: v.Objects, ObjectsCopied: v.Copied, LocksExtended: v.Extended,
 			RetainUntil: r.RetainUntil.UTC().Format(time.RFC3339), Seconds: seconds(began), DryRun: dry, Alarms: alarms,
-			taken:    r.TakenAt,
+			taken: r.TakenAt, said: said,
 			Requests: asked.vault(v.Vault).All(), SourceAsked: asked.source.Snapshot().All(),
 		}
 		if !v.LockedUntil.IsZero() {
@@ -456,8 +474,8 @@ func notAsLeft(n int) error {
 }
 
 // alarms tells what was noticed since it was last asked, as lines for a summary and as what the command comes to.
-func (j *telling) alarms() (lines []string, alarm error) {
-	lines, count, gone := j.findings.tell(j.ui)
+func (j *telling) alarms() (said alarms, alarm error) {
+	said, count, gone := j.findings.tell(j.ui)
 	if count == 0 {
 		return nil, nil
 	}
@@ -465,7 +483,7 @@ func (j *telling) alarms() (lines []string, alarm error) {
 	if gone {
 		kind = errDamage
 	}
-	return lines, &marked{kind, notAsLeft(count)}
+	return said, &marked{kind, notAsLeft(count)}
 }
 
 func (j *telling) alarm() error {
