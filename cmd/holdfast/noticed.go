@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,7 +72,8 @@ func (n *taking) ran(l ran) {
 	} {
 		n.measures.sample(name, at, float64(v))
 	}
-	if complete && l.Marks == nil {
+	// An alarm is told by metrics of its own; that there is a copy is told by these. An empty point is none.
+	if complete && !slices.Contains(l.Marks, format.MarkEmpty) {
 		n.measures.sample("last_success_timestamp_seconds", at, metrics.Seconds(n.now()))
 		n.point(at, l.taken, parsed(l.RetainUntil), parsed(l.LockedUntil))
 	}

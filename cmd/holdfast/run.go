@@ -50,6 +50,8 @@ type runFlags struct {
 	most  int64    // bytes that may be stored in a vault; 0: any number
 	sums  bool     // of a dry run: nothing is said of what would become of single entries ..
 	still bool     // .. and nothing else of them either
+
+	beside func(func() error) error // see backup.Options
 }
 
 // ran is one source in one vault, for scripts.
@@ -115,6 +117,9 @@ func (a *app) runCommand() *cobra.Command {
 }
 
 func (a *app) backup(ctx context.Context, names []string, f runFlags) (err error) {
+	if !f.dry {
+		a.traces.to = newTracer(a)
+	}
 	j, err := a.openSomeVaults()
 	if err != nil {
 		return err
@@ -138,9 +143,12 @@ func (a *app) backup(ctx context.Context, names []string, f runFlags) (err error
 	}
 	defer func() { err = errors.Join(err, turn.Close()) }()
 	a.notices.start()
+	a.traces.begin("run")
 	var left *allowance
 	if !f.dry {
-		if left, err = j.budgeted(ctx, sources, f); err != nil {
+		end := a.traces.stage("forecast")
+		left, err = j.budgeted(ctx, sources, f)
+		if end(err); err != nil {
 			return err
 		}
 		j.activity = newActivity(a.now())
@@ -199,7 +207,9 @@ func (j *job) pickSources(names []string) ([]config.Source, error) {
 func (j *job) runSource(ctx context.Context, s config.Source, f runFlags) error {
 	began := time.Now()
 	asked := newAsking(j.vaults)
+	end := j.traces.copies(s.Name, string(s.URL.Kind))
 	result, err := j.makePoint(ctx, s, f, asked)
+	end(err, traced(result))
 	if err != nil {
 		err = stopped(ctx, err)
 		return together{err, j.tells.reportFailed(s, err, began), j.tells.alarm()}.orNil()
@@ -220,6 +230,19 @@ func newAsking(vaults []*vault) *asking {
 		a.before = append(a.before, v.requests.Snapshot())
 	}
 	return a
+}
+
+// beside lets do ask what is not counted.
+func (a *asking) beside(do func() error) error {
+	var were []meter.Asked
+	for _, v := range a.vaults {
+		were = append(were, v.requests.Snapshot())
+	}
+	err := do()
+	for i, v := range a.vaults {
+		a.before[i] = a.before[i].Plus(v.requests.Snapshot().Minus(were[i]))
+	}
+	return err
 }
 
 // vault is what was asked of one of them.
@@ -247,8 +270,9 @@ func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags, asked 
 	if err := j.distinctKeys(ctx, s.Name, get); err != nil {
 		return nil, err
 	}
+	end := j.traces.stage("open")
 	session, err := j.session(ctx, s.Vaults)
-	if err != nil {
+	if end(err); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -276,7 +300,8 @@ func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags, asked 
 		Source: src, Name: s.Name, Place: s.URL.String(), Session: session, Retention: s.Retention, Before: s.Before, TagsMaxAge: tagsAge(s.Tags, j.now()),
 		Memory: j.config.Limits.Memory, Fetchers: j.config.Limits.Connections, DryRun: f.dry,
 		AllowEmpty: slices.Contains(f.empty, s.Name), Progress: read, Now: j.now, Most: f.most,
-		Unsettled: whatIfUnsettled,
+		Unsettled: whatIfUnsettled, Beside: f.beside,
+		Stage: func(name string) func(error) { return j.traces.stage(name) },
 	}
 	if f.still {
 		return backup.Run(ctx, o)

@@ -91,7 +91,7 @@ func (a *app) openVaults(c *config.Config, some bool, names ...string) (*job, er
 
 func (a *app) newBackends(dir string, l config.Limits) *backends {
 	return &backends{
-		ui: a.ui, env: a.env, dir: dir, connections: max(l.Connections, 1),
+		ui: a.ui, env: a.env, dir: dir, traces: a.traces, connections: max(l.Connections, 1),
 		rate: meter.New(meter.Options{Upload: l.Upload, Download: l.Download}),
 	}
 }
