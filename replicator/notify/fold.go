@@ -34,7 +34,7 @@ func (t *told) plan(r *Report, found []keyed, weekly bool, now time.Time) plan {
 				q.Text = was.Text + "\n" + q.Text
 			}
 		}
-		if was.Repeats > 0 {
+		if was.Repeats > 0 && !q.fresh {
 			q.Repeats = was.Repeats + 1
 		}
 		q.New = q.fresh || waits || !known && !q.old || q.extent > was.Extent
@@ -98,7 +98,9 @@ func (t *told) found(f keyed, reached bool, now time.Time) open {
 		o.Text, o.Finding = f.Text, f.Finding
 	}
 	o.Seen = now
-	o.Repeats++
+	if !f.fresh {
+		o.Repeats++
+	}
 	switch {
 	case reached:
 		o.Told, o.Extent, o.Repeats = now, f.extent, 0

@@ -279,7 +279,10 @@ func (p Problem) line() string {
 	if !p.New {
 		when = append(when, "since "+p.Since)
 	}
-	if p.Repeats > 1 {
+	switch {
+	case p.Repeats > 1 && p.New:
+		when = append(when, fmt.Sprintf("found %d times", p.Repeats))
+	case p.Repeats > 1:
 		when = append(when, fmt.Sprintf("found %d times since it was last told", p.Repeats))
 	}
 	if len(when) > 0 {

@@ -31,7 +31,7 @@ const secretsElsewhere = "no secret may stand in this file; put it into the envi
 
 // receiversElsewhere is secretsElsewhere for what is told: there the URL itself may be the secret.
 const receiversElsewhere = "no secret may stand in this file; put it into the environment, a file of mode 0600 or a systemd credential, and name that:" +
-	" of a webhook or a ping url: env:NAME, file:PATH or systemd:NAME, of a webhook secret: in the same forms, of mail credentials: env:PREFIX"
+	" url: env:NAME, url: file:PATH or url: systemd:NAME for a webhook or a ping, secret: likewise, and credentials: env:PREFIX for mail"
 
 // findSecrets looks at every scalar of the file, keys too, before anything else does: no later message can then repeat one.
 func findSecrets(d *decoder, n ast.Node) { findSecretsIn(d, n, secretsElsewhere) }
