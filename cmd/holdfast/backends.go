@@ -120,6 +120,7 @@ type backends struct {
 	stall       time.Duration   // how long a vault may give or take nothing; 0: stall.Default
 	page        int             // names a page of listings; 0: as many as there can be
 	requests    *meter.Requests // of what is opened next; nil: they are not counted
+	traces      *traces         // of what is written; may be nil
 }
 
 // driver is what every store driver is. What it can remove goes to prune only: see openRemover.
@@ -151,7 +152,7 @@ func (b *backends) openVault(name string, at location.Location, ref credentials.
 	// Around all tries: a vault that stands still is given up once, not once a request.
 	still := stall.NewGuard(b.stall)
 	v.Reader = still.Reader(again.Reader(v.counted.Reader(b.rate.Reader(d))))
-	v.Writer = still.Writer(again.Writer(v.counted.Writer(b.rate.Writer(d))))
+	v.Writer = b.traces.writer(name, still.Writer(again.Writer(v.counted.Writer(b.rate.Writer(d)))))
 	v.Locker = still.Locker(again.Locker(v.counted.Locker(b.rate.Locker(d))))
 	v.once = still.Inspector(v.counted.Inspector(d))
 	v.Inspector = still.Inspector(first.Inspector(v.counted.Inspector(d)))

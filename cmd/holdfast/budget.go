@@ -73,8 +73,9 @@ func monthly(all []foreseen, currency string) (sum float64, err error) {
 		switch {
 		case x.err != nil:
 			continue
-		case slices.ContainsFunc(x.unknown, func(why string) bool { return !strings.HasSuffix(why, errOwn.Error()) }):
-			return 0, fmt.Errorf("budget.month cannot be held: %s", strings.Join(x.unknown, "; "))
+		case len(x.unknown) > 0:
+			return 0, fmt.Errorf("budget.month cannot be held: %s. It takes a price of every vault and source; put it into the file that `prices` names, with 0 where nobody bills anything "+
+				"(a directory as a vault: \"hosts\": [\"directory\"])", strings.Join(x.unknown, "; "))
 		case x.cost != nil && x.cost.Currency != currency || x.atCost != nil && x.atCost.Currency != "" && x.atCost.Currency != currency:
 			return 0, fmt.Errorf("budget.month is in %s, and prices of %s or its vault %s are not: give prices in %s with `prices: FILE`", currency, x.source, x.vault, currency)
 		}

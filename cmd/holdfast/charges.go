@@ -37,7 +37,7 @@ func openCharges(a *app, c *config.Config) (charges, error) {
 	return charges{tables}, nil
 }
 
-// errOwn: nobody charges for a place.
+// errOwn: a directory costs what its owner knows. It has a price where a table of the user's names prices.Directory.
 var errOwn = errors.New("a directory has no price")
 
 // of gives what a place charges.
@@ -48,7 +48,11 @@ func (c charges) of(at location.Location) (prices.Price, error) {
 	case at.Kind == location.S3:
 		return c.at(at.S3.Endpoint, at.S3.Region)
 	}
-	return prices.Price{}, errOwn
+	p, err := c.tables.For(prices.Directory, "")
+	if errors.Is(err, prices.ErrNone) {
+		err = errOwn
+	}
+	return p, err
 }
 
 func (c charges) at(endpoint, region string) (prices.Price, error) {

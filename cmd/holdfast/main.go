@@ -39,6 +39,7 @@ type app struct {
 	complete *completion
 	trusts   *trusting
 	notices  *notices
+	traces   *traces
 
 	ui    *ui
 	stdin io.Reader
@@ -50,6 +51,8 @@ type app struct {
 
 	system     string // the folder of this machine's configuration
 	configFile string // --config
-	stdinRead  bool   // standard input was read for a key
-	started    bool   // a command's own code has begun: what fails from here on is not bad usage
+	readFrom   string // where configRead was found
+	configRead *config.Config
+	stdinRead  bool // standard input was read for a key
+	started    bool // a command's own code has begun: what fails from here on is not bad usage
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,8 +46,9 @@ func (n *taking) ran(l ran) {
 		Source: l.Source, Vault: l.Vault, Status: l.Status, Severity: severity, Code: code, Point: l.Point, RetainUntil: l.RetainUntil, LockedUntil: l.LockedUntil,
 		Seconds: l.Seconds, Error: strings.TrimPrefix(l.Error, about),
 	}
-	for _, text := range l.Alarms {
-		r.Alarms = append(r.Alarms, strings.TrimPrefix(text, about))
+	for _, f := range l.said {
+		f.Text = strings.TrimPrefix(f.Text, about)
+		r.Alarms = append(r.Alarms, f)
 	}
 	if l.err == nil {
 		r.Counts = map[string]int64{
@@ -70,7 +72,8 @@ func (n *taking) ran(l ran) {
 	} {
 		n.measures.sample(name, at, float64(v))
 	}
-	if complete && l.Marks == nil {
+	// An alarm is told by metrics of its own; that there is a copy is told by these. An empty point is none.
+	if complete && !slices.Contains(l.Marks, format.MarkEmpty) {
 		n.measures.sample("last_success_timestamp_seconds", at, metrics.Seconds(n.now()))
 		n.point(at, l.taken, parsed(l.RetainUntil), parsed(l.LockedUntil))
 	}
@@ -114,8 +117,9 @@ func (n *taking) verified(l verifiedJSON) {
 	}
 	n.measures.sample("last_verify_duration_seconds", at, l.Seconds)
 	counts["points"], counts["objects"], counts["bytes"] = int64(l.Points), l.Objects, l.Bytes
-	r := notify.Result{Vault: l.Vault, Status: l.Status, Severity: severity, Seconds: l.Seconds, Counts: counts, Alarms: l.Alarms}
+	r := notify.Result{Vault: l.Vault, Status: l.Status, Severity: severity, Seconds: l.Seconds, Counts: counts, Alarms: l.said}
 	if severity == notify.Damage {
+		r.Extent = l.Missing + l.Damaged + l.Unlocked
 		r.Error = fmt.Sprintf("%d missing, %d damaged, %d not locked as long as their points need", l.Missing, l.Damaged, l.Unlocked)
 	}
 	n.results = append(n.results, r)
@@ -173,7 +177,7 @@ func (n *taking) diagnosed(l diagnosisJSON) {
 	if severity != notify.Well {
 		found = fmt.Sprintf("%s, %s, %d not tested", plural(l.Critical, "critical finding", "critical findings"), plural(l.Warning, "warning", "warnings"), l.NotTested)
 	}
-	n.results = append(n.results, notify.Result{Status: l.Status, Severity: severity, Seconds: l.Seconds, Error: found, Counts: map[string]int64{
+	n.results = append(n.results, notify.Result{Status: l.Status, Severity: severity, Seconds: l.Seconds, Error: found, Extent: int64(l.Critical), Counts: map[string]int64{
 		"ok": int64(l.OK), "info": int64(l.Info), "not_tested": int64(l.NotTested), "warning": int64(l.Warning), "critical": int64(l.Critical),
 	}})
 }
@@ -183,7 +187,7 @@ func (n *taking) renewed(l renewedJSON) {
 	if n.command == "" {
 		return
 	}
-	r := notify.Result{Vault: l.Vault, Status: "ok", Severity: notify.Well, Seconds: l.Seconds, Alarms: l.Alarms, Counts: map[string]int64{
+	r := notify.Result{Vault: l.Vault, Status: "ok", Severity: notify.Well, Seconds: l.Seconds, Alarms: l.said, Extent: l.Refused + l.Lost, Counts: map[string]int64{
 		"points": int64(l.Points), "objects": l.Objects, "due": l.Due, "extended": l.Extended, "refused": l.Refused, "lost": l.Lost,
 	}}
 	if l.Refused+l.Lost > 0 {
@@ -215,7 +219,7 @@ func (n *taking) pruned(l pruneJSON) {
 	if n.command == "" {
 		return
 	}
-	n.results = append(n.results, notify.Result{Vault: l.Vault, Status: "ok", Severity: notify.Well, Seconds: l.Seconds, Alarms: l.Alarms, Counts: map[string]int64{
+	n.results = append(n.results, notify.Result{Vault: l.Vault, Status: "ok", Severity: notify.Well, Seconds: l.Seconds, Alarms: l.said, Counts: map[string]int64{
 		"points": int64(l.Points), "living": int64(l.Living), "versions": l.Versions, "deleted": l.Deleted, "deleted_bytes": l.DeletedBytes,
 	}})
 	n.measures.sample("last_prune_deleted_bytes", metrics.Labels{"vault": l.Vault}, float64(l.DeletedBytes))
@@ -227,7 +231,11 @@ func (n *taking) stood(v standing, s status.Source, o status.Options) {
 		return
 	}
 	line := standingOf(v, s, o)
-	r := notify.Result{Source: s.Name, Vault: v.vault, Status: state(v, s), Severity: notify.Well, Point: line.Point, RetainUntil: line.RetainUntil, Alarms: line.Alarms}
+	r := notify.Result{Source: s.Name, Vault: v.vault, Status: state(v, s), Severity: notify.Well, Point: line.Point, RetainUntil: line.RetainUntil}
+	for _, text := range s.Alarms {
+		r.Alarms = append(r.Alarms, notify.Finding{Text: text})
+	}
+	r.Alarms = append(r.Alarms, v.told...)
 	if len(line.Alarms) > 0 {
 		r.Severity = notify.Alarm
 	}

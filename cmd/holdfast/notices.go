@@ -33,6 +33,7 @@ type notices struct {
 	command  string // empty: nothing is told of this one
 	scope    []string
 	config   *config.Config // nil: not read yet
+	later    bool           // that the command starts is told by start
 	notifier *notify.Notifier
 	results  []notify.Result
 	samples  []metrics.Sample
@@ -81,10 +82,20 @@ func (n *notices) begin(c *config.Config) {
 		return
 	}
 	n.config = c
-	if !n.quietly() {
-		n.open(c).Begin(context.Background(), n.command)
+	if !n.later {
+		n.start()
 	}
 }
+
+// start tells the switches that the command starts.
+func (n *notices) start() {
+	if n.config != nil && !n.quietly() {
+		n.open(n.config).Begin(context.Background(), n.command)
+	}
+}
+
+// hush: nothing is told of this command. It neither did anything nor failed to.
+func (n *notices) hush() { n.command, n.config = "", nil }
 
 // quietly: nobody is told. Who sits at a terminal sees what comes of a command, and tries things.
 func (n *notices) quietly() bool {
@@ -256,6 +267,20 @@ func linesOf(err error) (out []string) {
 func (n *notices) tell(ctx context.Context, r notify.Report) {
 	failures, err := n.notifier.End(ctx, r)
 	n.warn(failures, err)
+	for _, s := range n.notifier.Standings() {
+		if text := heldBack(s); text != "" {
+			n.ui.remark("%s", text)
+		}
+	}
+}
+
+// heldBack says that a receiver was not told everything yet; empty: it was.
+func heldBack(s notify.Standing) string {
+	if s.Held == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s: %s held back, because many came within an hour; the next one says so, and `holdfast notify test` lists what is not told yet",
+		s.Receiver, plural(s.Held, "message is", "messages are"))
 }
 
 // warn says what did not get there. What the command came to stays as it is.
@@ -280,6 +305,9 @@ func (n *notices) warnFailing() {
 	for _, s := range n.open(n.config).Standings() {
 		if !s.Failing.IsZero() {
 			n.ui.warn("%s: messages do not get there, since %s: %s; `holdfast notify test` tries it", s.Receiver, s.Failing.UTC().Format(timeForm), s.Error)
+		}
+		if text := heldBack(s); text != "" {
+			n.ui.warn("%s", text)
 		}
 	}
 }

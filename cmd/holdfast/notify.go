@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +16,9 @@ const notifyTestHelp = `Send every receiver of the configuration a test message,
 
 A webhook and a mail server get a message of the kind "test". A ping gets an entry in its log (URL/log), which
 neither starts nor ends anything there.
+
+Behind each webhook and mail server stands what it was told of and is not over, as far as this machine remembers, and what it was not
+told of yet: messages are held back where more than six came within an hour, and the same problem is told once a day.
 
 Exit codes: 0 every receiver took it; 1 one did not; 2 the configuration names no receiver.`
 
@@ -43,6 +47,39 @@ type deliveredJSON struct {
 	Status   string  `json:"status"` // delivered, failed
 	Seconds  float64 `json:"seconds"`
 	Error    string  `json:"error,omitempty"`
+
+	Held int           `json:"held"`           // messages that were held back since the last one
+	Open []pendingJSON `json:"open,omitempty"` // what is not well
+}
+
+// pendingJSON is a problem that is not over.
+type pendingJSON struct {
+	notify.Problem
+	ToldAt string `json:"told_at,omitempty"` // absent: not told yet
+}
+
+// maxPending bounds what is listed for a receiver.
+const maxPending = 20
+
+// pending adds what a receiver was told and is to be told.
+func (l *deliveredJSON) pending(s notify.Standing) (lines []string) {
+	l.Held = s.Held
+	if text := heldBack(s); text != "" {
+		lines = append(lines, fmt.Sprintf("  %s held back, because many came within an hour", plural(s.Held, "message is", "messages are")))
+	}
+	for i, p := range s.Open {
+		if i == maxPending {
+			return append(lines, fmt.Sprintf("  and %d more", len(s.Open)-i))
+		}
+		x, told := pendingJSON{Problem: p.Problem}, "not told yet"
+		if !p.Told.IsZero() {
+			x.ToldAt = p.Told.UTC().Format(time.RFC3339)
+			told = "told " + p.Told.UTC().Format(timeForm)
+		}
+		l.Open = append(l.Open, x)
+		lines = append(lines, fmt.Sprintf("  %s: %s", told, p.Line()))
+	}
+	return lines
 }
 
 func (n *notifying) notifyCommand() *cobra.Command {
@@ -87,13 +124,14 @@ func (n *notifying) test(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	standings := n.open(c).Standings()
 	deliveries, rerr := n.open(c).Test(ctx)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	n.warn(nil, rerr)
 	var all together
-	for _, d := range deliveries {
+	for i, d := range deliveries {
 		line := deliveredJSON{Receiver: d.Receiver, Status: "delivered", Seconds: d.Seconds}
 		text := fmt.Sprintf("%s: delivered in %.1f s", safe(d.Receiver), d.Seconds)
 		if d.Err != nil {
@@ -101,10 +139,14 @@ func (n *notifying) test(ctx context.Context) error {
 			text = fmt.Sprintf("%s: failed", safe(d.Receiver))
 			all = append(all, &marked{errNotDelivered, fmt.Errorf("%s: %w", d.Receiver, d.Err)})
 		}
+		var lines []string
+		if i < len(standings) {
+			lines = line.pending(standings[i])
+		}
 		if n.ui.json {
 			err = n.ui.object(line)
 		} else {
-			err = n.ui.text(text)
+			err = n.ui.text(printable(strings.Join(append([]string{text}, lines...), "\n")))
 		}
 		all = append(all, err)
 	}

@@ -20,7 +20,8 @@ costs until the locks end. Sources are listed and compared with their last point
 vault, and not on this machine.
 
 How much is stored depends on how well it compresses. The forecast takes it that new content shrinks as the content of the last point
-did, and that none of it is stored already; a first run is forecast as if nothing shrank. Beside it stands the most that can be stored.
+did, and that none of it is stored already; a first run is forecast as if nothing shrank. After an empty point it goes by the last one that is
+not empty, and takes it that what that held comes back. Beside it stands the most that can be stored.
 
 Prices come from tables that ship with the program, each with its date, and from the file that 'prices: FILE' in the configuration
 names, which comes first. Prices change: compare them with your invoice. Where no price is known, no cost is given. Costs are of list
@@ -157,6 +158,7 @@ func (p *foreseeing) all(ctx context.Context, sources []config.Source, f runFlag
 // source forecasts a run of one source, a line a vault.
 func (p *foreseeing) source(ctx context.Context, s config.Source, f runFlags) ([]foreseen, error) {
 	asked := newAsking(p.vaults)
+	f.beside = asked.beside
 	r, err := p.makePoint(ctx, s, f, asked)
 	if err != nil {
 		return nil, err

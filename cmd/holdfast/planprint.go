@@ -89,7 +89,10 @@ func (p *foreseeing) print(x foreseen) error {
 // text is a forecast for people.
 func (x foreseen) text() []string {
 	rest := "as if nothing shrank, since no point tells"
-	if x.Basis == plan.LastPoint {
+	switch x.Basis {
+	case plan.Filled:
+		rest = fmt.Sprintf("what the last point that is not empty held is stored already, and the rest shrinks to %.0f %%; at most %s", x.Ratio*100, size(x.Most))
+	case plan.LastPoint:
 		rest = fmt.Sprintf("new content shrinks to %.0f %%, as that of the last point did; at most %s", x.Ratio*100, size(x.Most))
 	}
 	if x.BytesRead == 0 {

@@ -97,8 +97,8 @@ func (a *planCommands) restore(ctx context.Context, f *planFlags) (err error) {
 	} else {
 		line.HoursRange = &[]float64{hours(fastRestore), hours(slowRestore)}
 	}
-	var alarm error
-	line.Alarms, alarm = r.alarms()
+	said, alarm := r.alarms()
+	line.Alarms = said.texts()
 	if a.ui.json {
 		return together{a.ui.object(line), alarm}.orNil()
 	}

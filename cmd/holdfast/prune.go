@@ -56,6 +56,7 @@ type pruneJSON struct {
 	Needed       int64    `json:"needed"` // left because a point came meanwhile
 	Seconds      float64  `json:"seconds"`
 	Alarms       []string `json:"alarms,omitempty"`
+	said         alarms   // Alarms, as receivers are told them
 }
 
 func (a *careCommands) pruneCommand() *cobra.Command {
@@ -210,10 +211,10 @@ func (r *pruning) runPrune(ctx context.Context, remover store.Remover, retired [
 	stop := r.watch(ctx, "prune", false, o.Progress)
 	sum, err := prune.Run(ctx, o)
 	stop()
-	alarms, alarm := r.alarms()
+	said, alarm := r.alarms()
 	all := together{err, printErr, alarm}
 	if err == nil {
-		all = append(all, r.printPrune(sum, alarms))
+		all = append(all, r.printPrune(sum, said))
 	}
 	return all.orNil()
 }
@@ -243,10 +244,10 @@ func (r *pruning) printPruned(item prune.Item, deleted bool) error {
 	return r.ui.text(fmt.Sprintf("%s %s%s, %s: %s", verb, safe(at.Name), version, size(item.Size), why))
 }
 
-func (r *pruning) printPrune(s prune.Summary, alarms []string) error {
+func (r *pruning) printPrune(s prune.Summary, said alarms) error {
 	line := pruneJSON{
 		Vault: r.vault.name, DryRun: s.DryRun, Points: s.Points, Living: s.Living, Versions: s.Versions, Deleted: s.Removed, DeletedBytes: s.Bytes,
-		Locked: s.Locked, Needed: s.Needed, Seconds: roundSeconds(s.Seconds), Alarms: alarms,
+		Locked: s.Locked, Needed: s.Needed, Seconds: roundSeconds(s.Seconds), Alarms: said.texts(), said: said,
 	}
 	r.notices.takes.pruned(line)
 	if r.ui.json {

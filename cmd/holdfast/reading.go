@@ -573,8 +573,8 @@ func (r *reading) alarm() error {
 	return err
 }
 
-func (r *reading) alarms() (lines []string, alarm error) {
-	lines, count, gone := r.findings.tell(r.ui)
+func (r *reading) alarms() (said alarms, alarm error) {
+	said, count, gone := r.findings.tell(r.ui)
 	if count == 0 {
 		return nil, nil
 	}
@@ -582,5 +582,5 @@ func (r *reading) alarms() (lines []string, alarm error) {
 	if gone {
 		kind = errDamage
 	}
-	return lines, &marked{kind, notAsLeft(count)}
+	return said, &marked{kind, notAsLeft(count)}
 }

@@ -49,6 +49,7 @@ type renewedJSON struct {
 	HeldUntil   string   `json:"held_until,omitempty"`
 	Seconds     float64  `json:"seconds"`
 	Alarms      []string `json:"alarms,omitempty"`
+	said        alarms   // Alarms, as receivers are told them
 }
 
 func (a *careCommands) renewCommand() *cobra.Command {
@@ -120,10 +121,10 @@ func (a *careCommands) renew(ctx context.Context, f *readerFlags, specs []string
 	if sum.Distrusted > 0 {
 		r.ui.warn("%s passed over: the key that signed them was distrusted before they came; name one by its ID to hold it all the same", plural(sum.Distrusted, "distrusted point was", "distrusted points were"))
 	}
-	alarms, alarm := r.alarms()
+	said, alarm := r.alarms()
 	all := together{err, alarm}
 	if err == nil || sum.Objects > 0 {
-		all = append(all, r.renews.printRenewed(sum, alarms))
+		all = append(all, r.renews.printRenewed(sum, said))
 	}
 	if bad := sum.Refused + sum.Lost + int64(sum.Broken); bad > 0 {
 		all = append(all, &marked{errDamage, fmt.Errorf("vault %s: %d locks were refused, %d objects have no version with the right bytes, of %d points not all can be read; the lines above name them",
@@ -132,10 +133,10 @@ func (a *careCommands) renew(ctx context.Context, f *readerFlags, specs []string
 	return all.orNil()
 }
 
-func (r *renewing) printRenewed(s renew.Summary, alarms []string) error {
+func (r *renewing) printRenewed(s renew.Summary, said alarms) error {
 	line := renewedJSON{
 		Vault: r.vault.name, DryRun: s.DryRun, Points: s.Points, Held: s.Held, Objects: s.Objects, Due: s.Due, Extended: s.Extended, Refused: s.Refused,
-		Lost: s.Lost, Seconds: roundSeconds(s.Seconds), Alarms: alarms,
+		Lost: s.Lost, Seconds: roundSeconds(s.Seconds), Alarms: said.texts(), said: said,
 	}
 	if !s.Until.IsZero() {
 		line.HeldUntil = s.Until.UTC().Format(time.RFC3339)

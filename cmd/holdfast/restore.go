@@ -226,7 +226,7 @@ func (r *restoring) runRestore(ctx context.Context, o restore.Options, p browse.
 	if err != nil && !strings.Contains(err.Error(), "restore to ") {
 		err = fmt.Errorf("restore to %s: %w", safe(rf.to.text), err)
 	}
-	alarms, alarm := r.alarms()
+	said, alarm := r.alarms()
 	if err != nil && !errors.Is(err, restore.ErrStop) {
 		return together{err, alarm}.orNil()
 	}
@@ -234,7 +234,7 @@ func (r *restoring) runRestore(ctx context.Context, o restore.Options, p browse.
 	if err == nil && res.Failed == 0 { // else it may be among what could not be read
 		none = matches.none()
 	}
-	all := together{err, r.printRestored(res, p, o.Part.String(), rf, alarms, none, err != nil), alarm}
+	all := together{err, r.printRestored(res, p, o.Part.String(), rf, said.texts(), none, err != nil), alarm}
 	if len(none) > 0 {
 		all = append(all, noMatch(none))
 	}

@@ -26,6 +26,7 @@ func (a *app) share() *app {
 	a.keys, a.reads, a.care, a.complete, a.trusts = &keyCommands{a}, &readCommands{a}, &careCommands{a}, &completion{a}, &trusting{a}
 	a.notices = (&notices{app: a, began: a.now()}).share()
 	a.plans = &planCommands{a}
+	a.traces = &traces{}
 	return a
 }
 

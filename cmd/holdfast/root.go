@@ -60,7 +60,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if err != nil {
 		a.ui.fail(err, name, next)
 	}
+	wait := a.traces.finish(ctx, a.ui, code, name)
 	a.notices.end(ctx, code, name, err)
+	wait()
 	return code
 }
 
@@ -166,11 +168,14 @@ func (a *app) begin() {
 	a.ui.settle()
 }
 
-// loadConfig finds and reads the configuration, and passes its warnings on.
+// loadConfig finds and reads the configuration, and passes its warnings on. A command reads it once, however often it asks.
 func (a *app) loadConfig() (*config.Config, error) {
 	path, err := config.Find(a.configFile, a.env, a.system)
 	if err != nil {
 		return nil, err
+	}
+	if a.configRead != nil && a.readFrom == path {
+		return a.configRead, nil
 	}
 	if err := a.trusts.trustedConfig(path); err != nil {
 		return nil, err
@@ -184,6 +189,7 @@ func (a *app) loadConfig() (*config.Config, error) {
 		a.ui.warn("%s", w)
 	}
 	limitMemory(c.Limits.Memory)
+	a.readFrom, a.configRead = path, c
 	a.notices.begin(c)
 	return c, nil
 }

@@ -13,9 +13,11 @@ import (
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/replicator/backup"
+	"github.com/holdfast-backup/holdfast/replicator/notify"
 	"github.com/holdfast-backup/holdfast/replicator/progress"
 	"github.com/holdfast-backup/holdfast/store/meter"
 	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -48,6 +50,8 @@ type runFlags struct {
 	most  int64    // bytes that may be stored in a vault; 0: any number
 	sums  bool     // of a dry run: nothing is said of what would become of single entries ..
 	still bool     // .. and nothing else of them either
+
+	beside func(func() error) error // see backup.Options
 }
 
 // ran is one source in one vault, for scripts.
@@ -80,6 +84,7 @@ type ran struct {
 	Findings      []findingJSON `json:"findings,omitempty"` // of the guard
 
 	told  int       // alarms that marks tell, too
+	said  alarms    // as receivers are told them
 	taken time.Time // when the source was frozen; zero where no point came of it
 	err   error     // why it failed
 }
@@ -98,6 +103,7 @@ func (a *app) runCommand() *cobra.Command {
 			}
 			if !f.dry {
 				a.notices.expect("run", args...)
+				a.notices.later = true // it starts when it has its turn
 			}
 			return a.backup(ctx, args, f)
 		}),
@@ -111,6 +117,9 @@ func (a *app) runCommand() *cobra.Command {
 }
 
 func (a *app) backup(ctx context.Context, names []string, f runFlags) (err error) {
+	if !f.dry {
+		a.traces.to = newTracer(a)
+	}
 	j, err := a.openSomeVaults()
 	if err != nil {
 		return err
@@ -133,9 +142,13 @@ func (a *app) backup(ctx context.Context, names []string, f runFlags) (err error
 		return j.tells.noTurn(ctx, sources, err)
 	}
 	defer func() { err = errors.Join(err, turn.Close()) }()
+	a.notices.start()
+	a.traces.begin("run")
 	var left *allowance
 	if !f.dry {
-		if left, err = j.budgeted(ctx, sources, f); err != nil {
+		end := a.traces.stage("forecast")
+		left, err = j.budgeted(ctx, sources, f)
+		if end(err); err != nil {
 			return err
 		}
 		j.activity = newActivity(a.now())
@@ -154,9 +167,17 @@ func (a *app) backup(ctx context.Context, names []string, f runFlags) (err error
 	return append(all, j.record(ctx, "run", j.found)).orNil()
 }
 
-// noTurn reports all sources as failed: the run did not begin.
+// noTurn is what a run comes to that did not begin. Another run that goes on, and a wait that was stopped, say nothing of the
+// sources; and the other run tells the receivers itself what it comes to.
 func (j *telling) noTurn(ctx context.Context, sources []config.Source, err error) error {
+	if errors.Is(err, cache.ErrBusy) {
+		j.notices.hush()
+		return err
+	}
 	err = stopped(ctx, err)
+	if ctx.Err() != nil {
+		return err
+	}
 	all := together{err}
 	for _, s := range sources {
 		all = append(all, j.reportFailed(s, err, time.Now()))
@@ -187,7 +208,9 @@ func (j *job) pickSources(names []string) ([]config.Source, error) {
 func (j *job) runSource(ctx context.Context, s config.Source, f runFlags) error {
 	began := time.Now()
 	asked := newAsking(j.vaults)
+	end := j.traces.copies(s.Name, string(s.URL.Kind))
 	result, err := j.makePoint(ctx, s, f, asked)
+	end(err, traced(result))
 	if err != nil {
 		err = stopped(ctx, err)
 		return together{err, j.tells.reportFailed(s, err, began), j.tells.alarm()}.orNil()
@@ -208,6 +231,19 @@ func newAsking(vaults []*vault) *asking {
 		a.before = append(a.before, v.requests.Snapshot())
 	}
 	return a
+}
+
+// beside lets do ask what is not counted.
+func (a *asking) beside(do func() error) error {
+	var were []meter.Asked
+	for _, v := range a.vaults {
+		were = append(were, v.requests.Snapshot())
+	}
+	err := do()
+	for i, v := range a.vaults {
+		a.before[i] = a.before[i].Plus(v.requests.Snapshot().Minus(were[i]))
+	}
+	return err
 }
 
 // vault is what was asked of one of them.
@@ -235,8 +271,9 @@ func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags, asked 
 	if err := j.distinctKeys(ctx, s.Name, get); err != nil {
 		return nil, err
 	}
+	end := j.traces.stage("open")
 	session, err := j.session(ctx, s.Vaults)
-	if err != nil {
+	if end(err); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -264,7 +301,8 @@ func (j *job) makePoint(ctx context.Context, s config.Source, f runFlags, asked 
 		Source: src, Name: s.Name, Place: s.URL.String(), Session: session, Retention: s.Retention, Before: s.Before, TagsMaxAge: tagsAge(s.Tags, j.now()),
 		Memory: j.config.Limits.Memory, Fetchers: j.config.Limits.Connections, DryRun: f.dry,
 		AllowEmpty: slices.Contains(f.empty, s.Name), Progress: read, Now: j.now, Most: f.most,
-		Unsettled: whatIfUnsettled,
+		Unsettled: whatIfUnsettled, Beside: f.beside,
+		Stage: func(name string) func(error) { return j.traces.stage(name) },
 	}
 	if f.still {
 		return backup.Run(ctx, o)
@@ -317,13 +355,14 @@ func tagsAge(t config.Tags, now time.Time) time.Duration {
 // report prints one line a vault and gives what the run came to.
 func (j *telling) report(s config.Source, r *backup.Result, asked *asking, began time.Time, dry bool) error {
 	var all together
-	alarms, alarm := j.alarms()
+	said, alarm := j.alarms()
+	alarms := said.texts()
 	if j.activity != nil && !r.Point.IsZero() {
 		j.activity.point(s.Name, r)
 		j.activity.holds = append(j.activity.holds, guardsHold(s.Name, r)...)
 	}
 	j.tellReread(s, r)
-	findings, suspect := j.tellSuspect(s, r)
+	findings, guarded, suspect := j.tellSuspect(s, r)
 	emptied := j.tellEmpty(s, r)
 	told := 0
 	for _, err := range []error{emptied, suspect} {
@@ -331,13 +370,17 @@ func (j *telling) report(s config.Source, r *backup.Result, asked *asking, began
 			alarms, told = append(alarms, err.Error()), told+1
 		}
 	}
+	if emptied != nil {
+		said = append(said, notify.Finding{Kind: "emptied", Text: emptied.Error()})
+	}
+	said = append(said, guarded...)
 	for _, v := range r.Vaults {
 		line := ran{
 			Source: s.Name, Vault: v.Vault, Point: r.Point.String(), Status: r.Status, Entries: r.Entries, Bytes: r.Bytes,
 			Added: r.Added, Changed: r.Changed, Deleted: r.Deleted, Missing: r.Missing, Unsettled: r.Unsettled, BytesRead: r.BytesRead,
 			BytesStored: v.Bytes, ObjectsStored: v.Objects, ObjectsCopied: v.Copied, LocksExtended: v.Extended,
 			RetainUntil: r.RetainUntil.UTC().Format(time.RFC3339), Seconds: seconds(began), DryRun: dry, Alarms: alarms,
-			taken:    r.TakenAt,
+			taken: r.TakenAt, said: said,
 			Requests: asked.vault(v.Vault).All(), SourceAsked: asked.source.Snapshot().All(),
 		}
 		if !v.LockedUntil.IsZero() {
@@ -458,8 +501,8 @@ func notAsLeft(n int) error {
 }
 
 // alarms tells what was noticed since it was last asked, as lines for a summary and as what the command comes to.
-func (j *telling) alarms() (lines []string, alarm error) {
-	lines, count, gone := j.findings.tell(j.ui)
+func (j *telling) alarms() (said alarms, alarm error) {
+	said, count, gone := j.findings.tell(j.ui)
 	if count == 0 {
 		return nil, nil
 	}
@@ -467,7 +510,7 @@ func (j *telling) alarms() (lines []string, alarm error) {
 	if gone {
 		kind = errDamage
 	}
-	return lines, &marked{kind, notAsLeft(count)}
+	return said, &marked{kind, notAsLeft(count)}
 }
 
 func (j *telling) alarm() error {

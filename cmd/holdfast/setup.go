@@ -92,7 +92,7 @@ func (a *app) openVaults(c *config.Config, some bool, names ...string) (*job, er
 
 func (a *app) newBackends(dir string, l config.Limits) *backends {
 	return &backends{
-		ui: a.ui, env: a.env, dir: dir, connections: max(l.Connections, 1),
+		ui: a.ui, env: a.env, dir: dir, traces: a.traces, connections: max(l.Connections, 1),
 		rate: meter.New(meter.Options{Upload: l.Upload, Download: l.Download}),
 	}
 }
@@ -394,15 +394,15 @@ func (f *findings) take() (list []repo.Finding, count int) {
 }
 
 // tell prints what was noticed since it was last taken. gone is whether something is lost or damaged.
-func (f *findings) tell(u *ui) (lines []string, count int, gone bool) {
+func (f *findings) tell(u *ui) (said alarms, count int, gone bool) {
 	list, count := f.take()
 	for _, x := range list {
-		lines = append(lines, x.String())
+		said = append(said, alarmOf(x))
 		u.warn("%s", x)
 		gone = gone || lost(x)
 	}
 	if more := count - len(list); more > 0 {
 		u.warn("and %d more", more)
 	}
-	return lines, count, gone
+	return said, count, gone
 }

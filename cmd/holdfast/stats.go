@@ -109,7 +109,7 @@ func (a *planCommands) stats(ctx context.Context, f *readerFlags, points bool) (
 	stop := a.watch(ctx, "stats", false, o.Progress)
 	sum, err := stats.Look(ctx, o)
 	stop()
-	alarms, alarm := r.alarms()
+	said, alarm := r.alarms()
 	if err != nil {
 		return together{err, alarm}.orNil()
 	}
@@ -117,7 +117,7 @@ func (a *planCommands) stats(ctx context.Context, f *readerFlags, points bool) (
 		a.ui.warn("%s could not be read: what only that needs counts as unneeded; `holdfast verify` tells more", plural(sum.Unread, "point, or part of one,", "points, or parts of them,"))
 	}
 	if a.ui.json {
-		return together{a.statsLines(r.vault.name, sum, points, alarms), alarm}.orNil()
+		return together{a.statsLines(r.vault.name, sum, points, said.texts()), alarm}.orNil()
 	}
 	return together{a.statsTable(r.vault.name, sum, points), alarm}.orNil()
 }

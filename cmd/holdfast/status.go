@@ -105,9 +105,9 @@ type standing struct {
 	vault   string
 	locks   bool
 	sources []status.Source
-	told    []string // what was noticed on the way, of the vault as a whole
-	alarm   error    // what that comes to
-	err     error    // why nothing can be said
+	told    alarms // what was noticed on the way, of the vault as a whole
+	alarm   error  // what that comes to
+	err     error  // why nothing can be said
 }
 
 func (a *readCommands) status(ctx context.Context, f *readerFlags, sources []string, rpo string) error {
@@ -207,7 +207,7 @@ func (a *readCommands) printStatus(all []standing, o status.Options) error {
 		switch {
 		case why == nil:
 		case a.ui.json:
-			out = append(out, a.ui.object(standingJSON{Vault: v.vault, Verified: noLevels(), Alarms: append([]string{}, v.told...), Error: why.Error()}))
+			out = append(out, a.ui.object(standingJSON{Vault: v.vault, Verified: noLevels(), Alarms: append([]string{}, v.told.texts()...), Error: why.Error()}))
 		default:
 			fmt.Fprintf(table, "-\t%s\t-\t-\t-\t-\t-\t%s\n", safe(v.vault), whole)
 		}
@@ -322,7 +322,7 @@ func noLevels() map[verify.Level]string {
 }
 
 func standingOf(v standing, s status.Source, o status.Options) standingJSON {
-	line := standingJSON{Source: s.Name, Vault: v.vault, Configured: s.Wanted, Verified: noLevels(), Drill: s.Records.Drill, Older: s.Records.Older, DrilledAt: moment(format.At(s.Records.Drilled)), Alarms: append(append([]string{}, s.Alarms...), v.told...)}
+	line := standingJSON{Source: s.Name, Vault: v.vault, Configured: s.Wanted, Verified: noLevels(), Drill: s.Records.Drill, Older: s.Records.Older, DrilledAt: moment(format.At(s.Records.Drilled)), Alarms: append(append([]string{}, s.Alarms...), v.told.texts()...)}
 	for level, at := range s.Records.Verified {
 		line.Verified[level] = moment(format.At(at))
 	}

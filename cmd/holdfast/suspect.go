@@ -10,6 +10,7 @@ import (
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/replicator/backup"
 	"github.com/holdfast-backup/holdfast/replicator/guard"
+	"github.com/holdfast-backup/holdfast/replicator/notify"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/evidence"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
@@ -77,11 +78,11 @@ func marksOf(r *backup.Result) (out []string) {
 	return out
 }
 
-// tellSuspect says what the guard found, and gives it for scripts. The error is the alarm.
-func (j *telling) tellSuspect(s config.Source, r *backup.Result) (lines []findingJSON, alarm error) {
+// tellSuspect says what the guard found, and gives it for scripts and for receivers. The error is the alarm.
+func (j *telling) tellSuspect(s config.Source, r *backup.Result) (lines []findingJSON, said alarms, alarm error) {
 	u := r.Suspect
 	if u == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	for _, f := range u.Findings {
 		lines = append(lines, findingJSON{string(f.Rule), f.Count, f.Text, f.Examples})
@@ -109,5 +110,31 @@ func (j *telling) tellSuspect(s config.Source, r *backup.Result) (lines []findin
 	if !r.Point.IsZero() {
 		ack = r.Point.String()[:12]
 	}
-	return lines, &marked{errSuspect, fmt.Errorf("source %s: %s; %s; every run says so until `holdfast guard ack %s --reason TEXT`", s.Name, what, clean, ack)}
+	behind := fmt.Sprintf("%s; every run says so until `holdfast guard ack %s --reason TEXT`", clean, ack)
+	alarm = &marked{errSuspect, fmt.Errorf("source %s: %s; %s", s.Name, what, behind)}
+	return lines, guardAlarms(u, what, behind), alarm
+}
+
+// standingGuard is the alarm of the guard that stands until somebody acknowledges it.
+const standingGuard = "suspect"
+
+// guardAlarms is what receivers are told: each finding of this run, which is news whatever was told before, or that an earlier one
+// stands.
+func guardAlarms(u *backup.Suspect, what, behind string) (said alarms) {
+	for _, f := range u.Findings {
+		if f.Again && u.Since != nil {
+			continue // a bucket is set as it was: that stands
+		}
+		said = append(said, notify.Finding{
+			Kind: string(f.Rule), Text: fmt.Sprintf("the guard gives an alarm: %s: %s; %s", f.Rule, printable(f.Text), behind), Standing: standingGuard, Fresh: true,
+		})
+	}
+	if len(said) == 0 {
+		x := notify.Finding{Kind: standingGuard, Text: what + "; " + behind, Standing: standingGuard}
+		if u.Since != nil {
+			x.Since = u.Since.SignedAt.Time
+		}
+		said = append(said, x)
+	}
+	return said
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/holdfast-backup/holdfast/replicator/notify/notifytest"
 )
 
 // TestTurn: a second run says who runs since when; one that waits begins when the first is killed, whose lock is in nobody's way.
@@ -20,7 +22,10 @@ func TestTurn(t *testing.T) {
 	if code, _, errOut := d.run("init"); code != 0 {
 		t.Fatal(errOut)
 	}
-	d.configure("limits: {upload: 64KiB}")
+	hook := notifytest.StartHook(false)
+	defer hook.Close()
+	told := fmt.Sprintf("notify: [{webhook: {url: %[1]q}}, {ping: {url: %[1]q}}]\nmetrics: {textfile: m.prom}\n", hook.URL)
+	d.configure("limits: {upload: 64KiB}\n" + told)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	first, _, _ := d.command(ctx, "run")
@@ -34,8 +39,15 @@ func TestTurn(t *testing.T) {
 	}
 	says := regexp.MustCompile(fmt.Sprintf(`already running: process %d on "%s", since 20[0-9T:-]+Z, runs this configuration`, first.Process.Pid, regexp.QuoteMeta(host)))
 	code, out, errOut := d.run("run")
-	if code != 1 || !says.MatchString(errOut) || !strings.Contains(out, "site -> disk: failed") {
+	if code != 1 || !says.MatchString(errOut) || out != "" || strings.Contains(errOut, "failed") {
 		t.Errorf("a second run: exit code %d: %s%s", code, out, errOut)
+	}
+	// It is no failure: nobody is told, and nothing is measured.
+	if n := len(hook.Requests()); n > 1 || n == 1 && hook.Requests()[0].Path != "/start" {
+		t.Errorf("told: %+v", hook.Requests())
+	}
+	if _, err := os.Stat(d.path("m.prom")); err == nil {
+		t.Error("measured")
 	}
 	d.configure("") // for the one that waits, which need not be slow
 	second, out2, errOut2 := d.command(ctx, "run", "--wait")

@@ -163,7 +163,7 @@ func TestJunkHidesNoLoss(t *testing.T) {
 	f.add(repo.Finding{Kind: repo.Missing, Name: "packs/x"})
 	u, _, _ := testUI()
 	lines, count, gone := f.tell(u)
-	if !gone || count != 3*maxFindings+1 || !strings.Contains(lines[0], "packs/x") || len(lines) != maxFindings+1 {
-		t.Errorf("%d lines of %d findings, lost %v: %q", len(lines), count, gone, lines[0])
+	if !gone || count != 3*maxFindings+1 || !strings.Contains(lines[0].Text, "packs/x") || len(lines) != maxFindings+1 {
+		t.Errorf("%d lines of %d findings, lost %v: %q", len(lines), count, gone, lines[0].Text)
 	}
 }

@@ -63,6 +63,7 @@ type verifiedJSON struct {
 	Seconds      float64  `json:"seconds"`
 	Alarms       []string `json:"alarms,omitempty"`
 	NextRun      []string `json:"next_run,omitempty"` // what the next run does about what was found
+	said         alarms   // Alarms, as receivers are told them
 }
 
 func (a *readCommands) verifyCommand() *cobra.Command {
@@ -202,13 +203,13 @@ func readable(path string) error {
 
 // runVerify verifies, prints, and tells did what came of it.
 func (r *verifying) runVerify(ctx context.Context, o verify.Options, did *activity) error {
-	var alarms []string
+	var said alarms
 	var printErr error
 	var found losses
 	o.Emit = func(f verify.Finding) {
 		found.add(f)
-		if f.Kind == repo.Tampered && len(alarms) < maxAlarms {
-			alarms = append(alarms, f.String())
+		if f.Kind == repo.Tampered && len(said) < maxAlarms {
+			said = append(said, alarmOf(f.Finding))
 		}
 		printErr = errors.Join(printErr, r.printFinding(f))
 	}
@@ -217,7 +218,7 @@ func (r *verifying) runVerify(ctx context.Context, o verify.Options, did *activi
 	stop()
 	noted := r.runs.note(&found)
 	if err == nil {
-		err = r.printVerified(sum, alarms, r.runs.nextRun(&found, noted), did)
+		err = r.printVerified(sum, said, r.runs.nextRun(&found, noted), did)
 	}
 	all := together{err, printErr}
 	switch {
@@ -245,12 +246,12 @@ func (r *verifying) printFinding(f verify.Finding) error {
 	return r.ui.text(fmt.Sprintf("%s: %s%s: %s", line.Finding, safe(line.Name), point, printable(line.Detail)))
 }
 
-func (r *verifying) printVerified(s verify.Summary, alarms, nextRun []string, did *activity) error {
+func (r *verifying) printVerified(s verify.Summary, said alarms, nextRun []string, did *activity) error {
 	line := verifiedJSON{
 		Status: string(s.Status), Level: string(s.Level), Vault: r.vault.name,
 		Points: s.Points, Objects: s.Objects, Bytes: s.Bytes, ObjectsRead: s.ObjectsRead, Entries: s.Entries, EntriesRead: s.EntriesRead,
 		Sample: s.Sample, LocksChecked: s.LocksChecked, Governance: s.Governance,
-		UnknownKind: s.UnknownKind, Records: s.Records, Missing: s.Missing, Damaged: s.Damaged, Unlocked: s.Unlocked, Tampered: s.Tampered, Seconds: roundSeconds(s.Seconds), Alarms: alarms, NextRun: nextRun,
+		UnknownKind: s.UnknownKind, Records: s.Records, Missing: s.Missing, Damaged: s.Damaged, Unlocked: s.Unlocked, Tampered: s.Tampered, Seconds: roundSeconds(s.Seconds), Alarms: said.texts(), said: said, NextRun: nextRun,
 	}
 	if r.repo.Vouched() {
 		line.Fingerprint, line.Owners = r.repo.Fingerprint.String(), len(r.repo.Keys().Owners())

@@ -38,11 +38,15 @@ type Options struct {
 	Place      string // the source's URL as configured, without secrets: it stands in the manifest's root
 	Session    *repo.Session
 	Retention  retain.Policy
-	Before     retain.Policy   // how the retention was read by earlier builds; zero: the same
-	TagsMaxAge time.Duration   // how old read tags may be: 0 always read again, negative never read
-	Memory     int64           // bytes, default 256 MiB
-	Fetchers   int             // small objects read at once, default 32
-	DryRun     bool            // list and compare only
+	Before     retain.Policy // how the retention was read by earlier builds; zero: the same
+	TagsMaxAge time.Duration // how old read tags may be: 0 always read again, negative never read
+	Memory     int64         // bytes, default 256 MiB
+	Fetchers   int           // small objects read at once, default 32
+	DryRun     bool          // list and compare only
+	// Stage is told when a stage begins, and what it gives when that ends: list, read, store, commit. It must be safe for concurrent use. May be nil.
+	Stage func(name string) (end func(error))
+	// Beside is given what a dry run asks the vaults and a run would not, and does it: so that nobody counts it. Nil: it is just done.
+	Beside     func(func() error) error
 	Most       int64           // bytes that the run may store in a vault: beyond that it stops, and makes no point; 0: any number
 	AllowEmpty bool            // that nothing is in the source is right
 	Guard      *Guarding       // what the guard goes by; nil: nothing is looked for
@@ -163,7 +167,10 @@ func attempt(ctx context.Context, o Options, before []repo.VaultResult, gone []s
 		}
 		return nil, e.stats.read.Load(), err
 	}
-	res, err = e.finish(ctx)
+	err = staged(o, "commit", 1)(func() (err error) {
+		res, err = e.finish(ctx)
+		return err
+	})
 	if isLost(err) || errors.Is(err, errUntrue) {
 		err = errors.Join(err, e.s.Writer.FlushPlacements(ctx))
 	}
@@ -357,18 +364,19 @@ func (e *engine) readSource(ctx context.Context) error {
 	e.pipe = newPipe(e.budget)
 	e.pipe.spare <- &cutter{p: e.params}
 	e.index.start(e.o.Now())
-	g.Go(func() error { return e.plan(gctx) })
+	g.Go(func() error { return staged(e.o, "list", 1)(func() error { return e.plan(gctx) }) })
+	read, stored := staged(e.o, "read", e.o.Fetchers+e.budget.large), staged(e.o, "store", e.budget.uploads)
 	for range e.o.Fetchers {
-		g.Go(func() error { return e.fetch.fetchSmall(gctx) })
+		g.Go(func() error { return read(func() error { return e.fetch.fetchSmall(gctx) }) })
 	}
 	for range e.budget.large {
-		g.Go(func() error { return e.large.fetchLarge(gctx) })
+		g.Go(func() error { return read(func() error { return e.large.fetchLarge(gctx) }) })
 	}
 	g.Go(func() error { return e.assemble(gctx) })
 	e.startCompressors(gctx, g)
 	g.Go(func() error { return e.packFrames(gctx) })
 	for range e.budget.uploads {
-		g.Go(func() error { return e.upload(gctx) })
+		g.Go(func() error { return stored(func() error { return e.upload(gctx) }) })
 	}
 	listed := make(chan struct{})
 	g.Go(func() error {

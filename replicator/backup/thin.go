@@ -109,13 +109,21 @@ func (e *keeping) forecast(ctx context.Context) ([]repo.Lengthening, error) {
 	if e.parent == nil {
 		e.work.Standing = int64(len(e.s.Repository().Standing()))
 	}
+	if err := e.density(ctx); err != nil {
+		return nil, err
+	}
 	return e.s.Locks.Forecast(func(yield func(format.Need, error) bool) {
 		if e.parent == nil || e.mend != nil {
 			return
 		}
-		e.work.Last = Density{Bytes: e.parent.Bytes, Entries: e.parent.Entries}
+		own := !e.work.Back
+		if own {
+			e.work.Last = Density{Bytes: e.parent.Bytes, Entries: e.parent.Entries}
+		}
 		for n, err := range tree.Needs(ctx, e.s.Content.Page, e.parent.Needs, nil) {
-			e.work.Last.weighs(n)
+			if own {
+				e.work.Last.weighs(n)
+			}
 			e.work.Needs++
 			sum, perr := format.ParseName(n.Name)
 			if root := e.parent.Manifest; err == nil && n.Name == root.Object && n.Living <= root.Frame.Length {

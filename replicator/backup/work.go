@@ -7,6 +7,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/repo/tree"
 )
 
 // Work is what a dry run found that a run would have to do. It is counted from listings: no content was read.
@@ -22,7 +23,8 @@ type Work struct {
 	Needs    int64 // stored objects that the last point needs
 	Standing int64 // of a first point: objects that every point needs, and of which nothing is known here
 
-	Last  Density            // of the last point; zero: there is none, or it is not to be relied on
+	Last  Density            // of the last point in which there was something; zero: there is none, or it is not to be relied on
+	Back  bool               // that is an earlier one than the last: what comes back is most likely what it holds
 	Locks []repo.Lengthening // by vault
 }
 
@@ -42,6 +44,48 @@ func (d *Density) weighs(n format.Need) {
 	case strings.HasPrefix(n.Name, format.PrefixMeta):
 		d.Pages += n.Living
 	}
+}
+
+// filled gives the newest whole point in which there was content.
+func filled(points []repo.Head) *repo.Head {
+	var last *repo.Head
+	for i := range points {
+		if l := points[i].Line; l.Status == format.StatusComplete && l.Bytes > 0 {
+			last = &points[i]
+		}
+	}
+	return last
+}
+
+// density adds up how much room the last point takes. Where nothing was in that, it is the last one in which there was something: by
+// an empty point nothing is known. That one is read for the forecast alone, and not by the run.
+func (e *keeping) density(ctx context.Context) error {
+	if e.parent == nil || e.parent.Bytes > 0 {
+		return nil // forecast does it on its way
+	}
+	last := filled(e.counting)
+	if last == nil {
+		return nil
+	}
+	beside := e.o.Beside
+	if beside == nil {
+		beside = func(do func() error) error { return do() }
+	}
+	return beside(func() error {
+		err := e.s.Past.Read(ctx, last)
+		if err != nil {
+			return ctx.Err() // then nothing is known
+		}
+		d := Density{Bytes: last.Commit.Bytes, Entries: last.Commit.Entries}
+		for n, err := range tree.Needs(ctx, e.s.Content.Page, last.Commit.Needs, nil) {
+			if err != nil {
+				return ctx.Err()
+			}
+			d.weighs(n)
+		}
+		e.work.Last, e.work.Back = d, true
+		return nil
+	})
 }
 
 // weigh counts what a dry run would read, and gives its memory back.

@@ -34,15 +34,19 @@ func (j *judging) set() (out []Finding) {
 	if is == nil || was == nil || j.o.Forgiven {
 		return nil
 	}
+	lately := j.state.Lately
+	if lately == nil {
+		lately = &Settings{}
+	}
 	if was.Versioning == "Enabled" && is.Versioning == "Suspended" {
-		out = append(out, Finding{Rule: Bucket, Hard: true, Text: "versioning of the bucket was on, and is suspended"})
+		out = append(out, Finding{Rule: Bucket, Hard: true, Text: "versioning of the bucket was on, and is suspended", Again: lately.Versioning == is.Versioning})
 	}
 	if slices.Contains(was.Denied, "s3:GetLifecycleConfiguration") {
 		return out // nobody knows what was there
 	}
 	for _, rule := range is.Expires {
 		if !slices.Contains(was.Expires, rule) {
-			out = append(out, Finding{Rule: Bucket, Hard: true, Text: "there is a new lifecycle rule that will empty the source: " + rule})
+			out = append(out, Finding{Rule: Bucket, Hard: true, Text: "there is a new lifecycle rule that will empty the source: " + rule, Again: slices.Contains(lately.Expires, rule)})
 		}
 	}
 	return out

@@ -35,6 +35,7 @@ type Finding struct {
 	Count    int64    // of entries it is about; 0: of none
 	Text     string   // one sentence for people, which may hold names
 	Examples []string // keys, a few
+	Again    bool     // the last run found it too: it is of what stays so, not of what changed
 }
 
 // Totals are what the run came to.
@@ -95,6 +96,9 @@ func (w *Watch) verdict(found []Finding) Verdict {
 // settle takes a run into the state.
 func (w *Watch) settle(now Amounts, v Verdict, open, first bool) {
 	now.Alarm = v.Alarm || open
+	if w.bucket != nil {
+		w.state.Lately = w.bucket
+	}
 	if !first {
 		w.state.Runs = append(w.state.Runs, now)
 	}

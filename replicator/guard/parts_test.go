@@ -249,10 +249,14 @@ func TestBucketAndKeys(t *testing.T) {
 	if v := run(fine, map[string]int64{"k1": 50}, Options{}); v.Alarm || len(v.Findings) > 0 {
 		t.Errorf("%+v", v)
 	}
-	for range 2 { // it stays
-		if v := run(bad, nil, Options{}); !v.Alarm || len(v.Findings) != 2 || v.Findings[0].Rule != Bucket {
+	for i := range 3 { // it stays, and is said to stay
+		if v := run(bad, nil, Options{}); !v.Alarm || len(v.Findings) != 2 || v.Findings[0].Rule != Bucket || v.Findings[0].Again != (i > 0) || v.Findings[1].Again != (i > 0) {
 			t.Errorf("%+v", v)
 		}
+	}
+	worse := Settings{Versioning: "Suspended", Expires: []string{"a new rule", "an old rule", "another rule"}}
+	if v := run(worse, nil, Options{}); len(v.Findings) != 3 || !v.Findings[1].Again || v.Findings[2].Again {
+		t.Errorf("%+v", v)
 	}
 	if v := run(bad, nil, Options{Forgiven: true}); v.Alarm {
 		t.Errorf("%+v", v)

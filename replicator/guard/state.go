@@ -10,8 +10,9 @@ type state struct {
 	Version int              `json:"v"`
 	Runs    []Amounts        `json:"runs,omitempty"` // the oldest first
 	Kinds   map[string]*kind `json:"kinds,omitempty"`
-	Bucket  *Settings        `json:"bucket,omitempty"`
-	Keys    []string         `json:"keys,omitempty"` // of the vendor's key management, that objects were seen encrypted with
+	Bucket  *Settings        `json:"bucket,omitempty"` // as it was when nothing was wrong with it
+	Lately  *Settings        `json:"lately,omitempty"` // as the last run saw it
+	Keys    []string         `json:"keys,omitempty"`   // of the vendor's key management, that objects were seen encrypted with
 	Fleet   *fleetState      `json:"fleet,omitempty"`
 	Passing []uint64         `json:"passing,omitempty"` // keys that come and go by themselves, as numbers, sorted
 }

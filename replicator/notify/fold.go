@@ -27,11 +27,18 @@ func (t *told) plan(r *Report, found []keyed, weekly bool, now time.Time) plan {
 	for _, f := range found {
 		was, known := t.Open[f.key]
 		q := f.Problem
-		if known {
+		waits := known && was.Told.IsZero()
+		if known && !q.fresh {
 			q.Since = at(was.Since)
+			if q.old && waits && was.Text != q.Text { // what was found, and did not get there, was not found again
+				q.Text = was.Text + "\n" + q.Text
+			}
 		}
-		q.New = !known || was.Told.IsZero()
-		news = news || q.New
+		if was.Repeats > 0 && !q.fresh {
+			q.Repeats = was.Repeats + 1
+		}
+		q.New = q.fresh || waits || !known && !q.old || q.extent > was.Extent
+		news = news || q.New || !known
 		due = due || now.Sub(was.Told) >= again || was.Told.After(now)
 		p.severity = worse(p.severity, q.Severity)
 		p.problems = append(p.problems, q)
@@ -68,25 +75,47 @@ func (o open) beside(f keyed) bool {
 }
 
 func (o open) problem() Problem {
-	return Problem{Command: o.Command, Source: o.Source, Vault: o.Vault, Severity: o.Severity, Code: o.Code, Text: o.Text, Since: at(o.Since)}
+	return Problem{Command: o.Command, Source: o.Source, Vault: o.Vault, Severity: o.Severity, Code: o.Code, Finding: o.Finding, Text: o.Text, Since: at(o.Since)}
 }
 
 // maxOpen bounds what is remembered for a receiver.
 const maxOpen = 1000
 
+// found is what is remembered of a problem that was found; reached: it was told.
+func (t *told) found(f keyed, reached bool, now time.Time) open {
+	o, known := t.Open[f.key]
+	if !known {
+		o = open{Command: f.Command, Scope: f.scope, About: f.about, Source: f.Source, Vault: f.Vault, Severity: f.Severity, Code: f.Code, Since: now}
+		if since, err := time.Parse(time.RFC3339, f.Since); err == nil && f.old {
+			o.Since = since
+		}
+	}
+	waits := known && o.Told.IsZero()
+	switch {
+	case waits && !reached && f.old: // what waits to be told is what was found
+	case waits && !reached && f.fresh:
+		o.Text = cut(o.Text+"\n"+f.Text, maxText)
+	default:
+		o.Text, o.Finding = f.Text, f.Finding
+	}
+	o.Seen = now
+	if !f.fresh {
+		o.Repeats++
+	}
+	switch {
+	case reached:
+		o.Told, o.Extent, o.Repeats = now, f.extent, 0
+	case f.fresh || f.extent > o.Extent:
+		o.Told = time.Time{}
+	}
+	return o
+}
+
 // note remembers what came of a plan: err is why a message did not get there.
 func (t *told) note(p plan, r *Report, found []keyed, err error, now time.Time) {
 	reached := p.kind != "" && !p.held && err == nil
 	for _, f := range found {
-		o, known := t.Open[f.key]
-		if !known {
-			o = open{f.Command, f.scope, f.about, f.Source, f.Vault, f.Severity, f.Code, f.Text, now, time.Time{}, now}
-		}
-		o.Seen, o.Text = now, f.Text
-		if reached {
-			o.Told = now
-		}
-		t.Open[f.key] = o
+		t.Open[f.key] = t.found(f, reached, now)
 	}
 	for key, o := range t.Open {
 		// What is over is forgotten once that was told; what has changed, at once.
@@ -127,4 +156,19 @@ func (t *told) delivery(err error, now time.Time) {
 		t.Failing = now
 	}
 	t.Error = err.Error()
+}
+
+// pending lists what is not over, what was not told first, then the newest.
+func (t *told) pending() (out []Pending) {
+	for _, o := range t.Open {
+		p := Pending{o.problem(), o.Told}
+		if p.New = o.Told.IsZero(); o.Repeats > 1 {
+			p.Repeats = o.Repeats
+		}
+		out = append(out, p)
+	}
+	slices.SortFunc(out, func(a, b Pending) int {
+		return cmp.Or(a.Told.Compare(b.Told), cmp.Compare(b.Since, a.Since), cmp.Compare(a.Source, b.Source), cmp.Compare(a.Vault, b.Vault), cmp.Compare(a.Text, b.Text))
+	})
+	return out
 }

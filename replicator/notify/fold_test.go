@@ -74,7 +74,11 @@ func (x *teller) tell(after time.Duration, r Report) Kind {
 func (x *teller) last() *Message { return x.box.got[len(x.box.got)-1] }
 
 func result(source, vault string, s Severity, code string, alarms ...string) Result {
-	return Result{Source: source, Vault: vault, Status: string(s), Severity: s, Code: code, Alarms: alarms, Error: code}
+	r := Result{Source: source, Vault: vault, Status: string(s), Severity: s, Code: code, Error: code}
+	for _, text := range alarms {
+		r.Alarms = append(r.Alarms, Finding{Text: text})
+	}
+	return r
 }
 
 func run(exit int, code string, results ...Result) Report {
@@ -186,6 +190,9 @@ func TestBursts(t *testing.T) {
 	}
 	if got := x.tell(time.Minute, failing("z")); got != "" {
 		t.Errorf("still within the hour: %q", got)
+	}
+	if s := New(x.o).Standings()[0]; s.Held != 1 || len(s.Open) != 1 || !s.Open[0].Told.IsZero() || s.Open[0].Line() != "source site, vault disk: failed (z): z" {
+		t.Errorf("%+v", s)
 	}
 	if got := x.tell(time.Hour, failing("z")); got != KindProblem || x.last().Folded != 1 || !x.last().Problems[0].New {
 		t.Errorf("what was held is not told later: %q", got)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -237,6 +238,31 @@ func TestNobodyIsWaitedFor(t *testing.T) {
 		add(Subscriber{Pinger: p})
 		add(Subscriber{Receiver: webhook(t, "http://"+to+"/")})
 		add(Subscriber{Receiver: webhook(t, "https://"+to+"/")})
+	}
+	// Hosts that no name server knows, or that none says anything of.
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	for _, dial := range []func(context.Context, string, string) (net.Conn, error){
+		func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no name server") },
+		func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "udp", silent.LocalAddr().String())
+		},
+	} {
+		unresolved := (&net.Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: dial}}).DialContext
+		p, err := NewPing("https://nowhere.example.com/uuid", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := webhook(t, "https://nowhere.example.com/")
+		for _, x := range []*poster{p.poster, w.poster} {
+			x.client.Transport.(*http.Transport).DialContext = unresolved
+			x.client.Transport.(*http.Transport).Proxy = nil
+		}
+		add(Subscriber{Pinger: p})
+		add(Subscriber{Receiver: w})
 	}
 	for _, to := range []string{hang, dripMail, "127.0.0.1:1"} {
 		for _, how := range []Encryption{StartTLS, Implicit, Plaintext} {

@@ -53,7 +53,10 @@ type open struct {
 	Vault    string    `json:"vault,omitempty"`
 	Severity Severity  `json:"severity"`
 	Code     string    `json:"code,omitempty"`
+	Finding  string    `json:"finding,omitempty"`
 	Text     string    `json:"text"`
+	Extent   int64     `json:"extent,omitempty"`  // that was told
+	Repeats  int       `json:"repeats,omitempty"` // how often it was found since it was last told
 	Since    time.Time `json:"since"`
 	Told     time.Time `json:"told"`
 	Seen     time.Time `json:"seen"`

@@ -152,7 +152,17 @@ func (r *Report) said(hide func(string) string) *Report {
 	}
 	out.Results = nil
 	for _, x := range r.Results {
-		x.Error, x.Alarms = text(x.Error), all(x.Alarms)
+		x.Error = text(x.Error)
+		var alarms []Finding
+		for i, a := range x.Alarms {
+			if i == maxAlarms {
+				alarms = append(alarms, Finding{Text: fmt.Sprintf("and %d more", len(x.Alarms)-i)})
+				break
+			}
+			a.Text, a.Kind, a.Name = text(a.Text), name(a.Kind), hide(cut(a.Name, maxText))
+			alarms = append(alarms, a)
+		}
+		x.Alarms = alarms
 		x.Source, x.Vault, x.Code = name(x.Source), name(x.Vault), name(x.Code)
 		out.Results = append(out.Results, x)
 	}
@@ -265,8 +275,18 @@ func (p Problem) line() string {
 	if len(where) > 0 {
 		text = strings.Join(where, ", ") + ": " + text
 	}
+	var when []string
 	if !p.New {
-		text += " (since " + p.Since + ")"
+		when = append(when, "since "+p.Since)
+	}
+	switch {
+	case p.Repeats > 1 && p.New:
+		when = append(when, fmt.Sprintf("found %d times", p.Repeats))
+	case p.Repeats > 1:
+		when = append(when, fmt.Sprintf("found %d times since it was last told", p.Repeats))
+	}
+	if len(when) > 0 {
+		text += " (" + strings.Join(when, ", ") + ")"
 	}
 	return text
 }

@@ -108,7 +108,7 @@ func New(o Options) *Notifier {
 		}
 		return Scrub(s)
 	}
-	return &Notifier{o: o, hide: hide}
+	return &Notifier{o: o, hide: hide, run: newRun()}
 }
 
 // startPatience is how long a ping of a start is waited for while the command works.
@@ -116,7 +116,6 @@ const startPatience = 15 * time.Second
 
 // Begin tells the switches that a command starts. It does not wait for them: End does, and must be called.
 func (n *Notifier) Begin(ctx context.Context, command string) {
-	n.run = newRun()
 	ctx, n.cancel = context.WithTimeout(context.WithoutCancel(ctx), startPatience)
 	for _, s := range n.o.Subscribers {
 		if s.Pinger == nil || !slices.Contains(s.On, command) {
@@ -358,7 +357,18 @@ type Standing struct {
 	Last     time.Time // when it last got something; zero: never, as far as is remembered
 	Failing  time.Time // since when nothing gets there; zero: it does
 	Error    string
+	Held     int       // messages that were held back since, because there were many within an hour
+	Open     []Pending // what is not well, as far as is remembered; what it was not told of first
 }
+
+// Pending is a problem that is not over, as far as is remembered.
+type Pending struct {
+	Problem
+	Told time.Time // when the receiver was last told of it; zero: never
+}
+
+// Line is the problem for people, on one line.
+func (p Pending) Line() string { return oneLine(p.line()) }
 
 // Standings says how all receivers fare, as far as is remembered. Nothing is changed.
 func (n *Notifier) Standings() (out []Standing) {
@@ -371,7 +381,7 @@ func (n *Notifier) Standings() (out []Standing) {
 		if t == nil {
 			t = &told{}
 		}
-		out = append(out, Standing{s.name, t.Last, t.Failing, t.Error})
+		out = append(out, Standing{s.name, t.Last, t.Failing, t.Error, t.Held, t.pending()})
 	}
 	return out
 }

@@ -83,8 +83,39 @@ type Result struct {
 	LockedUntil string           `json:"locked_until,omitempty"`
 	Seconds     float64          `json:"seconds"`
 	Counts      map[string]int64 `json:"counts,omitempty"` // entries, bytes, missing, ..
-	Alarms      []string         `json:"alarms,omitempty"`
+	Alarms      []Finding        `json:"alarms,omitempty"` // their texts
 	Error       string           `json:"error,omitempty"`
+	Extent      int64            `json:"-"` // how many things Error is about: more of them than were told are told at once
+}
+
+// Finding is one thing that somebody has to look at: an alarm.
+type Finding struct {
+	Kind string // what was found: a rule of the guard, tampered, emptied, ..; empty: the text alone says it
+	Name string // of the stored object that it is about, if it is about one: another one is another problem
+	Text string
+	// Fresh: this command found it in what changed just now. It is told at once, whatever was told of its like.
+	Fresh bool
+	// Standing is an alarm that goes on until somebody ends it, and that this one belongs to or is. What is fresh in it comes and goes,
+	// it stays one problem.
+	Standing string
+	Since    time.Time // when it began, if that was before this command; it is no news then
+}
+
+// MarshalText gives the text alone, for JSON.
+func (a Finding) MarshalText() ([]byte, error) { return []byte(a.Text), nil }
+
+// key is what tells an alarm from others of the same source. Of too many of them names do not count: which of them are looked at is
+// chance, and each would be another problem.
+func (a Finding) key(few bool) string {
+	switch {
+	case a.Standing != "":
+		return "alarm:" + a.Standing
+	case a.Kind != "" && a.Name != "" && few:
+		return "alarm:" + a.Kind + ":" + a.Name
+	case a.Kind != "":
+		return "alarm:" + a.Kind
+	}
+	return "alarm:" + Sameness(a.Text)
 }
 
 // Problem is one thing that is not well.
@@ -94,12 +125,17 @@ type Problem struct {
 	Vault    string   `json:"vault,omitempty"`
 	Severity Severity `json:"severity"`
 	Code     string   `json:"code,omitempty"`
+	Finding  string   `json:"finding,omitempty"` // of an alarm: what was found, in one word
 	Text     string   `json:"text"`
-	Since    string   `json:"since"` // RFC 3339: when it was first told, or found
-	New      bool     `json:"new"`   // not told before
+	Since    string   `json:"since"`             // RFC 3339: when it was first told, or found
+	New      bool     `json:"new"`               // not told before
+	Repeats  int      `json:"repeats,omitempty"` // how often it was found since it was last told, now included; 0: once, as far as is known
 
-	scope string // of a problem of the command as a whole
-	about string // Result.About
+	scope  string // of a problem of the command as a whole
+	about  string // Result.About
+	fresh  bool   // see Finding
+	old    bool   // it began before this command
+	extent int64  // see Result
 }
 
 // maxProblems bounds the problems of a report, maxAlarms the alarms that are taken from one result: an attacker may plant any number.
@@ -113,34 +149,41 @@ func (r *Report) problems() []keyed {
 	var out []keyed
 	seen := map[string]bool{}
 	add := func(p Problem, sort string) {
-		p.Command, p.Since = r.Command, at(r.Ended)
+		p.Command, p.Since = r.Command, cmp.Or(p.Since, at(r.Ended))
 		k := strings.Join([]string{p.Command, p.scope, p.Source, p.Vault, sort}, "|")
 		if p.about != "" {
 			k += "|" + p.about
 		}
-		if !seen[k] {
+		each := k
+		if p.fresh {
+			each += "|" + p.Text // several may be found of one problem
+		}
+		if !seen[each] {
 			out = append(out, keyed{k, p})
 		}
-		seen[k] = true
+		seen[each] = true
 	}
 	worst := Well
 	for _, x := range r.Results {
-		p := Problem{Source: x.Source, Vault: x.Vault, Severity: x.Severity, Code: x.Code, about: x.About}
+		p := Problem{Source: x.Source, Vault: x.Vault, Severity: x.Severity, Code: x.Code, about: x.About, extent: x.Extent}
 		if x.Severity != Well && (x.Severity != Alarm || len(x.Alarms) == 0) { // else the alarms say it
 			p.Text = cmp.Or(x.Error, x.Status)
 			add(p, x.Status+":"+x.Code)
 			worst = worse(worst, x.Severity)
 		}
-		for i, text := range x.Alarms {
+		for i, a := range x.Alarms {
 			if i == maxAlarms {
 				break
 			}
 			// Of a source, not of each vault: the run says the same alarm for all of them.
-			a := Problem{Source: x.Source, Severity: Alarm, Code: "alarm", Text: text}
+			p := Problem{Source: x.Source, Severity: Alarm, Code: "alarm", Finding: a.Kind, Text: a.Text, fresh: a.Fresh}
 			if x.Source == "" {
-				a.Vault = x.Vault
+				p.Vault = x.Vault
 			}
-			add(a, "alarm:"+Sameness(text))
+			if !a.Since.IsZero() {
+				p.Since, p.old = at(a.Since), true
+			}
+			add(p, a.key(len(x.Alarms) <= maxAlarms))
 			worst = worse(worst, Alarm)
 		}
 	}

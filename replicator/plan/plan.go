@@ -5,6 +5,7 @@
 package plan
 
 import (
+	"math"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/replicator/backup"
@@ -36,8 +37,9 @@ type Basis string
 
 // What there is.
 const (
-	LastPoint Basis = "last point" // new content shrinks as well as that of the last point did
-	Unknown   Basis = "unknown"    // nothing is known: as if nothing shrank
+	LastPoint Basis = "last point"                   // new content shrinks as well as that of the last point did
+	Filled    Basis = "last point that is not empty" // the last one is empty: what that one held comes back and is stored already, the rest shrinks as it did
+	Unknown   Basis = "unknown"                      // nothing is known: as if nothing shrank
 )
 
 // Forecast is what a run of one source would do in one vault.
@@ -72,12 +74,19 @@ func Run(r *backup.Result, i int, vault, source meter.Asked) Forecast {
 	if d := w.Last; d.Entries > 0 && d.Pages > 0 {
 		line = float64(d.Pages) / float64(d.Entries)
 	}
-	packed := int64(float64(r.BytesRead) * f.Ratio * sealed)
-	pages, index := int64(float64(w.Lines)*line*sealed), w.Chunks*indexBytes
+	fresh, chunks, weight := r.BytesRead, w.Chunks, w.Weight
+	if w.Back && r.BytesRead > 0 {
+		f.Basis = Filled
+		fresh = max(r.BytesRead-w.Last.Bytes, 0)
+		share := float64(fresh) / float64(r.BytesRead)
+		chunks, weight = int64(math.Ceil(float64(chunks)*share)), int64(float64(weight)*share)
+	}
+	packed := int64(float64(fresh) * f.Ratio * sealed)
+	pages, index := int64(float64(w.Lines)*line*sealed), chunks*indexBytes
 	f.Stored = packed + pages + index + fixedBytes
-	f.Most = int64(float64(r.BytesRead)*sealed) + pages + index + fixedBytes
+	f.Most = int64(float64(r.BytesRead)*sealed) + pages + w.Chunks*indexBytes + fixedBytes
 
-	f.Objects = objects(w, packed, pages)
+	f.Objects = objects(chunks, weight, packed, pages)
 	f.Source.Get += w.Asks
 	f.Vault = vault
 	f.Vault.Put += f.Objects
@@ -95,15 +104,15 @@ func Run(r *backup.Result, i int, vault, source meter.Asked) Forecast {
 }
 
 // objects is how many a run stores.
-func objects(w *backup.Work, packed, pages int64) int64 {
+func objects(chunks, weight, packed, pages int64) int64 {
 	n := int64(3) // the point, its lists, placements
-	if w.Chunks > 0 {
-		n += max(up(packed, packBytes), up(w.Chunks, packChunks), up(w.Weight, waitingMax))
+	if chunks > 0 {
+		n += max(up(packed, packBytes), up(chunks, packChunks), up(weight, waitingMax))
 	}
 	n += max(1, up(pages, metaBytes))
-	flushes := max(packed/flushBytes, w.Chunks/packChunks)
+	flushes := max(packed/flushBytes, chunks/packChunks)
 	n += 2 * flushes // an index segment, and placements
-	if w.Chunks > besideLines || w.Chunks > 0 && pages > besideBytes {
+	if chunks > besideLines || chunks > 0 && pages > besideBytes {
 		n++
 	}
 	return n

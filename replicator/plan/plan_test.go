@@ -44,6 +44,23 @@ func TestObjects(t *testing.T) {
 	}
 }
 
+// TestWhatComesBack: after an empty point the last one that is not tells what is stored already, and how the rest shrinks.
+func TestWhatComesBack(t *testing.T) {
+	back := func(w *backup.Work) {
+		w.Last, w.Back = backup.Density{Bytes: 100 << 20, Packed: 50 << 20, Entries: 100, Pages: 10_000}, true
+	}
+	f := forecast(100<<20, 100, back)
+	if f.Basis != plan.Filled || f.Stored > 100_000 || f.Most < 100<<20 || f.Objects != 4 {
+		t.Errorf("all of it: %+v", f)
+	}
+	if f := forecast(140<<20, 140, back); math.Abs(float64(f.Stored)/float64(20<<20)-1) > 0.01 {
+		t.Errorf("and more: %+v", f)
+	}
+	if f := forecast(0, 0, back); f.Basis == plan.Unknown || f.Objects != 4 {
+		t.Errorf("nothing: %+v", f)
+	}
+}
+
 // TestRequestsAndBytes: what was asked already, and what follows.
 func TestRequestsAndBytes(t *testing.T) {
 	f := forecast(100<<20, 100, func(w *backup.Work) {

@@ -27,6 +27,9 @@ var shipped embed.FS
 // AWS is the host of a URL that names no endpoint.
 const AWS = "aws"
 
+// Directory is the host of a vault that is a directory. No table that ships names it: what a disk costs its owner knows.
+const Directory = "directory"
+
 // Any is the region of what is charged in all regions that are not named.
 const Any = "*"
 
@@ -116,7 +119,8 @@ func (t *Tables) Over(file io.Reader) (*Tables, error) {
 func parse(text []byte) ([]*Table, error) {
 	var out []*Table
 	var to any = &out
-	if text = bytes.TrimSpace(text); !bytes.HasPrefix(text, []byte("[")) {
+	text = bytes.TrimRight(text, " \t\r\n")
+	if !bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("[")) {
 		out = []*Table{{}}
 		to = out[0]
 	}
@@ -149,8 +153,15 @@ func atLine(text []byte, err error) error {
 		at = e.Offset
 	} else if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		at = e.Offset
+	} else if _, field, ok := strings.Cut(err.Error(), "unknown field "); ok {
+		at = int64(bytes.Index(text, []byte(field)))
 	}
-	if at < 0 || at > int64(len(text)) {
+	switch {
+	case len(text) == 0:
+		return errors.New("the file is empty")
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("line %d: the file ends within the JSON: a bracket, a brace or a quotation mark is not closed", 1+bytes.Count(text, []byte("\n")))
+	case at < 0 || at > int64(len(text)):
 		return err
 	}
 	return fmt.Errorf("line %d: %w", 1+bytes.Count(text[:at], []byte("\n")), err)

@@ -77,7 +77,12 @@ func TestOwnTablesComeFirst(t *testing.T) {
 // TestBadTables are refused with what is wrong.
 func TestBadTables(t *testing.T) {
 	for _, c := range []struct{ from, to, says string }{
-		{own, "", "EOF"},
+		{own, "", "the file is empty"},
+		{own, "\n\n", "the file is empty"},
+		{`"egress": 0.5}}}`, `"egress": 0.5`, "line 2: the file ends within the JSON"},
+		{own, "\n\n{\n\"vendor\": \"x\",\n", "line 4: the file ends within the JSON"},
+		{own, "\n\n{,}", "line 3: "},
+		{`0.01`, `"dear"`, "line 2: "},
 		{own, "[]", "there is no table in it"},
 		{own, "[null]", "null is no table"},
 		{own, own + own, "there is more behind the end"},
@@ -87,7 +92,7 @@ func TestBadTables(t *testing.T) {
 		{`["wasabisys.com"]`, `[]`, "hosts is empty"},
 		{`1000000000`, `1000`, "gb is 1000000000 or 1073741824"},
 		{`"minimum_days": 30`, `"minimum_days": -1`, "minimum_days or minimum_bytes"},
-		{`{"*": {`, `{"*": {"sturage": 1, `, `unknown field "sturage"`},
+		{`{"*": {`, `{"*": {"sturage": 1, `, `line 2: json: unknown field "sturage"`},
 		{`0.01`, `-1`, "region * has a price of -1"},
 		{"\n \"regions\"", "\n\n regions", "line 3: "},
 	} {

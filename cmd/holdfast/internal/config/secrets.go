@@ -29,28 +29,37 @@ var secretKeyName = regexp.MustCompile(`(?i)(secret|passw|passphrase|token|priva
 const secretsElsewhere = "no secret may stand in this file; put it into the environment, a file of mode 0600, a profile or a systemd credential," +
 	" and name that: credentials: env:PREFIX, file:PATH, profile:NAME or systemd:NAME"
 
+// receiversElsewhere is secretsElsewhere for what is told: there the URL itself may be the secret.
+const receiversElsewhere = "no secret may stand in this file; put it into the environment, a file of mode 0600 or a systemd credential, and name that:" +
+	" url: env:NAME, url: file:PATH or url: systemd:NAME for a webhook or a ping, secret: likewise, and credentials: env:PREFIX for mail"
+
 // findSecrets looks at every scalar of the file, keys too, before anything else does: no later message can then repeat one.
-func findSecrets(d *decoder, n ast.Node) {
+func findSecrets(d *decoder, n ast.Node) { findSecretsIn(d, n, secretsElsewhere) }
+
+func findSecretsIn(d *decoder, n ast.Node, elsewhere string) {
 	switch n := n.(type) {
 	case *ast.MappingNode:
 		for _, v := range n.Values {
-			findSecrets(d, v)
+			findSecretsIn(d, v, elsewhere)
 		}
 	case *ast.MappingValueNode:
-		findSecrets(d, n.Key)
-		findSecrets(d, n.Value)
+		findSecretsIn(d, n.Key, elsewhere)
+		if key, ok := scalarText(n.Key); ok && key == "notify" {
+			elsewhere = receiversElsewhere
+		}
+		findSecretsIn(d, n.Value, elsewhere)
 	case *ast.SequenceNode:
 		for _, v := range n.Values {
-			findSecrets(d, v)
+			findSecretsIn(d, v, elsewhere)
 		}
 	case *ast.TagNode:
-		findSecrets(d, n.Value)
+		findSecretsIn(d, n.Value, elsewhere)
 	case *ast.AnchorNode:
-		findSecrets(d, n.Value)
+		findSecretsIn(d, n.Value, elsewhere)
 	default:
 		if text, ok := scalarText(n); ok {
 			if what := secretIn(text); what != "" {
-				d.problem(n, "this looks like %s; %s", what, secretsElsewhere)
+				d.problem(n, "this looks like %s; %s", what, elsewhere)
 			}
 		}
 	}

@@ -1,0 +1,21 @@
+package main
+
+import (
+	"github.com/holdfast-backup/holdfast/replicator/notify"
+	"github.com/holdfast-backup/holdfast/store/repo"
+)
+
+// alarms is what somebody has to look at, as receivers are told it; scripts get the texts.
+type alarms []notify.Finding
+
+func (a alarms) texts() (out []string) {
+	for _, f := range a {
+		out = append(out, f.Text)
+	}
+	return out
+}
+
+// alarmOf is what was found in a vault. Another object with the same fault is another problem.
+func alarmOf(x repo.Finding) notify.Finding {
+	return notify.Finding{Kind: string(x.Kind), Name: x.Name, Text: x.String()}
+}
