@@ -50,6 +50,9 @@ func TestHealthyYear(t *testing.T) {
 			if pruned := len(p.w.Removed); pruned == 0 && c.days > 60 {
 				t.Error("nothing was ever pruned")
 			}
+			if most > 250 {
+				t.Errorf("a look asked %d things", most)
+			}
 			t.Logf("%d points at the end; at most %d requests a look", len(p.points()), most)
 		})
 	}
