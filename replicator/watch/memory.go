@@ -148,7 +148,8 @@ func some[V any](m map[string]V) map[string]V {
 	return m
 }
 
-// Write puts a memory into the place of the one before, all of it or none, for its owner alone.
+// Write puts a memory into the place of the one before, all of it or none, for its owner alone. One that a
+// power cut spoils is as good as lost, which the next look says.
 func (m *Memory) Write(path string) (err error) {
 	text, err := json.Marshal(m)
 	if err != nil {
@@ -164,7 +165,7 @@ func (m *Memory) Write(path string) (err error) {
 		}
 	}()
 	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), path)
