@@ -15,7 +15,7 @@ import (
 )
 
 // direct tells a guard of a world what the engine would, without the engine: nothing is stored. It costs a fifth, so that what fails
-// rarely can be looked for in many rounds: HOLDFAST_GUARD_DIRECT=1. TestDirect holds it against the engine.
+// rarely can be looked for in many rounds: HOLDFAST_GUARD_DIRECT=1. TestJudgedWithoutTheEngine holds it against the engine.
 type direct struct {
 	w      *world
 	state  []byte
@@ -172,8 +172,8 @@ func (d *direct) frames(list []*format.Entry) {
 	flush()
 }
 
-// TestDirect: what is measured without the engine is what the engine comes to.
-func TestDirect(t *testing.T) {
+// TestJudgedWithoutTheEngine: what is measured without the engine is what the engine comes to.
+func TestJudgedWithoutTheEngine(t *testing.T) {
 	seed := seeds(t)
 	ran := func(by func(t *testing.T, w *world) watcher, h history) string {
 		w := newWorld(t, seed)
