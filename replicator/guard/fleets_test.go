@@ -207,8 +207,8 @@ func (a *account) fleet(day int, loses func(string, int) bool) guard.Fleet {
 	return f
 }
 
-// TestFleets replays histories of machines. Each alarm is acknowledged at once, and then it is over.
-func TestFleets(t *testing.T) {
+// TestHijackedAccounts replays histories of machines. Each alarm is acknowledged at once, and then it is over.
+func TestHijackedAccounts(t *testing.T) {
 	seed := seeds(t)
 	for round := range 20 {
 		for _, h := range slices.Concat(fleetsOfOwners(), fleetsOfThieves()) {
