@@ -28,9 +28,10 @@ type configJSON struct {
 	Targets     map[string]string `json:"targets,omitempty"`
 	Cache       string            `json:"cache"` // empty: the user's cache folder
 	Fingerprint string            `json:"fingerprint,omitempty"`
-	Problems    []string          `json:"problems"`
-	Warnings    []string          `json:"warnings"`
-	Notes       []string          `json:"notes,omitempty"`
+	unattendedJSON
+	Problems []string `json:"problems"`
+	Warnings []string `json:"warnings"`
+	Notes    []string `json:"notes,omitempty"`
 }
 
 type vaultJSON struct {
@@ -71,7 +72,7 @@ type limitsJSON struct {
 func shownConfig(c *config.Config) configJSON {
 	out := configJSON{
 		File: c.Path, Retention: spans(c.Retention), Limits: limitsJSON(c.Limits), Stall: c.Stall.String(), Reports: c.Reports.Keep.String(),
-		Cache: c.Cache, Fingerprint: c.Fingerprint, Sources: []sourceJSON{}, Problems: []string{}, Warnings: []string{},
+		Cache: c.Cache, Fingerprint: c.Fingerprint, unattendedJSON: shownUnattended(c), Sources: []sourceJSON{}, Problems: []string{}, Warnings: []string{},
 		Keys: keysJSON{Class: string(c.Keys.Recipients[0].Class()), Host: c.Keys.Host, Reporter: c.Keys.Reporter, Owners: []string{}},
 	}
 	for _, r := range c.Keys.Recipients {
@@ -175,10 +176,12 @@ func (c configJSON) print(w io.Writer) error {
 			}
 		}
 	}
+	line("retention", "%s, where a source says nothing else", kept(c.Retention))
 	line("limits", "memory %s, upload %s, download %s, %d connections", size(c.Limits.Memory), rate(c.Limits.Upload), rate(c.Limits.Download), c.Limits.Connections)
 	line("a vault is left behind", "after %s without progress", c.Stall)
 	line("records are kept", "%s", c.Reports)
 	line("targets", "rpo %s, rto %s", cmp.Or(c.Targets["rpo"], "none"), cmp.Or(c.Targets["rto"], "none"))
+	c.unattendedJSON.print(line)
 	line("cache", "%s", safe(cmp.Or(c.Cache, "the user's cache folder")))
 	line("fingerprint", "%s", cmp.Or(c.Fingerprint, "as the host key's file says"))
 	if err := t.Flush(); err != nil {
