@@ -215,6 +215,19 @@ func TestHostKeyPath(t *testing.T) {
 	if _, err := c.HostKeyPath(func(string) (string, bool) { return "", false }); err == nil {
 		t.Error("no credentials directory, and no error")
 	}
+	// A host key that is written is kept: not in a folder that goes with the unit.
+	c.Path = "/etc/holdfast/holdfast.yaml"
+	if p, err := c.WritableHostKeyPath(env); err == nil || !strings.Contains(err.Error(), "CREDENTIALS_DIRECTORY=/etc/holdfast") {
+		t.Errorf("%q, %v", p, err)
+	}
+	own := func(string) (string, bool) { return "/etc/holdfast", true }
+	if p, err := c.WritableHostKeyPath(own); err != nil || p != "/etc/holdfast/host" {
+		t.Errorf("%q, %v", p, err)
+	}
+	c.Keys.Host = "/run/by/path"
+	if p, err := c.WritableHostKeyPath(env); err != nil || p != "/run/by/path" {
+		t.Errorf("%q, %v", p, err)
+	}
 }
 
 func TestLongestDays(t *testing.T) {
