@@ -75,6 +75,9 @@ func (a *careCommands) checkConfig(ctx context.Context, fileOnly bool) error {
 			k.credentials(ctx, "source "+s.Name, s.URL, s.Credentials)
 			k.sourceFolder(s)
 		}
+		if err := trustedLists(a.trusts, c); err != nil {
+			k.problem("", err)
+		}
 		k.apart(ctx)
 		k.unattended()
 		if _, err := a.cacheBase(c); err != nil {

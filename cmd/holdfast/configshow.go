@@ -57,7 +57,9 @@ type sourceJSON struct {
 	Credentials string            `json:"credentials,omitempty"`
 	Vaults      []string          `json:"vaults"`
 	Exclude     []string          `json:"exclude,omitempty"`
-	Settings    map[string]string `json:"settings,omitempty"` // those that its kind has
+	ExcludeFrom string            `json:"exclude_from,omitempty"`
+	Listed      []string          `json:"exclude_listed,omitempty"` // what that file lists
+	Settings    map[string]string `json:"settings,omitempty"`       // those that its kind has
 	Retention   map[string]string `json:"retention"`
 }
 
@@ -90,7 +92,7 @@ func shownConfig(c *config.Config) configJSON {
 	}
 	for _, s := range c.Sources {
 		out.Sources = append(out.Sources, sourceJSON{
-			Name: s.Name, URL: s.URL.String(), Credentials: s.Credentials.String(), Vaults: s.Vaults, Exclude: s.Exclude,
+			Name: s.Name, URL: s.URL.String(), Credentials: s.Credentials.String(), Vaults: s.Vaults, Exclude: s.Exclude, ExcludeFrom: s.ExcludeFrom, Listed: s.Listed,
 			Settings: settings(s), Retention: spans(s.Retention),
 		})
 	}
@@ -169,6 +171,9 @@ func (c configJSON) print(w io.Writer) error {
 		line("", "to %s; kept: %s", strings.Join(s.Vaults, ", "), kept(s.Retention))
 		for _, x := range s.Exclude {
 			line("", "without %s", safe(x))
+		}
+		if s.ExcludeFrom != "" {
+			line("", "without %s in %s", plural(len(s.Listed), "pattern", "patterns"), safe(s.ExcludeFrom))
 		}
 		for _, name := range []string{"versions", "tags", "archived", "etag", "if_match", "requester_pays", "unsettled", "one_file_system"} {
 			if v := s.Settings[name]; v != "" {

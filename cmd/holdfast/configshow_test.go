@@ -174,6 +174,9 @@ func wholeConfig(t *testing.T) *config.Config {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(filepath.Dir(path), "excludes"), []byte("tmp/\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	c, err := config.Load(path)
 	if err != nil {
 		t.Fatal(err)
@@ -188,7 +191,7 @@ vaults:
 keys: {recipients: [RECIPIENTS], owners: [OWNERS], host: host.key, reporter: reporter.key}
 sources:
   - {name: uploads, url: "s3://acme-uploads?region=eu-west-1", credentials: profile:reader}
-  - {name: site, url: "file:///srv/site"}
+  - {name: site, url: "file:///srv/site", exclude_from: excludes}
 notify:
   - webhook: {url: "https://hooks.example.com/x", secret: env:HOOK}
   - webhook: {url: "systemd:hook-url"}

@@ -203,6 +203,9 @@ func (a *scheduling) setup(c *config.Config, kind string, f scheduleFlags) (sche
 	}
 	for _, x := range c.Sources {
 		s.Sources = append(s.Sources, schedulePlace(x.Name, x.URL, x.Credentials, dir))
+		if x.ExcludeFrom != "" && !slices.Contains(s.Lists, x.ExcludeFrom) {
+			s.Lists = append(s.Lists, x.ExcludeFrom)
+		}
 	}
 	for i := range c.Notify {
 		s.Receivers = append(s.Receivers, scheduleReceiver(&c.Notify[i], dir)...)

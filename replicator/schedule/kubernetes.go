@@ -43,6 +43,9 @@ func Kubernetes(setup Setup) (Plan, error) {
 	if s.Cache != "" {
 		return Plan{}, fmt.Errorf("%w: leave `cache` out of the configuration: a pod keeps it in a volume", ErrCannot)
 	}
+	if len(s.Lists) > 0 {
+		return Plan{}, fmt.Errorf("%w: `exclude_from` names %s, which a pod does not have: write its patterns under `exclude`", ErrCannot, s.Lists[0])
+	}
 	for _, x := range s.all() {
 		switch x.Kind {
 		case InFile:

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,6 +118,8 @@ type Source struct {
 	Credentials   credentials.Ref // zero for a directory
 	AllVersions   bool            // versions: all
 	Exclude       []string        // globs, checked
+	ExcludeFrom   string          // absolute: a file with more of them; empty: none
+	Listed        []string        // those in that file
 	Tags          Tags
 	Archived      Archived
 	Unsettled     Unsettled
@@ -131,6 +134,9 @@ type Source struct {
 	Retention retain.Policy
 	Before    retain.Policy // what the same text meant to earlier builds, in which a span that was not named kept its default
 }
+
+// Excluded are the globs of what is left out: those in the configuration, and those in the file that it names.
+func (s Source) Excluded() []string { return slices.Concat(s.Exclude, s.Listed) }
 
 // Tags is when the tags of unchanged objects are read again.
 type Tags struct {
