@@ -263,7 +263,7 @@ func (c *Config) HostKeyPath(env credentials.Env) (string, error) {
 func (c *Config) WritableHostKeyPath(env credentials.Env) (string, error) {
 	path, err := c.HostKeyPath(env)
 	if err == nil && strings.HasPrefix(c.Keys.Host, "systemd:") && strings.HasPrefix(filepath.ToSlash(filepath.Clean(path)), "/run/") {
-		return "", fmt.Errorf("keys.host is %s, and what is written to systemd's %s is gone when the unit ends; run the command by hand: sudo env CREDENTIALS_DIRECTORY=%s holdfast ..",
+		return "", fmt.Errorf("keys.host is %s, and what is written to systemd's %s is gone when the unit ends; run the command by hand: sudo env CREDENTIALS_DIRECTORY=%s holdfast COMMAND",
 			c.Keys.Host, filepath.Dir(path), filepath.Dir(c.Path))
 	}
 	return path, err
@@ -281,7 +281,7 @@ func (c *Config) keyPath(env credentials.Env, what, path string) (string, error)
 	}
 	dir, _ := env("CREDENTIALS_DIRECTORY")
 	if dir == "" {
-		return "", fmt.Errorf("%s is %s, which needs $CREDENTIALS_DIRECTORY; systemd sets it for a unit with LoadCredential=%s:PATH; by hand it is the folder of that file: sudo env CREDENTIALS_DIRECTORY=%s holdfast ..",
+		return "", fmt.Errorf("%s is %s, which needs $CREDENTIALS_DIRECTORY; systemd sets it for a unit with LoadCredential=%s:PATH; by hand it is the folder of that file: sudo env CREDENTIALS_DIRECTORY=%s holdfast COMMAND",
 			what, path, name, filepath.Dir(c.Path))
 	}
 	return filepath.Join(dir, name), nil
