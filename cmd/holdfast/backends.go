@@ -64,13 +64,13 @@ func bucketSource(b *backends, s config.Source, get store.CredentialsFunc) (sour
 	l := s.URL.S3
 	return s3source.New(s3source.Options{
 		Bucket: l.Bucket, Prefix: l.Prefix, Endpoint: l.Endpoint, Region: l.Region, PathStyle: l.PathStyle, Credentials: get,
-		Versions: versions, Exclude: s.Exclude, SkipTags: s.Tags.Never, Archived: string(s.Archived), Connections: b.connections,
+		Versions: versions, Exclude: s.Excluded(), SkipTags: s.Tags.Never, Archived: string(s.Archived), Connections: b.connections,
 		ETag: s.ETag, IfMatch: s.IfMatch, RequestPayer: s.RequesterPays, Requests: b.requests,
 	})
 }
 
 func folderSource(_ *backends, s config.Source, _ store.CredentialsFunc) (source.Source, error) {
-	return dirsource.New(dirsource.Options{Root: filepath.Clean(s.URL.Path), Exclude: s.Exclude, OneFileSystem: s.OneFileSystem})
+	return dirsource.New(dirsource.Options{Root: filepath.Clean(s.URL.Path), Exclude: s.Excluded(), OneFileSystem: s.OneFileSystem})
 }
 
 func bucketTarget(r *reading, t *target, get store.CredentialsFunc) (restore.Target, error) {

@@ -18,7 +18,8 @@ import (
 
 const configCheckHelp = `Read the configuration, print what it says with all defaults, and check without a network what
 can be checked: the file itself; that key files, credentials and folders are there and nobody
-else's; that keys fit together; that no vault shares a source's access key or place.
+else's; that keys fit together; that no vault shares a source's access key or place; that secrets
+of receivers, price tables and the folder of metrics are there.
 
 --file-only leaves out what is of this machine (keys, credentials, folders): for a check before
 the file is installed. 'holdfast doctor' tries the vaults themselves.
@@ -31,7 +32,7 @@ type configCheck struct {
 	c        *config.Config
 	fileOnly bool // what is of this machine is left out
 
-	problems []error  // what stops commands
+	problems []error  // what stops commands, or what they have to say from getting anywhere
 	warnings []string // what is allowed and unwise
 	notes    []string // what is not there yet, and who makes it
 }
@@ -74,7 +75,11 @@ func (a *careCommands) checkConfig(ctx context.Context, fileOnly bool) error {
 			k.credentials(ctx, "source "+s.Name, s.URL, s.Credentials)
 			k.sourceFolder(s)
 		}
+		if err := trustedLists(a.trusts, c); err != nil {
+			k.problem("", err)
+		}
 		k.apart(ctx)
+		k.unattended()
 		if _, err := a.cacheBase(c); err != nil {
 			k.problem("", err)
 		}

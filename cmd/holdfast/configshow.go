@@ -29,9 +29,10 @@ type configJSON struct {
 	Targets     map[string]string `json:"targets,omitempty"`
 	Cache       string            `json:"cache"` // empty: the user's cache folder
 	Fingerprint string            `json:"fingerprint,omitempty"`
-	Problems    []string          `json:"problems"`
-	Warnings    []string          `json:"warnings"`
-	Notes       []string          `json:"notes,omitempty"`
+	unattendedJSON
+	Problems []string `json:"problems"`
+	Warnings []string `json:"warnings"`
+	Notes    []string `json:"notes,omitempty"`
 }
 
 type vaultJSON struct {
@@ -57,7 +58,9 @@ type sourceJSON struct {
 	Credentials string            `json:"credentials,omitempty"`
 	Vaults      []string          `json:"vaults"`
 	Exclude     []string          `json:"exclude,omitempty"`
-	Settings    map[string]string `json:"settings,omitempty"` // those that its kind has
+	ExcludeFrom string            `json:"exclude_from,omitempty"`
+	Listed      []string          `json:"exclude_listed,omitempty"` // what that file lists
+	Settings    map[string]string `json:"settings,omitempty"`       // those that its kind has
 	Retention   map[string]string `json:"retention"`
 }
 
@@ -72,7 +75,7 @@ type limitsJSON struct {
 func shownConfig(c *config.Config) configJSON {
 	out := configJSON{
 		File: c.Path, Retention: spans(c.Retention), Limits: limitsJSON(c.Limits), Stall: c.Stall.String(), Reports: c.Reports.Keep.String(), HoldCeiling: c.HoldCeiling.String(),
-		Cache: c.Cache, Fingerprint: c.Fingerprint, Sources: []sourceJSON{}, Problems: []string{}, Warnings: []string{},
+		Cache: c.Cache, Fingerprint: c.Fingerprint, unattendedJSON: shownUnattended(c), Sources: []sourceJSON{}, Problems: []string{}, Warnings: []string{},
 		Keys: keysJSON{Class: string(c.Keys.Recipients[0].Class()), Host: c.Keys.Host, Reporter: c.Keys.Reporter, Owners: []string{}},
 	}
 	for _, r := range c.Keys.Recipients {
@@ -90,7 +93,7 @@ func shownConfig(c *config.Config) configJSON {
 	}
 	for _, s := range c.Sources {
 		out.Sources = append(out.Sources, sourceJSON{
-			Name: s.Name, URL: s.URL.String(), Credentials: s.Credentials.String(), Vaults: s.Vaults, Exclude: s.Exclude,
+			Name: s.Name, URL: s.URL.String(), Credentials: s.Credentials.String(), Vaults: s.Vaults, Exclude: s.Exclude, ExcludeFrom: s.ExcludeFrom, Listed: s.Listed,
 			Settings: settings(s), Retention: spans(s.Retention),
 		})
 	}
@@ -170,17 +173,22 @@ func (c configJSON) print(w io.Writer) error {
 		for _, x := range s.Exclude {
 			line("", "without %s", safe(x))
 		}
+		if s.ExcludeFrom != "" {
+			line("", "without %s in %s", plural(len(s.Listed), "pattern", "patterns"), safe(s.ExcludeFrom))
+		}
 		for _, name := range []string{"versions", "tags", "archived", "etag", "if_match", "requester_pays", "unsettled", "one_file_system"} {
 			if v := s.Settings[name]; v != "" {
 				line("", "%s: %s", name, v)
 			}
 		}
 	}
+	line("retention", "%s, where a source says nothing else", kept(c.Retention))
 	line("limits", "memory %s, upload %s, download %s, %d connections", size(c.Limits.Memory), rate(c.Limits.Upload), rate(c.Limits.Download), c.Limits.Connections)
 	line("a vault is left behind", "after %s without progress", c.Stall)
 	line("hold_ceiling", "%s", map[bool]string{true: "0: a hold reaches no further than lock.ceiling", false: c.HoldCeiling}[c.HoldCeiling == "0"])
 	line("records are kept", "%s", c.Reports)
 	line("targets", "rpo %s, rto %s", cmp.Or(c.Targets["rpo"], "none"), cmp.Or(c.Targets["rto"], "none"))
+	c.unattendedJSON.print(line)
 	line("cache", "%s", safe(cmp.Or(c.Cache, "the user's cache folder")))
 	line("fingerprint", "%s", cmp.Or(c.Fingerprint, "as the host key's file says"))
 	if err := t.Flush(); err != nil {

@@ -23,7 +23,7 @@ import (
 func diskSource(b *backends, s config.Source, get store.CredentialsFunc) (source.Source, error) {
 	at := s.URL.AWS
 	o := ebssource.Options{
-		Region: at.Region, Endpoint: at.Endpoint, Credentials: get, Exclude: s.Exclude, Snapshots: at.Snapshots,
+		Region: at.Region, Endpoint: at.Endpoint, Credentials: get, Exclude: s.Excluded(), Snapshots: at.Snapshots,
 		Volumes: at.Volumes, All: at.All, Create: at.Instances, Connections: b.connections, Requests: b.requests,
 	}
 	for _, t := range at.Tags {

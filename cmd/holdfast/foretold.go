@@ -23,7 +23,12 @@ func (j *telling) tellUnused(name string, src source.Source) {
 	if !ok {
 		return
 	}
-	for i, pattern := range e.UnusedExcludes() {
+	// Of a list that several sources share, most patterns match nothing in one of them.
+	unused := e.UnusedExcludes()
+	if i := slices.IndexFunc(j.config.Sources, func(s config.Source) bool { return s.Name == name }); i >= 0 {
+		unused = slices.DeleteFunc(unused, func(p string) bool { return !slices.Contains(j.config.Sources[i].Exclude, p) })
+	}
+	for i, pattern := range unused {
 		if i == maxListed {
 			break
 		}

@@ -154,6 +154,9 @@ func (j *keyChanges) hostKeyForInit() (h *keys.HostKey, path string, fresh bool,
 	if !errors.Is(err, fs.ErrNotExist) {
 		return h, path, false, err
 	}
+	if path, err = j.config.WritableHostKeyPath(j.env); err != nil {
+		return nil, "", false, usage(err)
+	}
 	h, err = keys.GenerateHostKey(j.config.Keys.Recipients[0].Class())
 	return h, path, true, err
 }

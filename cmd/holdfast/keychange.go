@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -395,13 +394,13 @@ func (j *keyChanges) newKeyChange(path string, was hostKeyInForce, known repo.Kn
 	}}
 }
 
-// hostKeyFile is the file that keys.host names. One that is to be written cannot be systemd's.
+// hostKeyFile is the file that keys.host names, also to be written.
 func (j *keyChanges) hostKeyFile(written bool) (string, error) {
-	path, err := j.config.HostKeyPath(j.env)
-	if err == nil && written && strings.HasPrefix(j.config.Keys.Host, "systemd:") {
-		err = usage(fmt.Errorf("keys.host is %s, which only systemd can fill: name a file in keys.host for this command, then hand that to systemd-creds", j.config.Keys.Host))
+	if !written {
+		return j.config.HostKeyPath(j.env)
 	}
-	return path, err
+	path, err := j.config.WritableHostKeyPath(j.env)
+	return path, usage(err)
 }
 
 // begin decides about the host key that is to hold. A change that was broken off once a vault had taken it is finished; it

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -145,8 +144,9 @@ func (r *reading) hostKeyPlace() (string, error) {
 	if r.config == nil {
 		return "", usage(errors.New("without a configuration, say where the host key goes: --out FILE"))
 	}
-	if strings.HasPrefix(r.config.Keys.Host, "systemd:") {
-		return "", usage(fmt.Errorf("keys.host is %s, which only systemd can fill: write to a file with --out, then hand that to systemd-creds", r.config.Keys.Host))
+	path, err := r.config.WritableHostKeyPath(r.env)
+	if err != nil {
+		return "", usage(fmt.Errorf("%w; or say where the host key goes: --out FILE", err))
 	}
-	return r.config.HostKeyPath(r.env)
+	return path, nil
 }

@@ -24,7 +24,7 @@ func machineSource(_ *backends, s config.Source, get store.CredentialsFunc) (sou
 		return nil, err
 	}
 	o := ec2source.Options{
-		Region: at.Region, Endpoint: at.Endpoint, Credentials: get, Exclude: s.Exclude,
+		Region: at.Region, Endpoint: at.Endpoint, Credentials: get, Exclude: s.Excluded(),
 		Snapshot: func(ctx context.Context, key, id string, size int64) (source.Image, error) {
 			return blocks.Image(ctx, key, id, size, "")
 		},

@@ -184,6 +184,9 @@ func (a *app) loadConfig() (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := trustedLists(a.trusts, c); err != nil {
+		return nil, err
+	}
 	a.ui.detail("Configuration: %s", c.Path)
 	for _, w := range c.Warnings {
 		a.ui.warn("%s", w)

@@ -145,6 +145,9 @@ func (a *scheduling) schedule(ctx context.Context, kind string, f scheduleFlags)
 	if slices.Contains(c.Schedule.Named, "report") {
 		plan.Notes = append(plan.Notes, "schedule.report is for a later version: this one has no command `report`")
 	}
+	if kind != "kubernetes" {
+		plan.Notes = append(plan.Notes, absent(setup.Program)...)
+	}
 	if f.install {
 		return turn.install(ctx, setup, plan)
 	}
@@ -200,6 +203,9 @@ func (a *scheduling) setup(c *config.Config, kind string, f scheduleFlags) (sche
 	}
 	for _, x := range c.Sources {
 		s.Sources = append(s.Sources, schedulePlace(x.Name, x.URL, x.Credentials, dir))
+		if x.ExcludeFrom != "" && !slices.Contains(s.Lists, x.ExcludeFrom) {
+			s.Lists = append(s.Lists, x.ExcludeFrom)
+		}
 	}
 	for i := range c.Notify {
 		s.Receivers = append(s.Receivers, scheduleReceiver(&c.Notify[i], dir)...)
@@ -218,6 +224,18 @@ func program(flag string) (string, error) {
 		return "", err
 	}
 	return path, nil
+}
+
+// absent says that a program is not there, or is none: what is printed may be for another machine.
+func absent(program string) []string {
+	info, err := os.Stat(program)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return []string{"there is no program " + program + " on this machine; --program names another"}
+	case err == nil && (!info.Mode().IsRegular() || info.Mode()&0o111 == 0):
+		return []string{program + " is no program that can be started; --program names another"}
+	}
+	return nil
 }
 
 // keySecret is where a key's file lies.

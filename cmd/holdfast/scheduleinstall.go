@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +29,9 @@ func (i *installing) install(ctx context.Context, s schedule.Setup, plan schedul
 		if err := i.ready(s, i.kind); err != nil {
 			return err
 		}
+	}
+	if err := i.folder(); err != nil {
+		return i.explain(err)
 	}
 	before, err := schedule.Installed(i.dir, i.by.ours, schedule.Names(plan.Files)...)
 	if err != nil {
@@ -60,6 +64,27 @@ func (i *installing) install(ctx context.Context, s schedule.Setup, plan schedul
 		}
 	}
 	i.ui.remark("The timers are started: systemctl list-timers 'holdfast*' says when. Try it now: systemctl start --wait holdfast.service; journalctl -u holdfast.service")
+	return nil
+}
+
+// folder makes the one that --dir names. The scheduler's own is never made: where there is none, there is no such scheduler.
+func (i *installing) folder() error {
+	if !i.only {
+		return nil
+	}
+	var missing []string
+	for dir := i.dir; ; dir = filepath.Dir(dir) {
+		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		missing = append(missing, dir)
+	}
+	// What is written is for others to read, whatever the umask is.
+	for _, dir := range slices.Backward(missing) {
+		if err := errors.Join(os.Mkdir(dir, 0o755), os.Chmod(dir, 0o755)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -119,7 +144,7 @@ func (i *installing) explain(err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w; run it as root, or write elsewhere with --dir", err)
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w; %s is not here, or --dir names another folder", err, i.kind)
+		return fmt.Errorf("%w; there is no %s on this machine; --dir writes the files elsewhere", err, i.kind)
 	}
 	return err
 }

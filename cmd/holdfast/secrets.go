@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/trusted"
 	"github.com/holdfast-backup/holdfast/crypto/keys"
 )
@@ -155,6 +156,23 @@ func (a *trusting) trustedConfig(path string) error {
 	}
 	if err := check(path); err != nil {
 		return fmt.Errorf("configuration: %w; or name another with --config FILE", err)
+	}
+	return nil
+}
+
+// trustedLists refuses files of patterns that somebody else could have written: they say what is not kept.
+func trustedLists(a *trusting, c *config.Config) error {
+	check := a.me().File
+	if a.configFile != "" {
+		check = a.me().Named
+	}
+	for _, s := range c.Sources {
+		if s.ExcludeFrom == "" {
+			continue
+		}
+		if err := check(s.ExcludeFrom); err != nil {
+			return fmt.Errorf("source %s: exclude_from: %w", s.Name, err)
+		}
 	}
 	return nil
 }

@@ -119,7 +119,7 @@ type bed interface {
 
 // bed opens a source to be written to, for this once.
 func (j *job) bed(s config.Source, ref string, all []guard.Wire) (bed, func() error, error) {
-	set, err := glob.ParseSet(s.Exclude)
+	set, err := glob.ParseSet(s.Excluded())
 	if err != nil {
 		return nil, nil, usage(err)
 	}

@@ -67,21 +67,32 @@ func next(s string) (rune, int) {
 
 // Parse reads a pattern. Its errors say what is wrong with it.
 func Parse(pattern string) (Glob, error) {
+	g, err := parse(pattern)
+	switch {
+	case err == nil:
+		return g, nil
+	case pattern == "" || len(pattern) > maxPattern:
+		return Glob{}, fmt.Errorf("%w: %w", ErrPattern, err)
+	}
+	return Glob{}, fmt.Errorf("%w %q: %w", ErrPattern, pattern, err)
+}
+
+func parse(pattern string) (Glob, error) {
 	if pattern == "" {
-		return Glob{}, fmt.Errorf("%w: it is empty", ErrPattern)
+		return Glob{}, errors.New("it is empty")
 	}
 	if len(pattern) > maxPattern {
-		return Glob{}, fmt.Errorf("%w: longer than %d bytes", ErrPattern, maxPattern)
+		return Glob{}, fmt.Errorf("longer than %d bytes", maxPattern)
 	}
 	if err := foreign(pattern); err != nil {
-		return Glob{}, fmt.Errorf("%w %q: %w", ErrPattern, pattern, err)
+		return Glob{}, err
 	}
 	g := Glob{text: pattern}
 	literal := true
 	for i := 0; i < len(pattern); {
 		t, n, err := parseToken(pattern, i)
 		if err != nil {
-			return Glob{}, fmt.Errorf("%w %q: %w", ErrPattern, pattern, err)
+			return Glob{}, err
 		}
 		literal = literal && t.op == opChar
 		if literal {
@@ -282,6 +293,28 @@ func (g Glob) enter(set []state, s int) {
 // Covers reports whether certainly every key that begins with prefix matches, so that a folder can be left out whole.
 func (g Glob) Covers(prefix string) bool {
 	return len(g.tokens) > 0 && g.tokens[len(g.tokens)-1].op == opDeep && g.Match(prefix)
+}
+
+// Lines reads a list of patterns, a line each. Space around a pattern, empty lines and lines that begin with # say nothing: a pattern
+// that begins with # is written \#, and a space at its end [ ]. An error names the line and does not repeat it: who names the wrong
+// file may have named one with a secret in it.
+func Lines(text string) ([]string, error) {
+	var out []string
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+			continue
+		}
+		if !utf8.ValidString(line) || strings.ContainsRune(line, 0) {
+			return nil, fmt.Errorf("line %d: %w: it is no text", n, ErrPattern)
+		}
+		if _, err := parse(line); err != nil {
+			return nil, fmt.Errorf("line %d: %w: %w", n, ErrPattern, err)
+		}
+		out = append(out, line)
+	}
+	return out, nil
 }
 
 // Set is a list of patterns; a key matches if any does. The zero value matches nothing. It remembers which of its patterns

@@ -1,6 +1,7 @@
 package glob
 
 import (
+	"errors"
 	"regexp"
 	"slices"
 	"strings"
@@ -46,6 +47,31 @@ func TestParseErrors(t *testing.T) {
 	for _, p := range []string{"", "a\\", "[", "[a", "[]", "[!]", "[z-a]", "[a-", "[\\", "!x", "!", "/x", "/", "/tmp/", "**/", strings.Repeat("a", maxPattern+1)} {
 		if _, err := Parse(p); err == nil {
 			t.Errorf("Parse(%.20q) gave no error", p)
+		}
+	}
+}
+
+// TestLines: a pattern a line, and what is wrong by its line, not by what stands there.
+func TestLines(t *testing.T) {
+	got, err := Lines("# scratch\n\n tmp/ \r\n**/*.tmp\n\\#saved\n\t\nlast[ ]")
+	if want := []string{"tmp/", "**/*.tmp", "\\#saved", "last[ ]"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q, %v; want %q", got, err, want)
+	}
+	if got, err := Lines(""); err != nil || len(got) != 0 {
+		t.Errorf("%q, %v", got, err)
+	}
+	for text, want := range map[string]string{
+		"a\n\n/hunter2": "line 3: ",
+		"!hunter2":      "line 1: ",
+		"hunter2[":      "line 1: ",
+		"hunter2\xff":   "line 1: ",
+		"hunter2\x00":   "line 1: ",
+		"**/":           "line 1: ",
+		strings.Repeat("hunter2", maxPattern/7+1): "line 1: ",
+	} {
+		_, err := Lines(text)
+		if !errors.Is(err, ErrPattern) || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%.20q: %v", text, err)
 		}
 	}
 }

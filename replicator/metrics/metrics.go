@@ -26,7 +26,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
-	"github.com/holdfast-backup/holdfast/replicator/lockfile"
+	"github.com/holdfast-backup/holdfast/store/lockfile"
 )
 
 // Sample is one value of a gauge.

@@ -12,7 +12,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/holdfast-backup/holdfast/replicator/lockfile"
+	"github.com/holdfast-backup/holdfast/store/lockfile"
 )
 
 // When something is told again, and when it is not.

@@ -22,6 +22,9 @@ const (
 // metadataAddresses are where a pod's own credentials come from: the instance's metadata and the agent for pod identities.
 var metadataAddresses = []string{"169.254.169.254/32", "169.254.170.23/32"}
 
+// labelForm is what a namespace may be called: a label of DNS.
+var labelForm = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+
 var imageForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_./:@-]{0,300}$`)
 
 // Kubernetes gives manifests: the configuration, a place for the cache, what may be connected to, and a CronJob for each job.
@@ -34,8 +37,14 @@ func Kubernetes(setup Setup) (Plan, error) {
 	if !imageForm.MatchString(s.Image) {
 		return Plan{}, fmt.Errorf("%w: %q is no name of an image", ErrCannot, clip(s.Image))
 	}
+	if s.Namespace != "" && !labelForm.MatchString(s.Namespace) {
+		return Plan{}, fmt.Errorf("%w: %q is no name of a namespace: lower-case letters, digits and -, at most 63, a letter or digit at both ends", ErrCannot, clip(s.Namespace))
+	}
 	if s.Cache != "" {
 		return Plan{}, fmt.Errorf("%w: leave `cache` out of the configuration: a pod keeps it in a volume", ErrCannot)
+	}
+	if len(s.Lists) > 0 {
+		return Plan{}, fmt.Errorf("%w: `exclude_from` names %s, which a pod does not have: write its patterns under `exclude`", ErrCannot, s.Lists[0])
 	}
 	for _, x := range s.all() {
 		switch x.Kind {

@@ -32,8 +32,9 @@ type Setup struct {
 
 	Host, Reporter  Secret // the two keys; a zero Reporter: no records
 	Vaults, Sources []Place
-	Receivers       []Place // who is told what commands come to: what is connected to, and each secret that they need
-	Textfile        string  // absolute path of the file of metrics; empty: none
+	Receivers       []Place  // who is told what commands come to: what is connected to, and each secret that they need
+	Lists           []string // absolute paths of files that the configuration takes patterns from
+	Textfile        string   // absolute path of the file of metrics; empty: none
 
 	Image, Namespace string // for Kubernetes; no namespace: kubectl's
 }
@@ -252,6 +253,7 @@ func (s Setup) check() error {
 		return fmt.Errorf("%w: %q is no user's name: lower-case letters, digits, - and _", ErrCannot, clip(s.User))
 	}
 	paths := []string{s.Program, s.Config, s.Secrets, s.Cache, s.Textfile}
+	paths = append(paths, s.Lists...)
 	for _, p := range slices.Concat(s.Vaults, s.Sources) {
 		paths = append(paths, p.Folder)
 	}

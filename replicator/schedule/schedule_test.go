@@ -223,6 +223,9 @@ func TestCannot(t *testing.T) {
 		"a profile in a pod":   {change(func(s *Setup) { s.Sources[0].Secret = Secret{Profile, "reader"} }), Kubernetes, "has no profile reader"},
 		"a cache in a pod":     {change(func(s *Setup) { s.Cache = "/var/cache/mine" }), Kubernetes, "leave `cache` out"},
 		"an image":             {change(func(s *Setup) { s.Image = "a b" }), Kubernetes, "no name of an image"},
+		"a namespace":          {change(func(s *Setup) { s.Namespace = "A B" }), Kubernetes, "no name of a namespace"},
+		"a namespace's end":    {change(func(s *Setup) { s.Namespace = "backups-" }), Kubernetes, "no name of a namespace"},
+		"a long namespace":     {change(func(s *Setup) { s.Namespace = strings.Repeat("a", 64) }), Kubernetes, "no name of a namespace"},
 		"two of one name": {change(func(s *Setup) {
 			s.Vaults = append(s.Vaults, Place{Name: "a_b", Locks: true}, Place{Name: "a-b", Locks: true})
 		}), Kubernetes, "rename one"},

@@ -160,6 +160,7 @@ var (
 func (s Setup) protections(u *unit, j job) {
 	folders := s.folders(j.sources)
 	seen := append(s.folders(slices.Concat(j.vaults, j.sources)), s.Program, s.Config)
+	seen = append(seen, s.Lists...)
 	if s.Cache != "" {
 		seen = append(seen, s.Cache)
 	}

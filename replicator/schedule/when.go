@@ -77,6 +77,21 @@ func (w When) plain() When {
 	return w
 }
 
+// String is the rhythm as ParseWhen reads it.
+func (w When) String() string {
+	switch w.Every {
+	case Never:
+		return "never"
+	case Hourly:
+		return "hourly"
+	case Monthly:
+		return "monthly " + w.At.String()
+	case Weekly:
+		return strings.ToLower(w.Day.String()[:3]) + " " + w.At.String()
+	}
+	return w.At.String()
+}
+
 func rhythms() map[string]Every {
 	return map[string]Every{"never": Never, "hourly": Hourly, "daily": Daily, "weekly": Weekly, "monthly": Monthly}
 }

@@ -23,6 +23,8 @@ func TestParseWhen(t *testing.T) {
 	} {
 		if got, err := ParseWhen(text, usual); err != nil || got != want {
 			t.Errorf("%q: %+v, %v; want %+v", text, got, err, want)
+		} else if again, err := ParseWhen(got.String(), When{}); err != nil || again != got {
+			t.Errorf("%q is written %q, which is %+v, %v", text, got, again, err)
 		}
 	}
 	for _, text := range []string{"", "24:00", "02:60", "0230", "02:3", "-1:30", "+2:30", "02:30:00", "wekly", "never 02:30", "hourly 02:30", "daily 99:00", "sun", "1 2 3", "tues"} {

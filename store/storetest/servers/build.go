@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
-	"time"
+
+	"github.com/holdfast-backup/holdfast/store/lockfile"
 )
 
 // program is a Go program that tests run, at the one version they run it at.
@@ -61,9 +61,9 @@ func (p program) build(ctx context.Context) (string, error) {
 	if isProgram(bin) {
 		return bin, nil
 	}
-	unlock, err := lockFile(ctx, bin+".lock")
+	unlock, err := lockfile.Take(ctx, bin+".lock", 0o600)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("build %s %s: %w", p.name, p.version, err)
 	}
 	defer unlock()
 	if isProgram(bin) {
@@ -110,27 +110,4 @@ func cacheDir() (string, error) {
 	}
 	dir := filepath.Join(base, "holdfast-test", "bin")
 	return dir, os.MkdirAll(dir, 0o700)
-}
-
-// lockFile waits for the one lock of path, as long as ctx lasts; the kernel gives it back if the holder dies.
-func lockFile(ctx context.Context, path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if !errors.Is(err, syscall.EINTR) && !errors.Is(err, syscall.EWOULDBLOCK) {
-			break
-		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("wait for another build of %s: %w", path, ctx.Err()), f.Close())
-		}
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
-	}
-	return func() { _ = f.Close() }, nil
 }

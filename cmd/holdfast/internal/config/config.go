@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -119,6 +120,8 @@ type Source struct {
 	Credentials   credentials.Ref // zero for a directory
 	AllVersions   bool            // versions: all
 	Exclude       []string        // globs, checked
+	ExcludeFrom   string          // absolute: a file with more of them; empty: none
+	Listed        []string        // those in that file
 	Tags          Tags
 	Archived      Archived
 	Unsettled     Unsettled
@@ -133,6 +136,9 @@ type Source struct {
 	Retention retain.Policy
 	Before    retain.Policy // what the same text meant to earlier builds, in which a span that was not named kept its default
 }
+
+// Excluded are the globs of what is left out: those in the configuration, and those in the file that it names.
+func (s Source) Excluded() []string { return slices.Concat(s.Exclude, s.Listed) }
 
 // Tags is when the tags of unchanged objects are read again.
 type Tags struct {
@@ -251,22 +257,34 @@ func (c *Config) Vault(name string) (Vault, bool) {
 
 // HostKeyPath is the file the host key lies in.
 func (c *Config) HostKeyPath(env credentials.Env) (string, error) {
-	return keyPath(env, "keys.host", c.Keys.Host)
+	return c.keyPath(env, "keys.host", c.Keys.Host)
+}
+
+// WritableHostKeyPath is HostKeyPath for a command that writes the host key. What is written into a folder of systemd's own is gone
+// when the unit ends, so that there it is refused; the folder that systemd is given the credentials from is as good as any.
+func (c *Config) WritableHostKeyPath(env credentials.Env) (string, error) {
+	path, err := c.HostKeyPath(env)
+	if err == nil && strings.HasPrefix(c.Keys.Host, "systemd:") && strings.HasPrefix(filepath.ToSlash(filepath.Clean(path)), "/run/") {
+		return "", fmt.Errorf("keys.host is %s, and what is written to systemd's %s is gone when the unit ends; run the command by hand: sudo env CREDENTIALS_DIRECTORY=%s holdfast COMMAND",
+			c.Keys.Host, filepath.Dir(path), filepath.Dir(c.Path))
+	}
+	return path, err
 }
 
 // ReporterKeyPath is the file the reporter's key lies in; empty where none is configured.
 func (c *Config) ReporterKeyPath(env credentials.Env) (string, error) {
-	return keyPath(env, "keys.reporter", c.Keys.Reporter)
+	return c.keyPath(env, "keys.reporter", c.Keys.Reporter)
 }
 
-func keyPath(env credentials.Env, what, path string) (string, error) {
+func (c *Config) keyPath(env credentials.Env, what, path string) (string, error) {
 	name, ok := strings.CutPrefix(path, "systemd:")
 	if !ok {
 		return path, nil
 	}
 	dir, _ := env("CREDENTIALS_DIRECTORY")
 	if dir == "" {
-		return "", fmt.Errorf("%s is %s, which needs $CREDENTIALS_DIRECTORY; systemd sets it for a unit with LoadCredential=%s:PATH", what, path, name)
+		return "", fmt.Errorf("%s is %s, which needs $CREDENTIALS_DIRECTORY; systemd sets it for a unit with LoadCredential=%s:PATH; by hand it is the folder of that file: sudo env CREDENTIALS_DIRECTORY=%s holdfast COMMAND",
+			what, path, name, filepath.Dir(c.Path))
 	}
 	return filepath.Join(dir, name), nil
 }

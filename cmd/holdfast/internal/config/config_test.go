@@ -202,6 +202,49 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// TestExcludeFrom: patterns of a file beside the configuration come behind those that stand in it; one that cannot be used is told with
+// its line, and what stands there is not repeated.
+func TestExcludeFrom(t *testing.T) {
+	dir := t.TempDir()
+	parsed := func(list string) (*Config, error) {
+		if err := os.WriteFile(filepath.Join(dir, "list"), []byte(list), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Replace(read(t, "testdata/full.yaml"), "    exclude: [\"tmp/**\"]", "    exclude: [\"tmp/**\"]\n    exclude_from: list", 1)
+		return parse("holdfast.yaml", filepath.Join(dir, "holdfast.yaml"), []byte(text))
+	}
+	c, err := parsed("# caches\n**/cache/\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := c.Sources[0]; s.ExcludeFrom != filepath.Join(dir, "list") || !slices.Equal(s.Excluded(), []string{"tmp/**", "**/cache/"}) || len(s.Exclude) != 1 {
+		t.Errorf("%+v", s)
+	}
+	for list, want := range map[string]string{
+		"a\n!hunter2\n":            "line 2: ",
+		"AGE-SECRET-KEY-HUNTER2\n": "looks like a secret age key",
+		strings.Repeat("hunter2\n", 1<<20/len("hunter2\n")+1): "larger than 1048576 bytes",
+	} {
+		_, err := parsed(list)
+		if err == nil || !strings.Contains(err.Error(), "sources[0].exclude_from: ") || !strings.Contains(err.Error(), want) || strings.Contains(strings.ToLower(err.Error()), "hunter2") {
+			t.Errorf("%.30q: %v", list, err)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, "list")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "list"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(read(t, "testdata/full.yaml"), "    tags: 7d", "    exclude_from: list\n    tags: 7d", 1)
+	if _, err := parse("holdfast.yaml", filepath.Join(dir, "holdfast.yaml"), []byte(text)); err == nil || !strings.Contains(err.Error(), "no file") {
+		t.Errorf("a folder: %v", err)
+	}
+	if _, err := parse("holdfast.yaml", filepath.Join(dir, "below", "holdfast.yaml"), []byte(text)); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("none: %v", err)
+	}
+}
+
 func TestHostKeyPath(t *testing.T) {
 	env := func(n string) (string, bool) { return map[string]string{"CREDENTIALS_DIRECTORY": "/run/c"}[n], true }
 	c := &Config{Keys: Keys{Host: "systemd:host"}}
@@ -214,6 +257,19 @@ func TestHostKeyPath(t *testing.T) {
 	}
 	if _, err := c.HostKeyPath(func(string) (string, bool) { return "", false }); err == nil {
 		t.Error("no credentials directory, and no error")
+	}
+	// A host key that is written is kept: not in a folder that goes with the unit.
+	c.Path = "/etc/holdfast/holdfast.yaml"
+	if p, err := c.WritableHostKeyPath(env); err == nil || !strings.Contains(err.Error(), "CREDENTIALS_DIRECTORY=/etc/holdfast") {
+		t.Errorf("%q, %v", p, err)
+	}
+	own := func(string) (string, bool) { return "/etc/holdfast", true }
+	if p, err := c.WritableHostKeyPath(own); err != nil || p != "/etc/holdfast/host" {
+		t.Errorf("%q, %v", p, err)
+	}
+	c.Keys.Host = "/run/by/path"
+	if p, err := c.WritableHostKeyPath(env); err != nil || p != "/run/by/path" {
+		t.Errorf("%q, %v", p, err)
 	}
 }
 

@@ -263,6 +263,7 @@ func (r *reader) source(i int, n ast.Node) {
 				s.Exclude = append(s.Exclude, r.glob(n, fmt.Sprintf("%s.exclude[%d]", what, i)))
 			})
 		}},
+		field{"exclude_from", func(n ast.Node) { readExcludes(r, n, what+".exclude_from", &s) }},
 		field{"tags", func(n ast.Node) { only["tags"] = n; s.Tags = r.tags(n, what+".tags") }},
 		field{"archived", func(n ast.Node) {
 			only["archived"] = n

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/holdfast-backup/holdfast/replicator/lockfile"
+	"github.com/holdfast-backup/holdfast/store/lockfile"
 )
 
 // TestTake: one at a time, the next one when it is given back, and nobody waits for longer than he wants.

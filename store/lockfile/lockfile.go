@@ -29,7 +29,7 @@ func Take(ctx context.Context, path string, mode os.FileMode) (release func(), e
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("wait for %s, which another command has: %w", path, ctx.Err()), f.Close())
+			return nil, errors.Join(fmt.Errorf("wait for %s, which another process has: %w", path, ctx.Err()), f.Close())
 		}
 	}
 	if err != nil {
