@@ -161,6 +161,9 @@ func holders(ctx context.Context, j *job, r *repo.Repository, h evidence.Hold, n
 			continue
 		}
 		x := heldIn{vault: v.name, err: v.failed}
+		if x.err == nil && j.down[v.name] { // all tries were waited out already, or the first was not answered
+			_, x.err = v.once.Inspect(ctx)
+		}
 		var listed []repo.Point
 		if x.err == nil {
 			listed, x.err = r.Points(ctx, v.Reader, h.Source, nil)
@@ -252,7 +255,7 @@ func finishHolds(ctx context.Context, j *job, source config.Source) (err error) 
 		all = append(all, err)
 		for _, v := range done {
 			if v.err != nil && ctx.Err() == nil {
-				all = append(all, &marked{errVault, fmt.Errorf("point %.12s is not held until %s yet: %w", h.Point, date(h.Until.Time), v.err)})
+				all = append(all, &marked{errVault, fmt.Errorf("point %.12s is not held until %s yet: %w", h.Point, date(h.Until.Time), waysOut(v.err, h.Until.Time, j.now()))})
 			} else if v.status == nowHeld {
 				j.ui.remark("Point %.12s of %s is held until %s in vault %s as well now.", h.Point, h.Source, date(h.Until.Time), v.vault)
 			}

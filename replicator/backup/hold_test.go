@@ -14,8 +14,8 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
-// held holds a point of a rig as `holdfast hold` does: without slack, up to a ceiling of its own.
-func (r *rig) held(id format.Hash, until time.Time, ceilings ...time.Duration) ([]repo.VaultResult, error) {
+// hold holds a point of a rig as `holdfast hold` does: without slack, up to a ceiling of its own.
+func hold(r *rig, id format.Hash, until time.Time, ceilings ...time.Duration) ([]repo.VaultResult, error) {
 	r.t.Helper()
 	before := make([]repo.Locking, len(r.vaults))
 	for i, v := range r.vaults {
@@ -73,7 +73,7 @@ func TestHold(t *testing.T) {
 	g.run()
 	until := g.clock.Add(2000 * day)
 	was := lockedUntil(g.rig, 1, first.Point)
-	got, err := g.held(first.Point, until, 2000*day, 400*day)
+	got, err := hold(g.rig, first.Point, until, 2000*day, 400*day)
 	if err != nil || got[0].Err != nil || !errors.Is(got[1].Err, repo.ErrCeiling) {
 		t.Fatalf("%v %+v", err, got)
 	}
@@ -83,10 +83,10 @@ func TestHold(t *testing.T) {
 	if u := lockedUntil(g.rig, 1, first.Point); !u.Equal(was) {
 		t.Errorf("the vault that was left out: %s, was %s", u, was)
 	}
-	if got, err = g.held(first.Point, until, 2000*day); err != nil || got[0].Extended != 0 || got[1].Extended == 0 || lockedUntil(g.rig, 1, first.Point) != until {
+	if got, err = hold(g.rig, first.Point, until, 2000*day); err != nil || got[0].Extended != 0 || got[1].Extended == 0 || lockedUntil(g.rig, 1, first.Point) != until {
 		t.Errorf("the second time: %v %+v", err, got)
 	}
-	if _, err = g.held(first.Point, until.Add(day), 2000*day); !errors.Is(err, repo.ErrCeiling) {
+	if _, err = hold(g.rig, first.Point, until.Add(day), 2000*day); !errors.Is(err, repo.ErrCeiling) {
 		t.Errorf("beyond all ceilings: %v", err)
 	}
 	g.clock = g.clock.Add(day)
@@ -119,7 +119,7 @@ func TestHoldBrokenOff(t *testing.T) {
 	tries := 0
 	for left.Store(0); ; tries++ {
 		g.vaults[0].Lock = stops{lock, &left}
-		got, err := g.held(point, until, 740*day)
+		got, err := hold(g.rig, point, until, 740*day)
 		if err == nil && got[0].Err == nil {
 			break
 		}
@@ -155,7 +155,7 @@ func TestHoldOfALostObject(t *testing.T) {
 	}
 	g.cache = t.TempDir() // nothing is remembered of it
 	var lost *repo.LostError
-	if _, err := g.held(point, g.clock.Add(700*day), 740*day); !errors.As(err, &lost) || !slices.Contains(lost.Names, pack) {
+	if _, err := hold(g.rig, point, g.clock.Add(700*day), 740*day); !errors.As(err, &lost) || !slices.Contains(lost.Names, pack) {
 		t.Fatal(pack, err)
 	}
 	p, _ := g.commit(1, point)

@@ -167,7 +167,7 @@ func (r *run) century(ctx context.Context) {
 	}
 	short := r.Attacker.Keep(ctx, r.lock(store.Compliance, r.Lock))
 	long := r.Attacker.Keep(ctx, r.lock(store.Compliance, 36525*24*time.Hour))
-	r.reach(ctx, short)
+	reach(ctx, r, short)
 	first := r.vendor.Rights.LockFirst
 	switch {
 	case bound.Known() && bound.Value == vendor.CapExtend:
@@ -187,11 +187,12 @@ func (r *run) century(ctx context.Context) {
 
 // reach asks for a lock as far ahead as the configuration may ask for one, on an object that never was: short is the answer to one of
 // minutes.
-func (r *run) reach(ctx context.Context, short attack.Answer) {
+func reach(ctx context.Context, r *run, short attack.Answer) {
 	const check = "lock-reach"
 	if r.Reach <= 0 {
 		return
 	}
+	bound := r.vendor.Lock.Cap
 	days := int((r.Reach + 24*time.Hour - 1) / (24 * time.Hour))
 	far := r.Attacker.Keep(ctx, r.lock(store.Compliance, r.Reach))
 	switch {
@@ -200,6 +201,9 @@ func (r *run) reach(ctx context.Context, short attack.Answer) {
 			fmt.Sprintf("the writer may not lock for %d days, which hold_ceiling of the configuration allows: a hold that long would fail; %s", days, far.Outcome()), short, far)
 	case short.Denied():
 		r.unknown(check, "whether the writer may lock as far ahead as hold_ceiling allows cannot be told: "+short.Outcome(), short, far)
+	case bound.Known() && bound.Value == vendor.CapExtend: // asked of an object that is there alone
+		r.unknown(check, fmt.Sprintf("whether the writer may lengthen locks to %d days, as hold_ceiling allows, cannot be asked here without doing it: print its policy with `holdfast policy --max-lock %dd`, and compare",
+			days, days), short, far)
 	default:
 		r.add(check, OK, "", fmt.Sprintf("nothing says that the writer may not lock for %d days, as hold_ceiling allows: %s", days, far.Outcome()), short, far)
 	}
