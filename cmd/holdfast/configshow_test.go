@@ -127,6 +127,8 @@ func alter(v reflect.Value) bool {
 		return set(append(slices.Clone(old), schedule.When{Every: schedule.Daily, At: 77}))
 	case schedule.Window:
 		return set(schedule.Window{From: 77, To: 99})
+	case *schedule.Window:
+		return set(&schedule.Window{From: 77, To: 99})
 	case config.Money:
 		return set(config.Money{Amount: 77, Currency: "EUR"})
 	case store.Mode:

@@ -283,7 +283,7 @@ func tellNewer(ctx context.Context, j *job, r *repo.Repository, p browse.Point) 
 			continue // it was acknowledged all the same
 		}
 		for _, m := range slices.Backward(marks) {
-			if m.Point.Source == p.Source && m.State == status.Open && m.Point.SignedAt.After(p.SignedAt.Time) {
+			if m.Point.Source == p.Source && m.State == status.Open && m.Point.ID != p.ID && !m.Point.SignedAt.Before(p.SignedAt.Time) {
 				j.ui.warn("the alarm of later points stands: the newest is %.12s, signed %s; `holdfast guard ack %.12s --reason TEXT` acknowledges all up to it",
 					m.Point.ID, m.Point.SignedAt.UTC().Format(time.RFC3339), m.Point.ID)
 				return

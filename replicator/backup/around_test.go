@@ -7,9 +7,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/holdfast-backup/holdfast/replicator/backup"
 	"github.com/holdfast-backup/holdfast/replicator/guard"
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	"github.com/holdfast-backup/holdfast/replicator/source/memsource"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
 // fleets is a source with an account around it.
@@ -65,7 +67,7 @@ func TestLookAround(t *testing.T) {
 	g.expect(false)
 	there.Machines = []source.Machine{{ID: "i-2", Type: "p4d.24xlarge"}}
 	res := g.expect(true, guard.Machines)
-	g.acks.Until = res.SignedAt
+	g.acks = backup.Acknowledged{Until: res.SignedAt, Points: map[format.Hash]bool{res.Point: true}}
 	g.expect(false)
 	g.expect(false)
 	if asked != 8 {

@@ -212,6 +212,7 @@ type engine struct {
 	before   []repo.VaultResult
 
 	parent    *format.Commit // the point this one follows; nil for the first
+	parentID  format.Hash
 	last      *repo.Head     // the last point that is not marked as empty; nil if there is none
 	empty     *Emptied       // see conclude
 	suspect   *Suspect       // see conclude
@@ -352,7 +353,7 @@ func (e *engine) findParent(ctx context.Context) ([]retain.Earlier, error) {
 		earlier = append(earlier, retain.Earlier{TakenAt: h.Line.TakenAt.Time, RetainUntil: h.Line.RetainUntil.Time, Complete: good, Slots: h.Line.Slots})
 	}
 	if parent != nil {
-		e.parent = parent.Commit
+		e.parent, e.parentID = parent.Commit, parent.ID
 	}
 	e.last, e.counting, e.heads = lastFilled(counting), counting, heads
 	return earlier, nil

@@ -36,7 +36,7 @@ func (e *keeping) emptied() bool {
 	if e.o.AllowEmpty || e.stats.found.Load() > 0 {
 		return false
 	}
-	if e.parent != nil && e.parent.Marked(format.MarkEmpty) && !e.parent.SignedAt.After(e.watch.acks.Until) {
+	if e.parent != nil && e.parent.Marked(format.MarkEmpty) && e.watch.acks.covers(e.parentID, e.parent.SignedAt.Time) {
 		return e.stats.gone.Load() > 0 // it was acknowledged that nothing is there
 	}
 	if e.parent != nil && e.parent.Marked(format.MarkEmpty) || e.stats.gone.Load() > 0 {

@@ -24,7 +24,13 @@ type Guarding struct {
 // Acknowledged says which marked points of a source somebody looked at and found right.
 type Acknowledged struct {
 	Points map[format.Hash]bool // each by itself
-	Until  time.Time            // no alarm stands from points signed up to then
+	Until  time.Time            // no alarm stands from points signed before then, when the newest of those was
+}
+
+// covers reports whether no alarm stands from a point. Of points of one second only those that were named are acknowledged: another
+// of them may have come later.
+func (a Acknowledged) covers(id format.Hash, signed time.Time) bool {
+	return a.Points[id] || signed.Before(a.Until)
 }
 
 // Suspect says of a run that the guard gave an alarm, or that one stands.
@@ -89,7 +95,7 @@ func (w *watching) acknowledged(ctx context.Context) (acks Acknowledged) {
 			}
 		})
 	}
-	w.open = w.parent.Marked(format.MarkSuspect) && w.parent.SignedAt.After(acks.Until)
+	w.open = w.parent.Marked(format.MarkSuspect) && !acks.covers(w.parentID, w.parent.SignedAt.Time)
 	return acks
 }
 
@@ -251,7 +257,7 @@ func (w *watching) sayLacks(right string) {
 func (w *watching) since() (first *repo.Head) {
 	for i := len(w.counting) - 1; i >= 0; i-- {
 		h := &w.counting[i]
-		if !h.Line.Marked(format.MarkSuspect) || !h.Line.SignedAt.After(w.acks.Until) {
+		if !h.Line.Marked(format.MarkSuspect) || w.acks.covers(h.Line.ID, h.Line.SignedAt.Time) {
 			break
 		}
 		first = h

@@ -59,6 +59,23 @@ func (g *guarded) expect(suspect bool, rules ...guard.Rule) *backup.Result {
 	return res
 }
 
+// What was acknowledged is the point that was named, not another of the same second that came after it.
+func TestAnAcknowledgementIsOfItsPoint(t *testing.T) {
+	g := newGuarded(t)
+	g.expect(false)
+	g.src.Put("ledger.csv", []byte("something"))
+	first := g.expect(true, guard.Tripwire)
+	g.acks = backup.Acknowledged{Until: first.SignedAt, Points: map[format.Hash]bool{first.Point: true}}
+	g.src.Put("ledger.csv", []byte("something else"))
+	second := g.run()
+	if !second.SignedAt.Equal(first.SignedAt) || second.Suspect == nil {
+		t.Fatalf("%s, %s, %+v", first.SignedAt, second.SignedAt, second.Suspect)
+	}
+	if again := g.expect(true); again.Suspect.Since == nil || again.Suspect.Since.ID != second.Point {
+		t.Errorf("%+v", again.Suspect)
+	}
+}
+
 // An alarm marks its point and those after it, holds the last clean one longer at each run, and ends when it is acknowledged.
 func TestSuspectPoints(t *testing.T) {
 	g := newGuarded(t)
@@ -94,7 +111,7 @@ func TestSuspectPoints(t *testing.T) {
 	if r := g.expect(true); r.Suspect.Clean.ID != first.Point {
 		t.Errorf("an acknowledged point is clean: %+v", r.Suspect)
 	}
-	g.acks.Until = g.clock
+	g.acks.Until = g.clock.Add(1)
 	g.expect(false)
 	g.src.Delete("ledger.csv")
 	g.expect(true, guard.Tripwire)
@@ -162,7 +179,7 @@ func TestAcknowledgedEmpty(t *testing.T) {
 	if res = g.run(); res.Emptied == nil {
 		t.Fatal("it stays an alarm")
 	}
-	g.acks = backup.Acknowledged{Until: res.SignedAt}
+	g.acks = backup.Acknowledged{Until: res.SignedAt, Points: map[format.Hash]bool{res.Point: true}}
 	g.clock = g.clock.Add(day)
 	if res = g.run(); res.Emptied != nil || res.Suspect != nil {
 		t.Errorf("%+v %+v", res.Emptied, res.Suspect)

@@ -117,7 +117,7 @@ func (r *engine) run(t *testing.T, w *world, wires map[string]format.Hash) (foun
 	must(t, err)
 	if res.Suspect != nil {
 		found = res.Suspect.Findings
-		r.acks = backup.Acknowledged{Until: res.SignedAt}
+		r.acks = backup.Acknowledged{Until: res.SignedAt, Points: map[format.Hash]bool{res.Point: true}}
 	}
 	return found, res.Emptied != nil
 }

@@ -3,9 +3,10 @@ package status
 import (
 	"context"
 	"encoding/json"
-	"time"
+	"slices"
 
 	"github.com/holdfast-backup/holdfast/replicator/browse"
+	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/evidence"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
@@ -71,21 +72,19 @@ func Marks(ctx context.Context, v browse.View) ([]Mark, error) {
 		if m.State == Acknowledged {
 			continue
 		}
-		if at := clean[m.Point.Source]; at.After(m.Point.SignedAt.Time) || !m.Point.SignedAt.After(until(acks, m.Point.Source)) {
+		if at := clean[m.Point.Source]; at.After(m.Point.SignedAt.Time) || covered(acks, m.Point.Point) {
 			m.State = Over
 		}
 	}
 	return out, nil
 }
 
-// until is up to when points of a source give no alarm any more.
-func until(acks []evidence.Ack, source string) (t time.Time) {
-	for _, a := range acks {
-		if a.Source == source && a.SignedAt.After(t) {
-			t = a.SignedAt.Time
-		}
-	}
-	return t
+// covered reports whether a point gives no alarm any more: it was acknowledged, or a later one of its source. Of points of one second
+// only what was named is: another of them may have come later.
+func covered(acks []evidence.Ack, p repo.Point) bool {
+	return slices.ContainsFunc(acks, func(a evidence.Ack) bool {
+		return a.Source == p.Source && (a.Point == p.ID || p.SignedAt.Before(a.SignedAt.Time))
+	})
 }
 
 // told gives what somebody acknowledged, and what runs told in their records of the points they made.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/replicator/verify"
+	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/evidence"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
@@ -62,9 +63,9 @@ type records struct {
 }
 
 // read gathers what the newest records say of a vault and of sources in it, until all is known that they can say: in one pass. Acknowledgements are
-// looked for further back, of sources whose newest point is marked: marked says when that was signed. Without any record that costs a
+// looked for further back, of sources whose newest point is marked: marked are those. Without any record that costs a
 // listing, and nothing where the repository never had a reporter.
-func read(ctx context.Context, v browse.View, sources []string, marked map[string]format.Time) (*records, error) {
+func read(ctx context.Context, v browse.View, sources []string, marked []repo.Point) (*records, error) {
 	r := &records{vault: Records{Verified: map[verify.Level]time.Time{}}, runs: map[string]Records{}}
 	if !v.Repository.Vouched() {
 		return r, nil
@@ -111,9 +112,9 @@ func read(ctx context.Context, v browse.View, sources []string, marked map[strin
 }
 
 // acked reports whether the newest points of all marked sources are known to be acknowledged.
-func (r *records) acked(marked map[string]format.Time) bool {
-	for source, at := range marked {
-		if at.After(until(r.acks, source)) {
+func (r *records) acked(marked []repo.Point) bool {
+	for _, p := range marked {
+		if !covered(r.acks, p) {
 			return false
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/evidence"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
@@ -83,10 +84,10 @@ func Look(ctx context.Context, o Options) ([]Source, error) {
 			o.Each(p)
 		}
 	}
-	marked := map[string]format.Time{}
-	for name, s := range all {
+	var marked []repo.Point
+	for _, s := range all {
 		if p := s.newest(); p != nil && len(p.Line.Marks) > 0 {
-			marked[name] = p.SignedAt
+			marked = append(marked, p.Point)
 		}
 	}
 	said, err := read(ctx, o.View, names, marked)
@@ -202,7 +203,7 @@ func (s *Source) marks(acks []evidence.Ack) {
 	if newest == nil || len(newest.Line.Marks) == 0 {
 		return
 	}
-	if s.acked = !newest.SignedAt.After(until(acks, s.Name)); s.acked {
+	if s.acked = covered(acks, newest.Point); s.acked {
 		return
 	}
 	if newest.Line.Marked(format.MarkSuspect) {
