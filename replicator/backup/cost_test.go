@@ -222,7 +222,7 @@ func TestNeedsListsStayTogether(t *testing.T) {
 		c := commitOf(r, last.Point)
 		in := map[string]bool{c.Needs.Object: true}
 		var bytes int64
-		for _, err := range tree.Needs(t.Context(), r.plain(0).Page, c.Needs, func(ref format.PageRef) {
+		for _, err := range tree.Needs(t.Context(), plain(r, 0).Page, c.Needs, func(ref format.PageRef) {
 			in[ref.Object], bytes = true, bytes+ref.Frame.Length
 		}) {
 			if err != nil {
@@ -247,7 +247,7 @@ func TestNeedsListsStayTogether(t *testing.T) {
 }
 
 // plain reads plain objects of a vault.
-func (r *rig) plain(vault int) *repo.Reader {
+func plain(r *rig, vault int) *repo.Reader {
 	r.t.Helper()
 	rp, err := repo.Find(r.t.Context(), r.stores[vault], "", nil)
 	if err != nil {

@@ -84,7 +84,7 @@ func expectEmpty(r *rig, last format.Hash) *backup.Result {
 	if _, c := r.commit(0, res.Point); !slices.Equal(c.Marks, []string{format.MarkEmpty}) || c.Slots != nil {
 		r.t.Fatalf("marks %q, slots %q", c.Marks, c.Slots)
 	} else {
-		checkList(r.t, r.plain(0), c)
+		checkList(r.t, plain(r, 0), c)
 	}
 	return res
 }
@@ -99,7 +99,7 @@ func expectFilled(r *rig) *backup.Result {
 	if _, c := r.commit(0, res.Point); c.Marks != nil {
 		r.t.Fatalf("marks %q", c.Marks)
 	} else {
-		checkList(r.t, r.plain(0), c)
+		checkList(r.t, plain(r, 0), c)
 	}
 	return res
 }
