@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
-	"github.com/holdfast-backup/holdfast/store/lockfile"
 	"github.com/holdfast-backup/holdfast/replicator/watch"
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/lockfile"
 	"github.com/holdfast-backup/holdfast/store/meter"
 )
 

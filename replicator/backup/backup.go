@@ -213,16 +213,16 @@ type engine struct {
 
 	parent    *format.Commit // the point this one follows; nil for the first
 	parentID  format.Hash
-	last      *repo.Head     // the last point that is not marked as empty; nil if there is none
-	empty     *Emptied       // see conclude
-	suspect   *Suspect       // see conclude
-	heads     repo.Heads     // the points of this source
-	counting  []repo.Head    // those that count for retention, oldest first
-	memo      repo.ListMemo  // of the points list that this run writes
-	reread    *Reread        // see readAnew
-	mend      *mending       // not nil: something the parent needs is lost
-	thin      *thinning      // not nil: stored objects that are mostly dead are let go
-	scattered bool           // the parent's needs list lies in too many objects
+	last      *repo.Head    // the last point that is not marked as empty; nil if there is none
+	empty     *Emptied      // see conclude
+	suspect   *Suspect      // see conclude
+	heads     repo.Heads    // the points of this source
+	counting  []repo.Head   // those that count for retention, oldest first
+	memo      repo.ListMemo // of the points list that this run writes
+	reread    *Reread       // see readAnew
+	mend      *mending      // not nil: something the parent needs is lost
+	thin      *thinning     // not nil: stored objects that are mostly dead are let go
+	scattered bool          // the parent's needs list lies in too many objects
 
 	packed  atomic.Int64 // bytes of packs, those included that are being stored; counted where Most bounds them
 	working sync.Mutex   // guards work
