@@ -288,8 +288,7 @@ func (t *Target) folder(e *format.Entry, p path) (restore.Verdict, error) {
 	}
 	if p.name == "" {
 		t.leave(1)
-		t.rootEntry(e)
-		return restore.Done, nil
+		return t.rootEntry(e), nil
 	}
 	in, err := t.descend(p.dir)
 	if err != nil {
@@ -313,16 +312,17 @@ func (t *Target) folder(e *format.Entry, p path) (restore.Verdict, error) {
 
 // rootEntry decides about the root's own attributes. A folder that was there is somebody's own: only one that this restore
 // made, or that is the source's itself, becomes what the point's root was.
-func (t *Target) rootEntry(e *format.Entry) {
+func (t *Target) rootEntry(e *format.Entry) restore.Verdict {
 	n := t.root
 	if n.absent || t.made || n.ours || t.o.InPlace && t.job.Overwrite != restore.Never {
 		n.own(e)
-		return
+		return restore.Done
 	}
 	w := t.found.plan(n.manner, e)
 	if len(visibly(&n.was, &w, true)) > 0 {
 		t.notes.add(ownTarget)
 	}
+	return restore.Skip
 }
 
 // Finish makes hard links, sets the last folders' attributes and has the file system write everything out.
