@@ -75,7 +75,7 @@ func (w *watching) askAround() {
 	if a.err != nil {
 		w.say("%v; other regions are not looked at in this run", a.err)
 	}
-	f := guard.Fleet{Denied: a.fleet.Denied}
+	f := guard.Fleet{Denied: a.fleet.Denied, Whole: a.fleet.Whole}
 	silent := map[string][]string{}
 	for _, r := range a.fleet.Regions {
 		is := guard.Region{Name: r.Name, More: r.More, Keys: r.Keys, Unkeyed: r.Unkeyed, Failed: r.Failed, Types: r.Types, Limits: r.Limits}

@@ -43,7 +43,7 @@ func TestLookAround(t *testing.T) {
 		if asked++; errors.Is(fail, errPanics) {
 			panic(fail)
 		}
-		return source.Fleet{Regions: []source.FleetRegion{here, there}}, fail
+		return source.Fleet{Regions: []source.FleetRegion{here, there}, Whole: fail == nil}, fail
 	}}
 	said := func(text string) bool {
 		return slices.ContainsFunc(g.remarks, func(s string) bool { return strings.Contains(s, text) })
@@ -73,6 +73,31 @@ func TestLookAround(t *testing.T) {
 	if asked != 8 {
 		t.Errorf("asked %d times", asked)
 	}
+}
+
+// TestLookAroundThatWasNotWhole: while nobody knew which regions the account has, machines of one that was not looked at are learnt; after
+// that, another region with machines is an alarm.
+func TestLookAroundThatWasNotWhole(t *testing.T) {
+	g := newGuarded(t)
+	of := source.Fleet{Regions: []source.FleetRegion{{Name: "here", Machines: []source.Machine{{ID: "i-1", Type: "m7i.large"}}}}, Denied: []string{"ec2:DescribeRegions"}}
+	var fail error
+	g.source = fleets{g.src, func(context.Context) (source.Fleet, error) {
+		if fail != nil {
+			panic(fail)
+		}
+		return of, nil
+	}}
+	fail = errPanics
+	g.expect(false)
+	fail = nil
+	g.expect(false)
+	g.expect(false)
+	of.Denied, of.Whole = nil, true
+	of.Regions = append(of.Regions, source.FleetRegion{Name: "there", Machines: []source.Machine{{ID: "i-2", Type: "r7i.large"}}, Keys: []string{"key-2 ops"}})
+	g.expect(false)
+	g.expect(false)
+	of.Regions = append(of.Regions, source.FleetRegion{Name: "yonder", Machines: []source.Machine{{ID: "i-3", Type: "r7i.large"}}})
+	g.expect(true, guard.Machines)
 }
 
 var errPanics = errors.New("it panics")

@@ -32,12 +32,14 @@ type Machine struct {
 // Fleet is what runs in an account: the regions that are open to it, in order.
 type Fleet struct {
 	Regions []Region
+	Whole   bool     // these are all of them
 	Denied  []string // rights that are missing to know more
 }
 
 // fleetState is what was seen of an account. Names are kept as numbers made of them.
 type fleetState struct {
 	Regions map[string]*regionState `json:"regions"`
+	Listed  bool                    `json:"listed,omitempty"` // all regions of the account were known once: another was opened since then
 	Tags    map[uint64]bool         `json:"tags,omitempty"`
 	Keys    map[uint64]bool         `json:"keys,omitempty"`
 	Denied  []string                `json:"denied,omitempty"`
@@ -90,12 +92,13 @@ func (w *Watch) Fleet(f Fleet) (denied []string, learns bool) {
 	return denied, w.state.Fleet == nil
 }
 
-// known gives what was seen of a region: nil where it is learnt from first. One that was opened to the account since then had nothing.
+// known gives what was seen of a region: nil where it is learnt from first. One that was opened to the account since then had nothing;
+// while nobody knew which were open, nothing is known of one that was not looked at.
 func (s *fleetState) known(name string) *regionState {
 	switch r := s.Regions[name]; {
-	case r == nil:
+	case r == nil && s.Listed:
 		return &regionState{Seen: true, Keyed: true}
-	case !r.Seen:
+	case r == nil || !r.Seen:
 		return nil
 	default:
 		return r
@@ -122,7 +125,7 @@ func (w *Watch) machines() (out []Finding) {
 		s.strangers(r, was, &odd)
 		s.burst(r, was, &bursts)
 		for _, k := range r.Keys {
-			if was.Keyed && !r.Unkeyed && !s.Keys[numberOf(r.Name, k)] {
+			if was.Keyed && !r.Unkeyed && !s.Keys[numberOf(r.Name, k)] && len(s.Keys) < maxKeyPairs { // more could not be told apart from new ones
 				keys.add(1, r.Name+" "+k)
 			}
 		}
@@ -247,11 +250,11 @@ func (w *Watch) learnFleet(right bool) {
 	for i := range f.Regions {
 		r := &f.Regions[i]
 		was := s.Regions[r.Name]
-		if was == nil && s.Runs > 0 && !right || len(s.Regions) >= maxRegions && was == nil {
+		if was == nil && s.Listed && !right || len(s.Regions) >= maxRegions && was == nil {
 			continue
 		}
 		if was == nil {
-			was = &regionState{Seen: s.Runs > 0, Keyed: s.Runs > 0}
+			was = &regionState{Seen: s.Listed, Keyed: s.Listed}
 			s.Regions[r.Name] = was
 		}
 		switch {
@@ -261,6 +264,7 @@ func (w *Watch) learnFleet(right bool) {
 			was.Seen = false // what was acknowledged may be there
 		}
 	}
+	s.Listed = s.Listed || f.Whole
 	if right {
 		s.Runs++
 	}

@@ -191,6 +191,7 @@ type Fleets interface {
 // Fleet is what runs in an account.
 type Fleet struct {
 	Regions []FleetRegion // in order
+	Whole   bool          // every region that is open to the account is among them
 	Denied  []string      // rights that are missing to know more
 }
 

@@ -30,6 +30,7 @@ const (
 func (v *view) Fleet(ctx context.Context) (source.Fleet, error) {
 	f := source.Fleet{}
 	names, err := v.regions(ctx)
+	f.Whole = err == nil
 	if why, ok := refused(err); ok {
 		f.Denied, err = append(f.Denied, "ec2:DescribeRegions"), nil
 		if why != "access denied" {
