@@ -322,6 +322,9 @@ func (t *Target) rootEntry(e *format.Entry) restore.Verdict {
 	if len(visibly(&n.was, &w, true)) > 0 {
 		t.notes.add(ownTarget)
 	}
+	if t.job.Overwrite == restore.Always {
+		return restore.Done // nothing is passed over then
+	}
 	return restore.Skip
 }
 
