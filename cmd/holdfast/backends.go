@@ -53,7 +53,7 @@ func bucketVault(b *backends, at location.Location, get store.CredentialsFunc) (
 }
 
 func folderVault(b *backends, at location.Location, _ store.CredentialsFunc) (driver, error) {
-	return dirstore.Open(at.Path, dirstore.Options{ReadOnly: b.readOnly})
+	return dirstore.Open(at.Path, dirstore.Options{ReadOnly: b.readOnly, Existing: b.existing})
 }
 
 func bucketSource(b *backends, s config.Source, get store.CredentialsFunc) (source.Source, error) {
@@ -117,6 +117,7 @@ type backends struct {
 	connections int
 	rate        *meter.Meter
 	readOnly    bool            // create nothing
+	existing    bool            // folders of vaults are there: see dirstore.Options
 	stall       time.Duration   // how long a vault may give or take nothing; 0: stall.Default
 	page        int             // names a page of listings; 0: as many as there can be
 	requests    *meter.Requests // of what is opened next; nil: they are not counted

@@ -68,7 +68,7 @@ func (a *app) openSomeVaults() (*job, error) {
 
 func (a *app) openVaults(c *config.Config, some bool, names ...string) (*job, error) {
 	j := (&job{app: a, config: c, backends: a.newBackends(filepath.Dir(c.Path), c.Limits)}).share()
-	j.backends.stall = c.Stall
+	j.backends.stall, j.backends.existing = c.Stall, some
 	var failed together
 	for _, v := range c.Vaults {
 		if len(names) > 0 && !slices.Contains(names, v.Name) {
