@@ -120,7 +120,11 @@ func (u unattendedJSON) print(line func(what, format string, args ...any)) {
 	line("schedule", "run %s%s", strings.Join(s.Run, ", "), before(s.Window, ", beginning within "))
 	line("", "verify %s, drill %s, renew %s, report %s, status %s", s.Verify, s.Drill, s.Renew, s.Report, s.Status)
 	line("guard", "holds the last clean point for %s; KMS keys of your own: %s", u.Guard.Hold, cmp.Or(safe(strings.Join(u.Guard.KMSKeys, ", ")), "none named"))
-	line("watch", "looks every %s; runs store something %s", cmp.Or(u.Watch.Every, "15m"), cmp.Or(before(u.Watch.Hours, "within "), "within the schedule's window"))
+	hours := cmp.Or(before(u.Watch.Hours, "within "), before(s.Window, "within schedule.window, "), "at any time")
+	if u.Watch.Hours == "any" {
+		hours = "at any time"
+	}
+	line("watch", "looks every %s; runs store something %s", cmp.Or(u.Watch.Every, "15m"), hours)
 	run, month := "none", "none"
 	if u.Budget != nil {
 		if u.Budget.Run != 0 {

@@ -301,7 +301,7 @@ func (g Glob) Covers(prefix string) bool {
 func Lines(text string) ([]string, error) {
 	var out []string
 	n := 0
-	for line := range strings.Lines(text) {
+	for line := range strings.Lines(strings.TrimPrefix(text, "\ufeff")) { // some editors begin a file with it
 		n++
 		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
 			continue

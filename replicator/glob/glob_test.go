@@ -57,6 +57,9 @@ func TestLines(t *testing.T) {
 	if want := []string{"tmp/", "**/*.tmp", "\\#saved", "last[ ]"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%q, %v; want %q", got, err, want)
 	}
+	if got, err := Lines("\ufeffsecret/\r\n"); err != nil || !slices.Equal(got, []string{"secret/"}) {
+		t.Errorf("behind a byte order mark: %q, %v", got, err)
+	}
 	if got, err := Lines(""); err != nil || len(got) != 0 {
 		t.Errorf("%q, %v", got, err)
 	}
