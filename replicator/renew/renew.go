@@ -114,11 +114,13 @@ func Run(ctx context.Context, o Options) (s Summary, err error) {
 	if s.Points == 0 {
 		return s, nil
 	}
+	own := &ownLocks{o: o, r: r, points: points, broken: map[string]bool{}}
 	set, err := needed.Gather(ctx, r.Reader(), o.Scratch, "needed", points, func(p needed.Point, err error) error {
 		if !repo.Classify(ctx, err).Unusable() {
 			return err
 		}
 		s.Broken++
+		own.broken[p.Name] = true
 		report(o.Report, repo.Damaged, p.Name, err)
 		return nil // the others can be helped all the same
 	})
@@ -131,7 +133,7 @@ func Run(ctx context.Context, o Options) (s Summary, err error) {
 	if err != nil || o.DryRun {
 		return s, err
 	}
-	done, err := r.Extend(ctx, func() { o.Progress.Done.Add(1) })
+	done, err := r.Extend(ctx, own.most, func() { o.Progress.Done.Add(1) })
 	s.Extended, s.Refused, s.Lost = done.Extended, done.Refused, s.Lost+done.Lost
 	return s, err
 }
