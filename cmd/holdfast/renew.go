@@ -127,7 +127,7 @@ func (a *careCommands) renew(ctx context.Context, f *readerFlags, specs []string
 		all = append(all, r.renews.printRenewed(sum, said))
 	}
 	if bad := sum.Refused + sum.Lost + int64(sum.Broken); bad > 0 {
-		all = append(all, &marked{errDamage, fmt.Errorf("vault %s: %d locks were refused, %d objects have no version with the right bytes, of %d points not all can be read; the lines above name them",
+		all = append(all, &marked{errDamage, fmt.Errorf("vault %s: %d locks were refused, %d objects have no version with the right bytes, %d points or records cannot be read in full; the lines above name them",
 			r.vault.name, sum.Refused, sum.Lost, sum.Broken)})
 	}
 	return all.orNil()

@@ -11,7 +11,6 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/needed"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
-	"github.com/holdfast-backup/holdfast/store/repo/evidence"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -23,10 +22,6 @@ func (r *run) findLiving(ctx context.Context) ([]needed.Point, error) {
 		return nil, err
 	}
 	r.sum.Points = len(listed)
-	holds, err := evidence.Living(ctx, evidence.Of(r.o.Vault.Read, r.o.Repository), r.clock.Add(-Spare))
-	if err != nil {
-		return nil, unsure(ctx, err)
-	}
 	var all []needed.Point
 	var ends []bool
 	for _, p := range listed { // in order of signed time
@@ -34,6 +29,7 @@ func (r *run) findLiving(ctx context.Context) ([]needed.Point, error) {
 		r.odd[p.Name] = p.Distrusted
 		c, err := r.o.Repository.Commit(ctx, r.o.Vault.Read, p, r.o.Report)
 		if err != nil && p.Distrusted && repo.Classify(ctx, err).Unusable() {
+			r.over.dark = append(r.over.dark, p)
 			continue // a thief's, most likely: nothing can be known of what it needs, and what is locked stays in any case
 		}
 		if err != nil && !headAlone(c, err) {
@@ -42,6 +38,7 @@ func (r *run) findLiving(ctx context.Context) ([]needed.Point, error) {
 				return nil, lerr
 			}
 			if over {
+				r.over.dark = append(r.over.dark, p)
 				continue
 			}
 			return nil, unsure(ctx, fmt.Errorf("point %s of %s cannot be read, and its lock is not over: %w", p.ID, p.Source, err))
@@ -50,14 +47,13 @@ func (r *run) findLiving(ctx context.Context) ([]needed.Point, error) {
 			p.Distrusted, r.odd[p.Name] = true, true
 		}
 		h := needed.Point{Head: repo.Head{Point: p, Commit: c}, Until: r.o.Repository.Trust().Kept(c)}
-		over, err := r.over(ctx, p, h.Until)
+		over, err := r.ended(ctx, p, h.Until)
 		if err != nil {
 			return nil, err
 		}
 		all, ends = append(all, h), append(ends, over)
 	}
 	r.boundDistrusted(all, ends)
-	r.keepHeld(all, ends, holds)
 	r.keepNewest(all, ends)
 	odd, passed, err := r.doubtful(ctx)
 	if err != nil {
@@ -67,19 +63,13 @@ func (r *run) findLiving(ctx context.Context) ([]needed.Point, error) {
 		return nil, err
 	}
 	for _, h := range odd {
-		over, err := r.over(ctx, h.Point, later(h.Until, holds[h.ID]))
+		over, err := r.ended(ctx, h.Point, h.Until)
 		if err != nil {
 			return nil, err
 		}
 		all, ends = append(all, h), append(ends, over)
 	}
-	var living []needed.Point
-	for i, p := range all {
-		if !ends[i] {
-			living = append(living, p)
-		}
-	}
-	return living, nil
+	return r.spareHeld(ctx, all, ends)
 }
 
 // boundDistrusted ends distrusted points when the longest-kept trusted one would be over that came as they did, whatever end
@@ -102,14 +92,29 @@ func (r *run) boundDistrusted(points []needed.Point, ends []bool) {
 	}
 }
 
-// keepHeld has points live on that somebody holds, whatever their time and whoever made them. Where there are locks their own objects' say so as
-// well, once the hold was put into effect there.
-func (r *run) keepHeld(points []needed.Point, ends []bool, holds map[format.Hash]time.Time) {
-	for i := range points {
-		if until, ok := holds[points[i].ID]; ok && !r.past(until) {
-			points[i].Until, ends[i] = later(points[i].Until, until), false
+// spareHeld gives the points that live: also those that somebody holds, whatever their time and whoever made them. Where there are locks their own
+// objects' say so as well, once the hold was put into effect there.
+func (r *run) spareHeld(ctx context.Context, points []needed.Point, ends []bool) (living []needed.Point, _ error) {
+	for i, p := range points {
+		if ends[i] {
+			r.over.points = append(r.over.points, p)
 		}
 	}
+	holds, err := r.held(ctx, r.over)
+	if err != nil {
+		return nil, err
+	}
+	for i, p := range points {
+		until, held := holds[p.ID]
+		if held {
+			p.Until = later(p.Until, until)
+		}
+		if !ends[i] || held {
+			living = append(living, p)
+		}
+	}
+	r.over.points = slices.DeleteFunc(r.over.points, func(p needed.Point) bool { _, held := holds[p.ID]; return held })
+	return living, nil
 }
 
 func later(a, b time.Time) time.Time {
@@ -180,7 +185,10 @@ func (r *run) doubtful(ctx context.Context) (out []needed.Point, passed []repo.P
 		r.points[info.Name], r.odd[info.Name] = true, true
 		if err == nil || headAlone(c, err) {
 			out = append(out, needed.Point{Head: repo.Head{Point: p, Commit: c}, Until: r.o.Repository.Trust().Kept(c)})
+			continue
 		}
+		p.Distrusted = true
+		r.over.dark = append(r.over.dark, p)
 	}
 	return out, passed, nil
 }
@@ -224,8 +232,8 @@ func (r *run) broken(ctx context.Context, p needed.Point, err error) error {
 	return err
 }
 
-// over reports whether a point's time, and its commit object's lock, ended at least Spare ago.
-func (r *run) over(ctx context.Context, p repo.Point, until time.Time) (bool, error) {
+// ended reports whether a point's time, and its commit object's lock, ended at least Spare ago.
+func (r *run) ended(ctx context.Context, p repo.Point, until time.Time) (bool, error) {
 	if !r.past(until) {
 		return false, nil
 	}
@@ -253,10 +261,10 @@ func (r *run) unreadable(ctx context.Context, p repo.Point, err error) (over boo
 	if r.o.Vault.Locking.Mode == store.ModeNone || errors.Is(err, format.ErrNewer) {
 		return false, nil
 	}
-	return r.over(ctx, p, p.Arrived)
+	return r.ended(ctx, p, p.Arrived)
 }
 
-// arrivals gives what is needed by points that came after the planning began; nil where none came.
+// arrivals gives what is needed by points that came, or that somebody began to hold, after the planning began; nil where there are none.
 func (r *run) arrivals(ctx context.Context, reader *repo.Reader) (*needed.Set, error) {
 	listed, err := r.o.Repository.Points(ctx, r.o.Vault.Read, "", nil)
 	if err != nil {
@@ -273,10 +281,20 @@ func (r *run) arrivals(ctx context.Context, reader *repo.Reader) (*needed.Set, e
 		}
 		fresh = append(fresh, needed.Point{Head: repo.Head{Point: p, Commit: c}, Until: c.RetainUntil.Time})
 	}
+	holds, err := r.held(ctx, r.over)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range r.over.points {
+		if until, ok := holds[p.ID]; ok {
+			p.Until = later(p.Until, until)
+			fresh = append(fresh, p)
+		}
+	}
 	if fresh == nil {
 		return nil, nil
 	}
-	set, err := needed.Gather(ctx, reader, r.o.Scratch, "arrived", fresh, nil)
+	set, err := needed.Gather(ctx, reader, r.o.Scratch, "arrived", fresh, func(p needed.Point, err error) error { return r.broken(ctx, p, err) })
 	if err != nil {
 		return nil, unsure(ctx, err)
 	}

@@ -91,6 +91,7 @@ type run struct {
 	odd    map[string]bool // of them: signed, and passed over by readers
 	unread bool            // a directory has placements of a newer version
 	living []needed.Point
+	over   doomed
 }
 
 // removing deletes what was decided on, a lock read again before each.

@@ -19,7 +19,6 @@ import (
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
-	"github.com/holdfast-backup/holdfast/store/repo/evidence"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -52,7 +51,7 @@ type Summary struct {
 	Held       int   // points that are held longer than they are kept
 	HeldShort  int   // of these, whose hold reaches further than the ceilings let a lock be set now
 	Distrusted int   // points that were passed over: their key was distrusted before they came
-	Broken     int   // points of which not all could be read that they need
+	Broken     int   // points of which not all could be read that they need, and records, which may say that points are held
 	Seconds    float64
 }
 
@@ -76,11 +75,19 @@ func Run(ctx context.Context, o Options) (s Summary, err error) {
 			err = context.Cause(ctx)
 		}
 	}()
-	holds, err := evidence.Living(ctx, evidence.Of(o.Vault.Read, o.Repository), o.Now())
+	clock, err := clockOf(ctx, o)
 	if err != nil {
 		return s, err
 	}
-	points, broken, distrusted, err := choose(ctx, o, holds)
+	listed, err := o.Repository.Points(ctx, o.Vault.Read, "", o.Report)
+	if err != nil {
+		return s, err
+	}
+	holds, unread, err := held(ctx, o, clock, listed)
+	if err != nil {
+		return s, err
+	}
+	points, broken, distrusted, err := choose(ctx, o, listed, holds)
 	if err != nil {
 		return s, err
 	}
@@ -88,7 +95,7 @@ func Run(ctx context.Context, o Options) (s Summary, err error) {
 	if vault.Locking.Mode == store.ModeNone {
 		vault.Locking.Mode = modeOf(points)
 	}
-	s.Held, s.HeldShort = reach(o, &vault, points, holds)
+	s.Held, s.HeldShort = reach(o, clock, &vault, points, holds)
 	r, err := repo.OpenRenewal(ctx, repo.RenewalOptions{Repository: o.Repository, Vault: &vault, Cache: o.Scratch, Report: o.Report, Now: o.Now})
 	if err != nil {
 		return s, err
@@ -98,7 +105,7 @@ func Run(ctx context.Context, o Options) (s Summary, err error) {
 		over := !p.Commit.RetainUntil.After(r.Clock()) && !holds[p.ID].After(r.Clock())
 		return !p.Until.After(r.Clock()) || len(o.Points) == 0 && over
 	})
-	s.Points, s.Broken, s.Distrusted = len(points), broken, distrusted
+	s.Points, s.Broken, s.Distrusted = len(points), broken+unread, distrusted
 	for _, p := range points {
 		if p.Until.After(s.Until) {
 			s.Until = p.Until
@@ -107,11 +114,13 @@ func Run(ctx context.Context, o Options) (s Summary, err error) {
 	if s.Points == 0 {
 		return s, nil
 	}
+	own := &ownLocks{o: o, r: r, points: points, broken: map[string]bool{}}
 	set, err := needed.Gather(ctx, r.Reader(), o.Scratch, "needed", points, func(p needed.Point, err error) error {
 		if !repo.Classify(ctx, err).Unusable() {
 			return err
 		}
 		s.Broken++
+		own.broken[p.Name] = true
 		report(o.Report, repo.Damaged, p.Name, err)
 		return nil // the others can be helped all the same
 	})
@@ -124,7 +133,7 @@ func Run(ctx context.Context, o Options) (s Summary, err error) {
 	if err != nil || o.DryRun {
 		return s, err
 	}
-	done, err := r.Extend(ctx, func() { o.Progress.Done.Add(1) })
+	done, err := r.Extend(ctx, own.most, func() { o.Progress.Done.Add(1) })
 	s.Extended, s.Refused, s.Lost = done.Extended, done.Refused, s.Lost+done.Lost
 	return s, err
 }
@@ -142,11 +151,7 @@ func modeOf(points []needed.Point) store.Mode {
 
 // choose gives all points, or those that were named, with how long they are to be held. broken counts those that cannot be
 // read, distrusted those that a thief may have made: what he signed lengthens no lock, unless it is named.
-func choose(ctx context.Context, o Options, holds map[format.Hash]time.Time) (out []needed.Point, broken, distrusted int, err error) {
-	listed, err := o.Repository.Points(ctx, o.Vault.Read, "", o.Report)
-	if err != nil {
-		return nil, broken, distrusted, err
-	}
+func choose(ctx context.Context, o Options, listed []repo.Point, holds map[format.Hash]time.Time) (out []needed.Point, broken, distrusted int, err error) {
 	wanted := map[format.Hash]bool{}
 	for _, id := range o.Points {
 		wanted[id] = true
@@ -190,37 +195,6 @@ func choose(ctx context.Context, o Options, holds map[format.Hash]time.Time) (ou
 		err = withheld(ctx, o, listed, out)
 	}
 	return out, broken, distrusted, err
-}
-
-// reach lets the vault's locks go as far as holds may, where only held points ask for that. What a hold asks for beyond its own ceiling, as a
-// configuration without one has it, is locked as far as that goes now, and further by later renewals.
-func reach(o Options, vault *repo.Vault, points []needed.Point, holds map[format.Hash]time.Time) (held, short int) {
-	l := &vault.Locking
-	if l.Ceiling <= 0 {
-		return 0, 0
-	}
-	now := o.Now()
-	most := now.Add(l.Ceiling - l.Slack)
-	furthest := now.Add(max(l.Ceiling, o.Reach) - l.Slack)
-	others := false
-	for i := range points {
-		p := &points[i]
-		own := later(o.Repository.Trust().Kept(p.Commit), o.Until)
-		if !holds[p.ID].After(own) {
-			others = others || p.Until.After(most)
-			continue
-		}
-		held++
-		if p.Until.After(furthest) {
-			p.Until = later(furthest, own).UTC().Truncate(time.Second)
-			short++
-		}
-		others = others || own.After(most)
-	}
-	if held > 0 && !others {
-		l.Ceiling = max(l.Ceiling, o.Reach)
-	}
-	return held, short
 }
 
 func later(a, b time.Time) time.Time {

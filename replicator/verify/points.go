@@ -9,6 +9,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/evidence"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -33,11 +34,29 @@ func (r *run) strays(ctx context.Context) error {
 type point struct {
 	repo.Point
 	commit *format.Commit
+	held   time.Time // until when records say that it is held; zero: they do not
 }
 
-// lock is how the point's objects have to be held.
+// lock is how the point's objects have to be held: as long as it is kept, and as long as somebody holds it. A hold beyond the longest that any
+// repository keeps a point counts as that.
 func (p *point) lock() store.Retention {
-	return store.Retention{Mode: store.Mode(p.commit.Mode), Until: p.commit.RetainUntil.Time}
+	until := p.commit.RetainUntil.Time
+	held := p.held
+	if most := p.commit.SignedAt.Add(format.MaxLongest); held.After(most) {
+		held = most
+	}
+	if held.After(until) {
+		until = held
+	}
+	return store.Retention{Mode: store.Mode(p.commit.Mode), Until: until}
+}
+
+// holds gives until when points are held, as records tell.
+func (r *run) holds(ctx context.Context) (map[format.Hash]time.Time, error) {
+	if !r.o.Repository.Vouched() || r.o.NoLocks {
+		return nil, nil
+	}
+	return evidence.Living(ctx, evidence.Of(r.o.In, r.o.Repository), r.o.Now())
 }
 
 // ErrNoPoint: a point to verify is not in the vault.
@@ -47,6 +66,10 @@ var ErrNoPoint = errors.New("no such point in this vault")
 // one source together and in order of time.
 func (r *run) points(ctx context.Context) ([]*point, error) {
 	listed, err := r.listed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	holds, err := r.holds(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -65,6 +88,7 @@ func (r *run) points(ctx context.Context) ([]*point, error) {
 			return nil, err
 		}
 		if got != nil {
+			got.held = holds[p.ID]
 			out = append(out, got)
 		}
 	}
@@ -135,7 +159,7 @@ func (r *run) point(ctx context.Context, p repo.Point) (*point, error) {
 		if r.o.Level == Content {
 			r.find(repo.Tampered, p.Name, p.ID, "its objects are checked, its content is not: %v", err)
 		}
-		return &point{p, c}, nil
+		return &point{Point: p, commit: c}, nil
 	}
 	if err != nil {
 		return nil, r.trouble(ctx, p.Name, p.ID, err)
@@ -144,5 +168,5 @@ func (r *run) point(ctx context.Context, p repo.Point) (*point, error) {
 		r.find(repo.Damaged, p.Name, p.ID, "it says %d entries of %d bytes, %d missing; its manifest %d of %d, %d missing",
 			c.Entries, c.Bytes, c.Missing, m.Entries, m.Bytes, m.Missing)
 	}
-	return &point{p, c}, nil
+	return &point{Point: p, commit: c}, nil
 }

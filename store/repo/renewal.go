@@ -38,8 +38,9 @@ type RenewalOptions struct {
 // from signed placements and from the vault. It is safe for concurrent use by readers of what is known; one survey and one
 // Extend go on at a time.
 type Renewal struct {
-	k    *keeper
-	list *dueList
+	k        *keeper
+	list     *dueList
+	unhelped unhelped
 }
 
 // OpenRenewal checks the vault's clock, reads its placements, and holds them against its listing.
@@ -139,6 +140,7 @@ func (r *Renewal) Survey(ctx context.Context, wanted iter.Seq2[Wanted, error], l
 			switch {
 			case Classify(gctx, err).Lost():
 				f.Lost++
+				r.unhelped.add(w.Name)
 				r.k.report.send(lossOf(err), w.Name, "%v", err)
 				return nil
 			case err != nil:
@@ -168,57 +170,131 @@ type Renewed struct {
 }
 
 // Extend lengthens the locks that Survey found, what runs out first coming first, always of the version whose bytes are
-// right. An object that cannot be helped is reported and the others are done; an error says that the vault itself is in
+// right. The points' own objects come after all that they need, as their locks say that all of it is held: most is asked until when each of
+// them may be locked, and [Renewal.Helped] answers by then. An object that cannot be helped is reported and the others are done; an error says that the vault itself is in
 // trouble, or that it lengthened none of the first locks. A renewal that was broken off is taken up by another: it finds
 // longer locks and leaves them.
-func (r *Renewal) Extend(ctx context.Context, done func()) (Renewed, error) {
-	var looked, lost, refused atomic.Int64
-	sum := func() Renewed {
-		r.k.mu.Lock()
-		defer r.k.mu.Unlock()
-		return Renewed{Looked: looked.Load(), Extended: r.k.calls.Extended, Lost: lost.Load(), Refused: refused.Load()}
+func (r *Renewal) Extend(ctx context.Context, most func(context.Context, Wanted) (time.Time, error), done func()) (Renewed, error) {
+	x := &extending{r: r, done: done}
+	err := x.pass(ctx, func(d due) (due, bool, error) { return d, !strings.HasPrefix(d.name, format.PrefixPoints), nil })
+	if err != nil {
+		return x.sum(), err
 	}
+	err = x.pass(ctx, func(d due) (due, bool, error) {
+		if !strings.HasPrefix(d.name, format.PrefixPoints) {
+			return d, false, nil
+		}
+		until, err := most(ctx, Wanted{Name: d.name, Size: d.size, Until: d.need})
+		if err == nil && until.Before(d.need) {
+			x.refused.Add(1)
+			r.k.report.send(Unlocked, d.name, "its lock is not lengthened to %s: not all that the point needs is locked so far", d.need.Format(time.RFC3339))
+			d.need = until
+		}
+		return d, true, err
+	})
+	return x.sum(), err
+}
+
+// extending is one Extend.
+type extending struct {
+	r                     *Renewal
+	done                  func()
+	looked, lost, refused atomic.Int64
+}
+
+func (x *extending) sum() Renewed {
+	x.r.k.mu.Lock()
+	defer x.r.k.mu.Unlock()
+	return Renewed{Looked: x.looked.Load(), Extended: x.r.k.calls.Extended, Lost: x.lost.Load(), Refused: x.refused.Load()}
+}
+
+// pass goes through the list and sees to what take takes.
+func (x *extending) pass(ctx context.Context, take func(due) (due, bool, error)) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(secureParallel)
-	for d, err := range r.list.all() {
+	for d, err := range x.r.list.all() {
+		ours := false
+		if err == nil {
+			d, ours, err = take(d)
+		}
 		if err != nil {
 			_ = g.Wait() // the list's own error is the one to give
-			return sum(), err
+			return err
 		}
 		if gctx.Err() != nil {
 			break
 		}
-		g.Go(func() error {
-			err := r.extend(gctx, d)
-			looked.Add(1)
-			if done != nil {
-				done()
-			}
-			switch {
-			case err == nil:
-				return nil
-			case gctx.Err() != nil:
-				return gctx.Err()
-			case Classify(gctx, err).Lost():
-				lost.Add(1)
-				r.k.report.send(lossOf(err), d.name, "%v", err)
-				return nil
-			case store.Retryable(err):
-				return err
-			}
-			refused.Add(1)
-			r.k.report.send(Unlocked, d.name, "its lock could not be lengthened: %v", err)
-			if n := sum(); n.Refused >= maxRefused && n.Extended == 0 {
-				return fmt.Errorf("the vault lengthened none of the first %d locks: %w", n.Refused, err)
-			}
-			return nil
-		})
+		if ours {
+			g.Go(func() error { return x.one(gctx, d) })
+		}
 	}
 	err := g.Wait()
 	if err == nil {
 		err = ctx.Err()
 	}
-	return sum(), err
+	return err
+}
+
+// one sees to one lock; an error is about the vault.
+func (x *extending) one(ctx context.Context, d due) error {
+	err := x.r.extend(ctx, d)
+	x.looked.Add(1)
+	if x.done != nil {
+		x.done()
+	}
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case Classify(ctx, err).Lost():
+		x.lost.Add(1)
+		x.r.unhelped.add(d.name)
+		x.r.k.report.send(lossOf(err), d.name, "%v", err)
+		return nil
+	case store.Retryable(err):
+		return err
+	}
+	x.refused.Add(1)
+	x.r.unhelped.add(d.name)
+	x.r.k.report.send(Unlocked, d.name, "its lock could not be lengthened: %v", err)
+	if n := x.sum(); n.Refused >= maxRefused && n.Extended == 0 {
+		return fmt.Errorf("the vault lengthened none of the first %d locks: %w", n.Refused, err)
+	}
+	return nil
+}
+
+// Helped reports whether nothing is known that an object lacks: it is not lost, and no lengthening of its lock was refused. All reports whether
+// that is so of every object.
+func (r *Renewal) Helped(name string) (helped, all bool) { return r.unhelped.without(name) }
+
+// unhelped are the names of objects that are lost, or whose locks the vault did not lengthen.
+type unhelped struct {
+	mu    sync.Mutex
+	names map[string]bool
+	more  bool // than are remembered: then none is known to be well
+}
+
+// maxUnhelped bounds the memory of names.
+const maxUnhelped = 1 << 17
+
+func (u *unhelped) add(name string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.names == nil {
+		u.names = map[string]bool{}
+	}
+	if len(u.names) >= maxUnhelped {
+		u.more = true
+		return
+	}
+	u.names[name] = true
+}
+
+func (u *unhelped) without(name string) (helped, all bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return !u.more && !u.names[name], len(u.names) == 0
 }
 
 func lossOf(err error) FindingKind {

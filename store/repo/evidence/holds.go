@@ -43,6 +43,11 @@ type Hold struct {
 // Over reports whether the hold is over.
 func (h Hold) Over(now time.Time) bool { return !h.Until.After(now) }
 
+// usable reports whether it says what it has to.
+func (h Hold) usable() bool {
+	return !h.Point.IsZero() && format.ValidName(h.Source) && !h.Until.IsZero()
+}
+
 // heldBy tells holds of one point apart: the guard's and somebody's have ends of their own.
 type heldBy struct {
 	point format.Hash
@@ -77,7 +82,7 @@ func (l *Listing) note(f Found) {
 	}
 	l.told[f.Reporter] = true
 	for _, h := range b.Holds {
-		if h.Point.IsZero() || !format.ValidName(h.Source) || h.Until.IsZero() {
+		if !h.usable() {
 			continue
 		}
 		l.holds[h.key()] = longer(l.holds[h.key()], h)
@@ -122,7 +127,7 @@ func SortHolds(holds []Hold) {
 }
 
 // Living gives until when points are held in a vault, as its records tell: of holds that are not over. It costs a listing of the records
-// and the reading of one of each reporter. Of Options it needs what [List] does.
+// and the reading of one of each reporter. It is for display: who deletes or locks by it goes by [Stand]. Of Options it needs what [List] does.
 func Living(ctx context.Context, o Options, now time.Time) (map[format.Hash]time.Time, error) {
 	l, err := List(ctx, o, 0)
 	if err != nil {
