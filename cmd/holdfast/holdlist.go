@@ -89,7 +89,7 @@ func (h *holdCommands) list(ctx context.Context, f *holdFlags, sources []string)
 		if x.By != "" {
 			by += " (" + safe(x.By) + ")"
 		}
-		fmt.Fprintf(table, "%.12s\t%s\t%s\t%s\t%s\t%s, %s\t%s\n", x.Point, x.Source, x.SignedAt.UTC().Format(timeForm), stamp(x.Until.Time), line.State, by, date(x.At.Time), printable(x.Reason))
+		fmt.Fprintf(table, "%.12s\t%s\t%s\t%s\t%s\t%s, %s\t%s\n", x.Point, x.Source, x.SignedAt.UTC().Format(timeForm), stamp(x.Until.Time), line.State, by, date(x.At.Time), safe(x.Reason))
 	}
 	if n == 0 && !h.ui.json {
 		h.ui.remark("Nothing%s is held in vault %s.", of(strings.Join(sources, " or ")), safe(r.vault.name))
