@@ -365,7 +365,9 @@ func (h *holdCommands) report(j *job, made evidence.Hold, out []heldIn, err erro
 		v.err = waysOut(v.err, made.Until.Time, now)
 		line := lineOf(made, v)
 		h.notices.takes.held(line, v.err)
-		if v.err != nil {
+		if v.err != nil && v.status == heldShort {
+			all = append(all, v.err)
+		} else if v.err != nil {
 			all = append(all, &marked{errVault, v.err})
 		}
 		kept = kept || v.status != notThere && v.status != notHeld

@@ -218,13 +218,47 @@ func holders(ctx context.Context, j *job, r *repo.Repository, h evidence.Hold, n
 		case x.err != nil:
 			x.status, x.err = notHeld, prefixed(x.err, "vault "+v.name)
 		case i < 0:
-			x.status = notThere
+			if x.err = missed(ctx, j, v, h, listed); x.err != nil {
+				x.status = heldShort
+			} else {
+				x.status = notThere
+			}
 		case at == nil:
 			at = &listed[i]
 		}
 		out = append(out, x)
 	}
 	return out, at
+}
+
+// missed says that a vault has not got a point that it should have; nil where it need not.
+func missed(ctx context.Context, j *job, v *vault, h evidence.Hold, listed []repo.Point) error {
+	known, err := j.trusts.knownRepository(j.config, j.pin)
+	if err != nil {
+		return err
+	}
+	r, err := repo.Find(ctx, v.Reader, known.Pin, nil)
+	if err != nil {
+		return prefixed(err, "vault "+v.name)
+	}
+	if needNot(j.config, v.name, r, h, listed) {
+		return nil
+	}
+	return &marked{errDamage, fmt.Errorf("vault %s: point %.12s of %s is gone", v.name, h.Point, h.Source)}
+}
+
+// needNot reports whether a vault need not have a point that is held: it is none of the source's, or joined after the point was made. Of a
+// source that is not configured any more it needs to have one if it has any. c may be nil.
+func needNot(c *config.Config, vault string, r *repo.Repository, h evidence.Hold, listed []repo.Point) bool {
+	if r.Chain[0].Arrived.After(h.SignedAt.Time) {
+		return true
+	}
+	if c != nil {
+		if i := slices.IndexFunc(c.Sources, func(s config.Source) bool { return s.Name == h.Source }); i >= 0 {
+			return !slices.Contains(c.Sources[i].Vaults, vault)
+		}
+	}
+	return !slices.ContainsFunc(listed, func(p repo.Point) bool { return p.Source == h.Source })
 }
 
 // lockHold locks what a held point needs in vaults that have it.
@@ -252,6 +286,8 @@ func lockHold(ctx context.Context, j *job, h evidence.Hold, p *repo.Point, names
 	}()
 	err = backup.Hold(ctx, session, repo.Head{Point: *p}, h.Until.Time)
 	lost := errors.As(err, new(*repo.LostError))
+	var own *repo.LostPointError
+	damaged := errors.As(err, &own)
 	for _, v := range session.Vaults() {
 		i := slices.IndexFunc(out, func(x heldIn) bool { return x.vault == v.Vault })
 		x := &out[i]
@@ -259,15 +295,15 @@ func lockHold(ctx context.Context, j *job, h evidence.Hold, p *repo.Point, names
 		switch {
 		case v.Err != nil:
 			x.status = notHeld
-		case lost:
+		case lost || damaged && slices.Contains(own.Vaults, v.Vault):
 			x.status = heldShort
-		case err != nil:
+		case err != nil && !damaged:
 			x.status, x.err = notHeld, err
 		default:
 			x.status = nowHeld
 		}
 	}
-	if lost {
+	if lost || damaged {
 		return &marked{errDamage, err}
 	}
 	return nil
