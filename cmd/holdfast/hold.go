@@ -132,13 +132,22 @@ func (h *holdCommands) act(ctx context.Context, f *holdFlags, args []string) err
 	} else if f.parsedSpan, err = retain.Parse(f.span); err != nil || f.parsedSpan.IsZero() {
 		return usage(fmt.Errorf("--for %s: write a duration such as 90d, 18mo or 2y", safe(f.span)))
 	}
-	if f.reason, err = checkReason(f.reason, evidence.MaxHoldReason); err != nil && !(f.dry && f.reason == "") {
+	if f.reason, err = checkHoldReason(f.reason); err != nil && !(f.dry && f.reason == "") {
 		return err
 	}
 	if !f.dry {
 		h.notices.expect("hold")
 	}
 	return h.hold(ctx, f, args[0])
+}
+
+// checkHoldReason checks a reason, which every record is to have room for as it is written there.
+func checkHoldReason(reason string) (string, error) {
+	reason, err := checkReason(reason, evidence.MaxHoldReason)
+	if n := evidence.ReasonSize(reason); err == nil && n > evidence.MaxHoldReason {
+		err = usage(fmt.Errorf("--reason takes %d bytes in a record, where <, > and & have six each; at most %d", n, evidence.MaxHoldReason))
+	}
+	return reason, err
 }
 
 // hold makes a hold, or says what one would do.
@@ -187,14 +196,15 @@ func (h *holdCommands) hold(ctx context.Context, f *holdFlags, spec string) (err
 		return err
 	}
 	if held && until.Before(had.Until.Time) {
-		return usage(fmt.Errorf("point %.12s is held until %s already (%s, %s: %s); a hold can be made longer, never shorter", p.ID, stamp(had.Until.Time), had.Reporter, date(had.At.Time), printable(had.Reason)))
+		return usage(fmt.Errorf("point %.12s is held until %s already (%s, %s: %s); a hold can be made longer, never shorter", p.ID, stamp(had.Until.Time), safe(had.Reporter), date(had.At.Time), safe(had.Reason)))
 	}
 	if f.dry {
 		return h.dryRun(ctx, j, r, made.Hold, names)
 	}
 	if again := held && until.Equal(had.Until.Time) && had.Reason == made.Reason; again {
-		made = had // it was broken off, or a vault was away
-	} else if err := h.note(ctx, j, r, made, now); err != nil {
+		made = had // it was broken off, or a vault was away, or its record was never made
+	}
+	if err := h.note(ctx, j, r, made, now); err != nil {
 		return err
 	}
 	stop := h.watch(ctx, "hold", false, &progress.Count{})
@@ -203,7 +213,7 @@ func (h *holdCommands) hold(ctx context.Context, f *holdFlags, spec string) (err
 	if ctx.Err() != nil {
 		return err
 	}
-	return h.report(j, made.Hold, out, err, now)
+	return h.report(j, made.Hold, undelivered(out, j.activity.delivered), err, now)
 }
 
 // vaultsOf gives the names of the vaults that a source goes to; all, for one that is not configured any more.
@@ -217,6 +227,9 @@ func vaultsOf(j *job, source string) (out []string) {
 	return out
 }
 
+// longestHold is how many years a hold may last: no vault takes more, and what is written as 20280 was meant for 2028.
+const longestHold = 100
+
 // endOf is when a hold is to end. Without a time of day it is the end of a day, so that the same command says the same again.
 func endOf(j *job, f *holdFlags, names []string, now time.Time) (time.Time, error) {
 	until := f.parsedUntil.UTC().Truncate(time.Second)
@@ -224,6 +237,9 @@ func endOf(j *job, f *holdFlags, names []string, now time.Time) (time.Time, erro
 	if until.IsZero() {
 		until = f.parsedSpan.AddTo(now).Truncate(time.Second)
 		rounded = until.Truncate(24 * time.Hour).Add(24*time.Hour - time.Second)
+	}
+	if until.After(now.AddDate(longestHold, 0, 0)) {
+		return until, usage(fmt.Errorf("a hold until %s is longer than %d years, which nobody can take back", until.Format(time.DateOnly), longestHold))
 	}
 	if err := withinCeilings(j.config, names, until, now); err != nil {
 		return until, err
@@ -277,34 +293,37 @@ func worthHolding(p browse.Point, until, now time.Time) error {
 
 // heldAlready gives the hold that somebody made of a point before, and that is not over.
 func heldAlready(ctx context.Context, j *job, r *repo.Repository, made evidence.Hold, now time.Time) (had evidence.Held, ok bool, err error) {
-	var all []evidence.Held
-	known := false
+	var own []evidence.Held
 	if err := withBook(ctx, j, r, func(book *evidence.Book, _ *keys.ReporterKey) (err error) {
-		all, known, err = book.Holds()
+		own, _, err = book.Holds()
 		return err
 	}); err != nil {
 		return had, false, err
 	}
-	told, _, err := toldHolds(ctx, j, r, now) // another reporter may have made it
+	told, _, err := toldHolds(ctx, j, r, "", now) // another reporter may have made it
 	if err != nil {
 		return had, false, err
 	}
 	for _, h := range told {
-		if !known || !slices.ContainsFunc(all, func(o evidence.Held) bool { return o.Point == h.Point && o.By == h.By }) {
-			all = append(all, h)
-		}
-	}
-	living := 0
-	for _, h := range all {
-		if h.Over(now) {
-			continue
-		}
-		living++
-		if h.Point == made.Point && h.By == made.By {
+		if h.Point == made.Point && h.By == made.By && h.Until.After(had.Until.Time) {
 			had, ok = h, true
 		}
 	}
-	if !ok && living >= evidence.MaxHolds {
+	living, again := 0, false // of this book: what others hold they tell of themselves
+	for _, h := range own {
+		if h.Over(now) || h.By != made.By {
+			continue
+		}
+		living++
+		if h.Point != made.Point {
+			continue
+		}
+		again = true // it takes no more room
+		if !h.Until.Before(had.Until.Time) {
+			had, ok = h, true
+		}
+	}
+	if !again && living >= evidence.MaxHolds {
 		return had, false, usage(fmt.Errorf("%d points are held, and no more can be: every record tells of all of them", living))
 	}
 	return had, ok, nil
@@ -326,6 +345,18 @@ func (h *holdCommands) note(ctx context.Context, j *job, r *repo.Repository, mad
 	return j.record(ctx, evidence.TypeHold, r)
 }
 
+// undelivered says of vaults without locks, where a hold is its record and nothing else, that the record is not there.
+func undelivered(out []heldIn, delivered []evidence.Delivery) []heldIn {
+	for i := range out {
+		for _, d := range delivered {
+			if d.Vault == out[i].vault && d.Err != nil && out[i].status == noLocks {
+				out[i].status, out[i].err = notHeld, d.Err
+			}
+		}
+	}
+	return out
+}
+
 // report prints a line a vault and gives what the hold came to.
 func (h *holdCommands) report(j *job, made evidence.Hold, out []heldIn, err error, now time.Time) error {
 	all := together{err}
@@ -334,7 +365,9 @@ func (h *holdCommands) report(j *job, made evidence.Hold, out []heldIn, err erro
 		v.err = waysOut(v.err, made.Until.Time, now)
 		line := lineOf(made, v)
 		h.notices.takes.held(line, v.err)
-		if v.err != nil {
+		if v.err != nil && v.status == heldShort {
+			all = append(all, v.err)
+		} else if v.err != nil {
 			all = append(all, &marked{errVault, v.err})
 		}
 		kept = kept || v.status != notThere && v.status != notHeld

@@ -27,58 +27,103 @@ func holdReach(c *config.Config, v config.Vault, now time.Time) time.Duration {
 
 // bookHolds gives the holds that a record is to tell of: those of the reporter's book with those that were made now, but for what is over.
 // The book notes them before there is a record: what a record told of must not be missing in the next. A book that was lost is filled
-// from the vaults, as far as these can be read.
+// from the vaults, once all of them can be read: until then nothing is noted, what is made is told with what can be read, and nil says
+// that a record must not tell of holds at all.
 func bookHolds(ctx context.Context, j *job, book *evidence.Book, r *repo.Repository, made []evidence.Held, reporter string, now time.Time) ([]evidence.Held, error) {
-	was, known, err := book.Holds()
+	holds, known, err := book.Holds()
 	if err != nil {
 		return nil, err
 	}
-	holds := was
 	if !known {
-		if holds, known, err = toldHolds(ctx, j, r, now); err != nil {
+		if holds, known, err = toldHolds(ctx, j, r, reporter, now); err != nil {
 			return nil, err
 		}
+		holds = fewerHolds(holds)
 	}
 	for _, h := range made {
 		h.At, h.Reporter = format.At(now), reporter
 		more := evidence.WithHold(holds, h, now)
-		if len(more) > evidence.MaxHolds && len(more) > len(holds) {
-			j.ui.warn("point %.12s of %s is not noted as held: there are %d holds already, and no record tells of more", h.Point, h.Source, len(holds))
+		if len(more) > len(holds) && heldBy(more, h.By) > evidence.MaxHolds {
+			j.ui.warn("point %.12s of %s is not noted as held: there are %d holds already, and no record tells of more", h.Point, h.Source, heldBy(holds, h.By))
 			continue
 		}
 		holds = more
 	}
-	holds = slices.DeleteFunc(slices.Clone(holds), func(h evidence.Held) bool { return h.Over(now) })
-	if !known && len(holds) == 0 {
+	holds = slices.DeleteFunc(append([]evidence.Held{}, holds...), func(h evidence.Held) bool { return h.Over(now) })
+	switch {
+	case known:
+		return holds, book.KeepHolds(holds)
+	case len(made) == 0:
 		return nil, nil // asked again next time
 	}
-	return holds, book.KeepHolds(holds)
+	return holds, nil
 }
 
-// toldHolds gathers from the vaults what records tell of holds; false where no vault could be read.
-func toldHolds(ctx context.Context, j *job, r *repo.Repository, now time.Time) (out []evidence.Held, read bool, err error) {
+// heldBy counts the holds of one maker: people's and the guard's have a bound each.
+func heldBy(holds []evidence.Held, by string) (n int) {
+	for _, h := range holds {
+		if h.By == by {
+			n++
+		}
+	}
+	return n
+}
+
+// fewerHolds leaves out what is beyond the bounds of a record.
+func fewerHolds(holds []evidence.Held) (out []evidence.Held) {
+	for _, h := range holds {
+		if heldBy(out, h.By) < evidence.MaxHolds {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// toldHolds gathers from the vaults what records of a reporter tell of holds, of all reporters for none; false where a vault could not be
+// read. Of one reporter all are read, as far as a listing reaches: the newest may have been made while a vault was away.
+func toldHolds(ctx context.Context, j *job, r *repo.Repository, reporter string, now time.Time) (out []evidence.Held, all bool, err error) {
+	all = true
 	for _, v := range j.vaults {
 		if v.failed != nil || j.down[v.name] {
+			all = false
 			continue
 		}
-		l, err := evidence.List(ctx, evidence.Of(v.Reader, r), 0)
-		if err == nil {
-			var told []evidence.Hold
-			if told, err = l.Holds(); err == nil {
-				read = true
-				for _, h := range told {
-					out = evidence.WithHold(out, evidence.Held{Hold: h}, now)
-				}
-			}
-		}
+		told, err := toldIn(ctx, v.Reader, r, reporter)
 		if ctx.Err() != nil {
 			return nil, false, ctx.Err()
 		}
 		if err != nil {
+			all = false
 			j.ui.detail("vault %s: what is held cannot be read: %v", v.name, err)
 		}
+		for _, h := range told {
+			out = evidence.WithHold(out, evidence.Held{Hold: h}, now)
+		}
 	}
-	return out, read, nil
+	return out, all, nil
+}
+
+// toldIn gives what records of a vault tell of holds. Where none of the reporter's own can be read, that is no telling that there are none.
+func toldIn(ctx context.Context, in store.Reader, r *repo.Repository, reporter string) ([]evidence.Hold, error) {
+	o := evidence.Of(in, r)
+	most := 0
+	read := 0
+	var unread error
+	if o.Reporter = reporter; reporter != "" {
+		most = maxSaidRecords
+		o.Report = func(f evidence.Finding) { unread = fmt.Errorf("%s: %s", f.Name, f.Detail) }
+	}
+	l, err := evidence.List(ctx, o, most)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := l.Latest(func(evidence.Found) bool { read++; return true }); err != nil {
+		return nil, err
+	}
+	if read == 0 && unread != nil { // one that is damaged hides nothing that the others do not tell
+		return nil, unread
+	}
+	return l.Holds()
 }
 
 // withBook opens the book of the configured reporter for a moment; without a reporter's key nothing is done.
@@ -173,13 +218,47 @@ func holders(ctx context.Context, j *job, r *repo.Repository, h evidence.Hold, n
 		case x.err != nil:
 			x.status, x.err = notHeld, prefixed(x.err, "vault "+v.name)
 		case i < 0:
-			x.status = notThere
+			if x.err = missed(ctx, j, v, h, listed); x.err != nil {
+				x.status = heldShort
+			} else {
+				x.status = notThere
+			}
 		case at == nil:
 			at = &listed[i]
 		}
 		out = append(out, x)
 	}
 	return out, at
+}
+
+// missed says that a vault has not got a point that it should have; nil where it need not.
+func missed(ctx context.Context, j *job, v *vault, h evidence.Hold, listed []repo.Point) error {
+	known, err := j.trusts.knownRepository(j.config, j.pin)
+	if err != nil {
+		return err
+	}
+	r, err := repo.Find(ctx, v.Reader, known.Pin, nil)
+	if err != nil {
+		return prefixed(err, "vault "+v.name)
+	}
+	if needNot(j.config, v.name, r, h, listed) {
+		return nil
+	}
+	return &marked{errDamage, fmt.Errorf("vault %s: point %.12s of %s is gone", v.name, h.Point, h.Source)}
+}
+
+// needNot reports whether a vault need not have a point that is held: it is none of the source's, or joined after the point was made. Of a
+// source that is not configured any more it needs to have one if it has any. c may be nil.
+func needNot(c *config.Config, vault string, r *repo.Repository, h evidence.Hold, listed []repo.Point) bool {
+	if r.Chain[0].Arrived.After(h.SignedAt.Time) {
+		return true
+	}
+	if c != nil {
+		if i := slices.IndexFunc(c.Sources, func(s config.Source) bool { return s.Name == h.Source }); i >= 0 {
+			return !slices.Contains(c.Sources[i].Vaults, vault)
+		}
+	}
+	return !slices.ContainsFunc(listed, func(p repo.Point) bool { return p.Source == h.Source })
 }
 
 // lockHold locks what a held point needs in vaults that have it.
@@ -207,6 +286,8 @@ func lockHold(ctx context.Context, j *job, h evidence.Hold, p *repo.Point, names
 	}()
 	err = backup.Hold(ctx, session, repo.Head{Point: *p}, h.Until.Time)
 	lost := errors.As(err, new(*repo.LostError))
+	var own *repo.LostPointError
+	damaged := errors.As(err, &own)
 	for _, v := range session.Vaults() {
 		i := slices.IndexFunc(out, func(x heldIn) bool { return x.vault == v.Vault })
 		x := &out[i]
@@ -214,22 +295,33 @@ func lockHold(ctx context.Context, j *job, h evidence.Hold, p *repo.Point, names
 		switch {
 		case v.Err != nil:
 			x.status = notHeld
-		case lost:
+		case lost || damaged && slices.Contains(own.Vaults, v.Vault):
 			x.status = heldShort
-		case err != nil:
+		case err != nil && !damaged:
 			x.status, x.err = notHeld, err
 		default:
 			x.status = nowHeld
 		}
 	}
-	if lost {
+	if lost || damaged {
 		return &marked{errDamage, err}
 	}
 	return nil
 }
 
 // finishHolds does what vaults missed of holds of a source: they were down, or the hold was broken off. Where all is done nothing is asked.
-func finishHolds(ctx context.Context, j *job, source config.Source) (err error) {
+func finishHolds(ctx context.Context, j *job, source config.Source) error {
+	return finishHoldsOf(ctx, j, source.Vaults, func(name string) bool { return name == source.Name })
+}
+
+// finishOtherHolds is finishHolds for what is held of sources that are not configured any more.
+func finishOtherHolds(ctx context.Context, j *job) error {
+	return finishHoldsOf(ctx, j, vaultsOf(j, ""), func(name string) bool {
+		return !slices.ContainsFunc(j.config.Sources, func(s config.Source) bool { return s.Name == name })
+	})
+}
+
+func finishHoldsOf(ctx context.Context, j *job, vaults []string, of func(source string) bool) error {
 	if j.found == nil || j.activity == nil {
 		return nil
 	}
@@ -237,7 +329,7 @@ func finishHolds(ctx context.Context, j *job, source config.Source) (err error) 
 	if err := withBook(ctx, j, j.found, func(book *evidence.Book, _ *keys.ReporterKey) error {
 		holds, _, err := book.Holds()
 		for _, h := range holds {
-			if h.Source == source.Name && !h.Over(j.now()) && len(missing(j, h, source.Vaults)) > 0 {
+			if of(h.Source) && !h.Over(j.now()) && len(missing(j, h, vaults)) > 0 {
 				open = append(open, h)
 			}
 		}
@@ -247,7 +339,7 @@ func finishHolds(ctx context.Context, j *job, source config.Source) (err error) 
 	}
 	var all together
 	for _, h := range open {
-		names := slices.DeleteFunc(missing(j, h, source.Vaults), func(name string) bool { return j.down[name] })
+		names := slices.DeleteFunc(missing(j, h, vaults), func(name string) bool { return j.down[name] })
 		if len(names) == 0 {
 			continue // said already
 		}

@@ -21,7 +21,7 @@ type listedHold struct {
 	SignedAt    string `json:"signed_at"`
 	Vault       string `json:"vault"`
 	Until       string `json:"until"`
-	State       string `json:"state"`                  // held, over, not locked, gone
+	State       string `json:"state"`                  // held, over, not locked, gone, absent, unknown
 	LockedUntil string `json:"locked_until,omitempty"` // of the point's own object, which is locked last
 	By          string `json:"by"`                     // person, guard
 	At          string `json:"at"`
@@ -35,6 +35,8 @@ const (
 	stateOver  = "over"
 	stateShort = "not locked"
 	stateGone  = "gone"
+	stateNever = "absent"  // the vault never had the point: none of the source's, or it joined later
+	stateWhat  = "unknown" // its lock cannot be read
 )
 
 func (h *holdCommands) list(ctx context.Context, f *holdFlags, sources []string) (err error) {
@@ -72,9 +74,10 @@ func (h *holdCommands) list(ctx context.Context, f *holdFlags, sources []string)
 			continue
 		}
 		line, err := holdStands(ctx, r, x, listed)
-		if err != nil {
+		if ctx.Err() != nil {
 			return err
 		}
+		all = append(all, err)
 		if line.State == stateShort || line.State == stateGone {
 			all = append(all, &marked{errShort, fmt.Errorf("point %.12s of %s is held until %s and is %s in vault %s", x.Point, x.Source, stamp(x.Until.Time), line.State, r.vault.name)})
 		}
@@ -89,7 +92,7 @@ func (h *holdCommands) list(ctx context.Context, f *holdFlags, sources []string)
 		if x.By != "" {
 			by += " (" + safe(x.By) + ")"
 		}
-		fmt.Fprintf(table, "%.12s\t%s\t%s\t%s\t%s\t%s, %s\t%s\n", x.Point, x.Source, x.SignedAt.UTC().Format(timeForm), stamp(x.Until.Time), line.State, by, date(x.At.Time), printable(x.Reason))
+		fmt.Fprintf(table, "%.12s\t%s\t%s\t%s\t%s\t%s, %s\t%s\n", x.Point, x.Source, x.SignedAt.UTC().Format(timeForm), stamp(x.Until.Time), line.State, by, date(x.At.Time), safe(x.Reason))
 	}
 	if n == 0 && !h.ui.json {
 		h.ui.remark("Nothing%s is held in vault %s.", of(strings.Join(sources, " or ")), safe(r.vault.name))
@@ -110,6 +113,8 @@ func holdStands(ctx context.Context, r *reading, x evidence.Hold, listed []repo.
 	switch {
 	case x.Over(r.now()):
 		line.State = stateOver
+	case i < 0 && needNot(r.config, r.vault.name, r.repo, x, listed):
+		line.State = stateNever
 	case i < 0:
 		line.State = stateGone
 	}
@@ -118,6 +123,9 @@ func holdStands(ctx context.Context, r *reading, x evidence.Hold, listed []repo.
 	}
 	_, lock, err := r.vault.Reader.Stat(ctx, store.Ref{Name: listed[i].Name, Version: listed[i].Version})
 	if err != nil {
+		if line.State == stateHeld {
+			line.State = stateWhat
+		}
 		return line, fmt.Errorf("read the lock of point %.12s: %w", x.Point, err)
 	}
 	if !lock.Until.IsZero() {

@@ -37,6 +37,8 @@ type activity struct {
 	newest map[string]format.NewestPoint
 	until  time.Time       // the end of the longest point that was made
 	holds  []evidence.Held // that were made; when and by whom says the record
+
+	delivered []evidence.Delivery // of its record, in each vault
 }
 
 func newActivity(now time.Time) *activity {
@@ -81,7 +83,9 @@ func (d *activity) point(source string, r *backup.Result) {
 func (d *activity) body(command string, ended time.Time, holds []evidence.Held) ([]byte, error) {
 	b := recordBody{
 		Command: command, Program: userAgent(), Began: d.began.UTC().Format(time.RFC3339), Ended: ended.UTC().Format(time.RFC3339), Lines: d.lines,
-		Holding: evidence.Telling(holds),
+	}
+	if holds != nil { // else it is not known what is held, and that there is nothing must not be said
+		b.Holding = evidence.Telling(holds)
 	}
 	told, err := json.Marshal(b.Holding)
 	if err != nil {
@@ -150,6 +154,7 @@ func (j *job) record(ctx context.Context, kind string, r *repo.Repository) error
 	if err != nil {
 		return fail(err)
 	}
+	d.delivered = delivered
 	for _, v := range delivered {
 		until := ""
 		if !v.Until.IsZero() {
@@ -186,7 +191,7 @@ func (j *job) reporterKey() (*keys.ReporterKey, error) {
 	return keys.ReadReporterKeyFile(path)
 }
 
-// evidenceVaults gives the vaults, and the earliest of their clocks; zero where none answers.
+// evidenceVaults gives the vaults, and the earliest of their clocks; zero where none answers. One whose clock is wrong gets its records later.
 func (j *job) evidenceVaults(ctx context.Context) (now time.Time, out []evidence.Vault) {
 	keep := j.config.Reports.Keep
 	for _, v := range j.vaults {
@@ -194,6 +199,9 @@ func (j *job) evidenceVaults(ctx context.Context) (now time.Time, out []evidence
 		var facts store.Facts
 		if err == nil {
 			facts, err = v.once.Inspect(ctx)
+		}
+		if err == nil { // one that tells a wrong time would end holds, or lock for ever
+			err = repo.CheckClock(facts.Clock, j.now())
 		}
 		if err != nil {
 			out = append(out, evidence.Vault{Name: v.name, Err: err})

@@ -164,6 +164,7 @@ func (a *app) backup(ctx context.Context, names []string, f runFlags) (err error
 		}
 		all = append(all, finishHolds(ctx, j, s))
 	}
+	all = append(all, finishOtherHolds(ctx, j))
 	return append(all, j.record(ctx, "run", j.found)).orNil()
 }
 

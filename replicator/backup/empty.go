@@ -3,7 +3,6 @@ package backup
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/replicator/retain"
@@ -115,10 +114,7 @@ func (e *keeping) holdClean(ctx context.Context, s *Suspect) error {
 	if err := e.s.Begin(until); err != nil {
 		return err
 	}
-	// A directory keeps no locks: nothing is held there.
-	if slices.ContainsFunc(e.s.Vaults(), func(v repo.VaultResult) bool { return v.Err == nil && !v.LockedUntil.IsZero() }) {
-		s.Held = until
-	}
+	s.Held = until // in a directory, too: prune goes by the record of it
 	return e.hold(ctx, s.Clean, "the last clean point")
 }
 

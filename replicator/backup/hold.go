@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -14,7 +15,7 @@ import (
 // Hold locks everything that a point needs until a time at least, in every vault of the session, and reads the locks back. The point's own
 // object comes last: where that is locked so far, all the rest is. It keeps no state: broken off, it is begun again and finds what is
 // done. A vault that fails is left out, and stands with its error in the session's results. What no vault has any more is a
-// *repo.LostError, and the rest is held all the same.
+// *repo.LostError, the point's own object where a vault has not got it right a *repo.LostPointError, and the rest is held all the same.
 func Hold(ctx context.Context, s *repo.Session, p repo.Head, until time.Time) error {
 	if err := s.Locks.Begin(until); err != nil {
 		return fmt.Errorf("hold point %s: %w", p.ID, err)
@@ -40,7 +41,7 @@ func ForecastHold(ctx context.Context, s *repo.Session, p repo.Head, until time.
 	if err := s.Past.Read(ctx, &p); err != nil {
 		return fail(err)
 	}
-	out, err := s.Locks.Forecast(whatItNeeds(ctx, s, &p))
+	out, err := s.Locks.ForecastHold(ctx, p.Point, whatItNeeds(ctx, s, &p))
 	if err != nil {
 		return fail(err)
 	}
@@ -56,10 +57,11 @@ func hold(ctx context.Context, s *repo.Session, p *repo.Head) error {
 	if lost != nil && !isLost(lost) {
 		return lost
 	}
-	if err := s.Locks.HoldPoint(ctx, p.Point); err != nil {
-		return err
+	own := s.Locks.HoldPoint(ctx, p.Point)
+	if own != nil && !isLost(own) {
+		return own
 	}
-	return lost
+	return errors.Join(lost, own)
 }
 
 // whatItNeeds gives what is on a point's needs list, then the objects that the list itself is in, and those that every point needs: keys

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast/replicator/backup"
+	"github.com/holdfast-backup/holdfast/replicator/guard"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
@@ -161,5 +162,63 @@ func TestHoldOfALostObject(t *testing.T) {
 	p, _ := g.commit(1, point)
 	if _, l, err := g.stores[1].Stat(t.Context(), store.Ref{Name: p.Name}); err != nil || l.Until.Before(g.clock.Add(700*day)) {
 		t.Errorf("%s, %v", l.Until, err)
+	}
+}
+
+// A point whose own object is damaged in one vault is held whole in the other alone, and that is said. A forecast counts what a hold
+// lengthens, to the lock.
+func TestHoldOfADamagedPoint(t *testing.T) {
+	g := newGuarded(t)
+	point := g.expect(false).Point
+	until := g.clock.Add(700 * day)
+	p, c := g.commit(0, point)
+	would := forecastHold(g, repo.Head{Point: p, Commit: c}, until)
+	if err := g.stores[0].Attacker().Damage(store.Ref{Name: p.Name, Version: p.Version}, func(b []byte) []byte { return append(b, ' ') }); err != nil {
+		t.Fatal(err)
+	}
+	s, err := g.session(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var lost *repo.LostPointError
+	if err := backup.Hold(t.Context(), s, repo.Head{Point: p, Commit: c}, until); !errors.As(err, &lost) || !slices.Equal(lost.Vaults, []string{s.Vaults()[0].Vault}) {
+		t.Fatal(err)
+	}
+	if got := s.Vaults(); got[0].Extended != would[0].Longer-1 || got[1].Extended != would[1].Longer {
+		t.Errorf("%d and %d locks were lengthened, foreseen were %d and %d", got[0].Extended, got[1].Extended, would[0].Longer, would[1].Longer)
+	}
+	if u := lockedUntil(g.rig, 1, point); u.Before(until) {
+		t.Errorf("the other vault: %s", u)
+	}
+}
+
+func forecastHold(g *guarded, p repo.Head, until time.Time) []repo.Lengthening {
+	g.t.Helper()
+	for _, v := range g.vaults {
+		v.Locking.Ceiling = 740 * day
+	}
+	s, err := g.session(g.t.Context())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer s.Close()
+	would, err := backup.ForecastHold(g.t.Context(), s, p, until)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return would
+}
+
+// What the guard holds is said where no vault keeps locks, too: prune goes by the record.
+func TestGuardHoldsInDirectories(t *testing.T) {
+	g := newGuarded(t)
+	for _, v := range g.vaults {
+		v.Locking.Mode = store.ModeNone
+	}
+	g.expect(false)
+	g.src.Put("ledger.csv", []byte("something"))
+	if res := g.expect(true, guard.Tripwire); !res.Suspect.Held.Equal(g.clock.Add(90 * day)) {
+		t.Errorf("held until %s", res.Suspect.Held)
 	}
 }

@@ -92,8 +92,7 @@ func (s *scatter) tooMany() bool { return int64(len(s.objects)) > fewPieces+s.by
 
 // isLost reports whether err says that no vault has an object.
 func isLost(err error) bool {
-	var lost *repo.LostError
-	return errors.As(err, &lost)
+	return errors.As(err, new(*repo.LostError)) || errors.As(err, new(*repo.LostPointError))
 }
 
 // isLost reports whether no vault has an object. A question that cannot be answered is kept in failed, and the object

@@ -178,6 +178,9 @@ func (s *Source) holds(ctx context.Context, o Options, holds []evidence.Hold) er
 			s.Held = h.Until.Time
 		}
 		i := slices.IndexFunc(s.all, func(p placed) bool { return p.id == h.Point })
+		if i < 0 && o.View.Repository.Chain[0].Arrived.After(h.SignedAt.Time) {
+			continue // the vault joined after it was made
+		}
 		if i < 0 {
 			s.alarm("point %.12s is held until %s and is not in this vault", h.Point, h.Until.UTC().Format(time.RFC3339))
 			continue

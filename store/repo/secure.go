@@ -240,6 +240,32 @@ type Lengthening struct {
 // Forecast gives for each vault what a point that needs these objects until the session's time asks of locks, beside those of
 // index segments and placements.
 func (s *Locks) Forecast(needs iter.Seq2[format.Need, error]) ([]Lengthening, error) {
+	out, err := s.forecast(needs)
+	if err != nil {
+		return nil, err
+	}
+	until := s.until()
+	for i, k := range s.keepers {
+		if !s.inStep(k) {
+			continue
+		}
+		if k.vault.Locking.Mode != store.ModeNone {
+			if err := s.segmentsDue(k, until, &out[i]); err != nil {
+				return nil, err
+			}
+		}
+		for p, err := range s.cache.Places.All(k.vault.Name) {
+			if err != nil {
+				return nil, err
+			}
+			out[i].Stored += p.Size
+		}
+	}
+	return out, nil
+}
+
+// forecast counts the locks of needs alone.
+func (s *Locks) forecast(needs iter.Seq2[format.Need, error]) ([]Lengthening, error) {
 	until := s.until()
 	out := make([]Lengthening, len(s.keepers))
 	for n, err := range needs {
@@ -257,22 +283,6 @@ func (s *Locks) Forecast(needs iter.Seq2[format.Need, error]) ([]Lengthening, er
 			if k.vault.Locking.Mode != store.ModeNone && !(ok && k.locks.seems(p, until)) {
 				out[i].add(k, p, until)
 			}
-		}
-	}
-	for i, k := range s.keepers {
-		if !s.inStep(k) {
-			continue
-		}
-		if k.vault.Locking.Mode != store.ModeNone {
-			if err := s.segmentsDue(k, until, &out[i]); err != nil {
-				return nil, err
-			}
-		}
-		for p, err := range s.cache.Places.All(k.vault.Name) {
-			if err != nil {
-				return nil, err
-			}
-			out[i].Stored += p.Size
 		}
 	}
 	return out, nil

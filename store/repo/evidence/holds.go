@@ -11,7 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
@@ -25,8 +27,31 @@ const ByGuard = "guard"
 // Bounds on holds: each record tells of all of them.
 const (
 	MaxHolds      = 100 // that are not over
-	MaxHoldReason = 300 // bytes
+	MaxHoldReason = 300 // bytes, as they are written in a record
+
+	maxOfReporter = 10 * MaxHolds // that a listing keeps of what one reporter tells
 )
+
+// ReasonSize gives how many bytes a reason takes in a record.
+func ReasonSize(reason string) int {
+	text, err := json.Marshal(reason)
+	if err != nil {
+		return MaxHoldReason + 1 // no string is like that
+	}
+	return len(text) - len(`""`)
+}
+
+// shortened cuts a reason that takes more than its bytes.
+func shortened(reason string) string {
+	if len(reason) > MaxHoldReason {
+		reason = strings.ToValidUTF8(reason[:MaxHoldReason], "")
+	}
+	for ReasonSize(reason) > MaxHoldReason {
+		_, n := utf8.DecodeLastRuneInString(reason)
+		reason = reason[:len(reason)-n]
+	}
+	return reason
+}
 
 // Hold is one point that is held until a time.
 type Hold struct {
@@ -56,9 +81,10 @@ type heldBy struct {
 
 func (h Hold) key() heldBy { return heldBy{h.Point, h.By} }
 
-// Holding is what all bodies of records have in common: the holds that their reporter knew of and that were not over.
+// Holding is what all bodies of records have in common: the holds that their reporter knew of and that were not over. Left out says
+// that it did not know; none says that there was none.
 type Holding struct {
-	Holds []Hold `json:"holds"`
+	Holds []Hold `json:"holds,omitzero"`
 }
 
 // Telling gives holds as a record tells of them.
@@ -81,12 +107,31 @@ func (l *Listing) note(f Found) {
 		return // another program's, or an earlier one's
 	}
 	l.told[f.Reporter] = true
-	for _, h := range b.Holds {
-		if !h.usable() {
+	for _, h := range bounded(b.Holds, f.Reporter) {
+		was, ok := l.holds[h.key()]
+		if !ok {
+			if l.kept[f.Reporter] == maxOfReporter {
+				continue
+			}
+			l.kept[f.Reporter]++
+		}
+		l.holds[h.key()] = longer(was, h)
+	}
+}
+
+// bounded gives what counts of the holds that a record tells of, as a thief may have signed it: as many as a record may have of people and
+// of the guard, in the name of its reporter, with reasons of a length.
+func bounded(holds []Hold, reporter string) (out []Hold) {
+	of := map[string]int{}
+	for _, h := range holds {
+		if !h.usable() || h.By != "" && h.By != ByGuard || of[h.By] == MaxHolds {
 			continue
 		}
-		l.holds[h.key()] = longer(l.holds[h.key()], h)
+		of[h.By]++
+		h.Reporter, h.Reason = reporter, shortened(h.Reason)
+		out = append(out, h)
 	}
+	return out
 }
 
 // longer gives the hold with the later end.

@@ -29,12 +29,13 @@ type Listing struct {
 	older bool               // there are some that are neither
 	told  map[string]bool    // reporters of which a record was read that tells of holds
 	holds map[heldBy]Hold
+	kept  map[string]int // holds by the reporter that told of them first
 }
 
 // List lists the records of a vault and keeps the newest, at most so many. Of Options it needs Vault, Repository and Key, and takes
 // Reporter, Report and None.
 func List(ctx context.Context, o Options, most int) (*Listing, error) {
-	l := &Listing{r: &reading{ctx: ctx, o: o}, each: map[string][]lying{}, told: map[string]bool{}, holds: map[heldBy]Hold{}}
+	l := &Listing{r: &reading{ctx: ctx, o: o}, each: map[string][]lying{}, told: map[string]bool{}, holds: map[heldBy]Hold{}, kept: map[string]int{}}
 	if o.None {
 		return l, nil
 	}
