@@ -166,7 +166,7 @@ func (l *look) sentinels(ctx context.Context, seen *Memory) error {
 	tell := func(kind Kind, what string, texts []string) {
 		if n := len(texts); n > 0 {
 			slices.Sort(texts)
-			l.state(Finding{Kind: kind, Text: fmt.Sprintf("of the %d stored objects that are looked at, %d %s: %s", len(all), n, what, strings.Join(texts[:min(n, 3)], "; "))}, "sentinels")
+			l.state(Finding{Kind: kind, Count: n, Text: fmt.Sprintf("of the %d stored objects that are looked at, %d %s: %s", len(all), n, what, strings.Join(texts[:min(n, 3)], "; "))}, "sentinels")
 		}
 	}
 	tell(Withheld, "are gone", gone)

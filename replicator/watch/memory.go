@@ -80,8 +80,8 @@ const (
 	maxPoints     = 20_000
 	maxSeries     = 2000
 	maxStrangers  = 4096
-	maxOpen       = 500
-	maxEvents     = 100
+	statesOfKind  = 100
+	eventsOfKind  = 50
 )
 
 // NewMemory is that of somebody who never looked.

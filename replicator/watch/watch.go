@@ -50,11 +50,13 @@ type Finding struct {
 	Kind   Kind      `json:"kind"`
 	Source string    `json:"source,omitempty"` // empty: it is of the vault
 	Text   string    `json:"text"`
-	Since  time.Time `json:"since"` // when it was first seen, by this machine's clock
-	New    bool      `json:"new"`   // it was not so, or not known, at the last look
-	Event  bool      `json:"event"` // it happened; it is told for [Lasts], and is no state that could end
-	ID     string    `json:"id"`    // the same at each look; letters and digits
-	Err    error     `json:"-"`     // of Unreadable and Replaced
+	Since  time.Time `json:"since"`           // when it was first seen, by this machine's clock
+	New    bool      `json:"new"`             // it was not so, or not known, at the last look
+	Event  bool      `json:"event"`           // it happened; it is told for [Lasts], and is no state that could end
+	ID     string    `json:"id"`              // the same at each look; letters and digits
+	Count  int       `json:"count,omitempty"` // how many things it is about, where they are told together; more of them are New
+	Many   bool      `json:"many,omitempty"`  // it stands for all of its kind and source that were told one by one while they were few
+	Err    error     `json:"-"`               // of Unreadable and Replaced
 }
 
 // Lasts is how long what happened is told, so that whoever looks once a day hears of it.
