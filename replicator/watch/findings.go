@@ -36,6 +36,13 @@ func (l found) state(f Finding, subject string) {
 	}
 }
 
+// still keeps what was so at the last look, and was not looked at now.
+func (l *look) still(f Finding, subject string) {
+	if was, open := l.m.Open[f.id(subject)]; open {
+		l.found[was.ID] = was
+	}
+}
+
 // event tells of what happened.
 func (l found) event(f Finding, subject string) {
 	f.Event = true
@@ -121,7 +128,7 @@ func (l *look) settle(whole bool) (now, over []Finding) {
 			continue
 		}
 		switch f.New = false; {
-		case !whole && f.Kind != Unreadable:
+		case !whole && f.Kind != Unreadable, l.Asked && f.Kind == Late && f.Source != "" && !slices.Contains(l.Sources, f.Source):
 			states[id], most[id] = f, f.Count
 		case !l.changed(f):
 			over = append(over, f)
@@ -208,9 +215,9 @@ func (n *notes) add(f repo.Finding) {
 	*list = append(*list, f)
 }
 
-// strangers tells of what readers noticed that no key of the repository signed, once, and of what they missed for as long as that is so.
-func (l *look) strangers(seen *Memory) {
-	lost, fresh := bySource{}, bySource{}
+// lost tells of what readers missed, for as long as that is so.
+func (l *look) lost() {
+	lost := bySource{}
 	for _, f := range l.noticed.lost {
 		if !l.tells(f.Name) {
 			lost.add(sourceOf(f.Name), f.Name, f.String())
@@ -219,7 +226,16 @@ func (l *look) strangers(seen *Memory) {
 	lost.byName().each(func(source string, things []thing) {
 		l.several(Finding{Kind: Withheld, Source: source}, "%d things are missing or damaged", things)
 	})
-	var now []string
+}
+
+// foreign tells of what readers noticed that no key of the repository signed, once.
+// some: not all that is there was listed, so that those of earlier looks are there still.
+func (l *look) foreign(some bool) {
+	l.heard = true
+	fresh, now := bySource{}, slices.Clone(l.odd)
+	if some {
+		now = append(now, l.m.Strangers...)
+	}
 	for _, f := range l.noticed.foreign {
 		id := Finding{Kind: Foreign}.id(f.String())
 		now = append(now, id)
@@ -238,7 +254,7 @@ func (l *look) strangers(seen *Memory) {
 		})
 	}
 	slices.Sort(now)
-	seen.Strangers = slices.Compact(now)[:min(len(now), maxStrangers)]
+	l.m.Strangers = slices.Compact(now)[:min(len(now), maxStrangers)]
 }
 
 // tells reports whether a finding of the memory tells of a point already.

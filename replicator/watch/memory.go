@@ -70,8 +70,9 @@ type Sentinel struct {
 	Mode    store.Mode `json:"mode"`
 	Until   time.Time  `json:"until"`
 	Read    time.Time  `json:"read"`
-	Wrong   string     `json:"wrong,omitempty"` // what was wrong with it then
-	Gone    bool       `json:"gone,omitempty"`  // it was not there then
+	Wrong   string     `json:"wrong,omitempty"`  // what was wrong with it then
+	Gone    bool       `json:"gone,omitempty"`   // it was not there then
+	Closed  bool       `json:"closed,omitempty"` // its lock could not be read then
 }
 
 const (
