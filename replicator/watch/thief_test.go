@@ -1,14 +1,19 @@
 package watch_test
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/replicator/lifetest"
 	"github.com/holdfast-backup/holdfast/replicator/watch"
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/evidence"
+	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
 // One stored object whose lock the vault does not tell, as one that was put there with a key of somebody's own, is no reason not to look at the others.
@@ -157,4 +162,92 @@ func TestEmptyVault(t *testing.T) {
 	p.finds("late there are no recovery points")
 	p.run()
 	p.over(watch.Late)
+}
+
+// Points under a key that was distrusted before they came are told when they come, need not be there, whatever end they have, and those that were
+// there before it was distrusted are no news.
+func TestDistrustedPoints(t *testing.T) {
+	p := newPost(t, lifetest.Options{})
+	p.begin(2)
+	theft := p.w.Clock
+	p.w.Pass(day)
+	p.run() // the thief's, as the next
+	p.silent()
+	p.w.Pass(time.Hour)
+	p.run()
+	later := p.points()[3].Name
+	hidden := shows{p.w.Store, func(i store.Info) bool { return i.Name == later }}
+	p.in = hidden
+	p.silent()
+	next, err := p.w.Host.Rotated(false)
+	p.must(err)
+	p.w.Pass(time.Hour)
+	_, err = repo.Change(t.Context(), repo.ChangeOptions{
+		Vaults: []*repo.Vault{p.w.Vault}, Old: p.w.Host, New: next, Recipients: []keys.Recipient{p.w.Key.Recipient()}, Need: 366 * day, DistrustAfter: theft, Now: p.w.Now,
+	})
+	p.must(err)
+	p.w.Host = next
+	for _, f := range p.look().Findings {
+		if f.Kind != watch.Keys {
+			t.Errorf("%s: %s", f.Kind, f.Text)
+		}
+	}
+	m, err := watch.ReadMemory(p.path)
+	p.must(err)
+	if len(m.Points) != 2 {
+		t.Errorf("%d points are remembered", len(m.Points))
+	}
+	p.in = arrives{p.w.Store, later, p.w.Clock}
+	p.finds("foreign arrived at")
+	p.finds()
+	p.in = hidden
+	p.must(p.w.Store.Attacker().Lose(p.points()[2]))
+	for _, f := range p.look().Findings {
+		if f.Kind == watch.Withheld {
+			t.Errorf("%s: %s", f.Kind, f.Text)
+		}
+	}
+}
+
+// Several of a kind of alarm are told as several.
+func TestAlarmsAlike(t *testing.T) {
+	p := newPost(t, lifetest.Options{})
+	p.begin(3)
+	hold := func(from, to int) {
+		var holds []evidence.Held
+		for i := from; i < to; i++ {
+			holds = append(holds, p.held(format.Hash{byte(i + 1)}, 90*day))
+		}
+		body, err := json.Marshal(evidence.Telling(holds))
+		p.must(err)
+		_, err = p.reporter.Add(t.Context(), evidence.Statement{Time: p.w.Clock, Type: evidence.TypeHold, Body: body})
+		p.must(err)
+	}
+	hold(0, 2)
+	r := p.finds("attention and 1 more like it")
+	p.w.Pass(time.Second)
+	hold(2, 5)
+	if r = p.finds("attention and 4 more like it"); len(r.Over) > 0 {
+		t.Errorf("%s", told(r))
+	}
+}
+
+// held is a hold of a point.
+func (p *post) held(point format.Hash, span time.Duration) evidence.Held {
+	now := format.At(p.w.Clock)
+	return evidence.Held{Hold: evidence.Hold{Source: "uploads", Point: point, SignedAt: now, Until: format.At(p.w.Clock.Add(span)), Reason: "case 113", At: now, Reporter: "job"}}
+}
+
+// The newest point is held for longer than its lock reaches.
+func TestHeldForLonger(t *testing.T) {
+	p := newPost(t, lifetest.Options{})
+	p.begin(3)
+	var newest format.Hash
+	p.must(newest.UnmarshalText([]byte(strings.Split(strings.Split(p.points()[2].Name, "/")[2], "-")[1])))
+	body, err := json.Marshal(evidence.Telling([]evidence.Held{p.held(newest, 900*day)}))
+	p.must(err)
+	_, err = p.reporter.Add(t.Context(), evidence.Statement{Time: p.w.Clock, Type: evidence.TypeHold, Body: body})
+	p.must(err)
+	p.finds("shrunk the newest complete point")
+	p.finds()
 }
