@@ -37,9 +37,9 @@ func (l found) state(f Finding, subject string) {
 }
 
 // still keeps what was so at the last look, and was not looked at now.
-func (l *look) still(f Finding, subject string) {
-	if was, open := l.m.Open[f.id(subject)]; open {
-		l.found[was.ID] = was
+func (l found) still(m *Memory, f Finding, subject string) {
+	if was, open := m.Open[f.id(subject)]; open {
+		l[was.ID] = was
 	}
 }
 
@@ -148,8 +148,8 @@ func (l *look) settle(whole bool) (now, over []Finding) {
 }
 
 // changed reports whether what was so is told otherwise now: one by one, or all in one. Then it is not over.
-func (l *look) changed(was Finding) bool {
-	for _, f := range l.found {
+func (l found) changed(was Finding) bool {
+	for _, f := range l {
 		if !f.Event && f.Kind == was.Kind && f.Source == was.Source && (f.Many || was.Many) {
 			return true
 		}

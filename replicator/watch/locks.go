@@ -98,8 +98,8 @@ func (l *look) judge(seen *Memory, p browse.Point, lock store.Retention, wrong e
 		now.Wrong = fmt.Sprintf("%s cannot be read: %v", what, wrong)
 	case why != "":
 		now.Wrong = what + " " + why
-	case p.Line != nil && p.Line.Mode != "" && now.Until.After(l.due) && !lock.Covers(store.Retention{Mode: store.Mode(p.Line.Mode), Until: l.kept(p)}):
-		now.Wrong = fmt.Sprintf("%s is %s: the point is to be kept until %s", what, written(lock), at(l.kept(p)))
+	case p.Line != nil && p.Line.Mode != "" && now.Until.After(l.due) && !lock.Covers(store.Retention{Mode: store.Mode(p.Line.Mode), Until: kept(l.View, p)}):
+		now.Wrong = fmt.Sprintf("%s is %s: the point is to be kept until %s", what, written(lock), at(kept(l.View, p)))
 	default:
 		now.Mode, now.Locked = lock.Mode, lock.Until.UTC()
 	}

@@ -22,12 +22,12 @@ func (l *look) listed(seen *Memory) (setBack string) {
 		before, known := l.m.Points[p.Name]
 		if p.Distrusted { // it does not have to be there, whatever end a thief gave it
 			ends[p.Name] = true
-			if text := l.distrusted(p, known); text != "" {
+			if text := distrusted(l, p, known); text != "" {
 				odd.add(p.Source, p.ID.String(), text)
 			}
 			continue
 		}
-		now := l.remembered(p, before)
+		now := remembered(l.View, p, before)
 		switch {
 		case known && !before.Gone.IsZero():
 			l.event(Finding{Kind: Flickers, Source: p.Source, Text: fmt.Sprintf("point %.12s of %s was not listed since %s, and is again: the vault shows different things at different looks",
@@ -83,37 +83,37 @@ func (l *look) vanished(source string) string {
 }
 
 // remembered is what is to be known of a point at the next look.
-func (l *look) remembered(p browse.Point, before Point) Point {
+func remembered(v browse.View, p browse.Point, before Point) Point {
 	now := before
 	now.Source, now.ID, now.Signed, now.Gone = p.Source, p.ID.String(), p.SignedAt.UTC(), time.Time{}
-	if until := l.kept(p); until.After(now.Until) {
+	if until := kept(v, p); until.After(now.Until) {
 		now.Until = until
 	}
 	return now
 }
 
 // kept is until when a point is to be kept: no longer than the repository allows, whatever it says. Zero: that is not known.
-func (l *look) kept(p browse.Point) time.Time {
+func kept(v browse.View, p browse.Point) time.Time {
 	if p.Line == nil {
 		return time.Time{}
 	}
-	return l.View.Repository.Trust().Kept(&format.Commit{SignedAt: p.SignedAt, RetainUntil: p.Line.RetainUntil}).UTC()
+	return v.Repository.Trust().Kept(&format.Commit{SignedAt: p.SignedAt, RetainUntil: p.Line.RetainUntil}).UTC()
 }
 
 // fresh reports whether a point arrived since the last look.
-func (l *look) fresh(p browse.Point) bool {
-	last := l.m.Clock
+func (m *Memory) fresh(p browse.Point) bool {
+	last := m.Clock
 	if last.IsZero() {
-		last = l.m.Looked
+		last = m.Looked
 	}
 	return p.Arrived.After(last.Add(-2 * slow))
 }
 
 // distrusted says what is to be told of a point that came after its key was distrusted, once. Of one that was known whoever distrusted the
 // key knows.
-func (l *look) distrusted(p browse.Point, known bool) string {
+func distrusted(l *look, p browse.Point, known bool) string {
 	id := Finding{Kind: Foreign}.id("distrusted " + p.Name)
-	if l.odd = append(l.odd, id); l.first || known || !l.fresh(p) || slices.Contains(l.m.Strangers, id) {
+	if l.odd = append(l.odd, id); l.first || known || !l.m.fresh(p) || slices.Contains(l.m.Strangers, id) {
 		return ""
 	}
 	return fmt.Sprintf("point %.12s of %s arrived at %s under a key that was distrusted before: somebody has that key, and may store in this vault", p.ID, at(p.SignedAt.Time), at(p.Arrived))
@@ -121,7 +121,7 @@ func (l *look) distrusted(p browse.Point, known bool) string {
 
 // arrived looks at a point that was not there at the last look; kept tells whether it is one that is remembered.
 func (l *look) arrived(p browse.Point, kept bool) {
-	fresh := l.fresh(p)
+	fresh := l.m.fresh(p)
 	if !fresh && (!kept || l.m.Full) {
 		return // it is one of those that are not remembered
 	}

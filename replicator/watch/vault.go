@@ -56,7 +56,7 @@ func (l *look) vaultClock(ctx context.Context, seen *Memory) error {
 		l.guarantee(facts, seen)
 	default:
 		for _, subject := range []string{"versioning", "locking", "default"} {
-			l.still(Finding{Kind: Shrunk}, subject)
+			l.still(l.m, Finding{Kind: Shrunk}, subject)
 		}
 	}
 	return nil
