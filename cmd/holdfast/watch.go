@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,7 +29,7 @@ the repository signed, of changes of keys, of clocks that are wrong or went back
 that shows different things at different looks, was set back, or is not there any more.
 
 Every finding is told when it begins and when it is over, to the receivers of the configuration too ('notify'). What happened and is no state is told
-for 24 hours. Something foreign that was told stays in the vault: it is counted from then on ('holdfast status' names it).
+for 24 hours, and has no end. Something foreign that was told stays in the vault: it is counted from then on ('holdfast status' names it).
 
 A source is late when its newest complete point is older than targets.rpo, or --rpo, or than 'schedule' lets it become: from one run to the next and a
 quarter more (2 hours at least, 12 at most). The hours of runs are watch.hours, or --hours, by this machine's time zone; else schedule.window and 6 hours more;
@@ -54,6 +55,7 @@ type watching struct {
 	allowed time.Duration
 	hours   watch.Hours
 	dir     string // of what is remembered
+	firsts  []bool // by vault: it is still to be looked at for the first time, with --first
 	looks   int
 }
 
@@ -112,6 +114,7 @@ func (w *watching) watch(ctx context.Context, sources []string) (err error) {
 	if err := w.settle(); err != nil {
 		return err
 	}
+	w.firsts = slices.Repeat([]bool{w.flags.first}, len(w.places))
 	release, err := w.alone(ctx)
 	if err != nil {
 		return err
@@ -160,6 +163,9 @@ func (w *watching) settle() (err error) {
 	if named := slices.Contains(c.Schedule.Named, "run"); rpo > 0 && (w.flags.rpo != "" || !named || w.allowed == 0 || rpo < w.allowed) {
 		w.allowed = rpo
 	}
+	if w.allowed == 0 { // it would never tell that the job is dead
+		return usage(errors.New("nothing says how old the newest point may be, as `schedule.run` is never and there is no targets.rpo: give --rpo, such as --rpo 26h"))
+	}
 	w.every = defaultEvery
 	if c.Watch.Every > 0 {
 		w.every = c.Watch.Every
@@ -199,7 +205,11 @@ func (w *watching) settle() (err error) {
 func (w *watching) alone(ctx context.Context) (release func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if release, err = lockfile.Take(ctx, filepath.Join(w.dir, "lock"), 0o600); err != nil {
+	name := "lock"
+	if len(w.places) == 1 && w.places[0].other { // it has a memory of its own
+		name = strings.TrimSuffix(memoryName(w.places[0]), ".json") + ".lock"
+	}
+	if release, err = lockfile.Take(ctx, filepath.Join(w.dir, name), 0o600); err != nil {
 		return nil, fmt.Errorf("another `holdfast watch` of this configuration runs: %w", err)
 	}
 	return release, nil
@@ -215,11 +225,14 @@ func (w *watching) turn(ctx context.Context, sources []string) error {
 		}
 	}
 	err := w.look(ctx, sources)
-	if ctx.Err() != nil || errors.Is(err, errCannotSay) {
+	if ctx.Err() != nil {
 		return err
 	}
 	code, name := exitOf(ctx, err)
 	n.end(ctx, code, name, err)
+	if errors.Is(err, errCannotSay) { // receivers were told
+		return err
+	}
 	return nil
 }
 
@@ -233,7 +246,7 @@ func (w *watching) look(ctx context.Context, sources []string) error {
 	var g errgroup.Group
 	for i, p := range w.places {
 		g.Go(func() error {
-			all[i] = w.vault(ctx, p, sources)
+			all[i] = w.vault(ctx, p, sources, &w.firsts[i])
 			return nil
 		})
 	}
@@ -247,7 +260,7 @@ func (w *watching) look(ctx context.Context, sources []string) error {
 	}
 	err := comesToAll(all)
 	if perr := w.print(ctx, began, all, err); perr != nil {
-		return &marked{errCannotSay, perr}
+		return together{err, &marked{errCannotSay, perr}}.orNil()
 	}
 	return err
 }
@@ -263,17 +276,19 @@ type watched struct {
 }
 
 // vault looks at one vault.
-func (w *watching) vault(ctx context.Context, p place, sources []string) watched {
+//
+// first is true until the vault was looked at as a whole with --first: only then what was remembered is of no more use.
+func (w *watching) vault(ctx context.Context, p place, sources []string, first *bool) watched {
 	began := w.now()
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
 	out := watched{name: p.name}
 	path := filepath.Join(w.dir, memoryName(p))
 	m, lost := watch.ReadMemory(path)
-	if w.flags.first && w.looks == 0 {
+	if *first {
 		m, lost = watch.NewMemory(), nil
 	}
-	o := watch.Options{Sources: sources, Locks: p.url.Locks(), Allowed: w.allowed, Hours: w.hours, Expected: w.flags.first && w.looks == 0, Now: w.now}
+	o := watch.Options{Sources: sources, Locks: p.url.Locks(), Allowed: w.allowed, Hours: w.hours, Expected: *first, Asked: len(sources) > 0, Now: w.now}
 	r := w.base.stands.alone()
 	if o.Err = r.openFirst(ctx, []place{p}, w.pin); o.Err == nil {
 		if w.looks == 0 {
@@ -303,7 +318,9 @@ func (w *watching) vault(ctx context.Context, p place, sources []string) watched
 	if lost != nil {
 		w.ui.warn("vault %s: %v", safe(p.name), lost)
 	}
-	if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	failed := *first && m.Looked.IsZero()
+	if !failed && (ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded)) {
+		*first = false
 		if err := m.Write(path); err != nil {
 			w.ui.warn("vault %s: %v", safe(p.name), err)
 			out.report.Findings = append(out.report.Findings, watch.Finding{Kind: watch.Unremembered, Text: err.Error(), Since: began, New: true})

@@ -190,7 +190,10 @@ func (n *taking) watched(v watched, at time.Time) {
 	}
 	for _, f := range v.report.Findings {
 		severity, _ := severityOf(findingComesTo(v.name, f))
-		n.results = append(n.results, notify.Result{Source: f.Source, Vault: v.name, Status: string(f.Kind), Severity: severity, Code: string(f.Kind), About: f.ID, Error: f.Text})
+		n.results = append(n.results, notify.Result{
+			Source: f.Source, Vault: v.name, Status: string(f.Kind), Severity: severity, Code: string(f.Kind), About: f.ID, Error: f.Text,
+			Extent: int64(f.Count), Event: f.Event, Group: string(f.Kind), Whole: f.Many,
+		})
 	}
 	labels := metrics.Labels{"vault": v.name}
 	if v.complete {

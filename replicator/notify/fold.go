@@ -2,6 +2,7 @@ package notify
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -44,7 +45,16 @@ func (t *told) plan(r *Report, found []keyed, weekly bool, now time.Time) plan {
 		p.problems = append(p.problems, q)
 	}
 	for _, key := range slices.Sorted(maps.Keys(t.Open)) {
-		if o := t.Open[key]; r.covers(o) && !has(found, key) && !slices.ContainsFunc(found, o.beside) {
+		switch o := t.Open[key]; {
+		case has(found, key):
+		case o.Event: // it has no end to tell, but it has to be told
+			if o.Told.IsZero() && r.looked(o) {
+				q := o.problem()
+				q.New, news = true, true
+				p.severity = worse(p.severity, q.Severity)
+				p.problems = append(p.problems, q)
+			}
+		case r.covers(o) && !slices.ContainsFunc(found, o.beside):
 			p.recovered = append(p.recovered, o.problem())
 		}
 	}
@@ -61,17 +71,46 @@ func (t *told) plan(r *Report, found []keyed, weekly bool, now time.Time) plan {
 	if p.kind != "" && p.kind != KindWell && len(t.Sent) >= burst {
 		p.held = slices.ContainsFunc(t.Sent, func(s sent) bool { return s.Severity == p.severity })
 	}
+	p.cut()
 	return p
+}
+
+// cut leaves of what is told as much as a message holds, and says how much there was. What is new goes before what was told.
+func (p *plan) cut() {
+	p.problems, p.recovered = first(p.problems, "problems; what is new and the worst of them stand here"), first(p.recovered, "problems that are over")
+}
+
+// first are the problems that a message holds.
+func first(all []Problem, what string) []Problem {
+	n := len(all)
+	if n <= maxProblems {
+		return all
+	}
+	slices.SortStableFunc(all, func(a, b Problem) int {
+		return cmp.Or(btoi(b.New)-btoi(a.New), b.Severity.rank()-a.Severity.rank())
+	})
+	all = all[:maxProblems]
+	last := &all[maxProblems-1]
+	last.Text = fmt.Sprintf("%s\nThere are %d %s.", cut(last.Text, maxText), n, what)
+	return all
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func has(found []keyed, key string) bool {
 	return slices.ContainsFunc(found, func(f keyed) bool { return f.key == key })
 }
 
-// beside reports whether a problem that was found stands in the place of this one: then this one has changed and is not over.
+// beside reports whether a problem that was found stands in the place of this one: then this one has changed and is not over. So it is
+// with several that are told one by one, or all in one.
 func (o open) beside(f keyed) bool {
 	return f.Command == o.Command && f.Source == o.Source && (f.Vault == o.Vault || f.Vault == "" || o.Vault == "") && f.scope == o.Scope &&
-		f.about == o.About
+		(f.about == o.About || o.Group != "" && f.group == o.Group && (f.whole || o.Whole))
 }
 
 func (o open) problem() Problem {
@@ -98,7 +137,7 @@ func (t *told) found(f keyed, reached bool, now time.Time) open {
 	default:
 		o.Text, o.Finding = f.Text, f.Finding
 	}
-	o.Seen = now
+	o.Seen, o.Event, o.Group, o.Whole = now, f.event, f.group, f.whole
 	if !f.fresh {
 		o.Repeats++
 	}
@@ -118,7 +157,13 @@ func (t *told) note(p plan, r *Report, found []keyed, err error, now time.Time) 
 		t.Open[f.key] = t.found(f, reached, now)
 	}
 	for key, o := range t.Open {
-		// What is over is forgotten once that was told; what has changed, at once.
+		// What is over is forgotten once that was told; what has changed, at once; what happened, once it was told itself.
+		if o.Event {
+			if r.looked(o) && !has(found, key) && (reached || !o.Told.IsZero()) {
+				delete(t.Open, key)
+			}
+			continue
+		}
 		if r.covers(o) && !has(found, key) && (reached || slices.ContainsFunc(found, o.beside)) {
 			delete(t.Open, key)
 		}

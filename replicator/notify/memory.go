@@ -55,7 +55,10 @@ type open struct {
 	Code     string    `json:"code,omitempty"`
 	Finding  string    `json:"finding,omitempty"`
 	Text     string    `json:"text"`
-	Extent   int64     `json:"extent,omitempty"`  // that was told
+	Extent   int64     `json:"extent,omitempty"` // that was told
+	Event    bool      `json:"event,omitempty"`  // see Result, as of the next two
+	Group    string    `json:"group,omitempty"`
+	Whole    bool      `json:"whole,omitempty"`
 	Repeats  int       `json:"repeats,omitempty"` // how often it was found since it was last told
 	Since    time.Time `json:"since"`
 	Told     time.Time `json:"told"`

@@ -91,7 +91,7 @@ type Failure struct {
 type Notifier struct {
 	o       Options
 	hide    func(string) string
-	run     string             // names one start and its end to the switches
+	run     string             // names one start and its end to the switches: each start is another
 	cancel  context.CancelFunc // of the pings of the start
 	started sync.WaitGroup
 }
@@ -116,6 +116,7 @@ const startPatience = 15 * time.Second
 
 // Begin tells the switches that a command starts. It does not wait for them: End does, and must be called.
 func (n *Notifier) Begin(ctx context.Context, command string) {
+	n.run = newRun()
 	ctx, n.cancel = context.WithTimeout(context.WithoutCancel(ctx), startPatience)
 	for _, s := range n.o.Subscribers {
 		if s.Pinger == nil || !slices.Contains(s.On, command) {

@@ -86,6 +86,9 @@ type Result struct {
 	Alarms      []Finding        `json:"alarms,omitempty"` // their texts
 	Error       string           `json:"error,omitempty"`
 	Extent      int64            `json:"-"` // how many things Error is about: more of them than were told are told at once
+	Event       bool             `json:"-"` // it happened and is no state: it has no end that anybody is told of
+	Group       string           `json:"-"` // what this is one of; where Whole is set, it stands for all of them, which were told one by one before
+	Whole       bool             `json:"-"`
 }
 
 // Finding is one thing that somebody has to look at: an alarm.
@@ -136,11 +139,16 @@ type Problem struct {
 	fresh  bool   // see Finding
 	old    bool   // it began before this command
 	extent int64  // see Result
+	event  bool
+	group  string
+	whole  bool
 }
 
-// maxProblems bounds the problems of a report, maxAlarms the alarms that are taken from one result: an attacker may plant any number.
+// maxProblems bounds the problems of a message, maxFound those of a report, which are held against what was told, and maxAlarms the alarms
+// that are taken from one result: an attacker may plant any number. maxFound is below maxOpen, so that what is found is remembered.
 const (
 	maxProblems = 100
+	maxFound    = 900
 	maxAlarms   = 20
 )
 
@@ -165,7 +173,7 @@ func (r *Report) problems() []keyed {
 	}
 	worst := Well
 	for _, x := range r.Results {
-		p := Problem{Source: x.Source, Vault: x.Vault, Severity: x.Severity, Code: x.Code, about: x.About, extent: x.Extent}
+		p := Problem{Source: x.Source, Vault: x.Vault, Severity: x.Severity, Code: x.Code, about: x.About, extent: x.Extent, event: x.Event, group: x.Group, whole: x.Whole}
 		if x.Severity != Well && (x.Severity != Alarm || len(x.Alarms) == 0) { // else the alarms say it
 			p.Text = cmp.Or(x.Error, x.Status)
 			add(p, x.Status+":"+x.Code)
@@ -192,7 +200,7 @@ func (r *Report) problems() []keyed {
 		add(Problem{Severity: s, Code: r.Code, Text: cmp.Or(strings.Join(r.Errors, "\n"), r.Code), scope: r.scope()}, r.Code)
 	}
 	slices.SortStableFunc(out, func(a, b keyed) int { return b.Severity.rank() - a.Severity.rank() })
-	return out[:min(len(out), maxProblems)]
+	return out[:min(len(out), maxFound)]
 }
 
 type keyed struct {
@@ -208,6 +216,11 @@ func worse(a, b Severity) Severity {
 }
 
 func (r *Report) scope() string { return strings.Join(r.Scope, " ") }
+
+// looked reports whether this report is of a command that looked where an event was found. Nothing more has to be there of one.
+func (r *Report) looked(p open) bool {
+	return p.Command == r.Command && (p.Vault == "" || slices.ContainsFunc(r.Results, func(x Result) bool { return x.Vault == p.Vault }))
+}
 
 // covers reports whether this report would tell of a problem if it were still there.
 func (r *Report) covers(p open) bool {

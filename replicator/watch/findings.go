@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"maps"
@@ -35,6 +36,13 @@ func (l found) state(f Finding, subject string) {
 	}
 }
 
+// still keeps what was so at the last look, and was not looked at now.
+func (l found) still(m *Memory, f Finding, subject string) {
+	if was, open := m.Open[f.id(subject)]; open {
+		l[was.ID] = was
+	}
+}
+
 // event tells of what happened.
 func (l found) event(f Finding, subject string) {
 	f.Event = true
@@ -56,6 +64,7 @@ func (l found) several(f Finding, all string, things []thing) {
 		texts = append(texts, t.text)
 	}
 	f.Text = fmt.Sprintf(all, len(things)) + ": " + strings.Join(texts, "; ") + "; .."
+	f.Count, f.Many = len(things), true
 	subject := "many"
 	if f.Event { // others happen later
 		subject += things[0].subject
@@ -73,6 +82,21 @@ func (b bySource) add(source, subject, text string) {
 	b[source] = append(b[source], thing{subject, text})
 }
 
+// byName takes together what names say that they are of. Whoever may store something invents sources as he likes, so that things of more than a
+// few are told as things of the vault.
+func (b bySource) byName() bySource {
+	if len(b) <= most {
+		return b
+	}
+	all := bySource{}
+	for source, things := range b {
+		for _, t := range things {
+			all.add("", source+"/"+t.subject, t.text)
+		}
+	}
+	return all
+}
+
 func (b bySource) each(do func(source string, things []thing)) {
 	for _, source := range slices.Sorted(maps.Keys(b)) {
 		things := b[source]
@@ -84,7 +108,7 @@ func (b bySource) each(do func(source string, things []thing)) {
 // settle gives what is so now and what happened lately, and remembers it. Where the vault was not looked at as a whole, what was so before is
 // taken to be so still.
 func (l *look) settle(whole bool) (now, over []Finding) {
-	states, events := map[string]Finding{}, l.lately()
+	states, events, most := map[string]Finding{}, l.lately(), map[string]int{}
 	for id, f := range l.found {
 		f.Since, f.New = l.now, true
 		before, known := l.m.Open[id]
@@ -94,34 +118,55 @@ func (l *look) settle(whole bool) (now, over []Finding) {
 			}
 			continue
 		}
-		if known {
-			f.Since, f.New = before.Since, false
+		if known { // more of it is news
+			f.Since, f.New = before.Since, f.Count > before.Count
 		}
-		states[id] = f
+		states[id], most[id] = f, max(f.Count, before.Count)
 	}
 	for id, f := range l.m.Open {
 		if _, still := states[id]; still {
 			continue
 		}
-		if f.New = false; whole || f.Kind == Unreadable {
+		switch f.New = false; {
+		case !whole && f.Kind != Unreadable, l.Asked && f.Kind == Late && f.Source != "" && !slices.Contains(l.Sources, f.Source):
+			states[id], most[id] = f, f.Count
+		case !l.changed(f):
 			over = append(over, f)
-		} else {
-			states[id] = f
 		}
 	}
-	inOrder(events)
-	events = events[:min(len(events), maxEvents)]
-	now = slices.Collect(maps.Values(states))
-	inOrder(now)
-	now = now[:min(len(now), maxOpen)]
+	events = bounded(events, eventsOfKind)
+	now = bounded(slices.Collect(maps.Values(states)), statesOfKind)
 	l.m.Open, l.m.Events = map[string]Finding{}, events
 	for _, f := range now {
+		f.Count = most[f.ID]
 		l.m.Open[f.ID] = f
 	}
 	now = append(now, events...)
 	inOrder(now)
 	inOrder(over)
 	return now, over
+}
+
+// changed reports whether what was so is told otherwise now: one by one, or all in one. Then it is not over.
+func (l found) changed(was Finding) bool {
+	for _, f := range l {
+		if !f.Event && f.Kind == was.Kind && f.Source == was.Source && (f.Many || was.Many) {
+			return true
+		}
+	}
+	return false
+}
+
+// bounded keeps findings in order, the newest of each kind, so that much of one kind, which somebody may plant, pushes out no other.
+func bounded(all []Finding, ofKind int) []Finding {
+	slices.SortFunc(all, func(a, b Finding) int { return cmp.Or(b.Since.Compare(a.Since), strings.Compare(a.ID, b.ID)) })
+	left := map[Kind]int{}
+	all = slices.DeleteFunc(all, func(f Finding) bool {
+		left[f.Kind]++
+		return left[f.Kind] > ofKind
+	})
+	inOrder(all)
+	return all
 }
 
 // lately gives the events of earlier looks that are still told.
@@ -170,18 +215,27 @@ func (n *notes) add(f repo.Finding) {
 	*list = append(*list, f)
 }
 
-// strangers tells of what readers noticed that no key of the repository signed, once, and of what they missed for as long as that is so.
-func (l *look) strangers(seen *Memory) {
-	lost, fresh := bySource{}, bySource{}
+// lost tells of what readers missed, for as long as that is so.
+func (l *look) lost() {
+	lost := bySource{}
 	for _, f := range l.noticed.lost {
 		if !l.tells(f.Name) {
 			lost.add(sourceOf(f.Name), f.Name, f.String())
 		}
 	}
-	lost.each(func(source string, things []thing) {
+	lost.byName().each(func(source string, things []thing) {
 		l.several(Finding{Kind: Withheld, Source: source}, "%d things are missing or damaged", things)
 	})
-	var now []string
+}
+
+// foreign tells of what readers noticed that no key of the repository signed, once.
+// some: not all that is there was listed, so that those of earlier looks are there still.
+func (l *look) foreign(some bool) {
+	l.heard = true
+	fresh, now := bySource{}, slices.Clone(l.odd)
+	if some {
+		now = append(now, l.m.Strangers...)
+	}
 	for _, f := range l.noticed.foreign {
 		id := Finding{Kind: Foreign}.id(f.String())
 		now = append(now, id)
@@ -195,12 +249,12 @@ func (l *look) strangers(seen *Memory) {
 		l.state(Finding{Kind: Foreign, Text: fmt.Sprintf("there are more than %d things that no key of this repository signed, or that lie over what one did, so that new ones cannot be told from old ones: "+
 			"the writer's key was stolen, or somebody else stores in this place; `holdfast verify` names them", maxNotes)}, "more")
 	} else {
-		fresh.each(func(source string, things []thing) {
+		fresh.byName().each(func(source string, things []thing) {
 			l.several(Finding{Kind: Foreign, Source: source, Event: true}, "%d new things that no key of this repository signed, or that lie over what one did", things)
 		})
 	}
 	slices.Sort(now)
-	seen.Strangers = slices.Compact(now)[:min(len(now), maxStrangers)]
+	l.m.Strangers = slices.Compact(now)[:min(len(now), maxStrangers)]
 }
 
 // tells reports whether a finding of the memory tells of a point already.

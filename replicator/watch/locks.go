@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/replicator/status"
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -52,20 +53,25 @@ func (l *look) locks(ctx context.Context, seen *Memory, sources []status.Source)
 		return left[governed(p)] < 0
 	})
 	locks := make([]store.Retention, len(some))
-	gone := make([]bool, len(some))
+	wrong := make([]error, len(some))
 	err := each(ctx, len(some), func(ctx context.Context, i int) (err error) {
-		locks[i], gone[i], err = l.lock(ctx, store.Ref{Name: some[i].Name, Version: some[i].Version})
+		locks[i], wrong[i], err = l.lock(ctx, store.Ref{Name: some[i].Name, Version: some[i].Version})
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("read locks of points: %w", err)
 	}
 	for i, p := range some {
-		l.judge(seen, p, locks[i], gone[i])
+		l.judge(seen, p, locks[i], wrong[i])
 	}
 	for name, s := range newest {
 		if _, kept := seen.Points[name]; kept {
-			l.judge(seen, *s.Point, store.Retention{Mode: s.Mode, Until: s.Protected}, false)
+			l.judge(seen, *s.Point, store.Retention{Mode: s.Mode, Until: s.Protected}, nil)
+		}
+	}
+	for _, s := range sources { // held, say, and for longer than it is locked
+		if s.Short != nil && s.Point != nil && seen.Points[s.Point.Name].Wrong == "" {
+			l.state(Finding{Kind: Shrunk, Source: s.Name, Text: "the newest complete " + s.Short.Error()}, "newest")
 		}
 	}
 	short := bySource{}
@@ -81,17 +87,19 @@ func (l *look) locks(ctx context.Context, seen *Memory, sources []status.Source)
 }
 
 // judge holds the lock of a point's own object against what it was and what it has to be.
-func (l *look) judge(seen *Memory, p browse.Point, lock store.Retention, gone bool) {
+func (l *look) judge(seen *Memory, p browse.Point, lock store.Retention, wrong error) {
 	now := seen.Points[p.Name]
 	now.Read, now.Wrong = l.now, ""
 	what := fmt.Sprintf("the lock of point %.12s of %s", p.ID, at(now.Signed))
-	switch why := shrunk(store.Retention{Mode: now.Mode, Until: now.Locked}, lock, l.now); {
-	case gone:
+	switch why := shrunk(store.Retention{Mode: now.Mode, Until: now.Locked}, lock, l.due); {
+	case errors.Is(wrong, store.ErrNotFound):
 		now.Wrong = fmt.Sprintf("point %.12s is listed, and what is listed is not there", p.ID)
+	case wrong != nil:
+		now.Wrong = fmt.Sprintf("%s cannot be read: %v", what, wrong)
 	case why != "":
 		now.Wrong = what + " " + why
-	case p.Line != nil && p.Line.Mode != "" && now.Until.After(l.now) && !lock.Covers(store.Retention{Mode: store.Mode(p.Line.Mode), Until: p.Line.RetainUntil.Time}):
-		now.Wrong = fmt.Sprintf("%s is %s: the point is to be kept until %s", what, written(lock), at(p.Line.RetainUntil.Time))
+	case p.Line != nil && p.Line.Mode != "" && now.Until.After(l.due) && !lock.Covers(store.Retention{Mode: store.Mode(p.Line.Mode), Until: kept(l.View, p)}):
+		now.Wrong = fmt.Sprintf("%s is %s: the point is to be kept until %s", what, written(lock), at(kept(l.View, p)))
 	default:
 		now.Mode, now.Locked = lock.Mode, lock.Until.UTC()
 	}
@@ -121,13 +129,13 @@ func written(r store.Retention) string {
 	return fmt.Sprintf("%s until %s", r.Mode, at(r.Until))
 }
 
-// lock reads one lock.
-func (l *look) lock(ctx context.Context, ref store.Ref) (lock store.Retention, gone bool, err error) {
+// lock reads one lock. wrong is why that of this object cannot be read: whoever may store puts objects there that nobody may look at.
+func (l *look) lock(ctx context.Context, ref store.Ref) (lock store.Retention, wrong, err error) {
 	_, lock, err = l.View.In.Stat(ctx, ref)
-	if errors.Is(err, store.ErrNotFound) && ctx.Err() == nil {
-		return lock, true, nil
+	if repo.Classify(ctx, err).OfObject() {
+		return store.Retention{}, err, nil
 	}
-	return lock, false, err
+	return lock, nil, err
 }
 
 // each does something some times, a few at once.
@@ -143,7 +151,7 @@ func each(ctx context.Context, n int, do func(ctx context.Context, i int) error)
 // sentinels looks at stored objects that were picked by chance. Who wants to destroy a copy has to take the locks off what points need, and off
 // much of it: nobody else knows which objects are looked at.
 func (l *look) sentinels(ctx context.Context, seen *Memory) error {
-	all := slices.DeleteFunc(slices.Clone(l.m.Sentinels), func(s Sentinel) bool { return !s.Until.After(l.now) })
+	all := slices.DeleteFunc(slices.Clone(l.m.Sentinels), func(s Sentinel) bool { return !s.Until.After(l.due) })
 	slices.SortStableFunc(all, func(a, b Sentinel) int { return a.Read.Compare(b.Read) })
 	turn := sentinelsInTurn
 	if slices.ContainsFunc(all, func(s Sentinel) bool { return s.Mode == store.Governance || s.Wrong != "" }) {
@@ -154,11 +162,13 @@ func (l *look) sentinels(ctx context.Context, seen *Memory) error {
 	if err != nil {
 		return fmt.Errorf("read locks of stored objects: %w", err)
 	}
-	var gone, short []string
+	var gone, short, closed []string
 	for _, s := range all {
 		switch {
 		case s.Gone:
 			gone = append(gone, s.Wrong)
+		case s.Closed:
+			closed = append(closed, s.Wrong)
 		case s.Wrong != "":
 			short = append(short, s.Wrong)
 		}
@@ -166,24 +176,28 @@ func (l *look) sentinels(ctx context.Context, seen *Memory) error {
 	tell := func(kind Kind, what string, texts []string) {
 		if n := len(texts); n > 0 {
 			slices.Sort(texts)
-			l.state(Finding{Kind: kind, Text: fmt.Sprintf("of the %d stored objects that are looked at, %d %s: %s", len(all), n, what, strings.Join(texts[:min(n, 3)], "; "))}, "sentinels")
+			l.state(Finding{Kind: kind, Count: n, Text: fmt.Sprintf("of the %d stored objects that are looked at, %d %s: %s", len(all), n, what, strings.Join(texts[:min(n, 3)], "; "))}, "sentinels")
 		}
 	}
 	tell(Withheld, "are gone", gone)
+	tell(Attention, "have a lock that cannot be read", closed)
 	tell(Shrunk, "have a lock that became shorter or weaker", short)
 	return l.pick(ctx, seen, all)
 }
 
 // sentinel looks at one.
 func (l *look) sentinel(ctx context.Context, s *Sentinel) error {
-	lock, gone, err := l.lock(ctx, store.Ref{Name: s.Name, Version: s.Version})
+	lock, wrong, err := l.lock(ctx, store.Ref{Name: s.Name, Version: s.Version})
 	if err != nil {
 		return err
 	}
-	s.Read, s.Gone = l.now, gone
+	s.Read, s.Gone = l.now, errors.Is(wrong, store.ErrNotFound)
+	s.Closed = wrong != nil && !s.Gone
 	was := store.Retention{Mode: s.Mode, Until: s.Until}
-	switch s.Wrong = shrunk(was, lock, l.now); {
-	case gone:
+	switch s.Wrong = shrunk(was, lock, l.due); {
+	case s.Closed:
+		s.Wrong = fmt.Sprintf("that of %s, which was %s: %v", s.Name, written(was), wrong)
+	case s.Gone:
 		s.Wrong = fmt.Sprintf("%s, which was locked (%s)", s.Name, written(was))
 	case s.Wrong != "":
 		s.Wrong = "that of " + s.Name + " " + s.Wrong
@@ -221,11 +235,11 @@ func (l *look) pick(ctx context.Context, seen *Memory, all []Sentinel) error {
 		if slices.ContainsFunc(seen.Sentinels, func(s Sentinel) bool { return s.Name == info.Name }) {
 			continue
 		}
-		lock, gone, err := l.lock(ctx, info.Ref)
+		lock, wrong, err := l.lock(ctx, info.Ref)
 		if err != nil {
 			return fmt.Errorf("read locks of stored objects: %w", err)
 		}
-		if !gone && lock.Mode != store.ModeNone && lock.Until.After(l.now) {
+		if wrong == nil && lock.Mode != store.ModeNone && lock.Until.After(l.now) {
 			seen.Sentinels = append(seen.Sentinels, Sentinel{Name: info.Name, Version: info.Version, Mode: lock.Mode, Until: lock.Until.UTC(), Read: l.now})
 		}
 	}

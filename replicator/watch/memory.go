@@ -70,8 +70,9 @@ type Sentinel struct {
 	Mode    store.Mode `json:"mode"`
 	Until   time.Time  `json:"until"`
 	Read    time.Time  `json:"read"`
-	Wrong   string     `json:"wrong,omitempty"` // what was wrong with it then
-	Gone    bool       `json:"gone,omitempty"`  // it was not there then
+	Wrong   string     `json:"wrong,omitempty"`  // what was wrong with it then
+	Gone    bool       `json:"gone,omitempty"`   // it was not there then
+	Closed  bool       `json:"closed,omitempty"` // its lock could not be read then
 }
 
 const (
@@ -80,8 +81,8 @@ const (
 	maxPoints     = 20_000
 	maxSeries     = 2000
 	maxStrangers  = 4096
-	maxOpen       = 500
-	maxEvents     = 100
+	statesOfKind  = 100
+	eventsOfKind  = 50
 )
 
 // NewMemory is that of somebody who never looked.

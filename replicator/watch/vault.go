@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,13 @@ func (l *look) vaultClock(ctx context.Context, seen *Memory) error {
 	}
 	local := began.Add(l.Now().Sub(began) / 2)
 	l.clock = facts.Clock.UTC()
+	// One of two clocks is wrong where they are apart: who sets one forward would have what was there forgotten.
+	if l.due = l.now; l.clock.Before(l.now) {
+		l.due = l.clock
+	}
+	if l.clock.Sub(local).Abs() > slow {
+		l.due = time.Time{}
+	}
 	switch apart := l.clock.Sub(local); {
 	case apart > slow:
 		l.state(Finding{Kind: Clock, Text: fmt.Sprintf("the vault's clock is %s ahead of this machine's: the vault says %s; compare both with a third", span(apart), at(l.clock))}, "apart")
@@ -42,8 +50,14 @@ func (l *look) vaultClock(ctx context.Context, seen *Memory) error {
 	if !l.first && l.clock.Before(l.m.Clock.Add(-slow)) {
 		l.event(Finding{Kind: Clock, Text: fmt.Sprintf("the vault's clock went back: it says %s, and said %s at the last look", at(l.clock), at(l.m.Clock))}, "vault"+at(l.m.Clock))
 	}
-	if err == nil && l.Locks {
+	switch {
+	case !l.Locks:
+	case err == nil:
 		l.guarantee(facts, seen)
+	default:
+		for _, subject := range []string{"versioning", "locking", "default"} {
+			l.still(l.m, Finding{Kind: Shrunk}, subject)
+		}
 	}
 	return nil
 }
@@ -67,8 +81,17 @@ func (l *look) guarantee(f store.Facts, seen *Memory) {
 		l.state(Finding{Kind: Shrunk, Text: "object lock of the bucket was on and is off"}, "locking")
 		seen.Guarantee.Locking = true
 	}
-	if before.Mode != store.ModeNone && (now.Mode == store.ModeNone || now.Days < before.Days || before.Mode == store.Compliance && now.Mode != store.Compliance) {
-		l.event(Finding{Kind: Shrunk, Text: fmt.Sprintf("the default retention of the bucket was %s for %d days and is %q for %d", before.Mode, before.Days, now.Mode, now.Days)}, "default"+at(l.m.Looked))
+	if before.Mode == store.ModeNone {
+		return
+	}
+	// A retention of years is a day longer or shorter by when it is asked for. The longer one is remembered, so that it cannot shrink day by day.
+	shorter := now.Days < before.Days-1
+	if now.Mode == before.Mode && !shorter {
+		seen.Guarantee.Days = max(before.Days, now.Days)
+	}
+	if now.Mode == store.ModeNone || shorter || before.Mode == store.Compliance && now.Mode != store.Compliance {
+		l.state(Finding{Kind: Shrunk, Text: fmt.Sprintf("the default retention of the bucket was %s for %d days and is %s for %d", before.Mode, before.Days, cmp.Or(now.Mode, "none"), now.Days)}, "default")
+		seen.Guarantee.Mode, seen.Guarantee.Days = before.Mode, before.Days // it is so until it is as it was
 	}
 }
 
@@ -93,11 +116,13 @@ func (l *look) records(ctx context.Context, seen *Memory) error {
 	if err != nil {
 		return err
 	}
+	full := len(seen.Records) == maxSeries
 	for _, key := range slices.Sorted(maps.Keys(l.m.Records)) {
 		last := l.m.Records[key]
 		now, there := seen.Records[key]
 		switch {
-		case !there && len(seen.Records) == maxSeries:
+		case !there && (full || len(seen.Records) >= 2*maxSeries): // it may be one of those that are not remembered
+			continue
 		case !there:
 			gaps = append(gaps, thing{key, fmt.Sprintf("the series of records %s, which had %d, is not there any more", key, last+1)})
 		case now < last:

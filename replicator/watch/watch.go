@@ -50,11 +50,13 @@ type Finding struct {
 	Kind   Kind      `json:"kind"`
 	Source string    `json:"source,omitempty"` // empty: it is of the vault
 	Text   string    `json:"text"`
-	Since  time.Time `json:"since"` // when it was first seen, by this machine's clock
-	New    bool      `json:"new"`   // it was not so, or not known, at the last look
-	Event  bool      `json:"event"` // it happened; it is told for [Lasts], and is no state that could end
-	ID     string    `json:"id"`    // the same at each look; letters and digits
-	Err    error     `json:"-"`     // of Unreadable and Replaced
+	Since  time.Time `json:"since"`           // when it was first seen, by this machine's clock
+	New    bool      `json:"new"`             // it was not so, or not known, at the last look
+	Event  bool      `json:"event"`           // it happened; it is told for [Lasts], and is no state that could end
+	ID     string    `json:"id"`              // the same at each look; letters and digits
+	Count  int       `json:"count,omitempty"` // how many things it is about, where they are told together; more of them are New
+	Many   bool      `json:"many,omitempty"`  // it stands for all of its kind and source that were told one by one while they were few
+	Err    error     `json:"-"`               // of Unreadable and Replaced
 }
 
 // Lasts is how long what happened is told, so that whoever looks once a day hears of it.
@@ -68,6 +70,7 @@ type Options struct {
 	Inspect  store.Inspector  // tells the vault's clock; nil: it has none of its own
 	Noticed  []repo.Finding   // while it was opened
 	Sources  []string         // that have to be there; none: those that the vault has, or had
+	Asked    bool             // this look was asked for these alone: of others it does not say whether they are late
 	Locks    bool             // the vault keeps locks
 	Allowed  time.Duration    // how old the newest complete point of a source may be; 0: any age
 	Hours    Hours            // in which something may be stored; zero: always
@@ -95,6 +98,9 @@ type look struct {
 	points  []browse.Point // all that are listed
 	gone    []Point        // that are not listed any more, and have to be
 	clock   time.Time      // the vault's; zero: not known
+	due     time.Time      // by which things are over; zero: nothing is
+	odd     []string       // strangers, as the memory writes them, that readers do not notice
+	heard   bool           // strangers were told
 	known   int
 }
 
@@ -105,13 +111,18 @@ type look struct {
 // at most 512 points in governance mode or 16 in compliance mode, one page of a listing of stored objects, and the locks of at most
 // 64 of these (governance) or 8. Where locks are looked at in rotation, those that were not looked at for longest come first.
 func Look(ctx context.Context, o Options, m *Memory) Report {
-	l := &look{Options: o, m: m, now: o.Now(), first: m.Looked.IsZero(), found: found{}}
+	l := &look{Options: o, m: m, first: m.Looked.IsZero(), found: found{}}
+	l.now = o.Now()
+	l.due = l.now
 	r := Report{First: l.first}
 	err := o.Err
 	if err == nil {
 		r.Sources, err = l.whole(ctx)
 	}
 	if err != nil {
+		if !l.heard { // what was listed was seen, though not all
+			l.foreign(true)
+		}
 		l.failed(err)
 	}
 	r.Known = l.known
@@ -154,6 +165,9 @@ func (l *look) whole(ctx context.Context) ([]status.Source, error) {
 		return nil, err
 	}
 	back := l.listed(&seen)
+	l.lost()
+	l.foreign(false) // now: they are told, whatever comes of the rest
+	seen.Strangers = l.m.Strangers
 	if l.Locks {
 		if err := l.locks(ctx, &seen, sources); err != nil {
 			return nil, err
@@ -162,7 +176,6 @@ func (l *look) whole(ctx context.Context) ([]status.Source, error) {
 			return nil, err
 		}
 	}
-	l.strangers(&seen)
 	if back != "" {
 		l.state(Finding{Kind: SetBack, Text: back}, "")
 	}
@@ -223,12 +236,15 @@ func (l *look) status(ctx context.Context) ([]status.Source, error) {
 		l.noticed.add(f)
 	}
 	if len(o.Sources) == 0 { // a source that vanished has to be there as well
-		o.Sources = l.m.sources(l.now)
+		o.Sources = l.m.sources(l.due)
 	}
 	o.Each = func(p browse.Point) { l.points = append(l.points, p) }
 	sources, err := status.Look(ctx, o)
 	if err != nil {
 		return nil, err
+	}
+	if len(sources) == 0 {
+		l.state(Finding{Kind: Late, Text: "there are no recovery points, and no source that is to be kept in this vault"}, "empty")
 	}
 	for _, s := range sources {
 		l.source(s)
@@ -246,12 +262,19 @@ func (l *look) source(s status.Source) {
 		l.state(Finding{Kind: Late, Source: s.Name, Text: fmt.Sprintf("what the newest complete point, %.12s, holds is of %s, %s ago; at most %s is allowed: the job does not run, or does not come to an end",
 			s.Point.ID, at(s.Point.Line.TakenAt.Time), span(s.Age), span(l.Allowed))}, "")
 	}
+	like := map[string]int{}
 	for _, text := range s.Alarms {
-		kind := Attention
+		like[alike(text)]++
+	}
+	for _, text := range s.Alarms {
+		f := Finding{Kind: Attention, Source: s.Name, Text: text}
 		if strings.HasPrefix(text, status.ClockAlarm) {
-			kind = Clock
+			f.Kind = Clock
 		}
-		l.state(Finding{Kind: kind, Source: s.Name, Text: text}, alike(text))
+		if n := like[alike(text)]; n > 1 { // the first of them tells of all
+			f.Count, f.Text = n, fmt.Sprintf("%s (and %d more like it; `holdfast status` names them)", text, n-1)
+		}
+		l.state(f, alike(text))
 	}
 }
 
