@@ -42,7 +42,7 @@ type point struct {
 func (p *point) lock() store.Retention {
 	until := p.commit.RetainUntil.Time
 	held := p.held
-	if most := p.commit.SignedAt.Add(format.MaxLongest); held.After(most) {
+	if most := p.commit.SignedAt.Add(format.LongestKept); held.After(most) {
 		held = most
 	}
 	if held.After(until) {

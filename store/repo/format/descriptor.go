@@ -20,8 +20,8 @@ const (
 	maxLongest = 200 * 366 * 24 * 60 * 60 // seconds that a point may be kept
 )
 
-// MaxLongest is the longest that any repository may keep a point.
-const MaxLongest = maxLongest * time.Second
+// LongestKept is the longest that any repository may keep a point.
+const LongestKept = maxLongest * time.Second
 
 // descriptorHead is the first line of a descriptor, the same in every version of the format: which keys sign, and where it
 // stands in the chain. Members and their order never change.
