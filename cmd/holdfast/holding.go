@@ -250,7 +250,7 @@ func missed(ctx context.Context, j *job, v *vault, h evidence.Hold, listed []rep
 // needNot reports whether a vault need not have a point that is held: it is none of the source's, or joined after the point was made. Of a
 // source that is not configured any more it needs to have one if it has any. c may be nil.
 func needNot(c *config.Config, vault string, r *repo.Repository, h evidence.Hold, listed []repo.Point) bool {
-	if r.Chain[0].Arrived.After(h.SignedAt.Time) {
+	if r.Chain[0].Arrived.Truncate(time.Second).After(h.SignedAt.Time) {
 		return true
 	}
 	if c != nil {

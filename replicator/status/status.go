@@ -178,7 +178,7 @@ func (s *Source) holds(ctx context.Context, o Options, holds []evidence.Hold) er
 			s.Held = h.Until.Time
 		}
 		i := slices.IndexFunc(s.all, func(p placed) bool { return p.id == h.Point })
-		if i < 0 && o.View.Repository.Chain[0].Arrived.After(h.SignedAt.Time) {
+		if i < 0 && o.View.Repository.Chain[0].Arrived.Truncate(time.Second).After(h.SignedAt.Time) {
 			continue // the vault joined after it was made
 		}
 		if i < 0 {
