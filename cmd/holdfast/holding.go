@@ -248,7 +248,7 @@ func missed(ctx context.Context, j *job, v *vault, h evidence.Hold, listed []rep
 }
 
 // needNot reports whether a vault need not have a point that is held: it is none of the source's, or joined after the point was made. Of a
-// source that is not configured any more it needs to have one if it has any. c may be nil.
+// source that is not configured any more it needs to have one if it has any. c may be nil: nobody knows then, and what is missing is missed.
 func needNot(c *config.Config, vault string, r *repo.Repository, h evidence.Hold, listed []repo.Point) bool {
 	if r.Chain[0].Arrived.Truncate(time.Second).After(h.SignedAt.Time) {
 		return true
@@ -258,7 +258,7 @@ func needNot(c *config.Config, vault string, r *repo.Repository, h evidence.Hold
 			return !slices.Contains(c.Sources[i].Vaults, vault)
 		}
 	}
-	return !slices.ContainsFunc(listed, func(p repo.Point) bool { return p.Source == h.Source })
+	return c != nil && !slices.ContainsFunc(listed, func(p repo.Point) bool { return p.Source == h.Source })
 }
 
 // lockHold locks what a held point needs in vaults that have it.
