@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -245,11 +246,11 @@ func TestNobodyIsWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
+	asking := &asked{of: silent.LocalAddr().String()}
+	defer asking.end()
 	for _, dial := range []func(context.Context, string, string) (net.Conn, error){
 		func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no name server") },
-		func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "udp", silent.LocalAddr().String())
-		},
+		asking.dial,
 	} {
 		unresolved := (&net.Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: dial}}).DialContext
 		p, err := NewPing("https://nowhere.example.com/uuid", "")
@@ -280,5 +281,36 @@ func TestNobodyIsWaitedFor(t *testing.T) {
 	}
 	if err != nil || len(failures) != len(o.Subscribers) {
 		t.Errorf("%d of %d failed; %v", len(failures), len(o.Subscribers), err)
+	}
+}
+
+// asked is a name server that is asked and says nothing. A transport goes on dialling, and a resolver asking, when nobody waits for it
+// any more: end ends that.
+type asked struct {
+	of    string
+	mu    sync.Mutex
+	conns []net.Conn
+	over  bool
+}
+
+func (a *asked) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.over {
+		return nil, errors.New("no name server")
+	}
+	c, err := (&net.Dialer{}).DialContext(ctx, "udp", a.of)
+	if err == nil {
+		a.conns = append(a.conns, c)
+	}
+	return c, err
+}
+
+func (a *asked) end() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.over = true
+	for _, c := range a.conns {
+		_ = c.Close() // what reads from it ends
 	}
 }
