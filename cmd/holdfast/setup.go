@@ -68,7 +68,7 @@ func (a *app) openSomeVaults() (*job, error) {
 
 func (a *app) openVaults(c *config.Config, some bool, names ...string) (*job, error) {
 	j := (&job{app: a, config: c, backends: a.newBackends(filepath.Dir(c.Path), c.Limits)}).share()
-	j.backends.stall, j.backends.existing = c.Stall, some
+	j.backends.stall, j.backends.existing = c.Stall, some && someVault(c)
 	var failed together
 	for _, v := range c.Vaults {
 		if len(names) > 0 && !slices.Contains(names, v.Name) {
@@ -88,6 +88,17 @@ func (a *app) openVaults(c *config.Config, some bool, names ...string) (*job, er
 		return nil, failed
 	}
 	return j, nil
+}
+
+// someVault reports whether there is any vault, as far as that can be told without asking one: before init there is none.
+func someVault(c *config.Config) bool {
+	return slices.ContainsFunc(c.Vaults, func(v config.Vault) bool {
+		if !v.URL.Local() {
+			return true
+		}
+		_, err := os.Stat(v.URL.Path)
+		return err == nil
+	})
 }
 
 func (a *app) newBackends(dir string, l config.Limits) *backends {
