@@ -180,7 +180,7 @@ func fleetsOfThieves() []fleetHistory {
 
 // fleet is what the reader is shown of it.
 func (a *account) fleet(day int, loses func(string, int) bool) guard.Fleet {
-	var f guard.Fleet
+	f := guard.Fleet{Whole: true}
 	in := map[string][]guard.Machine{}
 	for _, id := range slices.Sorted(maps.Keys(a.machines)) {
 		b := a.machines[id]
