@@ -421,15 +421,7 @@ func (h *holdCommands) dryRun(ctx context.Context, j *job, r *repo.Repository, m
 	}
 	j.aside = &aside{} // nothing is changed on this machine
 	out, at := holders(ctx, j, r, made, names)
-	var locking []string
-	for i := range out {
-		if c, ok := j.config.Vault(out[i].vault); ok && out[i].status == "" && !c.URL.Locks() {
-			out[i].status = noLocks
-		}
-		if out[i].status == "" {
-			locking = append(locking, out[i].vault)
-		}
-	}
+	locking := toLock(j, out)
 	would := map[string]repo.Lengthening{}
 	if len(locking) > 0 {
 		if would, err = forecastHold(ctx, j, made, *at, locking); err != nil {

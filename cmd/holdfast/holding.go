@@ -168,15 +168,7 @@ const (
 // putHold puts a hold into effect in the vaults that are named, and notes in which of them it is done.
 func putHold(ctx context.Context, j *job, r *repo.Repository, h evidence.Held, names []string) ([]heldIn, error) {
 	out, at := holders(ctx, j, r, h.Hold, names)
-	var locking []string
-	for i := range out {
-		if c, ok := j.config.Vault(out[i].vault); ok && out[i].status == "" && !c.URL.Locks() {
-			out[i].status = noLocks
-		}
-		if out[i].status == "" {
-			locking = append(locking, out[i].vault)
-		}
-	}
+	locking := toLock(j, out)
 	var err error
 	if len(locking) > 0 {
 		err = lockHold(ctx, j, h.Hold, at, locking, out)
@@ -229,6 +221,21 @@ func holders(ctx context.Context, j *job, r *repo.Repository, h evidence.Hold, n
 		out = append(out, x)
 	}
 	return out, at
+}
+
+// toLock gives the vaults that have the point and keep locks; of those that have it and keep none it says so.
+func toLock(j *job, out []heldIn) (names []string) {
+	for i := range out {
+		if out[i].status != "" {
+			continue
+		}
+		if c, ok := j.config.Vault(out[i].vault); ok && !c.URL.Locks() {
+			out[i].status = noLocks
+			continue
+		}
+		names = append(names, out[i].vault)
+	}
+	return names
 }
 
 // missed says that a vault has not got a point that it should have; nil where it need not.

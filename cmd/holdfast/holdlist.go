@@ -50,8 +50,7 @@ func (h *holdCommands) list(ctx context.Context, f *holdFlags, sources []string)
 		return err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
-	const most = 2000
-	l, err := evidence.List(ctx, r.view().Records(), most)
+	l, err := evidence.List(ctx, r.view().Records(), maxSaidRecords)
 	if err != nil {
 		return err
 	}
@@ -103,11 +102,8 @@ func (h *holdCommands) list(ctx context.Context, f *holdFlags, sources []string)
 // holdStands says how a hold stands in the vault.
 func holdStands(ctx context.Context, r *reading, x evidence.Hold, listed []repo.Point) (listedHold, error) {
 	line := listedHold{
-		Source: x.Source, Point: x.Point.String(), SignedAt: moment(x.SignedAt), Vault: r.vault.name, Until: moment(x.Until), State: stateHeld, By: "person",
+		Source: x.Source, Point: x.Point.String(), SignedAt: moment(x.SignedAt), Vault: r.vault.name, Until: moment(x.Until), State: stateHeld, By: byWhom(x),
 		At: moment(x.At), Reporter: x.Reporter, Reason: x.Reason,
-	}
-	if x.By != "" {
-		line.By = x.By
 	}
 	i := slices.IndexFunc(listed, func(p repo.Point) bool { return p.ID == x.Point })
 	switch {

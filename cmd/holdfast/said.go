@@ -51,7 +51,7 @@ func isAcknowledged(ctx context.Context, r *reading, p browse.Point) (bool, erro
 	return len(said[p.ID].acks) > 0, err
 }
 
-// maxSaidRecords is how many records are read for acknowledgements, the newest first.
+// maxSaidRecords is how many records are read for what they say of points, the newest first.
 const maxSaidRecords = 2000
 
 // saidOf reads in one pass what records of a vault say of points.

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/holdfast-backup/holdfast/replicator/retain"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
@@ -68,7 +69,7 @@ func (w *scales) add(n format.Need) error {
 	case locks && from.Equal(to): // it stays whatever happens
 		return nil
 	case locks:
-		keeping := float64(n.Size) * to.Sub(later(from, w.now)).Hours()
+		keeping := float64(n.Size) * to.Sub(retain.Later(from, w.now)).Hours()
 		if float64(n.Living)*to.Sub(w.now).Hours() >= keeping {
 			return nil
 		}
@@ -94,13 +95,6 @@ func (w *scales) verdict() *thinning {
 		return nil
 	}
 	return w.thin
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }
 
 // forecast gives for each vault how many locks the new point would ask to have lengthened: those of what the last one needs

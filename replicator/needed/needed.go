@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holdfast-backup/holdfast/replicator/retain"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
@@ -82,7 +83,7 @@ func Gather(ctx context.Context, in *repo.Reader, scratch *cache.Cache, name str
 	slices.SortStableFunc(points, func(a, b Point) int { return b.Until.Compare(a.Until) })
 	seen := map[format.Hash]bool{}
 	for _, p := range points {
-		last = later(last, p.Until)
+		last = retain.Later(last, p.Until)
 		if err := s.add(repo.Wanted{Name: p.Name, Size: -1, Until: p.Until}); err != nil {
 			return nil, err
 		}
@@ -144,13 +145,6 @@ func (s *Set) walk(ctx context.Context, in *repo.Reader, p Point, seen map[forma
 	return failed
 }
 
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
-}
-
 // add puts an object in. Keys sort by name, and of one name the longest time comes last.
 func (s *Set) add(w repo.Wanted) error {
 	return s.c.Add(fmt.Sprintf("%s\x00%016x%d", w.Name, max(w.Until.Unix(), 0), w.Size), 1)
@@ -173,7 +167,7 @@ func (s *Set) All() iter.Seq2[repo.Wanted, error] {
 				return
 			}
 			if last.Name == w.Name {
-				w.Until, w.Size = later(last.Until, w.Until), max(last.Size, w.Size)
+				w.Until, w.Size = retain.Later(last.Until, w.Until), max(last.Size, w.Size)
 			}
 			last = w
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast/replicator/needed"
+	"github.com/holdfast-backup/holdfast/replicator/retain"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
@@ -107,7 +108,7 @@ func (r *run) spareHeld(ctx context.Context, points []needed.Point, ends []bool)
 	for i, p := range points {
 		until, held := holds[p.ID]
 		if held {
-			p.Until = later(p.Until, until)
+			p.Until = retain.Later(p.Until, until)
 		}
 		if !ends[i] || held {
 			living = append(living, p)
@@ -115,13 +116,6 @@ func (r *run) spareHeld(ctx context.Context, points []needed.Point, ends []bool)
 	}
 	r.over.points = slices.DeleteFunc(r.over.points, func(p needed.Point) bool { _, held := holds[p.ID]; return held })
 	return living, nil
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }
 
 // keepNewest has the newest point of each source that is not retired live on, a complete one that is not marked as empty if
@@ -287,7 +281,7 @@ func (r *run) arrivals(ctx context.Context, reader *repo.Reader) (*needed.Set, e
 	}
 	for _, p := range r.over.points {
 		if until, ok := holds[p.ID]; ok {
-			p.Until = later(p.Until, until)
+			p.Until = retain.Later(p.Until, until)
 			fresh = append(fresh, p)
 		}
 	}

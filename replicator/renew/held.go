@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/holdfast-backup/holdfast/replicator/needed"
+	"github.com/holdfast-backup/holdfast/replicator/retain"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/evidence"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
@@ -41,14 +42,14 @@ func reach(o Options, clock time.Time, vault *repo.Vault, points []needed.Point,
 	others := false
 	for i := range points {
 		p := &points[i]
-		own := later(o.Repository.Trust().Kept(p.Commit), o.Until)
+		own := retain.Later(o.Repository.Trust().Kept(p.Commit), o.Until)
 		if !holds[p.ID].After(own) {
 			others = others || p.Until.After(most)
 			continue
 		}
 		held++
 		if l.Ceiling > 0 && p.Until.After(furthest) {
-			p.Until = later(furthest, own).UTC().Truncate(time.Second)
+			p.Until = retain.Later(furthest, own).UTC().Truncate(time.Second)
 			short++
 		}
 		others = others || own.After(most)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/replicator/needed"
 	"github.com/holdfast-backup/holdfast/replicator/progress"
+	"github.com/holdfast-backup/holdfast/replicator/retain"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
@@ -183,7 +184,7 @@ func choose(ctx context.Context, o Options, listed []repo.Point, holds map[forma
 				continue
 			}
 		}
-		until := later(o.Repository.Trust().Kept(c), later(o.Until, holds[p.ID]))
+		until := retain.Later(o.Repository.Trust().Kept(c), retain.Later(o.Until, holds[p.ID]))
 		out = append(out, needed.Point{Head: repo.Head{Point: p, Commit: c}, Until: until.UTC().Truncate(time.Second)})
 	}
 	for id := range wanted {
@@ -195,13 +196,6 @@ func choose(ctx context.Context, o Options, listed []repo.Point, holds map[forma
 		err = withheld(ctx, o, listed, out)
 	}
 	return out, broken, distrusted, err
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }
 
 // withheld reports points that are kept and that the vault does not list: what they need cannot be held.

@@ -57,7 +57,7 @@ func Decide(p Policy, at time.Time, earlier []Earlier) Decision {
 		}
 		if !slices.ContainsFunc(earlier, filled) {
 			d.Slots = append(d.Slots, name)
-			d.RetainUntil = later(d.RetainUntil, k.span.AddTo(at))
+			d.RetainUntil = Later(d.RetainUntil, k.span.AddTo(at))
 		}
 	}
 	if len(d.Slots) == 0 {
@@ -70,7 +70,7 @@ func Decide(p Policy, at time.Time, earlier []Earlier) Decision {
 func Longest(p Policy, at time.Time) time.Duration {
 	end := at.UTC()
 	for _, k := range kinds(p) {
-		end = later(end, k.span.AddTo(at))
+		end = Later(end, k.span.AddTo(at))
 	}
 	return end.Sub(at)
 }
@@ -92,7 +92,8 @@ func Shortest(p Policy, at time.Time) time.Time {
 	return end
 }
 
-func later(a, b time.Time) time.Time {
+// Later gives the later of two times.
+func Later(a, b time.Time) time.Time {
 	if b.After(a) {
 		return b
 	}
