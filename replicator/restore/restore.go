@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -101,6 +102,7 @@ type run struct {
 	ready    chan *item      // small entries whose content is there
 	queue    chan *item      // an InOrder target's, in order
 	scratch  pack.Scratch    // buffers of large entries' chunks
+	streams  atomic.Int64    // large entries whose content is on its way
 }
 
 // limits share out the memory.
@@ -117,6 +119,10 @@ type limits struct {
 	maxLooks  int   // and how many turns of keys (see turn)
 	maxWindow int   // entries
 }
+
+// crowdedStream is the bytes of one batch in flight where the processors are busy without: enough that the next chunk is there when the one
+// before it is written. What lies in memory beyond that has left the caches by the time it is wanted, and costs a third more.
+const crowdedStream = 2 << 20
 
 // share divides memory: about a sixth each for small entries, large entries, ranges in flight and the target; the rest is
 // for opened objects, manifest pages and garbage not yet collected.

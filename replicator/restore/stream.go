@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"runtime"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
@@ -23,6 +24,8 @@ type batch struct {
 	pack   format.Hash // of the data chunks, if there are any
 	at     int64       // where the last one's frame starts
 	data   int         // chunks that are no holes
+	alone  bool        // it takes all slots, and gives them back when it is fetched; else one, until it is consumed
+	limit  int64       // bytes in flight
 	budget *semaphore.Weighted
 	came   chan arrival // in order; closed when nothing more comes
 	err    error        // why not, set before came is closed
@@ -54,6 +57,8 @@ func (b *batch) add(c format.Chunk) {
 // one by one, only the whole at the end.
 func (r *run) stream(ctx context.Context, e *format.Entry, lax bool) iter.Seq2[Piece, error] {
 	return func(yield func(Piece, error) bool) {
+		r.streams.Add(1)
+		defer r.streams.Add(-1)
 		ctx, cancel := context.WithCancel(ctx)
 		g, gctx := errgroup.WithContext(ctx)
 		s := &stream{
@@ -108,10 +113,15 @@ func (s *stream) plan(ctx context.Context) error {
 
 // start fetches a batch on a goroutine of its own, as soon as an earlier one is done.
 func (s *stream) start(ctx context.Context, b *batch) error {
-	if err := s.slots.Acquire(ctx, 1); err != nil {
+	slots := int64(1)
+	b.limit = s.limits.stream
+	if b.alone = s.crowded(); b.alone {
+		slots, b.limit = s.limits.ahead, min(b.limit, crowdedStream)
+	}
+	if err := s.slots.Acquire(ctx, slots); err != nil {
 		return err
 	}
-	b.budget = semaphore.NewWeighted(s.limits.stream)
+	b.budget = semaphore.NewWeighted(b.limit)
 	b.came = make(chan arrival, b.data) // so that nobody waits but for the budget
 	select {
 	case s.order <- b:
@@ -121,10 +131,16 @@ func (s *stream) start(ctx context.Context, b *batch) error {
 	s.g.Go(func() error {
 		defer close(b.came)
 		b.err = s.fill(ctx, b)
+		if b.alone {
+			s.slots.Release(s.limits.ahead)
+		}
 		return nil // the consumer sees it in its turn
 	})
 	return nil
 }
+
+// crowded reports whether other large entries keep the processors busy: then one batch of each at once is enough.
+func (s *stream) crowded() bool { return s.streams.Load() >= int64(runtime.GOMAXPROCS(0)) }
 
 // fill fetches what a batch is made of. Frames are visited in order of their offsets, which is that of the chunks.
 func (s *stream) fill(ctx context.Context, b *batch) error {
@@ -139,7 +155,7 @@ func (s *stream) fill(ctx context.Context, b *batch) error {
 			if dst != nil {
 				return dst, nil // the frame is read again
 			}
-			if err := b.budget.Acquire(ctx, s.cost(c)); err != nil {
+			if err := b.budget.Acquire(ctx, b.cost(c)); err != nil {
 				return nil, err
 			}
 			dst = s.scratch.Get(pack.RoomFor(c.Size))
@@ -162,8 +178,8 @@ func (s *stream) fill(ctx context.Context, b *batch) error {
 	return nil
 }
 
-// cost is what a chunk takes of its batch's budget.
-func (s *stream) cost(c *format.Chunk) int64 { return min(c.Size, s.limits.stream) }
+// cost is what a chunk takes of the batch's budget.
+func (b *batch) cost(c *format.Chunk) int64 { return min(c.Size, b.limit) }
 
 // consume yields the batches' pieces as they come and checks the whole. more is false when the consumer wants no more.
 func (s *stream) consume(ctx context.Context, yield func(Piece, error) bool) (more bool, err error) {
@@ -189,11 +205,13 @@ func (s *stream) consume(ctx context.Context, yield func(Piece, error) bool) (mo
 			}
 			if !c.Hole {
 				s.scratch.Put(p.Data)
-				b.budget.Release(s.cost(c))
+				b.budget.Release(b.cost(c))
 			}
 			s.tally.show(0, c.Size)
 		}
-		s.slots.Release(1)
+		if !b.alone {
+			s.slots.Release(1)
+		}
 	}
 	if ctx.Err() != nil {
 		return true, nil // the planner's error says why

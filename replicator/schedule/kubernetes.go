@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -23,9 +24,9 @@ const (
 var metadataAddresses = []string{"169.254.169.254/32", "169.254.170.23/32"}
 
 // labelForm is what a namespace may be called: a label of DNS.
-var labelForm = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+var labelForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`) })
 
-var imageForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_./:@-]{0,300}$`)
+var imageForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_./:@-]{0,300}$`) })
 
 // Kubernetes gives manifests: the configuration, a place for the cache, what may be connected to, and a CronJob for each job.
 // The Secret is not among them: a manifest with secrets in it would be a file with secrets in it. The notes say how to make it.
@@ -34,10 +35,10 @@ func Kubernetes(setup Setup) (Plan, error) {
 	if err := s.check(); err != nil {
 		return Plan{}, err
 	}
-	if !imageForm.MatchString(s.Image) {
+	if !imageForm().MatchString(s.Image) {
 		return Plan{}, fmt.Errorf("%w: %q is no name of an image", ErrCannot, clip(s.Image))
 	}
-	if s.Namespace != "" && !labelForm.MatchString(s.Namespace) {
+	if s.Namespace != "" && !labelForm().MatchString(s.Namespace) {
 		return Plan{}, fmt.Errorf("%w: %q is no name of a namespace: lower-case letters, digits and -, at most 63, a letter or digit at both ends", ErrCannot, clip(s.Namespace))
 	}
 	if s.Cache != "" {

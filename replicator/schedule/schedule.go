@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -242,7 +243,7 @@ func (s Setup) environment() string { return path.Join(s.Secrets, "holdfast.env"
 var userForm = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,30}$`)
 
 // credentialForm is what the name of a credential may be in a unit and in a Kubernetes Secret.
-var credentialForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,250}$`)
+var credentialForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,250}$`) })
 
 // check refuses what no text can say safely.
 func (s Setup) check() error {
@@ -262,7 +263,7 @@ func (s Setup) check() error {
 		case InFile:
 			paths = append(paths, x.Name)
 		case Credential:
-			if !credentialForm.MatchString(x.Name) {
+			if !credentialForm().MatchString(x.Name) {
 				return fmt.Errorf("%w: the credential systemd:%s: such a name takes letters, digits, `.`, `_` and `-` here", ErrCannot, clip(x.Name))
 			}
 		}

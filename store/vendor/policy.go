@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/holdfast-backup/holdfast/store"
 )
@@ -144,8 +145,8 @@ func rightsOf(r Role) rights {
 }
 
 var (
-	bucketForm    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{2,62}$`)
-	principalForm = regexp.MustCompile(`^[A-Za-z0-9_+=,.@:/-]{1,256}$`)
+	bucketForm    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{2,62}$`) })
+	principalForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_+=,.@:/-]{1,256}$`) })
 	arnForm       = regexp.MustCompile(`^arn:aws:iam::[A-Za-z0-9_-]*:(user/[^:]+|root)$`)
 	partitionForm = regexp.MustCompile(`^aws[a-z-]*$`)
 )
@@ -174,7 +175,7 @@ func PolicyFor(p Profile, r Role, o PolicyOptions) (Document, error) {
 	default:
 		return Document{}, fmt.Errorf("%w: no kind %q; there are %s, %s, %s", ErrPolicy, o.Kind, KindBucket, KindDisks, KindMachines)
 	}
-	if !bucketForm.MatchString(o.Bucket) {
+	if !bucketForm().MatchString(o.Bucket) {
 		return Document{}, fmt.Errorf("%w: bucket %q; want its name alone, 3 to 63 letters, digits, . and -", ErrPolicy, o.Bucket)
 	}
 	o.Prefix = strings.Trim(o.Prefix, "/")
@@ -196,7 +197,7 @@ func checkPrincipal(p Profile, name string) error {
 	switch {
 	case p.Policy.Form != FormBucket:
 		return nil
-	case !principalForm.MatchString(name):
+	case !principalForm().MatchString(name):
 		return fmt.Errorf("%w: at %s a policy belongs to the bucket and names the user: which one? (--principal %s)", ErrPolicy, p.Title, p.Policy.Principal)
 	case strings.HasPrefix(p.Policy.Principal, "arn:") && !arnForm.MatchString(name):
 		return fmt.Errorf("%w: --principal %s: %s knows users by their ARN: %s (a user without a tenant: arn:aws:iam:::user/NAME). A policy for a plain name is for nobody", ErrPolicy, name, p.Title, p.Policy.Principal)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // scheme is the part of a reference before its colon.
@@ -26,9 +27,9 @@ type Ref struct {
 }
 
 var (
-	envForm     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,99}$`)
-	profileForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@/+ -]{0,99}$`)
-	systemdForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,254}$`)
+	envForm     = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,99}$`) })
+	profileForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@/+ -]{0,99}$`) })
+	systemdForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,254}$`) })
 )
 
 const (
@@ -54,20 +55,20 @@ func parse(s, forms string) (Ref, error) {
 	r := Ref{scheme: scheme(kind), name: rest}
 	switch r.scheme {
 	case schemeEnv:
-		if !envForm.MatchString(rest) {
+		if !envForm().MatchString(rest) {
 			return Ref{}, errors.New("env: takes the beginning of variable names, such as env:HOLDFAST_VAULT for HOLDFAST_VAULT_ACCESS_KEY_ID")
 		}
 	case schemeProfile:
-		if !profileForm.MatchString(rest) {
+		if !profileForm().MatchString(rest) {
 			return Ref{}, errors.New("profile: takes the name of a profile of ~/.aws/config or ~/.aws/credentials")
 		}
 	case schemeFile:
 		r.name, r.profile, ok = strings.Cut(rest, "#")
-		if r.name == "" || ok && !profileForm.MatchString(r.profile) {
+		if r.name == "" || ok && !profileForm().MatchString(r.profile) {
 			return Ref{}, errors.New("file: takes a path, and the name of a profile in it after #")
 		}
 	case schemeSystemd:
-		if !systemdForm.MatchString(rest) {
+		if !systemdForm().MatchString(rest) {
 			return Ref{}, errors.New("systemd: takes the name of a credential, as in LoadCredential=NAME:PATH of the unit")
 		}
 	default:

@@ -24,7 +24,7 @@ func parseShared(text []byte, profile string) (store.Credentials, error) {
 		if name, ok := strings.CutPrefix(line, "["); ok {
 			name, ok = strings.CutSuffix(name, "]")
 			name = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(name), "profile "))
-			if !ok || !profileForm.MatchString(name) {
+			if !ok || !profileForm().MatchString(name) {
 				return store.Credentials{}, fmt.Errorf("line %d is not a profile's header such as [default]", n)
 			}
 			if found[name] != nil {
