@@ -126,6 +126,9 @@ func (a *careCommands) renew(ctx context.Context, f *readerFlags, specs []string
 	if err == nil || sum.Objects > 0 {
 		all = append(all, r.renews.printRenewed(sum, said))
 	}
+	if sum.Newer > 0 {
+		r.ui.warn("a newer holdfast wrote %s: what is held by them alone is not locked further here; update holdfast on this machine", plural(sum.Newer, "record", "records"))
+	}
 	if bad := sum.Refused + sum.Lost + int64(sum.Broken); bad > 0 {
 		all = append(all, &marked{errDamage, fmt.Errorf("vault %s: %d locks were refused, %d objects have no version with the right bytes, %d points or records cannot be read in full; the lines above name them",
 			r.vault.name, sum.Refused, sum.Lost, sum.Broken)})

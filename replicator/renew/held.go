@@ -20,17 +20,16 @@ func clockOf(ctx context.Context, o Options) (time.Time, error) {
 	return facts.Clock, err // one that is off is refused where the renewal begins
 }
 
-// held gives until when points are held, as every record tells, and how many records could not be read. Each of these was reported: there
-// may be a hold in it, and the points that others tell of can be helped all the same.
-func held(ctx context.Context, o Options, clock time.Time, listed []repo.Point) (map[format.Hash]time.Time, int, error) {
+// held gives what all records say is held of the points. Those that cannot be read may tell of holds too, and the points that others tell of
+// can be helped all the same.
+func held(ctx context.Context, o Options, clock time.Time, listed []repo.Point) (evidence.Standing, error) {
 	ours := map[format.Hash]bool{} // a thief with a reporter's key may tell of any number of others
 	for _, p := range listed {
 		ours[p.ID] = true
 	}
 	from := evidence.Of(o.Vault.Read, o.Repository)
 	from.Report = evidence.Told(o.Report)
-	s, err := evidence.Stand(ctx, from, clock, func(id format.Hash) bool { return ours[id] })
-	return s.Until, s.Unread.Records, err
+	return evidence.Stand(ctx, from, clock, func(id format.Hash) bool { return ours[id] })
 }
 
 // reach lets the vault's locks go as far as holds may, where only held points ask for that. What a hold asks for beyond its own ceiling, as a

@@ -53,6 +53,7 @@ type Summary struct {
 	HeldShort  int   // of these, whose hold reaches further than the ceilings let a lock be set now
 	Distrusted int   // points that were passed over: their key was distrusted before they came
 	Broken     int   // points of which not all could be read that they need, and records, which may say that points are held
+	Newer      int   // records that a newer holdfast wrote: they may hold points, whose locks that one looks after
 	Seconds    float64
 }
 
@@ -84,10 +85,12 @@ func Run(ctx context.Context, o Options) (s Summary, err error) {
 	if err != nil {
 		return s, err
 	}
-	holds, unread, err := held(ctx, o, clock, listed)
+	standing, err := held(ctx, o, clock, listed)
 	if err != nil {
 		return s, err
 	}
+	holds, unread := standing.Until, standing.Unread
+	s.Newer = unread.Newer
 	points, broken, distrusted, err := choose(ctx, o, listed, holds)
 	if err != nil {
 		return s, err
@@ -106,7 +109,7 @@ func Run(ctx context.Context, o Options) (s Summary, err error) {
 		over := !p.Commit.RetainUntil.After(r.Clock()) && !holds[p.ID].After(r.Clock())
 		return !p.Until.After(r.Clock()) || len(o.Points) == 0 && over
 	})
-	s.Points, s.Broken, s.Distrusted = len(points), broken+unread, distrusted
+	s.Points, s.Broken, s.Distrusted = len(points), broken+unread.Records-unread.Newer, distrusted
 	for _, p := range points {
 		if p.Until.After(s.Until) {
 			s.Until = p.Until

@@ -23,6 +23,7 @@ type Standing struct {
 // Unread is the records that could not be read: nobody knows what they hold.
 type Unread struct {
 	Records int
+	Newer   int       // of these, the whole ones that a newer holdfast wrote: nothing is wrong with them
 	Name    string    // the one that came last
 	Err     error     // why it could not be read; nil: there is none
 	Came    time.Time // when it came: what was signed later it says nothing of. Zero: nobody knows
@@ -39,7 +40,7 @@ func (u *Unread) add(name string, came time.Time, err error) {
 
 // Stand reads every record of every reporter, and gives what is held of the points that of knows; nil: of all. It is for those who delete
 // or lock by it; who only shows holds has [Living], which costs less. A record that cannot be read is reported and told by Unread, as is a
-// vault that refuses to list them. Names that no key signed are no records, and cost no read. Memory does not grow with the number of
+// vault that refuses to list them; what a newer holdfast wrote is told by Unread alone. Names that no key signed are no records, and cost no read. Memory does not grow with the number of
 // records. Of Options it needs what [List] does.
 func Stand(ctx context.Context, o Options, now time.Time, of func(format.Hash) bool) (Standing, error) {
 	s := &standing{reading: &reading{ctx: ctx, o: o}, now: now, of: of, out: Standing{Until: map[format.Hash]time.Time{}}}
@@ -88,7 +89,11 @@ func (s *standing) take() error {
 			err = s.holds(x.rec)
 		}
 		if err != nil {
-			s.find(Missing, x.versions[0].Name, "it cannot be read: %v", err)
+			if errors.Is(err, errNewer) {
+				s.out.Unread.Newer++
+			} else {
+				s.find(Missing, x.versions[0].Name, "it cannot be read: %v", err)
+			}
 			s.out.Unread.add(x.versions[0].Name, arrived(x.versions), err)
 		}
 	}
