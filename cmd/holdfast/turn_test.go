@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"os"
@@ -50,18 +51,30 @@ func TestTurn(t *testing.T) {
 		t.Error("measured")
 	}
 	d.configure("") // for the one that waits, which need not be slow
-	second, out2, errOut2 := d.command(ctx, "run", "--wait")
+	second, out2, _ := d.command(ctx, "run", "--wait")
+	second.Stderr = nil
+	says2, err := second.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := second.Start(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(1500 * time.Millisecond)
+	// It says that it waits, and only then there is nothing more to wait for.
+	waits := fmt.Sprintf("Waiting for the run of process %d", first.Process.Pid)
+	lines, heard := bufio.NewScanner(says2), ""
+	for !strings.Contains(heard, waits) && lines.Scan() {
+		heard += lines.Text() + "\n"
+	}
 	if err := first.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = first.Wait() // it was killed
-	if code := d.code(second.Wait()); code != 0 || !strings.Contains(out2.String(), "complete point") ||
-		!strings.Contains(errOut2.String(), fmt.Sprintf("Waiting for the run of process %d", first.Process.Pid)) {
-		t.Errorf("the one that waited: exit code %d: %s%s", code, out2, errOut2)
+	for lines.Scan() {
+		heard += lines.Text() + "\n"
+	}
+	if code := d.code(second.Wait()); code != 0 || !strings.Contains(out2.String(), "complete point") || !strings.Contains(heard, waits) {
+		t.Errorf("the one that waited: exit code %d: %s%s", code, out2, heard)
 	}
 	// What the killed run left says nothing to the next one.
 	if code, out, errOut := d.run("run"); code != 0 {

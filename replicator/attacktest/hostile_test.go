@@ -28,7 +28,10 @@ func eachRow(t *testing.T, rows []row) {
 	for _, kind := range servers.Both(t) {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
-			for _, x := range rows {
+			for i, x := range rows {
+				if !*full && !testing.Short() && !servers.Turn(i, kind) {
+					continue // each on one of the two, and on both in .ci/full
+				}
 				t.Run(x.name, func(t *testing.T) { x.do(t, newScene(t, kind)) })
 			}
 		})

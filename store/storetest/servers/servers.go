@@ -48,6 +48,12 @@ func Both(t testing.TB) []Kind {
 	return both[n : n+1]
 }
 
+// Sweep reports whether all cases run on every server, as .ci/full has it (HOLDFAST_SWEEP=1).
+func Sweep() bool { return os.Getenv("HOLDFAST_SWEEP") != "" }
+
+// Turn reports whether case i of a long table runs on a server: they take turns, and with [Sweep] all run on each.
+func Turn(i int, kind Kind) bool { return Sweep() || (i%2 == 0) == (kind == KindMinIO) }
+
 // Region is what every server signs for.
 const Region = "us-east-1"
 
