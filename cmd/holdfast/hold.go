@@ -36,13 +36,14 @@ exit code is 2. The vault's policies have to allow it too: print them with 'hold
 
 The reason is kept as evidence: a record signed with the reporter's key (keys.reporter), which lies in every vault as plain text. So name no
 secrets in it. A vault that cannot be reached is done by the next run; the exit code is 1 until then. If interrupted, run it again; it
-continues. A directory keeps no locks: there a hold keeps prune away, and nobody else.
+continues. A directory keeps no locks: there a hold keeps prune away, and nobody else. What the point needs is looked for there too, and is
+copied from another vault where it is gone.
 
 The list is of one vault and needs no key. It has what the guard holds as well, and holds that are over, as far as the newest 2000 records
 tell. "not locked" means that a lock ends before the hold does: the next run or 'holdfast renew' lengthens it.
 
 Exit codes: 0 done; 1 a vault failed, the others hold the point; 2 beyond the ceilings, shorter than before, or no key to sign with;
-5 something the point needs is lost, or a hold in the list is not locked as long as it says.
+5 something the point needs is lost, and the rest is held, or a hold in the list is not locked as long as it says.
 ` + pointHelp + readerHelp
 
 // holdFlags are those of hold.
@@ -349,7 +350,7 @@ func (h *holdCommands) note(ctx context.Context, j *job, r *repo.Repository, mad
 func undelivered(out []heldIn, delivered []evidence.Delivery) []heldIn {
 	for i := range out {
 		for _, d := range delivered {
-			if d.Vault == out[i].vault && d.Err != nil && out[i].status == noLocks {
+			if d.Vault == out[i].vault && d.Err != nil && (out[i].status == noLocks || out[i].plain && out[i].status == heldShort && out[i].err == nil) {
 				out[i].status, out[i].err = notHeld, d.Err
 			}
 		}
@@ -375,28 +376,40 @@ func (h *holdCommands) report(j *job, made evidence.Hold, out []heldIn, err erro
 			all = append(all, h.ui.object(line))
 			continue
 		}
-		what := ""
-		switch v.status {
-		case nowHeld:
-			what = fmt.Sprintf("held until %s; %s lengthened", stamp(made.Until.Time), plural(v.extended, "lock", "locks"))
-			if v.copied > 0 {
-				what += fmt.Sprintf(", %s copied from another vault", plural(v.copied, "object", "objects"))
-			}
-		case heldShort:
-			what = fmt.Sprintf("held until %s as far as it is there; %s lengthened", stamp(made.Until.Time), plural(v.extended, "lock", "locks"))
-		case noLocks:
-			what = fmt.Sprintf("spared by prune until %s; a directory keeps no locks, so whoever may write there can still delete it", stamp(made.Until.Time))
-		case notThere:
-			what = "this vault has not got the point"
-		case notHeld:
-			what = "not held yet; the next run tries again"
-		}
-		all = append(all, h.ui.text(fmt.Sprintf("%.12s of %s -> %s: %s", made.Point, made.Source, safe(v.vault), what)))
+		all = append(all, h.ui.text(fmt.Sprintf("%.12s of %s -> %s: %s", made.Point, made.Source, safe(v.vault), wasHeld(made, v))))
 	}
 	if !kept && err == nil {
 		all = append(all, fmt.Errorf("no vault holds point %.12s yet", made.Point))
 	}
 	return append(all, j.tells.alarm()).orNil()
+}
+
+// wasHeld says of a vault what a hold came to there, for people.
+func wasHeld(made evidence.Hold, v heldIn) string {
+	switch v.status {
+	case notThere:
+		return "this vault has not got the point"
+	case notHeld:
+		return "not held yet; the next run tries again"
+	}
+	what := "held until "
+	if v.plain {
+		what = "spared by prune until "
+	}
+	what += stamp(made.Until.Time)
+	if v.status == heldShort {
+		what += ", as far as it is there"
+	}
+	if !v.plain {
+		what += fmt.Sprintf("; %s lengthened", plural(v.extended, "lock", "locks"))
+	}
+	if v.copied > 0 {
+		what += fmt.Sprintf(", %s copied from another vault", plural(v.copied, "object", "objects"))
+	}
+	if v.plain {
+		what += "; a directory keeps no locks, so whoever may write there can still delete it"
+	}
+	return what
 }
 
 func lineOf(made evidence.Hold, v heldIn) holdLine {
@@ -421,7 +434,7 @@ func (h *holdCommands) dryRun(ctx context.Context, j *job, r *repo.Repository, m
 	}
 	j.aside = &aside{} // nothing is changed on this machine
 	out, at := holders(ctx, j, r, made, names)
-	locking := toLock(j, out)
+	locking := toLock(out)
 	would := map[string]repo.Lengthening{}
 	if len(locking) > 0 {
 		if would, err = forecastHold(ctx, j, made, *at, locking); err != nil {
@@ -454,6 +467,20 @@ func (h *holdCommands) dryRun(ctx context.Context, j *job, r *repo.Repository, m
 		}
 	}
 	return append(all, j.tells.alarm()).orNil()
+}
+
+// toLock gives the vaults that have the point and keep locks; of those that have it and keep none it says so.
+func toLock(out []heldIn) (names []string) {
+	for i := range out {
+		switch {
+		case out[i].status != "":
+		case out[i].plain:
+			out[i].status = noLocks
+		default:
+			names = append(names, out[i].vault)
+		}
+	}
+	return names
 }
 
 // wouldHold is a line of a dry run for people.
