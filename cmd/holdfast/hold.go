@@ -51,6 +51,7 @@ type holdFlags struct {
 	reader      readerFlags
 	span, until string
 	reason      string
+	because     bool // a reason was given
 	list, dry   bool
 
 	parsedUntil time.Time   // of --until ..
@@ -90,12 +91,16 @@ type holdCommands struct{ *app }
 func holdCommand(a *app) *cobra.Command {
 	h := &holdCommands{a}
 	var f holdFlags
-	cmd := &cobra.Command{
+	var cmd *cobra.Command
+	cmd = &cobra.Command{
 		Use:               "hold [POINT --for DURATION|--until TIME --reason TEXT]",
 		Short:             "Hold a recovery point longer, or list what is held",
 		Long:              holdHelp,
 		ValidArgsFunction: a.complete.completePoints(&f.reader, 1),
-		RunE:              a.action(func(ctx context.Context, args []string) error { return h.act(ctx, &f, args) }),
+		RunE: a.action(func(ctx context.Context, args []string) error {
+			f.because = cmd.Flags().Changed("reason")
+			return h.act(ctx, &f, args)
+		}),
 	}
 	f.reader.add(cmd, a)
 	a.notices.flag(cmd)
@@ -109,7 +114,7 @@ func holdCommand(a *app) *cobra.Command {
 }
 
 func (h *holdCommands) act(ctx context.Context, f *holdFlags, args []string) error {
-	making := f.span != "" || f.until != "" || f.reason != "" || f.dry
+	making := f.span != "" || f.until != "" || f.because || f.dry
 	switch {
 	case f.list && making:
 		return usage(errors.New("--list only lists: leave out --for, --until, --reason and --dry-run, or --list"))
@@ -133,8 +138,10 @@ func (h *holdCommands) act(ctx context.Context, f *holdFlags, args []string) err
 	} else if f.parsedSpan, err = retain.Parse(f.span); err != nil || f.parsedSpan.IsZero() {
 		return usage(fmt.Errorf("--for %s: write a duration such as 90d, 18mo or 2y", safe(f.span)))
 	}
-	if f.reason, err = checkHoldReason(f.reason); err != nil && !(f.dry && f.reason == "") {
-		return err
+	if f.because || !f.dry { // a dry run may be asked before there is a reason, and takes none that would be refused then
+		if f.reason, err = checkHoldReason(f.reason); err != nil {
+			return err
+		}
 	}
 	if !f.dry {
 		h.notices.expect("hold")
