@@ -194,15 +194,20 @@ func (j *job) pickSources(names []string) ([]config.Source, error) {
 	for _, n := range names {
 		i := slices.IndexFunc(j.config.Sources, func(s config.Source) bool { return s.Name == n })
 		if i < 0 {
-			var have []string
-			for _, s := range j.config.Sources {
-				have = append(have, s.Name)
-			}
-			return nil, usage(fmt.Errorf("the configuration has no source %q; it has %s", n, strings.Join(have, ", ")))
+			return nil, notConfigured(j.config, n)
 		}
 		out = append(out, j.config.Sources[i])
 	}
 	return out, nil
+}
+
+// notConfigured says that the configuration has no source of a name.
+func notConfigured(c *config.Config, name string) error {
+	var have []string
+	for _, s := range c.Sources {
+		have = append(have, s.Name)
+	}
+	return usage(fmt.Errorf("the configuration has no source %q; it has %s", name, strings.Join(have, ", ")))
 }
 
 // runSource makes one source's point and reports it, a line a vault, failed or not.
