@@ -246,8 +246,11 @@ func (l *look) status(ctx context.Context) ([]status.Source, error) {
 	if len(sources) == 0 {
 		l.state(Finding{Kind: Late, Text: "there are no recovery points, and no source that is to be kept in this vault"}, "empty")
 	}
-	for _, s := range sources {
+	for i, s := range sources {
 		l.source(s)
+		if i == 0 {
+			l.attention("", s.Vault)
+		}
 	}
 	return sources, nil
 }
@@ -262,12 +265,17 @@ func (l *look) source(s status.Source) {
 		l.state(Finding{Kind: Late, Source: s.Name, Text: fmt.Sprintf("what the newest complete point, %.12s, holds is of %s, %s ago; at most %s is allowed: the job does not run, or does not come to an end",
 			s.Point.ID, at(s.Point.Line.TakenAt.Time), span(s.Age), span(l.Allowed))}, "")
 	}
+	l.attention(s.Name, s.Alarms)
+}
+
+// attention says what somebody has to look at, of a source or of the vault.
+func (l *look) attention(source string, alarms []string) {
 	like := map[string]int{}
-	for _, text := range s.Alarms {
+	for _, text := range alarms {
 		like[alike(text)]++
 	}
-	for _, text := range s.Alarms {
-		f := Finding{Kind: Attention, Source: s.Name, Text: text}
+	for _, text := range alarms {
+		f := Finding{Kind: Attention, Source: source, Text: text}
 		if strings.HasPrefix(text, status.ClockAlarm) {
 			f.Kind = Clock
 		}
