@@ -272,7 +272,7 @@ func comesTo(v standing, s status.Source, o status.Options) error {
 	case s.Point == nil:
 		out = append(out, &marked{errBehind, fmt.Errorf("%s: there is no complete point", where)})
 	case !s.RPOMet:
-		out = append(out, &marked{errBehind, fmt.Errorf("%s: what the newest complete point holds is %s old; at most %s is asked for", where, ago(s.Age), ago(o.RPO))})
+		out = append(out, &marked{errBehind, fmt.Errorf("%s: what the newest complete point holds is %s old; at most %s is asked for", where, agoBeyond(s.Age, o.RPO), ago(o.RPO))})
 	}
 	if s.Short != nil {
 		out = append(out, &marked{errShort, fmt.Errorf("%s: %w", where, s.Short)})
@@ -380,6 +380,15 @@ func standingOf(v standing, s status.Source, o status.Options) standingJSON {
 		line.Protected = "none"
 	}
 	return line
+}
+
+// agoBeyond writes an age that is more than most, so that it reads as more.
+func agoBeyond(age, most time.Duration) string {
+	text := ago(age)
+	if text != ago(most) {
+		return text
+	}
+	return text + " and " + ago(max(age-most, time.Second))
 }
 
 // ago writes an age for people, in its two largest units.

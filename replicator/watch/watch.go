@@ -263,7 +263,7 @@ func (l *look) source(s status.Source) {
 		l.state(Finding{Kind: Late, Source: s.Name, Text: "there is no complete point"}, "")
 	case !s.RPOMet:
 		l.state(Finding{Kind: Late, Source: s.Name, Text: fmt.Sprintf("what the newest complete point, %.12s, holds is of %s, %s ago; at most %s is allowed: the job does not run, or does not come to an end",
-			s.Point.ID, at(s.Point.Line.TakenAt.Time), span(s.Age), span(l.Allowed))}, "")
+			s.Point.ID, at(s.Point.Line.TakenAt.Time), beyond(s.Age, l.Allowed), span(l.Allowed))}, "")
 	}
 	l.attention(s.Name, s.Alarms)
 }
@@ -300,6 +300,14 @@ func inOrder(all []Finding) {
 
 // at writes a time for people.
 func at(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// beyond writes a length of time that is more than most, so that it reads as more.
+func beyond(d, most time.Duration) string {
+	if text := span(d); text != span(most) {
+		return text
+	}
+	return span(most) + " and " + max((d - most).Round(time.Second), time.Second).String()
+}
 
 // span writes a length of time for people.
 func span(d time.Duration) string { return d.Round(time.Minute).String() }
