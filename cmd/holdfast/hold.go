@@ -40,7 +40,13 @@ continues. A directory keeps no locks: there a hold keeps prune away, and nobody
 copied from another vault where it is gone.
 
 The list is of one vault and needs no key. It has what the guard holds as well, and holds that are over, as far as the newest 2000 records
-tell. "not locked" means that a lock ends before the hold does: the next run or 'holdfast renew' lengthens it.
+tell. STATE is one of these:
+  held        the point is there, and its own lock reaches to the end of the hold; a directory keeps no locks
+  over        the hold has ended
+  not locked  a lock ends before the hold does: the next run or 'holdfast renew' lengthens it
+  gone        the point is not in the vault, and should be
+  absent      the vault never had it: its source does not go there, or the vault was added later
+  unknown     its lock cannot be read; the error says why
 
 Exit codes: 0 done; 1 a vault failed, the others hold the point; 2 beyond the ceilings, shorter than before, or no key to sign with;
 5 something the point needs is lost, and the rest is held, or a hold in the list is not locked as long as it says.

@@ -249,7 +249,7 @@ func (l *look) status(ctx context.Context) ([]status.Source, error) {
 	for i, s := range sources {
 		l.source(s)
 		if i == 0 {
-			l.attention("", s.Vault)
+			attention(l, "", s.Vault)
 		}
 	}
 	return sources, nil
@@ -265,11 +265,11 @@ func (l *look) source(s status.Source) {
 		l.state(Finding{Kind: Late, Source: s.Name, Text: fmt.Sprintf("what the newest complete point, %.12s, holds is of %s, %s ago; at most %s is allowed: the job does not run, or does not come to an end",
 			s.Point.ID, at(s.Point.Line.TakenAt.Time), beyond(s.Age, l.Allowed), span(l.Allowed))}, "")
 	}
-	l.attention(s.Name, s.Alarms)
+	attention(l, s.Name, s.Alarms)
 }
 
 // attention says what somebody has to look at, of a source or of the vault.
-func (l *look) attention(source string, alarms []string) {
+func attention(l *look, source string, alarms []string) {
 	like := map[string]int{}
 	for _, text := range alarms {
 		like[alike(text)]++
