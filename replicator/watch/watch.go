@@ -306,7 +306,7 @@ func beyond(d, most time.Duration) string {
 	if text := span(d); text != span(most) {
 		return text
 	}
-	return span(most) + " and " + max((d - most).Round(time.Second), time.Second).String()
+	return span(most) + " and " + max((d-most).Round(time.Second), time.Second).String()
 }
 
 // span writes a length of time for people.
