@@ -36,13 +36,20 @@ exit code is 2. The vault's policies have to allow it too: print them with 'hold
 
 The reason is kept as evidence: a record signed with the reporter's key (keys.reporter), which lies in every vault as plain text. So name no
 secrets in it. A vault that cannot be reached is done by the next run; the exit code is 1 until then. If interrupted, run it again; it
-continues. A directory keeps no locks: there a hold keeps prune away, and nobody else.
+continues. A directory keeps no locks: there a hold keeps prune away, and nobody else. What the point needs is looked for there too, and is
+copied from another vault where it is gone.
 
 The list is of one vault and needs no key. It has what the guard holds as well, and holds that are over, as far as the newest 2000 records
-tell. "not locked" means that a lock ends before the hold does: the next run or 'holdfast renew' lengthens it.
+tell. STATE is one of these:
+  held        the point is there, and its own lock reaches to the end of the hold; a directory keeps no locks
+  over        the hold has ended
+  not locked  a lock ends before the hold does: the next run or 'holdfast renew' lengthens it
+  gone        the point is not in the vault, and should be
+  absent      the vault never had it: its source does not go there, or the vault was added later
+  unknown     its lock cannot be read; the error says why
 
 Exit codes: 0 done; 1 a vault failed, the others hold the point; 2 beyond the ceilings, shorter than before, or no key to sign with;
-5 something the point needs is lost, or a hold in the list is not locked as long as it says.
+5 something the point needs is lost, and the rest is held, or a hold in the list is not locked as long as it says.
 ` + pointHelp + readerHelp
 
 // holdFlags are those of hold.
@@ -50,6 +57,7 @@ type holdFlags struct {
 	reader      readerFlags
 	span, until string
 	reason      string
+	because     bool // a reason was given
 	list, dry   bool
 
 	parsedUntil time.Time   // of --until ..
@@ -89,12 +97,16 @@ type holdCommands struct{ *app }
 func holdCommand(a *app) *cobra.Command {
 	h := &holdCommands{a}
 	var f holdFlags
-	cmd := &cobra.Command{
+	var cmd *cobra.Command
+	cmd = &cobra.Command{
 		Use:               "hold [POINT --for DURATION|--until TIME --reason TEXT]",
 		Short:             "Hold a recovery point longer, or list what is held",
 		Long:              holdHelp,
 		ValidArgsFunction: a.complete.completePoints(&f.reader, 1),
-		RunE:              a.action(func(ctx context.Context, args []string) error { return h.act(ctx, &f, args) }),
+		RunE: a.action(func(ctx context.Context, args []string) error {
+			f.because = cmd.Flags().Changed("reason")
+			return h.act(ctx, &f, args)
+		}),
 	}
 	f.reader.add(cmd, a)
 	a.notices.flag(cmd)
@@ -108,7 +120,7 @@ func holdCommand(a *app) *cobra.Command {
 }
 
 func (h *holdCommands) act(ctx context.Context, f *holdFlags, args []string) error {
-	making := f.span != "" || f.until != "" || f.reason != "" || f.dry
+	making := f.span != "" || f.until != "" || f.because || f.dry
 	switch {
 	case f.list && making:
 		return usage(errors.New("--list only lists: leave out --for, --until, --reason and --dry-run, or --list"))
@@ -132,8 +144,10 @@ func (h *holdCommands) act(ctx context.Context, f *holdFlags, args []string) err
 	} else if f.parsedSpan, err = retain.Parse(f.span); err != nil || f.parsedSpan.IsZero() {
 		return usage(fmt.Errorf("--for %s: write a duration such as 90d, 18mo or 2y", safe(f.span)))
 	}
-	if f.reason, err = checkHoldReason(f.reason); err != nil && !(f.dry && f.reason == "") {
-		return err
+	if f.because || !f.dry { // a dry run may be asked before there is a reason, and takes none that would be refused then
+		if f.reason, err = checkHoldReason(f.reason); err != nil {
+			return err
+		}
 	}
 	if !f.dry {
 		h.notices.expect("hold")
@@ -349,7 +363,7 @@ func (h *holdCommands) note(ctx context.Context, j *job, r *repo.Repository, mad
 func undelivered(out []heldIn, delivered []evidence.Delivery) []heldIn {
 	for i := range out {
 		for _, d := range delivered {
-			if d.Vault == out[i].vault && d.Err != nil && out[i].status == noLocks {
+			if d.Vault == out[i].vault && d.Err != nil && (out[i].status == noLocks || out[i].plain && out[i].status == heldShort && out[i].err == nil) {
 				out[i].status, out[i].err = notHeld, d.Err
 			}
 		}
@@ -375,28 +389,40 @@ func (h *holdCommands) report(j *job, made evidence.Hold, out []heldIn, err erro
 			all = append(all, h.ui.object(line))
 			continue
 		}
-		what := ""
-		switch v.status {
-		case nowHeld:
-			what = fmt.Sprintf("held until %s; %s lengthened", stamp(made.Until.Time), plural(v.extended, "lock", "locks"))
-			if v.copied > 0 {
-				what += fmt.Sprintf(", %s copied from another vault", plural(v.copied, "object", "objects"))
-			}
-		case heldShort:
-			what = fmt.Sprintf("held until %s as far as it is there; %s lengthened", stamp(made.Until.Time), plural(v.extended, "lock", "locks"))
-		case noLocks:
-			what = fmt.Sprintf("spared by prune until %s; a directory keeps no locks, so whoever may write there can still delete it", stamp(made.Until.Time))
-		case notThere:
-			what = "this vault has not got the point"
-		case notHeld:
-			what = "not held yet; the next run tries again"
-		}
-		all = append(all, h.ui.text(fmt.Sprintf("%.12s of %s -> %s: %s", made.Point, made.Source, safe(v.vault), what)))
+		all = append(all, h.ui.text(fmt.Sprintf("%.12s of %s -> %s: %s", made.Point, made.Source, safe(v.vault), wasHeld(made, v))))
 	}
 	if !kept && err == nil {
 		all = append(all, fmt.Errorf("no vault holds point %.12s yet", made.Point))
 	}
 	return append(all, j.tells.alarm()).orNil()
+}
+
+// wasHeld says of a vault what a hold came to there, for people.
+func wasHeld(made evidence.Hold, v heldIn) string {
+	switch v.status {
+	case notThere:
+		return "this vault has not got the point"
+	case notHeld:
+		return "not held yet; the next run tries again"
+	}
+	what := "held until "
+	if v.plain {
+		what = "spared by prune until "
+	}
+	what += stamp(made.Until.Time)
+	if v.status == heldShort {
+		what += ", as far as it is there"
+	}
+	if !v.plain {
+		what += fmt.Sprintf("; %s lengthened", plural(v.extended, "lock", "locks"))
+	}
+	if v.copied > 0 {
+		what += fmt.Sprintf(", %s copied from another vault", plural(v.copied, "object", "objects"))
+	}
+	if v.plain {
+		what += "; a directory keeps no locks, so whoever may write there can still delete it"
+	}
+	return what
 }
 
 func lineOf(made evidence.Hold, v heldIn) holdLine {
@@ -421,7 +447,7 @@ func (h *holdCommands) dryRun(ctx context.Context, j *job, r *repo.Repository, m
 	}
 	j.aside = &aside{} // nothing is changed on this machine
 	out, at := holders(ctx, j, r, made, names)
-	locking := toLock(j, out)
+	locking := toLock(out)
 	would := map[string]repo.Lengthening{}
 	if len(locking) > 0 {
 		if would, err = forecastHold(ctx, j, made, *at, locking); err != nil {
@@ -454,6 +480,20 @@ func (h *holdCommands) dryRun(ctx context.Context, j *job, r *repo.Repository, m
 		}
 	}
 	return append(all, j.tells.alarm()).orNil()
+}
+
+// toLock gives the vaults that have the point and keep locks; of those that have it and keep none it says so.
+func toLock(out []heldIn) (names []string) {
+	for i := range out {
+		switch {
+		case out[i].status != "":
+		case out[i].plain:
+			out[i].status = noLocks
+		default:
+			names = append(names, out[i].vault)
+		}
+	}
+	return names
 }
 
 // wouldHold is a line of a dry run for people.

@@ -149,6 +149,7 @@ func withBook(ctx context.Context, j *job, r *repo.Repository, do func(*evidence
 // heldIn is what became of a hold in one vault.
 type heldIn struct {
 	vault    string
+	plain    bool      // it keeps no locks: the hold is its record
 	status   string    // one of those below
 	extended int64     // locks
 	copied   int64     // objects that the vault lacked
@@ -159,19 +160,18 @@ type heldIn struct {
 // What becomes of a hold in a vault.
 const (
 	nowHeld   = "held"      // all is locked
-	noLocks   = "no locks"  // the vault keeps no locks: prune spares the point
+	noLocks   = "no locks"  // the vault keeps no locks: prune spares the point, and all of it is there
 	notThere  = "absent"    // the vault has not got the point
 	notHeld   = "failed"    // and will be tried again
-	heldShort = "not whole" // something of the point is lost; the rest is locked
+	heldShort = "not whole" // something of the point is lost; the rest is locked, or spared
 )
 
 // putHold puts a hold into effect in the vaults that are named, and notes in which of them it is done.
 func putHold(ctx context.Context, j *job, r *repo.Repository, h evidence.Held, names []string) ([]heldIn, error) {
 	out, at := holders(ctx, j, r, h.Hold, names)
-	locking := toLock(j, out)
 	var err error
-	if len(locking) > 0 {
-		err = lockHold(ctx, j, h.Hold, at, locking, out)
+	if having := haveIt(out); len(having) > 0 {
+		err = lockHold(ctx, j, h.Hold, at, having, out)
 	}
 	if ctx.Err() != nil {
 		return out, ctx.Err()
@@ -198,6 +198,9 @@ func holders(ctx context.Context, j *job, r *repo.Repository, h evidence.Hold, n
 			continue
 		}
 		x := heldIn{vault: v.name, err: v.failed}
+		if c, ok := j.config.Vault(v.name); ok {
+			x.plain = !c.URL.Locks()
+		}
 		if x.err == nil && j.down[v.name] { // all tries were waited out already, or the first was not answered
 			_, x.err = v.once.Inspect(ctx)
 		}
@@ -223,17 +226,12 @@ func holders(ctx context.Context, j *job, r *repo.Repository, h evidence.Hold, n
 	return out, at
 }
 
-// toLock gives the vaults that have the point and keep locks; of those that have it and keep none it says so.
-func toLock(j *job, out []heldIn) (names []string) {
-	for i := range out {
-		if out[i].status != "" {
-			continue
+// haveIt gives the vaults that have the point.
+func haveIt(out []heldIn) (names []string) {
+	for _, x := range out {
+		if x.status == "" {
+			names = append(names, x.vault)
 		}
-		if c, ok := j.config.Vault(out[i].vault); ok && !c.URL.Locks() {
-			out[i].status = noLocks
-			continue
-		}
-		names = append(names, out[i].vault)
 	}
 	return names
 }
@@ -268,14 +266,15 @@ func needNot(c *config.Config, vault string, r *repo.Repository, h evidence.Hold
 	return c != nil && !slices.ContainsFunc(listed, func(p repo.Point) bool { return p.Source == h.Source })
 }
 
-// lockHold locks what a held point needs in vaults that have it.
+// lockHold locks what a held point needs in vaults that have it. In those that keep no locks it looks whether all is there: the hold is made by
+// its record, so that one which cannot be looked at is held all the same.
 func lockHold(ctx context.Context, j *job, h evidence.Hold, p *repo.Point, names []string, out []heldIn) (err error) {
 	j.holding = true
 	defer func() { j.holding = false }()
 	failed := func(err error) {
 		for i := range out {
 			if slices.Contains(names, out[i].vault) {
-				out[i].status, out[i].err = notHeld, err
+				out[i].fail(err)
 			}
 		}
 	}
@@ -292,28 +291,38 @@ func lockHold(ctx context.Context, j *job, h evidence.Hold, p *repo.Point, names
 		err = errors.Join(err, session.Close())
 	}()
 	err = backup.Hold(ctx, session, repo.Head{Point: *p}, h.Until.Time)
-	lost := errors.As(err, new(*repo.LostError))
+	some := errors.As(err, new(*repo.LostError))
 	var own *repo.LostPointError
 	damaged := errors.As(err, &own)
+	unread := !some && !damaged && repo.Classify(ctx, err).Lost() // what the point needs is not known, so that nothing is locked
 	for _, v := range session.Vaults() {
 		i := slices.IndexFunc(out, func(x heldIn) bool { return x.vault == v.Vault })
 		x := &out[i]
 		x.extended, x.copied, x.until, x.err = v.Extended, v.Copied, v.LockedUntil, v.Err
 		switch {
 		case v.Err != nil:
-			x.status = notHeld
-		case lost || damaged && slices.Contains(own.Vaults, v.Vault):
+			x.fail(v.Err)
+		case some || damaged && slices.Contains(own.Vaults, v.Vault) || unread && x.plain:
 			x.status = heldShort
 		case err != nil && !damaged:
-			x.status, x.err = notHeld, err
+			x.fail(err)
+		case x.plain:
+			x.status = noLocks
 		default:
 			x.status = nowHeld
 		}
 	}
-	if lost || damaged {
+	if some || damaged || unread {
 		return &marked{errDamage, err}
 	}
 	return nil
+}
+
+// fail says that a vault failed. Where there are no locks the record is all that a hold is, and stands.
+func (x *heldIn) fail(err error) {
+	if x.status, x.err = notHeld, err; x.plain {
+		x.status, x.err = noLocks, fmt.Errorf("vault %s: whether all of the point is there cannot be told: %w", x.vault, err)
+	}
 }
 
 // finishHolds does what vaults missed of holds of a source: they were down, or the hold was broken off. Where all is done nothing is asked.

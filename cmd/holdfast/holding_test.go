@@ -3,10 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
+	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo/evidence"
 )
@@ -50,5 +54,31 @@ func TestFewerHolds(t *testing.T) {
 	}
 	if got := fewerHolds(append(all, evidence.Held{})); heldBy(got, "") != evidence.MaxHolds || heldBy(got, evidence.ByGuard) != evidence.MaxHolds {
 		t.Errorf("%d of people, %d of the guard", heldBy(got, ""), heldBy(got, evidence.ByGuard))
+	}
+}
+
+// What takes --notify tells somebody: receivers can be told of it.
+func TestWhoTakesNotifyTells(t *testing.T) {
+	recipient, err := keys.GenerateIdentity(keys.X25519)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, c := range (&app{ui: &ui{}, now: time.Now}).share().rootCommand().Commands() {
+		if c.Flags().Lookup("notify") == nil {
+			continue
+		}
+		n++
+		file := filepath.Join(t.TempDir(), "holdfast.yaml")
+		text := fmt.Sprintf("vaults: [{name: v, url: \"file:///v\"}]\nkeys: {recipients: [%s]}\nnotify: [{webhook: {url: \"https://hooks.example.com\", on: [%s]}}]\n", recipient.Recipient(), c.Name())
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := config.Load(file); err != nil {
+			t.Error(err)
+		}
+	}
+	if n < 5 {
+		t.Errorf("%d commands", n)
 	}
 }

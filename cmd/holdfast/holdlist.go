@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/evidence"
@@ -65,6 +67,11 @@ func (h *holdCommands) list(ctx context.Context, f *holdFlags, sources []string)
 	if err != nil {
 		return err
 	}
+	for _, s := range sources {
+		if err := knowsSource(r, s, holds, listed); err != nil {
+			return err
+		}
+	}
 	var all together
 	table := tabwriter.NewWriter(h.ui.out, 0, 0, 2, ' ', 0)
 	n := 0
@@ -97,6 +104,29 @@ func (h *holdCommands) list(ctx context.Context, f *holdFlags, sources []string)
 		h.ui.remark("Nothing%s is held in vault %s.", of(strings.Join(sources, " or ")), safe(r.vault.name))
 	}
 	return append(all, table.Flush(), r.alarm()).orNil()
+}
+
+// knowsSource refuses the name of a source that is not configured and of which the vault has neither points nor holds: most likely a slip, and
+// "nothing is held" would be no answer to it.
+func knowsSource(r *reading, name string, holds []evidence.Hold, listed []repo.Point) error {
+	var have []string
+	for _, p := range listed {
+		have = append(have, p.Source)
+	}
+	for _, h := range holds {
+		have = append(have, h.Source)
+	}
+	slices.Sort(have)
+	have = slices.Compact(have)
+	switch {
+	case slices.Contains(have, name):
+		return nil
+	case r.config == nil:
+		return usage(fmt.Errorf("vault %s has no points and no holds of a source %s; it has %s", safe(r.vault.name), name, cmp.Or(strings.Join(have, ", "), "none")))
+	case slices.ContainsFunc(r.config.Sources, func(s config.Source) bool { return s.Name == name }):
+		return nil
+	}
+	return notConfigured(r.config, name)
 }
 
 // holdStands says how a hold stands in the vault.

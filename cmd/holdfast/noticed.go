@@ -225,17 +225,24 @@ func (n *taking) pruned(l pruneJSON) {
 	n.measures.sample("last_prune_deleted_bytes", metrics.Labels{"vault": l.Vault}, float64(l.DeletedBytes))
 }
 
+// vaultStood takes what is to be looked at of a vault as a whole.
+func (n *taking) vaultStood(v standing) {
+	if n.command == "" || len(v.alarms()) == 0 {
+		return
+	}
+	n.results = append(n.results, notify.Result{Vault: v.vault, Status: "alarm", Severity: notify.Alarm, Alarms: v.alarms()})
+}
+
 // stood takes how a source stands in a vault.
 func (n *taking) stood(v standing, s status.Source, o status.Options) {
 	if n.command == "" || !s.Wanted {
 		return
 	}
 	line := standingOf(v, s, o)
-	r := notify.Result{Source: s.Name, Vault: v.vault, Status: state(v, s), Severity: notify.Well, Point: line.Point, RetainUntil: line.RetainUntil}
+	r := notify.Result{Source: s.Name, Vault: v.vault, Status: state(s), Severity: notify.Well, Point: line.Point, RetainUntil: line.RetainUntil}
 	for _, text := range s.Alarms {
 		r.Alarms = append(r.Alarms, notify.Finding{Text: text})
 	}
-	r.Alarms = append(r.Alarms, v.told...)
 	if len(line.Alarms) > 0 {
 		r.Severity = notify.Alarm
 	}
@@ -248,7 +255,7 @@ func (n *taking) stood(v standing, s status.Source, o status.Options) {
 	n.results = append(n.results, r)
 	at := metrics.Labels{"source": s.Name, "vault": v.vault}
 	n.measures.sample("status_timestamp_seconds", at, metrics.Seconds(n.now()))
-	n.measures.sample("status_alarms", at, float64(len(line.Alarms)))
+	n.measures.sample("status_alarms", at, float64(len(line.Alarms)+len(v.alarms())))
 	n.measures.sample("protection_short", at, metrics.Truth(s.Short != nil))
 	var taken, kept time.Time
 	if s.Point != nil {

@@ -22,8 +22,9 @@ const pointsHelp = `List the recovery points of SOURCE, of all sources if none i
 does not count for the exit code either.
 
 A point that a guard marked says so in STATUS, and "acknowledged" where somebody looked at it and found it right: SOURCE@clean is the newest
-complete point without a mark, or with acknowledged marks only. "held" is a point that 'holdfast hold', or the guard, keeps longer: KEPT UNTIL
-is the end of the hold then. Without keys.reporter the guard leaves no record of that, and only PROTECTED UNTIL shows it.
+complete point without a mark, or with acknowledged marks only. 'holdfast guard' has the reasons, as has "acknowledged" with --json.
+"held" is a point that 'holdfast hold', or the guard, keeps longer: KEPT UNTIL is the end of the hold then. Without keys.reporter the guard leaves no record of that, and only PROTECTED UNTIL shows it.
+"over" is a point that is neither kept nor held any more: 'holdfast prune' deletes it, but for the newest of its source.
 
 No key is needed. SIGNED is the time that SOURCE@TIME goes by. A point that arrived over an hour after it was signed is marked late;
 one that cannot be read any more is listed as damaged, and the exit code is then 5.
@@ -48,7 +49,8 @@ type pointJSON struct {
 	Entries     int64    `json:"entries"`
 	Bytes       int64    `json:"bytes"`
 	Missing     int64    `json:"missing"`
-	Status      string   `json:"status"` // complete, incomplete, damaged
+	Status      string   `json:"status"`         // complete, incomplete, damaged
+	Over        bool     `json:"over,omitempty"` // neither kept nor held any more: prune deletes it, unless it is the newest
 	Late        bool     `json:"late"`
 	Distrusted  bool     `json:"distrusted,omitempty"`
 	Unvouched   bool     `json:"unvouched,omitempty"` // no descriptor can be read: nobody knows who signed it
@@ -189,6 +191,8 @@ func (r *showing) printPoint(table *tabwriter.Writer, p browse.Point, held *rene
 		}
 	}
 	line.Acknowledged = acksOf(said.acks)
+	end := said.keptUntil(p)
+	line.Over = !end.IsZero() && !end.After(r.now())
 	if held != nil {
 		line.Protected = "none"
 		if !held.Until.IsZero() {
@@ -208,6 +212,9 @@ func (r *showing) printPoint(table *tabwriter.Writer, p browse.Point, held *rene
 		if said.hold.By != "" {
 			status += " by the " + safe(said.hold.By)
 		}
+	}
+	if line.Over {
+		status += ", over"
 	}
 	if p.Late {
 		status += ", late"

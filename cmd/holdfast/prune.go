@@ -257,8 +257,12 @@ func (r *pruning) printPrune(s prune.Summary, said alarms) error {
 	if s.DryRun {
 		verb = "would delete"
 	}
-	text := fmt.Sprintf("%s: %d of %s kept; %s %s, %s; %d more unneeded, deletable three days after their locks end; %.1f s",
-		safe(line.Vault), s.Living, plural(s.Points, "point is", "points are"), verb, plural(s.Removed, "version", "versions"), size(s.Bytes), s.Locked, s.Seconds)
+	when := "three days after their locks end"
+	if !r.vault.url.Locks() {
+		when = "three days after they came"
+	}
+	text := fmt.Sprintf("%s: %d of %s kept; %s %s, %s; %d more unneeded, deletable %s; %.1f s",
+		safe(line.Vault), s.Living, plural(s.Points, "point is", "points are"), verb, plural(s.Removed, "version", "versions"), size(s.Bytes), s.Locked, when, s.Seconds)
 	if s.DryRun && s.Removed > 0 {
 		text += "\nNothing was deleted: add --delete, with the remover's credential"
 	}

@@ -194,15 +194,20 @@ func (j *job) pickSources(names []string) ([]config.Source, error) {
 	for _, n := range names {
 		i := slices.IndexFunc(j.config.Sources, func(s config.Source) bool { return s.Name == n })
 		if i < 0 {
-			var have []string
-			for _, s := range j.config.Sources {
-				have = append(have, s.Name)
-			}
-			return nil, usage(fmt.Errorf("the configuration has no source %q; it has %s", n, strings.Join(have, ", ")))
+			return nil, notConfigured(j.config, n)
 		}
 		out = append(out, j.config.Sources[i])
 	}
 	return out, nil
+}
+
+// notConfigured says that the configuration has no source of a name.
+func notConfigured(c *config.Config, name string) error {
+	var have []string
+	for _, s := range c.Sources {
+		have = append(have, s.Name)
+	}
+	return usage(fmt.Errorf("the configuration has no source %q; it has %s", name, strings.Join(have, ", ")))
 }
 
 // runSource makes one source's point and reports it, a line a vault, failed or not.
@@ -357,7 +362,6 @@ func tagsAge(t config.Tags, now time.Time) time.Duration {
 func (j *telling) report(s config.Source, r *backup.Result, asked *asking, began time.Time, dry bool) error {
 	var all together
 	said, alarm := j.alarms()
-	alarms := said.texts()
 	if j.activity != nil && !r.Point.IsZero() {
 		j.activity.point(s.Name, r)
 		j.activity.holds = append(j.activity.holds, guardsHold(s.Name, r)...)
@@ -365,29 +369,36 @@ func (j *telling) report(s config.Source, r *backup.Result, asked *asking, began
 	j.tellReread(s, r)
 	findings, guarded, suspect := j.tellSuspect(s, r)
 	emptied := j.tellEmpty(s, r)
-	told := 0
+	var marks []string // alarms that marks of the point tell, too
 	for _, err := range []error{emptied, suspect} {
 		if err != nil {
-			alarms, told = append(alarms, err.Error()), told+1
+			marks = append(marks, err.Error())
 		}
 	}
+	own := said // of vaults: each is told its own
+	said = nil
 	if emptied != nil {
 		said = append(said, notify.Finding{Kind: "emptied", Text: emptied.Error()})
 	}
 	said = append(said, guarded...)
+	var names []string
 	for _, v := range r.Vaults {
+		names = append(names, v.Vault)
+	}
+	for _, v := range r.Vaults {
+		here := own.of(v.Vault, names)
 		line := ran{
 			Source: s.Name, Vault: v.Vault, Point: r.Point.String(), Status: r.Status, Entries: r.Entries, Bytes: r.Bytes,
 			Added: r.Added, Changed: r.Changed, Deleted: r.Deleted, Missing: r.Missing, Unsettled: r.Unsettled, BytesRead: r.BytesRead,
 			BytesStored: v.Bytes, ObjectsStored: v.Objects, ObjectsCopied: v.Copied, LocksExtended: v.Extended,
-			RetainUntil: r.RetainUntil.UTC().Format(time.RFC3339), Seconds: seconds(began), DryRun: dry, Alarms: alarms,
-			taken: r.TakenAt, said: said,
+			RetainUntil: r.RetainUntil.UTC().Format(time.RFC3339), Seconds: seconds(began), DryRun: dry, Alarms: append(here.texts(), marks...),
+			taken: r.TakenAt, said: append(here, said...),
 			Requests: asked.vault(v.Vault).All(), SourceAsked: asked.source.Snapshot().All(),
 		}
 		if !v.LockedUntil.IsZero() {
 			line.LockedUntil = v.LockedUntil.UTC().Format(time.RFC3339)
 		}
-		line.Marks, line.Findings, line.told = marksOf(r), findings, told
+		line.Marks, line.Findings, line.told = marksOf(r), findings, len(marks)
 		if !v.Point.IsZero() {
 			line.Point = v.Point.String()
 		}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/holdfast-backup/holdfast/replicator/progress"
 	"github.com/holdfast-backup/holdfast/replicator/stats"
+	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/evidence"
 )
 
 const statsHelp = `Say how much lies in a vault, how much of it the kept recovery points need, what sources and points share, how old it is, and what the
@@ -25,7 +27,7 @@ objects and needs lists.
   other      versions on top of others, delete markers, and what is not of this repository
 
 KEPT UNTIL says "newest" of the newest point of a source: it is kept until there is a newer one, and then to the end of its time. A point that is
-held (see 'holdfast hold') is kept until its hold ends.
+held (see 'holdfast hold') is kept until its hold ends; one that is held and not in the vault is exit code 5.
 
 ALONE is what nothing else needs: it is what a source, or a point, costs beside the others. What a point sets free when it is over can
 be deleted three days after its lock has ended as well, which is longer by the slack.
@@ -61,9 +63,10 @@ func sizeOf(s stats.Size) *sizeJSON { j := sizeJSON(s); return &j }
 type statsTotal struct {
 	Kind       string     `json:"kind"` // total
 	Vault      string     `json:"vault"`
-	Points     int        `json:"points"`      // kept
-	Over       int        `json:"points_over"` // and not deleted yet
-	Unread     int        `json:"unread"`      // damaged: what only they need counts as unneeded
+	Points     int        `json:"points"`       // kept
+	Over       int        `json:"points_over"`  // and not deleted yet
+	Unread     int        `json:"unread"`       // damaged: what only they need counts as unneeded
+	Gone       int        `json:"held_missing"` // held, and not in the vault
 	Stored     sizeJSON   `json:"stored"`
 	Needed     sizeJSON   `json:"needed"`
 	Content    sizeJSON   `json:"packs"` // of needed
@@ -106,6 +109,9 @@ func (a *planCommands) stats(ctx context.Context, f *readerFlags, points bool) (
 	}
 	defer func() { err = errors.Join(err, scratch.Close()) }()
 	o := stats.Options{Repository: r.repo, In: r.vault.Reader, Scratch: scratch.Cache, Report: r.findings.add, Progress: &progress.Count{}, Now: a.now()}
+	o.Misses = func(h evidence.Hold, listed []repo.Point) bool {
+		return !needNot(r.config, r.vault.name, r.repo, h, listed)
+	}
 	stop := a.watch(ctx, "stats", false, o.Progress)
 	sum, err := stats.Look(ctx, o)
 	stop()
@@ -116,10 +122,15 @@ func (a *planCommands) stats(ctx context.Context, f *readerFlags, points bool) (
 	if sum.Unread > 0 {
 		a.ui.warn("%s could not be read: what only that needs counts as unneeded; `holdfast verify` tells more", plural(sum.Unread, "point, or part of one,", "points, or parts of them,"))
 	}
-	if a.ui.json {
-		return together{a.statsLines(r.vault.name, sum, points, said.texts()), alarm}.orNil()
+	all := together{alarm}
+	for _, h := range sum.Gone {
+		all = append(all, &marked{errDamage, fmt.Errorf("point %.12s of %s is held until %s and is not in vault %s: what it needs is counted as unneeded",
+			h.Point, h.Source, stamp(h.Until.Time), r.vault.name)})
 	}
-	return together{a.statsTable(r.vault.name, sum, points), alarm}.orNil()
+	if a.ui.json {
+		return append(all, a.statsLines(r.vault.name, sum, points, said.texts())).orNil()
+	}
+	return append(all, a.statsTable(r.vault.name, sum, points)).orNil()
 }
 
 // nextExpiry is the next moment at which a point is over; nil where there is none.
@@ -174,7 +185,7 @@ func (a *planCommands) statsLines(vault string, s *stats.Summary, points bool, a
 		}
 	}
 	return a.ui.object(statsTotal{
-		Kind: "total", Vault: vault, Points: len(s.Points), Over: s.Over, Unread: s.Unread, Stored: sizeJSON(s.Stored), Needed: sizeJSON(s.Needed),
+		Kind: "total", Vault: vault, Points: len(s.Points), Over: s.Over, Unread: s.Unread, Gone: len(s.Gone), Stored: sizeJSON(s.Stored), Needed: sizeJSON(s.Needed),
 		Content: sizeJSON(s.Content), Shared: sizeJSON(s.Shared), Common: sizeJSON(s.Common), Unneeded: sizeJSON(s.Unneeded), Records: sizeJSON(s.Records),
 		Other: sizeJSON(s.Other), Missing: sizeJSON(s.Missing), NextExpiry: expiryOf(nextExpiry(s)), Alarms: alarms,
 	})

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/holdfast-backup/holdfast/replicator/notify"
 	"github.com/holdfast-backup/holdfast/replicator/retain"
 	"github.com/holdfast-backup/holdfast/replicator/status"
 	"github.com/holdfast-backup/holdfast/replicator/verify"
@@ -105,9 +106,10 @@ type standing struct {
 	vault   string
 	locks   bool
 	sources []status.Source
-	told    alarms // what was noticed on the way, of the vault as a whole
-	alarm   error  // what that comes to
-	err     error  // why nothing can be said
+	told    alarms   // what was noticed on the way, of the vault as a whole
+	alarm   error    // what that comes to
+	said    []string // what records say of the vault as a whole
+	err     error    // why nothing can be said
 }
 
 func (a *readCommands) status(ctx context.Context, f *readerFlags, sources []string, rpo string) error {
@@ -184,6 +186,9 @@ func (r *standings) stand(ctx context.Context, p place, pin string, wanted []str
 		out.err = prefixed(err, "vault "+p.name)
 		return out
 	}
+	if len(sources) > 0 {
+		out.said = sources[0].Vault // the same in all
+	}
 	if len(wanted) > 0 {
 		sources = slices.DeleteFunc(sources, func(s status.Source) bool { return !slices.Contains(wanted, s.Name) })
 	}
@@ -204,16 +209,28 @@ func (a *readCommands) printStatus(all []standing, o status.Options) error {
 			whole, why = "no recovery points", &marked{errBehind, fmt.Errorf("vault %s: there are no recovery points", v.vault)}
 		}
 		out = append(out, why, v.alarm)
-		switch {
-		case why == nil:
-		case a.ui.json:
-			out = append(out, a.ui.object(standingJSON{Vault: v.vault, Verified: noLevels(), Alarms: append([]string{}, v.told.texts()...), Error: why.Error()}))
-		default:
-			fmt.Fprintf(table, "-\t%s\t-\t-\t-\t-\t-\t%s\n", safe(v.vault), whole)
+		if n := len(v.said); n > 0 {
+			out = append(out, &marked{errAttention, fmt.Errorf("vault %s: %s to be looked at", v.vault, plural(n, "thing is", "things are"))})
 		}
 		for _, s := range v.sources {
 			a.notices.takes.stood(v, s, o)
 			out = append(out, a.printStanding(table, v, s, o), comesTo(v, s, o))
+		}
+		alarms := v.alarms()
+		a.notices.takes.vaultStood(v)
+		if why == nil && len(alarms) == 0 {
+			continue // its sources say it all
+		}
+		line := standingJSON{Vault: v.vault, Verified: noLevels(), Alarms: append([]string{}, alarms.texts()...)}
+		if why != nil {
+			line.Error = why.Error()
+		} else {
+			whole = "alarm"
+		}
+		if a.ui.json {
+			out = append(out, a.ui.object(line))
+		} else {
+			fmt.Fprintf(table, "-\t%s\t-\t-\t-\t-\t-\t%s\n", safe(v.vault), whole)
 		}
 	}
 	err := table.Flush()
@@ -226,17 +243,24 @@ func (a *readCommands) printStatus(all []standing, o status.Options) error {
 	return append(out, err).orNil()
 }
 
-// warn says what is to be looked at, and once what is of the vault as a whole.
+// warn says what is to be looked at. What was noticed on the way was said then.
 func (v standing) warn(u *ui) {
-	said := map[string]bool{}
+	for _, text := range v.said {
+		u.warn("vault %s: %s", safe(v.vault), printable(text))
+	}
 	for _, s := range v.sources {
 		for _, text := range s.Alarms {
-			if !said[text] {
-				u.warn("vault %s, source %s: %s", safe(v.vault), s.Name, printable(text))
-			}
-			said[text] = true
+			u.warn("vault %s, source %s: %s", safe(v.vault), s.Name, printable(text))
 		}
 	}
+}
+
+// alarms is what is to be looked at of the vault as a whole.
+func (v standing) alarms() (out alarms) {
+	for _, text := range v.said {
+		out = append(out, notify.Finding{Text: text})
+	}
+	return append(out, v.told...)
 }
 
 // comesTo is what a source's standing comes to for exit codes.
@@ -248,7 +272,7 @@ func comesTo(v standing, s status.Source, o status.Options) error {
 	case s.Point == nil:
 		out = append(out, &marked{errBehind, fmt.Errorf("%s: there is no complete point", where)})
 	case !s.RPOMet:
-		out = append(out, &marked{errBehind, fmt.Errorf("%s: what the newest complete point holds is %s old; at most %s is asked for", where, ago(s.Age), ago(o.RPO))})
+		out = append(out, &marked{errBehind, fmt.Errorf("%s: what the newest complete point holds is %s old; at most %s is asked for", where, agoBeyond(s.Age, o.RPO), ago(o.RPO))})
 	}
 	if s.Short != nil {
 		out = append(out, &marked{errShort, fmt.Errorf("%s: %w", where, s.Short)})
@@ -275,7 +299,7 @@ func (a *readCommands) printStanding(table *tabwriter.Writer, v standing, s stat
 	if drilled == "" {
 		drilled = never(s.Records)
 	}
-	_, err := fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, safe(v.vault), point, age, protected, closest(s.Records), drilled, state(v, s))
+	_, err := fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, safe(v.vault), point, age, protected, closest(s.Records), drilled, state(s))
 	return err
 }
 
@@ -298,7 +322,7 @@ func never(r status.Records) string {
 }
 
 // state is a standing in a few words.
-func state(v standing, s status.Source) string {
+func state(s status.Source) string {
 	var out []string
 	switch {
 	case !s.Wanted:
@@ -311,7 +335,7 @@ func state(v standing, s status.Source) string {
 	if s.Short != nil {
 		out = append(out, "not protected as long as it is kept")
 	}
-	if len(s.Alarms)+len(v.told) > 0 {
+	if len(s.Alarms) > 0 {
 		out = append(out, "alarm")
 	}
 	return cmp.Or(strings.Join(out, ", "), "well")
@@ -322,7 +346,7 @@ func noLevels() map[verify.Level]string {
 }
 
 func standingOf(v standing, s status.Source, o status.Options) standingJSON {
-	line := standingJSON{Source: s.Name, Vault: v.vault, Configured: s.Wanted, Verified: noLevels(), Drill: s.Records.Drill, Older: s.Records.Older, DrilledAt: moment(format.At(s.Records.Drilled)), Alarms: append(append([]string{}, s.Alarms...), v.told.texts()...)}
+	line := standingJSON{Source: s.Name, Vault: v.vault, Configured: s.Wanted, Verified: noLevels(), Drill: s.Records.Drill, Older: s.Records.Older, DrilledAt: moment(format.At(s.Records.Drilled)), Alarms: append([]string{}, s.Alarms...)}
 	for level, at := range s.Records.Verified {
 		line.Verified[level] = moment(format.At(at))
 	}
@@ -356,6 +380,15 @@ func standingOf(v standing, s status.Source, o status.Options) standingJSON {
 		line.Protected = "none"
 	}
 	return line
+}
+
+// agoBeyond writes an age that is more than most, so that it reads as more.
+func agoBeyond(age, most time.Duration) string {
+	text := ago(age)
+	if text != ago(most) {
+		return text
+	}
+	return text + " and " + ago(max(age-most, time.Second))
 }
 
 // ago writes an age for people, in its two largest units.

@@ -34,7 +34,8 @@ type View struct {
 	// PassedOver is told of points marked as empty that came after the one that was taken, how many and the newest; may be nil.
 	PassedOver func(n int, newest Point)
 
-	base *Point // of the source at hand, whose commit object was read
+	base *Point    // of the source at hand, whose commit object was read
+	told repo.Told // of points that are not listed
 }
 
 // now is the time by which points are over.
@@ -82,7 +83,9 @@ func Points(ctx context.Context, v View, source string) iter.Seq2[Point, error] 
 			yield(Point{}, err)
 			return
 		}
-		repo.CheckMade(listed, v.Made, source, v.now(), v.Report)
+		v := v
+		v.told = repo.Told{}
+		repo.CheckMade(listed, v.Made, source, v.now(), v.told, v.Report)
 		slices.SortStableFunc(listed, func(a, b repo.Point) int { return compare(a.Source, b.Source) })
 		for len(listed) > 0 {
 			n := slices.IndexFunc(listed, func(p repo.Point) bool { return p.Source != listed[0].Source })
@@ -146,7 +149,7 @@ func (v View) earlier(ctx context.Context, listed []repo.Point) (base *Point, _ 
 		if err != nil {
 			return &got, nil, nil // every commit object is read instead
 		}
-		return &got, earlier, v.Repository.CheckListed(ctx, v.In, earlier, listed, v.Vault, p.Source, v.now(), v.Report)
+		return &got, earlier, v.Repository.CheckListed(ctx, v.In, earlier, listed, v.Vault, p.Source, v.now(), v.told, v.Report)
 	}
 	return nil, nil, nil
 }

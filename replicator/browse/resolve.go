@@ -57,7 +57,8 @@ func Resolve(ctx context.Context, v View, spec string, allowIncomplete bool) (Po
 	if err != nil {
 		return Point{}, err
 	}
-	repo.CheckMade(listed, v.Made, source, v.now(), v.Report)
+	v.told = repo.Told{}
+	repo.CheckMade(listed, v.Made, source, v.now(), v.told, v.Report)
 	if len(listed) == 0 {
 		return Point{}, v.noSource(ctx, source)
 	}

@@ -61,6 +61,13 @@ func TestEventsHaveNoEnd(t *testing.T) {
 	if p := l.turn(nil); p.kind != "" || len(p.recovered) != 0 || len(l.memory.Open) != 0 {
 		t.Errorf("%+v, open %v", p, l.memory.Open)
 	}
+	// Somebody who looks once a day may meet it twice, and is told once.
+	l.turn(nil, event)
+	l.now = l.now.Add(22*time.Hour + 59*time.Minute)
+	if p := l.turn(nil, event); p.kind != "" {
+		t.Errorf("a day later: %+v", p)
+	}
+	l.turn(nil)
 	// One that did not get there is told, though it is not found any more.
 	l.turn(fmt.Errorf("down"), event)
 	if p := l.turn(nil); p.kind != KindProblem || len(p.problems) != 1 || len(l.memory.Open) != 0 {

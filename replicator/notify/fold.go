@@ -40,7 +40,9 @@ func (t *told) plan(r *Report, found []keyed, weekly bool, now time.Time) plan {
 		}
 		q.New = q.fresh || waits || !known && !q.old || q.extent > was.Extent
 		news = news || q.New || !known
-		due = due || now.Sub(was.Told) >= again || was.Told.After(now)
+		if !f.event || waits { // what happened and was told does not happen again a day later
+			due = due || now.Sub(was.Told) >= again || was.Told.After(now)
+		}
 		p.severity = worse(p.severity, q.Severity)
 		p.problems = append(p.problems, q)
 	}

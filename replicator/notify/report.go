@@ -96,6 +96,8 @@ type Finding struct {
 	Kind string // what was found: a rule of the guard, tampered, emptied, ..; empty: the text alone says it
 	Name string // of the stored object that it is about, if it is about one: another one is another problem
 	Text string
+	// Vault is the one that it is about, where what is told of several comes together; empty: that of the result.
+	Vault string
 	// Fresh: this command found it in what changed just now. It is told at once, whatever was told of its like.
 	Fresh bool
 	// Standing is an alarm that goes on until somebody ends it, and that this one belongs to or is. What is fresh in it comes and goes,

@@ -134,6 +134,9 @@ func digits(s string) int {
 // Window is the part of a day in which runs may begin; it may go over midnight. The zero value is all of it.
 type Window struct{ From, To Clock }
 
+// ErrNoWindow is a part of a day that has no length.
+var ErrNoWindow = errors.New("it begins and ends at the same time; leave it out if runs may begin at any time")
+
 // ParseWindow reads a part of a day, such as 02:00-06:00.
 func ParseWindow(text string) (Window, error) {
 	from, to, ok := strings.Cut(text, "-")
@@ -146,7 +149,7 @@ func ParseWindow(text string) (Window, error) {
 		return Window{}, err
 	}
 	if f == t {
-		return Window{}, errors.New("it begins and ends at the same time; leave it out if runs may begin at any time")
+		return Window{}, ErrNoWindow
 	}
 	return Window{f, t}, nil
 }

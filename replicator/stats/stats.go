@@ -31,6 +31,8 @@ type Options struct {
 	Report     repo.Report     // may be nil
 	Progress   *progress.Count // versions listed; may be nil
 	Now        time.Time       // by which points are over
+
+	Misses func(h evidence.Hold, listed []repo.Point) bool // says whether the vault should have a held point that it does not list; nil: it should
 }
 
 // Size is a number of stored objects and their bytes.
@@ -75,17 +77,18 @@ type Expiry struct {
 
 // Summary is what there is.
 type Summary struct {
-	Stored   Size // all versions under the vault's prefix; delete markers count as objects
-	Needed   Size // by kept points
-	Content  Size // of that, packs
-	Shared   Size // needed by more than one source
-	Common   Size // needed by more than one point
-	Unneeded Size // of this repository, and needed by no kept point: what is over, and index segments and placements, which runs use
-	Records  Size // reports and canaries
-	Other    Size // what is no object of this repository, and versions on top of others
-	Missing  Size // needed and not listed
-	Over     int  // points that are over
-	Unread   int  // points that could not be read: what they alone need counts as unneeded
+	Stored   Size            // all versions under the vault's prefix; delete markers count as objects
+	Needed   Size            // by kept points
+	Content  Size            // of that, packs
+	Shared   Size            // needed by more than one source
+	Common   Size            // needed by more than one point
+	Unneeded Size            // of this repository, and needed by no kept point: what is over, and index segments and placements, which runs use
+	Records  Size            // reports and canaries
+	Other    Size            // what is no object of this repository, and versions on top of others
+	Missing  Size            // needed and not listed
+	Over     int             // points that are over
+	Unread   int             // points that could not be read: what they alone need counts as unneeded
+	Gone     []evidence.Hold // of points that are held and that the vault lacks: what they alone need counts as unneeded, too
 	Sources  []Source
 	Points   []Point
 	Ages     []Age    // of Stored
@@ -132,10 +135,16 @@ func (r *run) findPoints(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	holds, err := evidence.Living(ctx, evidence.Of(r.o.In, r.o.Repository), r.o.Now)
+	l, err := evidence.List(ctx, evidence.Of(r.o.In, r.o.Repository), 0)
 	if err != nil {
 		return err
 	}
+	told, err := l.Holds()
+	if err != nil {
+		return err
+	}
+	r.gone(told, listed)
+	holds := evidence.Ends(told, r.o.Now)
 	var all []Point
 	newest := map[string]int{}
 	for _, p := range listed { // in order of signed time
@@ -169,6 +178,21 @@ func (r *run) findPoints(ctx context.Context) error {
 		r.counts(p)
 	}
 	return nil
+}
+
+// gone notes what is held and not listed, each point once.
+func (r *run) gone(holds []evidence.Hold, listed []repo.Point) {
+	there := map[format.Hash]bool{}
+	for _, p := range listed {
+		there[p.ID] = true
+	}
+	for _, h := range holds {
+		if h.Over(r.o.Now) || there[h.Point] || r.o.Misses != nil && !r.o.Misses(h, listed) {
+			continue
+		}
+		there[h.Point] = true
+		r.sum.Gone = append(r.sum.Gone, h)
+	}
 }
 
 // counts adds a kept point to its source and to the day it is over.

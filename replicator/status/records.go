@@ -189,15 +189,21 @@ func (r *records) of(source string) Records {
 	return out
 }
 
-// alarms says what of it somebody has to look at.
-func (r Records) alarms() (out []string) {
-	at := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+func at(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// ofRun says what somebody has to look at of the source's last run.
+func (r Records) ofRun() (out []string) {
 	if r.Run == "failed" {
 		out = append(out, fmt.Sprintf("the run of %s failed; its own output says why", at(r.Ran)))
 	}
 	if r.runAlarms > 0 {
 		out = append(out, fmt.Sprintf("the run of %s gave an alarm (%d); its own output says which", at(r.Ran), r.runAlarms))
 	}
+	return out
+}
+
+// ofVault says what somebody has to look at of the vault.
+func (r Records) ofVault() (out []string) {
 	if r.unwell != "" {
 		out = append(out, fmt.Sprintf("the verification of %s did not hold: %s; `holdfast verify` names them", at(r.looked), r.unwell))
 	}

@@ -49,11 +49,11 @@ func TestWhatRecordsSay(t *testing.T) {
 				t.Errorf("%s: %s: %s", name, level, when)
 			}
 		}
-		if alarms := strings.Join(got.alarms(), "\n"); (alarms == "") != (c.alarm == "") || !strings.Contains(alarms, c.alarm) {
+		if alarms := strings.Join(append(got.ofRun(), got.ofVault()...), "\n"); (alarms == "") != (c.alarm == "") || !strings.Contains(alarms, c.alarm) {
 			t.Errorf("%s: alarms: %s", name, alarms)
 		}
 	}
-	if alarms := (Records{unread: []string{"reports/web-1/b", "reports/web-1/a"}}).alarms(); len(alarms) != 1 || !strings.Contains(alarms[0], "2 cannot be read, the newest of them reports/web-1/b") {
+	if alarms := (Records{unread: []string{"reports/web-1/b", "reports/web-1/a"}}).ofVault(); len(alarms) != 1 || !strings.Contains(alarms[0], "2 cannot be read, the newest of them reports/web-1/b") {
 		t.Errorf("%q", alarms)
 	}
 }

@@ -43,6 +43,7 @@ type Source struct {
 	Short     error      // why the point is not protected as long as it is to be kept; nil: it is
 	Records   Records    // what reporters said of the vault, and of this source in it
 	Alarms    []string   // what somebody has to look at
+	Vault     []string   // the same of the vault as a whole: it stands with each of its sources
 
 	acked bool     // the mark of the newest point was acknowledged
 	all   []placed // its points, any of which may be held
@@ -140,7 +141,8 @@ func (s *Source) settle(ctx context.Context, o Options, said *records) error {
 	if n := s.Newest; n != nil && n.Line != nil && !n.Complete() {
 		s.alarm("the newest point, %.12s of %s, is incomplete: %d of %d entries are missing; its run named them", n.ID, n.SignedAt.UTC().Format(time.RFC3339), n.Line.Missing, n.Line.Entries)
 	}
-	s.Alarms = append(s.Alarms, s.Records.alarms()...)
+	s.Alarms = append(s.Alarms, s.Records.ofRun()...)
+	s.Vault = s.Records.ofVault()
 	if s.Point == nil {
 		return nil
 	}

@@ -246,8 +246,11 @@ func (l *look) status(ctx context.Context) ([]status.Source, error) {
 	if len(sources) == 0 {
 		l.state(Finding{Kind: Late, Text: "there are no recovery points, and no source that is to be kept in this vault"}, "empty")
 	}
-	for _, s := range sources {
+	for i, s := range sources {
 		l.source(s)
+		if i == 0 {
+			attention(l, "", s.Vault)
+		}
 	}
 	return sources, nil
 }
@@ -260,14 +263,19 @@ func (l *look) source(s status.Source) {
 		l.state(Finding{Kind: Late, Source: s.Name, Text: "there is no complete point"}, "")
 	case !s.RPOMet:
 		l.state(Finding{Kind: Late, Source: s.Name, Text: fmt.Sprintf("what the newest complete point, %.12s, holds is of %s, %s ago; at most %s is allowed: the job does not run, or does not come to an end",
-			s.Point.ID, at(s.Point.Line.TakenAt.Time), span(s.Age), span(l.Allowed))}, "")
+			s.Point.ID, at(s.Point.Line.TakenAt.Time), beyond(s.Age, l.Allowed), span(l.Allowed))}, "")
 	}
+	attention(l, s.Name, s.Alarms)
+}
+
+// attention says what somebody has to look at, of a source or of the vault.
+func attention(l *look, source string, alarms []string) {
 	like := map[string]int{}
-	for _, text := range s.Alarms {
+	for _, text := range alarms {
 		like[alike(text)]++
 	}
-	for _, text := range s.Alarms {
-		f := Finding{Kind: Attention, Source: s.Name, Text: text}
+	for _, text := range alarms {
+		f := Finding{Kind: Attention, Source: source, Text: text}
 		if strings.HasPrefix(text, status.ClockAlarm) {
 			f.Kind = Clock
 		}
@@ -292,6 +300,14 @@ func inOrder(all []Finding) {
 
 // at writes a time for people.
 func at(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// beyond writes a length of time that is more than most, so that it reads as more.
+func beyond(d, most time.Duration) string {
+	if text := span(d); text != span(most) {
+		return text
+	}
+	return span(most) + " and " + max((d-most).Round(time.Second), time.Second).String()
+}
 
 // span writes a length of time for people.
 func span(d time.Duration) string { return d.Round(time.Minute).String() }

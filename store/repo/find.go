@@ -201,7 +201,7 @@ func pickFirst(ctx context.Context, r store.Reader, cands []candidate, any bool,
 		l, err := readDescriptor(ctx, r, c, nil, report)
 		if err != nil {
 			if f := Classify(ctx, err); f.Lost() || f == Foreign {
-				junk = append(junk, Finding{Tampered, c.name, err.Error()})
+				junk = append(junk, Finding{Kind: Tampered, Name: c.name, Detail: err.Error()})
 				spoilt = cmp.Or(spoilt, err)
 				continue
 			}

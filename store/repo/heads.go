@@ -59,7 +59,7 @@ func (s *Past) Points(ctx context.Context, source string) (Heads, error) {
 	if h, ok, err := s.resumed(ctx, source, looks); err != nil || ok {
 		return h, err
 	}
-	listed := make([][]Point, len(s.keepers))
+	listed, told := make([][]Point, len(s.keepers)), make([]Told, len(s.keepers))
 	none := func() (store.Info, error, bool) { return store.Info{}, nil, false }
 	if err := s.eachIndexed(ctx, func(ctx context.Context, i int, k *keeper) error {
 		if looks[i].same {
@@ -71,7 +71,8 @@ func (s *Past) Points(ctx context.Context, source string) (Heads, error) {
 		if err != nil {
 			return err
 		}
-		CheckMade(looks[i].points, made, source, k.clock(), looks[i].strange(k.report))
+		told[i] = Told{}
+		CheckMade(looks[i].points, made, source, k.clock(), told[i], looks[i].strange(k.report))
 		listed[i] = slices.DeleteFunc(looks[i].points, func(p Point) bool { return p.Distrusted })
 		return nil
 	}); err != nil {
@@ -88,13 +89,13 @@ func (s *Past) Points(ctx context.Context, source string) (Heads, error) {
 	anew := map[string]time.Time{} // when vaults were begun that hold nothing from before that
 	there := map[string]map[format.Hash]bool{}
 	err = s.eachIndexed(ctx, func(ctx context.Context, i int, k *keeper) error {
-		checkListed(earlier, listed[i], []string{k.vault.Name}, source, k.clock(), looks[i].strange(k.report))
+		checkListed(earlier, listed[i], []string{k.vault.Name}, source, k.clock(), told[i], looks[i].strange(k.report))
 		heads, err := s.heads(ctx, k, listed[i], earlier, &h)
 		if err != nil {
 			return err
 		}
 		read := slices.DeleteFunc(slices.Clone(heads), func(h Head) bool { return h.Commit == nil })
-		checkFollowed(read, listed[i], k.clock(), looks[i].strange(k.report))
+		checkFollowed(read, listed[i], k.clock(), told[i], looks[i].strange(k.report))
 		if len(heads) < looks[i].Count {
 			looks[i].odd.Store(true)
 		}

@@ -26,17 +26,14 @@ func (e *LostPointError) Error() string {
 
 func (e *LostPointError) Unwrap() error { return e.Err }
 
-// HoldPoint lengthens the lock of a point's commit object to the session's time, in every active vault that has it and keeps
-// locks: of the version whose bytes are right. What the point needs is for Secure. Vaults where that is
+// HoldPoint lengthens the lock of a point's commit object to the session's time, in every active vault that has it: of the version whose
+// bytes are right. Where no locks are kept it looks whether that is there. What the point needs is for Secure. Vaults where it is
 // gone or damaged are in the *LostPointError that comes back; the others hold it all the same.
 func (s *Locks) HoldPoint(ctx context.Context, p Point) error {
 	need := s.until()
 	var mu sync.Mutex
 	lost := &LostPointError{}
 	err := s.each(ctx, func(ctx context.Context, k *keeper) error {
-		if k.vault.Locking.Mode == store.ModeNone {
-			return nil
-		}
 		info, err := locate(ctx, k.vault.Read, p.Name, p.ID, format.MaxCommit, k.report)
 		if Classify(ctx, err).Lost() {
 			mu.Lock()
@@ -46,6 +43,9 @@ func (s *Locks) HoldPoint(ctx context.Context, p Point) error {
 		}
 		if err != nil {
 			return fmt.Errorf("hold point %s: %w", p.ID, err)
+		}
+		if k.vault.Locking.Mode == store.ModeNone {
+			return nil // it is there
 		}
 		return k.locks.holdVersion(ctx, info.Ref, need)
 	})

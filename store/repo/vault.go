@@ -83,6 +83,7 @@ type Finding struct {
 	Kind   FindingKind
 	Name   string // of the stored object
 	Detail string
+	Vault  string // in which it was found, where several are in use; empty: the only one
 }
 
 func (f Finding) String() string { return fmt.Sprintf("%s: %s: %s", f.Kind, f.Name, f.Detail) }
@@ -102,7 +103,7 @@ func (r Report) in(vault string) Report {
 		return nil
 	}
 	return func(f Finding) {
-		f.Detail = "vault " + vault + ": " + f.Detail
+		f.Detail, f.Vault = "vault "+vault+": "+f.Detail, vault
 		r(f)
 	}
 }

@@ -13,9 +13,26 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
 )
 
+// Told are the points of one vault that were reported as not listed: of what the three looks below find each is told once, by the first that
+// finds it. nil remembers nothing.
+type Told map[format.Hash]bool
+
+// first reports whether none of these points was told, and notes them all: a point that another follows may be one of several.
+func (t Told) first(ids ...format.Hash) bool {
+	if slices.ContainsFunc(ids, func(id format.Hash) bool { return t[id] }) {
+		return false
+	}
+	for _, id := range ids {
+		if t != nil {
+			t[id] = true
+		}
+	}
+	return true
+}
+
 // CheckMade reports the points that this machine made and read back in a vault, that are kept beyond now, and that the vault
 // does not list: of one source, or of all for none. Whoever controls a vault cannot forge a point, but leave one out.
-func CheckMade(listed []Point, made []cache.Made, source string, now time.Time, report Report) {
+func CheckMade(listed []Point, made []cache.Made, source string, now time.Time, told Told, report Report) {
 	there := map[string]bool{}
 	for _, p := range listed {
 		there[p.Name] = true
@@ -24,6 +41,9 @@ func CheckMade(listed []Point, made []cache.Made, source string, now time.Time, 
 		switch {
 		case there[m.Name] || !m.Until.After(now):
 		case source == "" || strings.HasPrefix(m.Name, format.PrefixPoints+source+"/"):
+			if id, err := format.ParsePointName(m.Name); err == nil && !told.first(id.ID) {
+				continue
+			}
 			report.send(Missing, m.Name, "this machine made the point and read it back here, it is kept until %s, and the vault does not list it: "+
 				"it withholds it or has lost it; read the point from another vault", m.Until.UTC().Format(time.RFC3339))
 		}
@@ -35,13 +55,20 @@ func CheckMade(listed []Point, made []cache.Made, source string, now time.Time, 
 //
 // A point names what was the newest in each vault when it was made. Where it came to this vault after another point, the
 // newest one here was that or a later one, and is among those it names: so where none of these is listed, one has gone.
-func checkFollowed(heads []Head, listed []Point, now time.Time, report Report) {
+func checkFollowed(heads []Head, listed []Point, now time.Time, told Told, report Report) {
 	there := idsOf(listed)
 	for _, h := range heads {
 		earlier := func(p Point) bool { return p.SignedAt.Before(h.SignedAt.Time) && !p.Arrived.After(h.Arrived) }
 		gone := func(p format.Predecessor) bool { return !there[p.ID] && p.RetainUntil.After(now) }
 		if before := h.Commit.Predecessors; len(before) == 0 || !slices.ContainsFunc(listed, earlier) ||
 			slices.ContainsFunc(before, func(p format.Predecessor) bool { return !gone(p) }) {
+			continue
+		}
+		var ids []format.Hash
+		for _, p := range h.Commit.Predecessors {
+			ids = append(ids, p.ID)
+		}
+		if !told.first(ids...) {
 			continue
 		}
 		report.send(Missing, format.PrefixPoints+h.Source+"/", "point %s of %s follows %s, which the vault does not list and which is kept until %s: "+
@@ -51,11 +78,12 @@ func checkFollowed(heads []Head, listed []Point, now time.Time, report Report) {
 
 // checkListed reports the points of a source that its newest point lists as being in this vault, that are not over, and that
 // the vault does not list. names are what runs call the vault: more than one where nobody says which holds now.
-func checkListed(earlier Earlier, listed []Point, names []string, source string, now time.Time, report Report) {
+func checkListed(earlier Earlier, listed []Point, names []string, source string, now time.Time, told Told, report Report) {
 	for _, line := range unlisted(earlier, listed, now) {
-		if !slices.ContainsFunc(names, func(name string) bool { return slices.Contains(line.Vaults, name) }) {
+		if told[line.ID] || !slices.ContainsFunc(names, func(name string) bool { return slices.Contains(line.Vaults, name) }) {
 			continue
 		}
+		told.first(line.ID)
 		report.send(Missing, format.PrefixPoints+source+"/"+line.Key(), "a later point says that the point was here, it is kept until %s, and the vault does not list it: "+
 			"it withholds it or has lost it; read the point from another vault", line.RetainUntil.UTC().Format(time.RFC3339))
 	}
@@ -75,9 +103,9 @@ func unlisted(earlier Earlier, listed []Point, now time.Time) (out []format.Poin
 // CheckListed reports the points that a list tells of and that a vault does not list. vault is what runs call the vault, from a configuration; a reader without one
 // goes by the names under which the vault has placements, which are looked at only where a point is not listed. A vault without any
 // cannot be told from one that never had these points: that is reported too.
-func (r *Repository) CheckListed(ctx context.Context, in store.Reader, earlier Earlier, listed []Point, vault, source string, now time.Time, report Report) error {
+func (r *Repository) CheckListed(ctx context.Context, in store.Reader, earlier Earlier, listed []Point, vault, source string, now time.Time, told Told, report Report) error {
 	if format.ValidName(vault) {
-		checkListed(earlier, listed, []string{vault}, source, now, report)
+		checkListed(earlier, listed, []string{vault}, source, now, told, report)
 		return nil
 	}
 	away := unlisted(earlier, listed, now)
@@ -92,7 +120,7 @@ func (r *Repository) CheckListed(ctx context.Context, in store.Reader, earlier E
 		report.send(Missing, format.PrefixPlacements, "a later point of %s lists %d that are kept and that this vault does not list, and no placements here tell what runs call the vault: "+
 			"it cannot be known whether it withholds them, has lost them, or never had them; read it with its configuration", source, len(away))
 	}
-	checkListed(earlier, listed, names, source, now, report)
+	checkListed(earlier, listed, names, source, now, told, report)
 	return nil
 }
 
@@ -138,7 +166,8 @@ type Withheld struct {
 // CheckAllListed reports the points of all sources that are kept and that a vault does not list: as this machine remembers, as points
 // name those before them, and as the list of the newest point of each source says that is trusted and came in time.
 func (r *Repository) CheckAllListed(ctx context.Context, w Withheld, report Report) error {
-	CheckMade(w.Listed, w.Made, "", w.Now, report)
+	told := Told{}
+	CheckMade(w.Listed, w.Made, "", w.Now, told, report)
 	listed, read := map[string][]Point{}, map[string][]Head{}
 	for _, p := range w.Listed {
 		listed[p.Source] = append(listed[p.Source], p)
@@ -149,26 +178,31 @@ func (r *Repository) CheckAllListed(ctx context.Context, w Withheld, report Repo
 		}
 	}
 	for source, heads := range read {
-		checkFollowed(heads, listed[source], w.Now, report)
-		h, ok := newestInTime(heads)
-		if !ok {
-			continue
-		}
-		earlier, err := ReadEarlier(ctx, w.Page, h.Commit.Points)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			if w.Unread != nil {
-				w.Unread(h, err)
-			}
-			continue
-		}
-		if err := r.CheckListed(ctx, w.In, earlier, listed[source], w.Vault, source, w.Now, report); err != nil {
+		if err := r.checkEarlier(ctx, w, source, heads, listed[source], told, report); err != nil {
 			return err
 		}
+		checkFollowed(heads, listed[source], w.Now, told, report)
 	}
 	return nil
+}
+
+// checkEarlier reports what the newest point of a source lists, and the vault does not.
+func (r *Repository) checkEarlier(ctx context.Context, w Withheld, source string, heads []Head, listed []Point, told Told, report Report) error {
+	h, ok := newestInTime(heads)
+	if !ok {
+		return nil
+	}
+	earlier, err := ReadEarlier(ctx, w.Page, h.Commit.Points)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		if w.Unread != nil {
+			w.Unread(h, err)
+		}
+		return nil
+	}
+	return r.CheckListed(ctx, w.In, earlier, listed, w.Vault, source, w.Now, told, report)
 }
 
 // newestInTime gives the last point that is not late.

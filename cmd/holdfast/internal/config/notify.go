@@ -48,10 +48,10 @@ type Metrics struct {
 	Textfile string // absolute; empty: nowhere
 }
 
-// telling lists the commands that receivers can be told of: those that run from timers. What people ask for and look at
-// themselves is not among them.
+// telling lists the commands that receivers can be told of: those that run from timers, and those that change what is kept. What people
+// only look at is not among them.
 func telling() []string {
-	return []string{"run", "verify", "drill", "doctor", "renew", "prune", "status", "watch"}
+	return []string{"run", "verify", "drill", "doctor", "renew", "prune", "hold", "status", "watch"}
 }
 
 // toldOf is what a receiver is told of that does not say. A switch stands for one job, so it hears of one command: a
@@ -60,7 +60,7 @@ func toldOf(k ReceiverKind) []string {
 	if k == PingReceiver {
 		return []string{"run"}
 	}
-	return []string{"run", "verify", "drill", "doctor", "renew", "prune", "watch"}
+	return []string{"run", "verify", "drill", "doctor", "renew", "prune", "hold", "watch"}
 }
 
 const maxReceivers = 20

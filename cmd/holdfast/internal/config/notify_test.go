@@ -27,7 +27,7 @@ notify:
   - webhook: {url: env:HOOK_URL, on: [run, status, run], weekly: true}
 metrics: {textfile: metrics/holdfast.prom}
 `)
-	all := []string{"run", "verify", "drill", "doctor", "renew", "prune", "watch"}
+	all := []string{"run", "verify", "drill", "doctor", "renew", "prune", "hold", "watch"}
 	w, m, p, other := c.Notify[0], c.Notify[1], c.Notify[2], c.Notify[3]
 	if w.Kind != WebhookReceiver || w.URL != "https://hooks.example.com/a" || w.Secret.String() != "env:HOOK_SECRET" || !slices.Equal(w.On, all) || w.Weekly {
 		t.Errorf("%+v", w)

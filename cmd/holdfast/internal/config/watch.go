@@ -1,6 +1,8 @@
 package config
 
 import (
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
@@ -36,8 +38,11 @@ func ParseHours(s string) (*schedule.Window, error) {
 		return &schedule.Window{}, nil
 	}
 	w, err := schedule.ParseWindow(s)
+	if errors.Is(err, schedule.ErrNoWindow) { // left out, they would follow from schedule.window
+		return nil, errors.New("it begins and ends at the same time; write any if runs may store something at any time")
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w, or any", err)
 	}
 	return &w, nil
 }
