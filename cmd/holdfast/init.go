@@ -51,7 +51,7 @@ func (a *app) initCommand() *cobra.Command {
 }
 
 func (a *app) init(ctx context.Context, pin string) (err error) {
-	j, err := a.openJob()
+	j, err := a.openJob(newVaults)
 	if err != nil {
 		return err
 	}

@@ -227,9 +227,6 @@ func (j *job) anyRepository(ctx context.Context) (*repo.Repository, error) {
 	}
 	var all together
 	for _, v := range j.vaults {
-		if v.failed != nil {
-			continue
-		}
 		r, err := repo.Find(ctx, v.Reader, known.Pin, nil)
 		if err == nil {
 			return r, nil

@@ -158,7 +158,7 @@ func (r *verifying) record(ctx context.Context, did *activity) (err error) {
 		r.ui.detail("no record of this is made: the reporter's key cannot be read: %v", err)
 		return nil
 	}
-	j, err := r.openVaults(r.config, true)
+	j, err := r.openVaults(r.config, someVaults)
 	if err != nil {
 		return err
 	}
