@@ -18,19 +18,22 @@ import (
 // errNotBegun: there is no vault, and nothing is known of there having been one.
 var errNotBegun = errors.New("no vault yet")
 
-// absentVault: a directory vault has no folder.
-type absentVault struct {
+// saying is an error of a kind, in words of its own. Unlike with marked, what it is joined with may count before it.
+type saying struct {
 	kind error
 	text string
 }
 
-func (e *absentVault) Error() string { return e.text }
-func (e *absentVault) Unwrap() error { return e.kind }
+func (e *saying) Error() string { return e.text }
+func (e *saying) Unwrap() error { return e.kind }
+
+// absentVault: a directory vault has no folder.
+type absentVault struct{ saying }
 
 // noFolder says what it means that a vault has no folder. known is whether this machine knows the repository: then nobody is told to begin
 // one. only is whether there is no other vault.
 func noFolder(path string, known, only bool) error {
-	e := &absentVault{kind: fs.ErrNotExist}
+	e := &absentVault{saying{kind: fs.ErrNotExist}}
 	what := "there is no folder " + path
 	switch {
 	case !known:

@@ -51,8 +51,8 @@ type openMode int
 
 const (
 	everyVault openMode = iota // one that cannot be opened ends the command, unless it is a directory without a folder
-	someVaults               // the command goes on with the others, and fails only where none can be opened
-	newVaults                // folders of directories are made: init alone
+	someVaults                 // the command goes on with the others, and fails only where none can be opened
+	newVaults                  // folders of directories are made: init alone
 )
 
 // openJob reads the configuration and opens the vaults that are named, all of them for none. Nothing is sent yet.
