@@ -125,6 +125,10 @@ func (r *run) listed(ctx context.Context) ([]repo.Point, error) {
 
 // withheld reports points that should be there and are not listed.
 func (r *run) withheld(ctx context.Context, listed []repo.Point, read []*point) error {
+	there := func(id format.PointID) bool {
+		return slices.ContainsFunc(listed, func(p repo.Point) bool { return p.ID == id.ID })
+	}
+	repo.CheckLost(r.o.Lost, there, "", r.o.Now(), r.noticed)
 	w := repo.Withheld{In: r.o.In, Page: r.reader.Page, Vault: r.o.Vault, Listed: listed, Made: r.o.Made, Now: r.o.Now()}
 	for _, p := range read {
 		w.Read = append(w.Read, repo.Head{Point: p.Point, Commit: p.commit})

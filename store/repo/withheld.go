@@ -61,6 +61,19 @@ func checkListed(earlier Earlier, listed []Point, names []string, source string,
 	}
 }
 
+// CheckLost reports the points that a vault had before it was begun anew, as this machine remembers, and that are kept beyond now: of one source,
+// or of all for none. told gives those that are there, or that something else tells of.
+func CheckLost(lost []cache.Made, told func(format.PointID) bool, source string, now time.Time, report Report) {
+	for _, m := range lost {
+		id, err := format.ParsePointName(m.Name)
+		if err != nil || source != "" && id.Source != source || !m.Until.After(now) || told(id) {
+			continue
+		}
+		report.send(Missing, m.Name, "this machine made the point and read it back here before the vault was begun anew, it is kept until %s, and it is lost here: "+
+			"read the point from another vault", m.Until.UTC().Format(time.RFC3339))
+	}
+}
+
 // unlisted gives the points of a list that are not over and that a vault does not list.
 func unlisted(earlier Earlier, listed []Point, now time.Time) (out []format.PointLine) {
 	there := idsOf(listed)
