@@ -20,14 +20,14 @@ import (
 // in their size. A look at one costs no request.
 
 // stored looks at stored objects of a directory that were picked by chance.
-func (l *look) stored(ctx context.Context, seen *Memory) error {
+func stored(ctx context.Context, l *look, seen *Memory) error {
 	in := flat.NewReader(l.View.In)
 	all := slices.DeleteFunc(slices.Clone(l.m.Sentinels), func(s Sentinel) bool { return !s.Until.After(l.due) })
 	err := each(ctx, len(all), func(ctx context.Context, i int) error { return all[i].there(ctx, l, in) })
 	if err != nil {
 		return fmt.Errorf("look at stored objects: %w", err)
 	}
-	if all, err = l.pickNeeded(ctx, in, all); err != nil {
+	if all, err = pickNeeded(ctx, l, in, all); err != nil {
 		return fmt.Errorf("pick stored objects to look at: %w", err)
 	}
 	var gone, closed []string
@@ -39,8 +39,8 @@ func (l *look) stored(ctx context.Context, seen *Memory) error {
 			closed = append(closed, s.Wrong)
 		}
 	}
-	l.sentinelsTold(Withheld, len(all), "are not there as they were", gone)
-	l.sentinelsTold(Attention, len(all), "cannot be looked at", closed)
+	sentinelsTold(l, Withheld, len(all), "are not there as they were", gone)
+	sentinelsTold(l, Attention, len(all), "cannot be looked at", closed)
 	seen.Sentinels = all
 	return nil
 }
@@ -67,7 +67,7 @@ func (s *Sentinel) there(ctx context.Context, l *look, in store.Reader) error {
 }
 
 // pickNeeded adds some objects that a point needs, which is chosen by chance too. They are read from one page of its needs list.
-func (l *look) pickNeeded(ctx context.Context, in store.Reader, all []Sentinel) ([]Sentinel, error) {
+func pickNeeded(ctx context.Context, l *look, in store.Reader, all []Sentinel) ([]Sentinel, error) {
 	var from []browse.Point
 	for _, p := range l.points {
 		if p.Commit != nil && !p.Distrusted && p.Doubt == nil && kept(l.View, p).After(l.due) {
@@ -79,7 +79,7 @@ func (l *look) pickNeeded(ctx context.Context, in store.Reader, all []Sentinel) 
 	}
 	p := from[rand.IntN(len(from))]
 	until := kept(l.View, p)
-	needs, broken, err := l.needed(ctx, in, p.Commit.Needs)
+	needs, broken, err := needed(ctx, l, in, p.Commit.Needs)
 	if broken != "" && errors.Is(err, repo.ErrMissing) { // what a point needs is known by its needs list, which is gone itself
 		if !slices.ContainsFunc(all, func(s Sentinel) bool { return s.Name == broken }) {
 			all = append(all, Sentinel{Name: broken, Until: until, Read: l.now, Gone: true, Wrong: broken + " is gone"})
@@ -111,7 +111,7 @@ func (l *look) pickNeeded(ctx context.Context, in store.Reader, all []Sentinel) 
 }
 
 // needed gives the lines of a page of a needs list, from anywhere in it. broken is the object that could not be read.
-func (l *look) needed(ctx context.Context, in store.Reader, root format.PageRef) (needs []format.Need, broken string, err error) {
+func needed(ctx context.Context, l *look, in store.Reader, root format.PageRef) (needs []format.Need, broken string, err error) {
 	reader, err := repo.NewReader(l.View.Repository, in, nil, nil, nil)
 	if err != nil {
 		return nil, "", err

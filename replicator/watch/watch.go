@@ -176,7 +176,7 @@ func (l *look) whole(ctx context.Context) ([]status.Source, error) {
 		if err := l.sentinels(ctx, &seen); err != nil {
 			return nil, err
 		}
-	} else if err := l.stored(ctx, &seen); err != nil {
+	} else if err := stored(ctx, l, &seen); err != nil {
 		return nil, err
 	}
 	if back != "" {
