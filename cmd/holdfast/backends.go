@@ -53,7 +53,7 @@ func bucketVault(b *backends, at location.Location, get store.CredentialsFunc) (
 }
 
 func folderVault(b *backends, at location.Location, _ store.CredentialsFunc) (driver, error) {
-	return dirstore.Open(at.Path, dirstore.Options{ReadOnly: b.readOnly, Existing: b.existing})
+	return dirstore.Open(at.Path, dirstore.Options{ReadOnly: b.readOnly, Create: b.create})
 }
 
 func bucketSource(b *backends, s config.Source, get store.CredentialsFunc) (source.Source, error) {
@@ -102,7 +102,7 @@ type vault struct {
 	store.Inspector
 
 	once        store.Inspector       // without trying again
-	failed      error                 // why it could not be opened; then nothing above is there
+	failed      error                 // why it could not be opened; then all of the above answers with that
 	credentials store.CredentialsFunc // nil for a directory
 	counted     *meter.Meter          // what went over the wire, tries included
 	requests    *meter.Requests       // as they are billed
@@ -117,7 +117,7 @@ type backends struct {
 	connections int
 	rate        *meter.Meter
 	readOnly    bool            // create nothing
-	existing    bool            // folders of vaults are there: see dirstore.Options
+	create      bool            // make folders of vaults: init alone
 	stall       time.Duration   // how long a vault may give or take nothing; 0: stall.Default
 	page        int             // names a page of listings; 0: as many as there can be
 	requests    *meter.Requests // of what is opened next; nil: they are not counted

@@ -89,7 +89,7 @@ func (a *careCommands) doctorCommand() *cobra.Command {
 }
 
 func (a *careCommands) doctor(ctx context.Context, all bool) (err error) {
-	j, err := a.openJob()
+	j, err := a.openJob(everyVault)
 	if err != nil {
 		return err
 	}
@@ -263,6 +263,9 @@ func (j *doctoring) doctorVault(v *vault) (doctor.Vault, func() error, error) {
 		d.KeepDays = j.shortestDays(v.name, c.Lock.Slack, j.now())
 	}
 	if d.Directory {
+		if v.failed != nil {
+			d.Absent, d.New = v.url.Path, errors.Is(v.failed, errNotBegun)
+		}
 		return d, func() error { return nil }, nil
 	}
 	attacker, err := j.backends.openAttacker(v.url, v.credentials)

@@ -88,7 +88,7 @@ func (a *careCommands) drill(ctx context.Context, names []string, out string) (e
 			return usage(fmt.Errorf("the configuration has no vault %q; it has %s", n, strings.Join(have, ", ")))
 		}
 	}
-	j, err := a.openJob(names...)
+	j, err := a.openJob(everyVault, names...)
 	if err != nil {
 		return err
 	}

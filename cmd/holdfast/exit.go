@@ -209,6 +209,7 @@ func outcomes() []outcome {
 		{repo.ErrRefused, exitFailed, "refused"},
 		{repo.ErrNotLocked, exitFailed, "no_lock"},
 		{repo.ErrNoRepository, exitFailed, "no_repository"},
+		{errNotBegun, exitFailed, "no_repository"},
 		{repo.ErrAmbiguous, exitFailed, "ambiguous"},
 		{verify.ErrNoPoint, exitFailed, "no_point"},
 		{store.ErrCredentials, exitFailed, "credentials_refused"},

@@ -55,6 +55,7 @@ func TestExitOf(t *testing.T) {
 		{wrap(browse.ErrOnlyIncomplete), 1, "only_incomplete"},
 		{wrap(cache.ErrBusy), 1, "already_running"},
 		{wrap(repo.ErrNoRepository), 1, "no_repository"},
+		{wrap(errNotBegun), 1, "no_repository"},
 		{wrap(repo.ErrRefused), 1, "refused"},
 		{fmt.Errorf("%w: %w", repo.ErrNotLocked, store.ErrNoLock), 1, "no_lock"},
 		{wrap(repo.ErrMissing), 5, "damaged"},

@@ -210,7 +210,7 @@ func (g *guardCommands) ack(ctx context.Context, spec, reason, pin string) (err 
 	if reason, err = checkReason(reason, maxReason); err != nil {
 		return err
 	}
-	j, err := g.openSomeVaults()
+	j, err := g.openJob(someVaults)
 	if err != nil {
 		return err
 	}
@@ -257,7 +257,7 @@ func pointOf(ctx context.Context, j *job, spec string) (p browse.Point, r *repo.
 	var all together
 	for _, v := range j.vaults {
 		if v.failed != nil {
-			all = append(all, v.failed)
+			all = append(all, prefixed(v.failed, "vault "+v.name, "vault "+v.url.String(), "vault "+v.url.S3.String()))
 			continue
 		}
 		r, err := repo.Find(ctx, v.Reader, known.Pin, nil)

@@ -166,7 +166,7 @@ func checkHoldReason(reason string) (string, error) {
 
 // hold makes a hold, or says what one would do.
 func (h *holdCommands) hold(ctx context.Context, f *holdFlags, spec string) (err error) {
-	j, err := h.openSomeVaults()
+	j, err := h.openJob(someVaults)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +21,11 @@ Safe to repeat: what is there already is left as it is. A vault that holds anoth
 repository, or this one under another host key, is refused, and so is a vault that
 cannot keep an immutable copy. The fingerprint that is printed belongs on the paper
 with the restore keys. The repository is pinned by it, in the host key's file: every later
-command refuses any other. A host key made before that is pinned by its next run.`
+command refuses any other. A host key made before that is pinned by its next run.
+
+A vault that was wiped is begun anew, from another vault. What it held is lost there: status
+and verify tell of it, on this machine, until it would be over, or until somebody says with
+--forget-lost that it is known.`
 
 // initialised is one vault after init, for scripts.
 type initialised struct {
@@ -33,6 +38,7 @@ type initialised struct {
 
 func (a *app) initCommand() *cobra.Command {
 	var pin string
+	var forget bool
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Create the host key and the repository in every vault",
@@ -43,15 +49,16 @@ func (a *app) initCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.init(ctx, p)
+			return a.init(ctx, p, forget)
 		}),
 	}
 	addFingerprint(cmd, &pin)
+	cmd.Flags().BoolVar(&forget, "forget-lost", false, "it is known what vaults lost that were wiped: status and verify do not tell of it any more")
 	return cmd
 }
 
-func (a *app) init(ctx context.Context, pin string) (err error) {
-	j, err := a.openJob()
+func (a *app) init(ctx context.Context, pin string, forget bool) (err error) {
+	j, err := a.openJob(newVaults)
 	if err != nil {
 		return err
 	}
@@ -85,8 +92,8 @@ func (a *app) init(ctx context.Context, pin string) (err error) {
 	created := false
 	for _, r := range results {
 		created = created || r.Created
-		if dir, derr := j.cacheDir(j.config, r.CacheID); derr == nil && r.Created { // points that were made in a vault before it was emptied are not there
-			err = errors.Join(err, cache.ForgetPoints(dir, r.Vault))
+		if dir, derr := j.cacheDir(j.config, r.CacheID); derr == nil {
+			err = errors.Join(err, lostIn(a.ui, dir, r, forget, a.now()))
 		}
 		next, nerr := j.tells.nextPoints(ctx, r.Vault)
 		if nerr != nil {
@@ -114,6 +121,31 @@ func (a *app) init(ctx context.Context, pin string) (err error) {
 		err = j.twinsNow(ctx, results[0].Fingerprint.String())
 	}
 	return together{err, j.tells.alarm()}.orNil()
+}
+
+// lostIn says what a vault lost that was begun anew, and has this machine remember it, or forget it again.
+func lostIn(u *ui, dir string, r repo.InitResult, forget bool, now time.Time) error {
+	if r.Created {
+		n, until, err := cache.LosePoints(dir, r.Vault, now)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			what := "a point that it held and that is kept, until %s, is lost there"
+			if n > 1 {
+				what = fmt.Sprintf("%d points that it held and that are kept", n) + ", until %s at the longest, are lost there"
+			}
+			u.warn("vault %s was begun anew: "+what+". Where only its disk was away, mount it: nothing is lost then", r.Vault, until.UTC().Format(time.DateOnly))
+		}
+	}
+	if !forget {
+		return nil
+	}
+	n, err := cache.ForgetLost(dir, r.Vault, now)
+	if err == nil && n > 0 {
+		u.remark("vault %s: %s not told of any more", r.Vault, plural(n, "point that was lost is", "points that were lost are"))
+	}
+	return err
 }
 
 // twinsNow refuses vaults that turn out to be one, now that each has a descriptor.

@@ -160,7 +160,7 @@ func (a *keyCommands) changeKeys(ctx context.Context, f *keyFlags, action keyAct
 	if err != nil {
 		return err
 	}
-	j, err := a.openJob()
+	j, err := a.openJob(everyVault)
 	if err != nil {
 		return err
 	}

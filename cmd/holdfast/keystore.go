@@ -248,7 +248,7 @@ func (a *keyCommands) storeKeys(ctx context.Context, file, fingerprint string) (
 	if err != nil {
 		return usage(err)
 	}
-	j, err := a.openJob()
+	j, err := a.openJob(everyVault)
 	if err != nil {
 		return err
 	}

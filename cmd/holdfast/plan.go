@@ -94,7 +94,7 @@ type foreseeing struct {
 
 // runs is `plan` without --restore.
 func (a *planCommands) runs(ctx context.Context, names []string, f *planFlags) (err error) {
-	j, err := a.openSomeVaults()
+	j, err := a.openJob(someVaults)
 	if err != nil {
 		return err
 	}

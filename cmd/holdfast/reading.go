@@ -303,6 +303,9 @@ func (r *reading) openWith(p place, find func(*opening) (*repo.Repository, error
 		b.stall = r.config.Stall
 	}
 	if o.vault, o.err = b.openVault(p.name, p.url, p.ref); o.err != nil {
+		if !p.other {
+			o.err = r.trusts.absent(o.err, r.config, p.url)
+		}
 		return o
 	}
 	if o.repo, o.err = find(&o); o.err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -188,7 +189,12 @@ func (j *job) reporterKey() (*keys.ReporterKey, error) {
 	if err := j.trusts.me().File(path); err != nil {
 		return nil, fmt.Errorf("reporter's key: %w; who could have replaced it signs records in your place", err)
 	}
-	return keys.ReadReporterKeyFile(path)
+	key, err := keys.ReadReporterKeyFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &saying{repo.ErrNeedKey, fmt.Sprintf("there is no reporter's key at %s: the holder of a restore key makes one with `holdfast key add-reporter --identity FILE --key %s`, "+
+			"and adds it to the repository; one that was lost is replaced with --replace", path, path)}
+	}
+	return key, err
 }
 
 // evidenceVaults gives the vaults, and the earliest of their clocks; zero where none answers. One whose clock is wrong gets its records later.
@@ -227,9 +233,6 @@ func (j *job) anyRepository(ctx context.Context) (*repo.Repository, error) {
 	}
 	var all together
 	for _, v := range j.vaults {
-		if v.failed != nil {
-			continue
-		}
 		r, err := repo.Find(ctx, v.Reader, known.Pin, nil)
 		if err == nil {
 			return r, nil

@@ -120,7 +120,7 @@ func (a *app) backup(ctx context.Context, names []string, f runFlags) (err error
 	if !f.dry {
 		a.traces.to = newTracer(a)
 	}
-	j, err := a.openSomeVaults()
+	j, err := a.openJob(someVaults)
 	if err != nil {
 		return err
 	}

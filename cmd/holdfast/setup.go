@@ -46,41 +46,43 @@ type job struct {
 	holding  bool             // locks are those of a hold: without slack, and up to hold_ceiling
 }
 
+// openMode says what is to be done about vaults that cannot be opened, and whether there is anything yet to be opened.
+type openMode int
+
+const (
+	everyVault openMode = iota // one that cannot be opened ends the command, unless it is a directory without a folder
+	someVaults                 // the command goes on with the others, and fails only where none can be opened
+	newVaults                  // folders of directories are made: init alone
+)
+
 // openJob reads the configuration and opens the vaults that are named, all of them for none. Nothing is sent yet.
-func (a *app) openJob(names ...string) (*job, error) {
+func (a *app) openJob(how openMode, names ...string) (*job, error) {
 	c, err := a.loadConfig()
 	if err != nil {
 		return nil, err
 	}
-	j, err := a.openVaults(c, false, names...)
-	return j, err
+	return a.openVaults(c, how, names...)
 }
 
-// openSomeVaults is openJob for a command that goes on with the vaults there are: one that cannot be opened is in the list
-// with its error. It fails only where none can be.
-func (a *app) openSomeVaults() (*job, error) {
-	c, err := a.loadConfig()
-	if err != nil {
-		return nil, err
-	}
-	return a.openVaults(c, true)
-}
-
-func (a *app) openVaults(c *config.Config, some bool, names ...string) (*job, error) {
+// openVaults opens the vaults of a configuration. A directory that has no folder is in the list with its error, whoever asks: it is away,
+// and the command says what it did without it.
+func (a *app) openVaults(c *config.Config, how openMode, names ...string) (*job, error) {
 	j := (&job{app: a, config: c, backends: a.newBackends(filepath.Dir(c.Path), c.Limits)}).share()
-	j.backends.stall, j.backends.existing = c.Stall, some && someVault(c)
+	j.backends.stall, j.backends.create = c.Stall, how == newVaults
 	var failed together
 	for _, v := range c.Vaults {
 		if len(names) > 0 && !slices.Contains(names, v.Name) {
 			continue
 		}
 		opened, err := j.backends.openVault(v.Name, v.URL, v.Credentials)
-		if err != nil && !some {
-			return nil, errors.Join(err, j.close())
-		}
-		if err != nil {
-			failed = append(failed, err)
-			opened = &vault{name: v.Name, url: v.URL, failed: err, close: func() error { return nil }}
+		if err = a.trusts.absent(err, c, v.URL); err != nil {
+			if how != someVaults && !isAbsent(err) {
+				return nil, errors.Join(err, j.close())
+			}
+			if !isAbsent(err) {
+				failed = append(failed, err)
+			}
+			opened = unopenedVault(v, err)
 		}
 		j.vaults = append(j.vaults, opened)
 	}
@@ -88,17 +90,6 @@ func (a *app) openVaults(c *config.Config, some bool, names ...string) (*job, er
 		return nil, failed
 	}
 	return j, nil
-}
-
-// someVault reports whether there is any vault, as far as that can be told without asking one: before init there is none.
-func someVault(c *config.Config) bool {
-	return slices.ContainsFunc(c.Vaults, func(v config.Vault) bool {
-		if !v.URL.Local() {
-			return true
-		}
-		_, err := os.Stat(v.URL.Path)
-		return err == nil
-	})
 }
 
 func (a *app) newBackends(dir string, l config.Limits) *backends {
@@ -157,7 +148,7 @@ func lockingAt(l config.Lock, now time.Time) repo.Locking {
 // reopen lets a vault that was given up in an earlier source be asked again.
 func (j *job) reopen(v *vault, c config.Vault) {
 	again, err := j.backends.openVault(c.Name, c.URL, c.Credentials)
-	if err != nil {
+	if err = j.trusts.absent(err, j.config, c.URL); err != nil {
 		v.failed = err
 		return
 	}

@@ -168,7 +168,7 @@ func (r *standings) stand(ctx context.Context, p place, pin string, wanted []str
 		return out
 	}
 	r.introduce(false)
-	o.View, o.Locks, o.Sources = r.view(), out.locks, wanted
+	o.View, o.Locks, o.Sources, o.Lost = r.view(), out.locks, wanted, r.verifies.lost()
 	if len(wanted) == 0 && !p.other && r.config != nil {
 		for _, s := range r.config.Sources {
 			if slices.Contains(s.Vaults, p.name) {

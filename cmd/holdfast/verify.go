@@ -131,7 +131,7 @@ func (a *readCommands) verify(ctx context.Context, f *readerFlags, specs []strin
 	o.Repository, o.In, o.Identities = r.repo, r.vault.Reader, r.ids
 	o.NoLocks = !r.vault.url.Locks()
 	o.Concurrency = r.connections()
-	o.Made = r.verifies.made()
+	o.Made, o.Lost = r.verifies.made(), r.verifies.lost()
 	o.Vault = r.vault.name
 	did := newActivity(a.now())
 	err = r.verifies.runVerify(ctx, o, did)
@@ -158,7 +158,7 @@ func (r *verifying) record(ctx context.Context, did *activity) (err error) {
 		r.ui.detail("no record of this is made: the reporter's key cannot be read: %v", err)
 		return nil
 	}
-	j, err := r.openVaults(r.config, true)
+	j, err := r.openVaults(r.config, someVaults)
 	if err != nil {
 		return err
 	}
@@ -173,6 +173,15 @@ func (r *verifying) made() []cache.Made {
 		return *r.own
 	}
 	r.own = new([]cache.Made)
+	*r.own = r.noted(cache.PointsMade)
+	return *r.own
+}
+
+// lost gives the points that this machine remembers to have made in the vault before it was begun anew.
+func (r *verifying) lost() []cache.Made { return r.noted(cache.PointsLost) }
+
+// noted reads what the cache notes of the vault's points.
+func (r *verifying) noted(read func(dir, vault string) ([]cache.Made, error)) []cache.Made {
 	if r.config == nil || r.trust.Pin == "" || !r.repo.Vouched() {
 		return nil
 	}
@@ -180,10 +189,11 @@ func (r *verifying) made() []cache.Made {
 	if err != nil {
 		return nil
 	}
-	if *r.own, err = cache.PointsMade(dir, r.vault.name); err != nil {
+	out, err := read(dir, r.vault.name)
+	if err != nil {
 		r.ui.warn("which points this machine made cannot be read, so that points which the vault leaves out are not noticed: %v", err)
 	}
-	return *r.own
+	return out
 }
 
 // weakerWithoutOwners says what a repository without owner keys lacks.

@@ -364,7 +364,7 @@ func findingComesTo(vault string, f watch.Finding) error {
 		if errors.Is(f.Err, context.DeadlineExceeded) {
 			f.Err = fmt.Errorf("it took longer than %s: %w", lookLimit, store.ErrTransient)
 		}
-		return fmt.Errorf("%s: %w", where, f.Err)
+		return prefixed(f.Err, where)
 	}
 	return &marked{errAttention, err}
 }

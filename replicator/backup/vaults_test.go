@@ -263,7 +263,7 @@ func TestAVaultBegunAnew(t *testing.T) {
 	loseVault(r, 0, r.names(0, "")...)
 	r.clock = r.clock.Add(time.Hour)
 	r.init()
-	if err := cache.ForgetPoints(r.cache, r.vaults[0].Name); err != nil {
+	if _, _, err := cache.LosePoints(r.cache, r.vaults[0].Name, r.now()); err != nil {
 		t.Fatal(err)
 	}
 	r.saw(repo.Missing, "")

@@ -49,6 +49,8 @@ type Vault struct {
 	Bucket   Bucket                // nil for a directory
 	Reach    time.Duration         // how far ahead a hold may lock; 0: no further than other locks
 	KeepDays int                   // the shortest retention with slack that a source asks for here, in days
+	Absent   string                // the folder of a directory, where it is not there; else empty
+	New      bool                  // no repository is known on this machine: an absent folder is still to be made
 }
 
 // Source is one source of the configuration.
@@ -173,6 +175,7 @@ func (d *doctor) vault(ctx context.Context, v *Vault) error {
 	d.transport(subject, v.Place)
 	if v.Directory {
 		d.add(subject, "immutable", probe.Warning, "add a vault with object lock at another vendor", "a directory keeps no locks: whoever may write here may delete everything")
+		d.folder(subject, v)
 		return nil
 	}
 	if v.Mode == store.Governance {
@@ -196,6 +199,19 @@ func (d *doctor) vault(ctx context.Context, v *Vault) error {
 		d.add(subject, "minimum-days", probe.Info, "", fmt.Sprintf("%s bills each object for at least %d days, and the shortest retention asked for is %d", r.Vendor.Title, days.Value, v.KeepDays))
 	}
 	return nil
+}
+
+// folder says whether a directory is there at all.
+func (d *doctor) folder(subject string, v *Vault) {
+	switch {
+	case v.Absent == "":
+		d.add(subject, "folder", probe.OK, "", "its folder is there")
+	case v.New:
+		d.add(subject, "folder", probe.Info, "run `holdfast init`, which makes it", "there is no folder "+v.Absent+" yet")
+	default:
+		d.add(subject, "folder", probe.Critical, "mount the disk or share that it lies on; if it was deleted, `holdfast init` brings the repository there from another vault, and the next run fills it",
+			"there is no folder "+v.Absent+": the copy is away, or was deleted")
+	}
 }
 
 // badCredentials reports credentials that cannot be had. That others can read them is a finding, and no failure of doctor.

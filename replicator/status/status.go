@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
 	"github.com/holdfast-backup/holdfast/store/repo/evidence"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
@@ -24,6 +25,7 @@ type Options struct {
 	Sources []string      // that have to be there; empty: those that the vault has. What it has beside these is given, too
 	RPO     time.Duration // how old the newest complete point of one that has to be there may be; 0: any age
 	Locks   bool          // the vault keeps locks
+	Lost    []cache.Made  // points that this machine made in the vault before it was begun anew
 	Now     time.Time
 	Each    func(browse.Point) // is given every point, by source and time; may be nil
 }
@@ -47,6 +49,14 @@ type Source struct {
 
 	acked bool     // the mark of the newest point was acknowledged
 	all   []placed // its points, any of which may be held
+	lost  lost
+}
+
+// lost is what a vault had of a source before it was begun anew, and has no more.
+type lost struct {
+	points int
+	newest time.Time // when that was signed
+	until  time.Time // when the last of them is over
 }
 
 // placed is where a point's own object is.
@@ -83,6 +93,11 @@ func Look(ctx context.Context, o Options) ([]Source, error) {
 		at(p.Source).take(p)
 		if o.Each != nil {
 			o.Each(p)
+		}
+	}
+	for _, m := range o.Lost {
+		if id, err := format.ParsePointName(m.Name); err == nil && m.Until.After(o.Now) {
+			at(id.Source).lose(id, m.Until)
 		}
 	}
 	var marked []repo.Point
@@ -124,6 +139,20 @@ func (s *Source) take(p browse.Point) {
 	}
 }
 
+// lose takes a point that the vault had before it was begun anew.
+func (s *Source) lose(id format.PointID, until time.Time) {
+	if slices.ContainsFunc(s.all, func(p placed) bool { return p.id == id.ID }) {
+		return // somebody brought it back
+	}
+	s.lost.points++
+	if id.SignedAt.After(s.lost.newest) {
+		s.lost.newest = id.SignedAt.Time
+	}
+	if until.After(s.lost.until) {
+		s.lost.until = until
+	}
+}
+
 func (s *Source) alarm(text string, args ...any) {
 	s.Alarms = append(s.Alarms, fmt.Sprintf(text, args...))
 }
@@ -140,6 +169,14 @@ func (s *Source) settle(ctx context.Context, o Options, said *records) error {
 	}
 	if n := s.Newest; n != nil && n.Line != nil && !n.Complete() {
 		s.alarm("the newest point, %.12s of %s, is incomplete: %d of %d entries are missing; its run named them", n.ID, n.SignedAt.UTC().Format(time.RFC3339), n.Line.Missing, n.Line.Entries)
+	}
+	if l := s.lost; l.points > 0 {
+		what := "a point"
+		if l.points > 1 {
+			what = fmt.Sprintf("%d points", l.points)
+		}
+		s.alarm("lost: %s that this vault held when it was wiped and begun anew, the newest signed %s, kept until %s at the longest: read what you need of that from another vault; if you know: `holdfast init --forget-lost`",
+			what, l.newest.UTC().Format(time.RFC3339), l.until.UTC().Format(time.RFC3339))
 	}
 	s.Alarms = append(s.Alarms, s.Records.ofRun()...)
 	s.Vault = s.Records.ofVault()

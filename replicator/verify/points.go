@@ -125,7 +125,7 @@ func (r *run) listed(ctx context.Context) ([]repo.Point, error) {
 
 // withheld reports points that should be there and are not listed.
 func (r *run) withheld(ctx context.Context, listed []repo.Point, read []*point) error {
-	w := repo.Withheld{In: r.o.In, Page: r.reader.Page, Vault: r.o.Vault, Listed: listed, Made: r.o.Made, Now: r.o.Now()}
+	w := repo.Withheld{In: r.o.In, Page: r.reader.Page, Vault: r.o.Vault, Listed: listed, Made: r.o.Made, Lost: r.o.Lost, Now: r.o.Now()}
 	for _, p := range read {
 		w.Read = append(w.Read, repo.Head{Point: p.Point, Commit: p.commit})
 	}

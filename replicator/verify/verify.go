@@ -63,6 +63,7 @@ type Options struct {
 	Points     []format.Hash   // IDs; none: all points, which an unvouched repository refuses
 	Vault      string          // its name, as runs call it; may be empty
 	Made       []cache.Made    // points that this machine made there and that have to be there, as long as they are kept
+	Lost       []cache.Made    // points that this machine made there before the vault was begun anew
 	Level      Level           // default Locks
 	// Sample is the share, in percent, of stored objects whose bytes are read and of entries whose content is decoded.
 	// 0 is all of them. Which ones is random, chosen anew each run.

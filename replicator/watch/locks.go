@@ -173,16 +173,18 @@ func (l *look) sentinels(ctx context.Context, seen *Memory) error {
 			short = append(short, s.Wrong)
 		}
 	}
-	tell := func(kind Kind, what string, texts []string) {
-		if n := len(texts); n > 0 {
-			slices.Sort(texts)
-			l.state(Finding{Kind: kind, Count: n, Text: fmt.Sprintf("of the %d stored objects that are looked at, %d %s: %s", len(all), n, what, strings.Join(texts[:min(n, 3)], "; "))}, "sentinels")
-		}
-	}
-	tell(Withheld, "are gone", gone)
-	tell(Attention, "have a lock that cannot be read", closed)
-	tell(Shrunk, "have a lock that became shorter or weaker", short)
+	sentinelsTold(l, Withheld, len(all), "are gone", gone)
+	sentinelsTold(l, Attention, len(all), "have a lock that cannot be read", closed)
+	sentinelsTold(l, Shrunk, len(all), "have a lock that became shorter or weaker", short)
 	return l.pick(ctx, seen, all)
+}
+
+// sentinelsTold says what is wrong with some of the stored objects that are looked at.
+func sentinelsTold(l *look, kind Kind, of int, what string, texts []string) {
+	if n := len(texts); n > 0 {
+		slices.Sort(texts)
+		l.state(Finding{Kind: kind, Count: n, Text: fmt.Sprintf("of the %d stored objects that are looked at, %d %s: %s", of, n, what, strings.Join(texts[:min(n, 3)], "; "))}, "sentinels")
+	}
 }
 
 // sentinel looks at one.

@@ -26,7 +26,7 @@ type Memory struct {
 	Full       bool               `json:"full"`       // there were more points than are remembered
 	Records    map[string]int     `json:"records"`    // the last number of each series of records
 	Guarantee  Guarantee          `json:"guarantee"`  // what the bucket is set to
-	Sentinels  []Sentinel         `json:"sentinels"`  // stored objects whose locks are looked at
+	Sentinels  []Sentinel         `json:"sentinels"`  // stored objects that are looked at: their locks, or in a directory their sizes
 	Next       int                `json:"next"`       // which folder gives the next sentinel
 	Strangers  []string           `json:"strangers"`  // what was told of that no key signed
 	Open       map[string]Finding `json:"open"`       // what was so at the last look, by ID
@@ -67,8 +67,9 @@ type Guarantee struct {
 type Sentinel struct {
 	Name    string     `json:"name"`
 	Version string     `json:"version"`
+	Size    int64      `json:"size,omitempty"` // in a directory
 	Mode    store.Mode `json:"mode"`
-	Until   time.Time  `json:"until"`
+	Until   time.Time  `json:"until"` // of its lock; in a directory of a point that needs it
 	Read    time.Time  `json:"read"`
 	Wrong   string     `json:"wrong,omitempty"`  // what was wrong with it then
 	Gone    bool       `json:"gone,omitempty"`   // it was not there then

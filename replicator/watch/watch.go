@@ -109,7 +109,8 @@ type look struct {
 // It costs what status does: a listing of descriptors, points and records, the commit objects of at most 64 points a source, at most 400
 // records and the lock of the newest point of each source; and besides one or two requests for the clock, one listing of records, the locks of
 // at most 512 points in governance mode or 16 in compliance mode, one page of a listing of stored objects, and the locks of at most
-// 64 of these (governance) or 8. Where locks are looked at in rotation, those that were not looked at for longest come first.
+// 64 of these (governance) or 8. Of a directory it looks at the names and sizes of 64 stored objects, and reads a page of one point's needs list,
+// with those above it. Where locks are looked at in rotation, those that were not looked at for longest come first.
 func Look(ctx context.Context, o Options, m *Memory) Report {
 	l := &look{Options: o, m: m, first: m.Looked.IsZero(), found: found{}}
 	l.now = o.Now()
@@ -175,6 +176,8 @@ func (l *look) whole(ctx context.Context) ([]status.Source, error) {
 		if err := l.sentinels(ctx, &seen); err != nil {
 			return nil, err
 		}
+	} else if err := stored(ctx, l, &seen); err != nil {
+		return nil, err
 	}
 	if back != "" {
 		l.state(Finding{Kind: SetBack, Text: back}, "")

@@ -87,9 +87,21 @@ func TestPlainCopy(t *testing.T) {
 	if got := files(t, dir); len(got) != 1 {
 		t.Errorf("reading left %q", got)
 	}
-	if _, err := dirstore.Open(filepath.Join(dir, "none"), dirstore.Options{ReadOnly: true}); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a missing directory: %v", err)
+}
+
+// TestOnlyWhoBeginsAVaultMakesIt: where a disk is not mounted nothing is put into the folder below.
+func TestOnlyWhoBeginsAVaultMakesIt(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "disk", "vault")
+	for _, ro := range []bool{true, false} {
+		if _, err := dirstore.Open(dir, dirstore.Options{ReadOnly: ro}); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a missing directory, read only %v: %v", ro, err)
+		}
 	}
+	if _, err := os.Stat(filepath.Dir(dir)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("something was made: %v", err)
+	}
+	open(t, dir, dirstore.Options{Create: true})
+	open(t, dir, dirstore.Options{})
 }
 
 // TestLinks: no symbolic link, wherever it points, is followed for reading, writing or listing.

@@ -35,8 +35,8 @@ const (
 // Options of Open. The zero value is what production uses.
 type Options struct {
 	Now      func() time.Time // default time.Now
-	ReadOnly bool             // create nothing, not even the root: for restores from a mounted copy
-	Existing bool             // the root must be there: where its disk is not mounted, nothing may be put into the folder below
+	ReadOnly bool             // create nothing: for restores from a mounted copy
+	Create   bool             // make the root: for who begins a vault; else, where its disk is not mounted, something would be put into the folder below
 	NoSync   bool             // skip fsync: for tests only, an object may then vanish with the power
 }
 
@@ -68,7 +68,7 @@ var (
 	_ store.Inspector = (*Store)(nil)
 )
 
-// Open opens the directory at dir, creating it unless told to only read, or that it is there. Close it when done.
+// Open opens the directory at dir, which has to be there unless it is to be created. Close it when done.
 func Open(dir string, o Options) (*Store, error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -77,7 +77,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open directory vault: %w", err)
 	}
-	if !o.ReadOnly && !o.Existing {
+	if o.Create {
 		if err := os.MkdirAll(abs, 0o700); err != nil {
 			return nil, fmt.Errorf("open directory vault: %w", err)
 		}

@@ -226,23 +226,36 @@ func pickFirst(ctx context.Context, r store.Reader, cands []candidate, any bool,
 	case pin != "" && any:
 		return Link{}, fmt.Errorf("no descriptor here begins with %s: %w", pin, ErrFingerprint)
 	}
-	return Link{}, nothing(ctx, r)
+	return Link{}, nothing(ctx, r, pin)
 }
 
 // elsewhere is what helps a vault that lost its first descriptor. Another must not be made: the points would not be its own.
 const elsewhere = "it is the same object in every vault: `holdfast init` brings it from another vault of the configuration; else put it back " +
 	"from a copy of this one. Without it points are read by their full IDs alone"
 
-// nothing tells a place without a repository from a repository that lost its descriptor.
-func nothing(ctx context.Context, r store.Reader) error {
+// nothing tells a place without a repository from a repository that lost its descriptor. Where one is known nobody is told to create it.
+func nothing(ctx context.Context, r store.Reader, pin string) error {
 	for _, err := range r.Versions(ctx, format.PrefixPoints, "") {
 		if err != nil {
 			return fmt.Errorf("list points: %w", err)
 		}
 		return fmt.Errorf("%w: %s: %w, and there are recovery points; %s", ErrNoDescriptor, format.PrefixDescriptors, ErrMissing, elsewhere)
 	}
+	if pin != "" {
+		return notHere{pin}
+	}
 	return ErrNoRepository
 }
+
+// notHere is ErrNoRepository where it is known which one there has to be.
+type notHere struct{ pin string }
+
+func (e notHere) Error() string {
+	return fmt.Sprintf("the repository %.16s.. is not in this vault: its disk or share is not mounted, its URL is another's, or it was wiped; "+
+		"if it was wiped, or is new in the configuration, `holdfast init` brings the repository there from another vault, and the next run fills it", e.pin)
+}
+
+func (notHere) Is(target error) bool { return target == ErrNoRepository }
 
 // readDescriptor reads and checks one. One of signers signed it; without any, its own first job key did.
 func readDescriptor(ctx context.Context, r store.Reader, c candidate, signers [][]byte, report Report) (Link, error) {

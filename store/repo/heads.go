@@ -6,12 +6,14 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/holdfast-backup/holdfast/store"
+	"github.com/holdfast-backup/holdfast/store/repo/cache"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 )
 
@@ -60,6 +62,11 @@ func (s *Past) Points(ctx context.Context, source string) (Heads, error) {
 		return h, err
 	}
 	listed, told := make([][]Point, len(s.keepers)), make([]Told, len(s.keepers))
+	lost := make([][]cache.Made, len(s.keepers))
+	away, err := s.away(source)
+	if err != nil {
+		return Heads{}, err
+	}
 	none := func() (store.Info, error, bool) { return store.Info{}, nil, false }
 	if err := s.eachIndexed(ctx, func(ctx context.Context, i int, k *keeper) error {
 		if looks[i].same {
@@ -73,8 +80,11 @@ func (s *Past) Points(ctx context.Context, source string) (Heads, error) {
 		}
 		told[i] = Told{}
 		CheckMade(looks[i].points, made, source, k.clock(), told[i], looks[i].strange(k.report))
+		if len(looks[i].points) == 0 { // else a run told already
+			lost[i], err = s.cache.Points.Lost(k.vault.Name)
+		}
 		listed[i] = slices.DeleteFunc(looks[i].points, func(p Point) bool { return p.Distrusted })
-		return nil
+		return err
 	}); err != nil {
 		return Heads{}, err
 	}
@@ -90,6 +100,7 @@ func (s *Past) Points(ctx context.Context, source string) (Heads, error) {
 	there := map[string]map[format.Hash]bool{}
 	err = s.eachIndexed(ctx, func(ctx context.Context, i int, k *keeper) error {
 		checkListed(earlier, listed[i], []string{k.vault.Name}, source, k.clock(), told[i], looks[i].strange(k.report))
+		CheckLost(listed[i], lost[i], source, k.clock(), told[i], looks[i].strange(k.report))
 		heads, err := s.heads(ctx, k, listed[i], earlier, &h)
 		if err != nil {
 			return err
@@ -105,7 +116,7 @@ func (s *Past) Points(ctx context.Context, source string) (Heads, error) {
 			anew[k.vault.Name], there[k.vault.Name] = began, idsOf(listed[i])
 		}
 		for _, h := range heads {
-			h.Line.Vaults = withVault(slices.Concat(h.Line.Vaults, found[h.ID].Line.Vaults), k.vault.Name)
+			h.Line.Vaults = withVault(slices.Concat(h.Line.Vaults, found[h.ID].Line.Vaults, away[h.Name]), k.vault.Name)
 			found[h.ID] = h
 		}
 		if n := len(heads); n > 0 {
@@ -123,6 +134,27 @@ func (s *Past) Points(ctx context.Context, source string) (Heads, error) {
 	h.Newest = slices.SortedFunc(maps.Values(newest), func(a, b format.Predecessor) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	h.Newest = h.Newest[:min(len(h.Newest), format.MaxPredecessor)]
 	return h, s.markOwn(h.Points)
+}
+
+// away gives the vaults that this session does without and that have a point of the source, as far as this machine made it there and read it
+// back: by its name. That they are away does not mean that they have it no more.
+func (s *Past) away(source string) (map[string][]string, error) {
+	out := map[string][]string{}
+	for _, k := range s.keepers {
+		if s.inStep(k) {
+			continue
+		}
+		made, err := s.cache.Points.All(k.vault.Name)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range made {
+			if strings.HasPrefix(m.Name, format.PrefixPoints+source+"/") && m.Until.After(k.now()) {
+				out[m.Name] = append(out[m.Name], k.vault.Name)
+			}
+		}
+	}
+	return out, nil
 }
 
 // isNew reports whether a vault holds nothing from before its first descriptor arrived. One that was copied does: points that

@@ -264,6 +264,13 @@ func (s *Past) resumed(ctx context.Context, source string, looks []*pointsLook) 
 		h.Points = append(h.Points, Head{Point: Point{PointID: format.PointID{Source: source, SignedAt: line.SignedAt, ID: line.ID}}, Line: line, Told: true})
 	}
 	last := Head{Point: point, Line: h.read.Line(point.ID), Commit: h.read, Own: true}
+	away, err := s.away(source)
+	if err != nil {
+		return Heads{}, false, err
+	}
+	for _, name := range away[point.Name] {
+		vaults = withVault(vaults, name)
+	}
 	last.Line.Vaults = vaults
 	h.Points = append(h.Points, last)
 	h.Newest = []format.Predecessor{{ID: point.ID, SignedAt: point.SignedAt, RetainUntil: last.Line.RetainUntil}}

@@ -13,7 +13,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/tree"
 )
 
-// Told are the points of one vault that were reported as not listed: of what the three looks below find each is told once, by the first that
+// Told are the points of one vault that were reported as not listed: of what the looks below find each is told once, by the first that
 // finds it. nil remembers nothing.
 type Told map[format.Hash]bool
 
@@ -89,6 +89,20 @@ func checkListed(earlier Earlier, listed []Point, names []string, source string,
 	}
 }
 
+// CheckLost reports the points that a vault had before it was begun anew, as this machine remembers, and that are kept beyond now: of one source,
+// or of all for none, and those that are not listed.
+func CheckLost(listed []Point, lost []cache.Made, source string, now time.Time, told Told, report Report) {
+	there := idsOf(listed)
+	for _, m := range lost {
+		id, err := format.ParsePointName(m.Name)
+		if err != nil || source != "" && id.Source != source || !m.Until.After(now) || there[id.ID] || !told.first(id.ID) {
+			continue
+		}
+		report.send(Missing, m.Name, "this machine made the point and read it back here before the vault was begun anew, it is kept until %s, and it is lost here: "+
+			"read the point from another vault", m.Until.UTC().Format(time.RFC3339))
+	}
+}
+
 // unlisted gives the points of a list that are not over and that a vault does not list.
 func unlisted(earlier Earlier, listed []Point, now time.Time) (out []format.PointLine) {
 	there := idsOf(listed)
@@ -159,6 +173,7 @@ type Withheld struct {
 	Listed []Point      // all that it lists
 	Read   []Head       // those of them whose commits were read, in order of time
 	Made   []cache.Made // what this machine made there
+	Lost   []cache.Made // and what it had made there before the vault was begun anew
 	Now    time.Time
 	Unread func(Head, error) // is told of the newest point of a source whose list cannot be read; may be nil
 }
@@ -183,6 +198,7 @@ func (r *Repository) CheckAllListed(ctx context.Context, w Withheld, report Repo
 		}
 		checkFollowed(heads, listed[source], w.Now, told, report)
 	}
+	CheckLost(w.Listed, w.Lost, "", w.Now, told, report)
 	return nil
 }
 

@@ -17,6 +17,11 @@ func Needs(ctx context.Context, load Load, root format.PageRef, visit func(forma
 	return list(ctx, load, root, visit, format.ParseNeed, func(n *format.Need) string { return n.Name })
 }
 
+// NeedLines gives the lines of one leaf page of a needs list, the last name before which was last.
+func NeedLines(ctx context.Context, load Load, leaf format.PageRef, last *string) iter.Seq2[format.Need, error] {
+	return plainLines(ctx, load, leaf, last, format.ParseNeed, func(n *format.Need) string { return n.Name })
+}
+
 // Points gives the lines of a points list in order. visit is called for every page, leaves included.
 func Points(ctx context.Context, load Load, root format.PageRef, visit func(format.PageRef)) iter.Seq2[format.PointLine, error] {
 	return list(ctx, load, root, visit, format.ParsePointLine, (*format.PointLine).Key)
