@@ -260,29 +260,31 @@ class Chain:
         before, number = self.links[-1], len(self.links)
         signers = before["owner"] or before["job"]
         repository = self.links[0]["head"]["repository"]
-        good = []
+        good, broken = [], []
         for _, name, m in sorted(candidates):
             message = f"{repository}\n{m[1]}\n{m[2]}\n".encode()
-            by = [k for k in signers if m[4] and signed(k, "holdfast/1/descriptor-name", message, bytes.fromhex(m[4]))]
-            if not by:
+            if not any(signed(k, "holdfast/1/descriptor-name", message, bytes.fromhex(m[4])) for k in signers if m[4]):
                 continue
             try:
                 link = self.link(name, m[2])
+                if link["head"]["previous"] != before["sum"] or link["head"]["number"] != number or link["head"]["repository"] != repository or not any(
+                        signed(k, "holdfast/1/descriptor", link["signed"], link["signature"]) for k in signers):
+                    raise Bad(f"{name}: it does not follow the one before")
             except Bad as e:
-                print(f"the chain of keys ends here: {e}", file=sys.stderr)
-                if not good:
-                    self.end = self.arrived(name)
-                    return False
+                print(f"a change of keys that cannot be used: {e}", file=sys.stderr)
+                broken.append(self.arrived(name))
                 continue
-            if link["head"]["previous"] == before["sum"] and link["head"]["number"] == number and any(
-                    signed(k, "holdfast/1/descriptor", link["signed"], link["signature"]) for k in by):
+            if m[2] not in [other["sum"] for other in good]:  # else the same one, in the name of another key
                 good.append(link)
         if not good:
+            self.end = min(broken, default=None)
             return False
         if len(good) > 1 and before["owner"]:
             print("two changes of keys follow one another: neither is trusted", file=sys.stderr)
             self.end = min(link["arrived"] for link in good)
             return False
+        if len(good) > 1 and good[0]["arrived"] == good[1]["arrived"]:
+            raise Bad(f"{good[0]['name']} and {good[1]['name']} came at the same moment and both follow the one before")
         self.links.append(good[0])
         return True
 
@@ -293,7 +295,7 @@ class Chain:
     def points(self):
         """Points whose names a job's key signed, by signed time."""
         last = {k: n for n, link in enumerate(self.links) for k in link["job"]}
-        out = []
+        out, names = [], {}
         for name in self.vault.names("points"):
             m = POINT_NAME.fullmatch(name)
             if not m:
@@ -308,11 +310,23 @@ class Chain:
             if int(moment(m[2]).timestamp()) * 10**9 > self.arrived(name):
                 print(f"passed by: {name}: signed for a later time than it arrived", file=sys.stderr)
                 continue
-            why = self.judge(m[2], m[3], name, last[by[0]])
+            names.setdefault(m[3], []).append((self.judge(m[2], m[3], name, last[by[0]]), self.arrived(name), (m[2], m[1], m[3], name)))
+        for ident, some in names.items():
+            why, _, point = self.one_of(sorted(some, key=lambda x: (x[0] is not None, x[1], x[2])))
             if why:
-                self.distrusted[m[3]] = why
-            out.append((m[2], m[1], m[3], name))
+                self.distrusted[ident] = why
+            out.append(point)
         return self.in_order(out)
+
+    def one_of(self, names):
+        """Several names of one ID are one point: the first that is right, of those that count before the others (12)."""
+        for name in names if len(names) > 1 else []:
+            try:
+                Point(self.vault, *name[2])
+                return name
+            except Bad as e:
+                print(f"passed by: {e}", file=sys.stderr)
+        return names[0]
 
     def judge(self, stamp, ident, name, last):
         """Why a point does not count for when its key was retired (10); nothing where it does. last is the last descriptor with the key."""
