@@ -292,16 +292,19 @@ class Chain:
     def repository(self):
         return self.links[0]["head"]["repository"]
 
+    def all_names(self):
+        """Points by their names alone, whoever signed them."""
+        return self.in_order([(m[2], m[1], m[3], name) for name in self.vault.names("points") if (m := POINT_NAME.fullmatch(name))])
+
     def points(self):
-        """Points whose names a job's key signed, by signed time."""
+        """Points whose names a job's key signed, by signed time; without any descriptor all."""
+        if not self.links:
+            return self.all_names()
         last = {k: n for n, link in enumerate(self.links) for k in link["job"]}
         out, names = [], {}
         for name in self.vault.names("points"):
             m = POINT_NAME.fullmatch(name)
             if not m:
-                continue
-            if not self.links:
-                out.append((m[2], m[1], m[3], name))
                 continue
             message = f"{self.repository}\n{m[1]}\n{m[2]}\n{m[3]}\n".encode()
             by = [k for k in last if (not m[4] or sha(k)[:8] == m[4]) and signed(k, "holdfast/1/point", message, bytes.fromhex(m[5]))]
@@ -772,6 +775,9 @@ def choose(chain, want):
                 return p
         raise Bad(f"no complete point of {source}")
     hits = {p[2]: p for p in points if p[2].startswith(want)}
+    if not hits and chain.end is not None and re.fullmatch(HEX64, want):
+        print("no key that this vault shows signed it: nothing vouches for the point but its full ID", file=sys.stderr)
+        return by_full_id(chain, chain.all_names(), want)
     if len(hits) != 1:
         raise Bad(f"{want}: {len(hits)} points")
     point = Point(chain.vault, *hits.popitem()[1])
