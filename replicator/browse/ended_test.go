@@ -17,8 +17,7 @@ import (
 func TestBehindTheEndOfTheChain(t *testing.T) {
 	r := newRig(t)
 	r.run("uploads", memsource.New(memsource.Options{}))
-	next := must(keys.GenerateHostKey(keys.X25519))(t)
-	next.ChunkKey = r.host.ChunkKey
+	next := must(r.host.Rotated(false))(t)
 	if _, err := repo.Change(t.Context(), repo.ChangeOptions{
 		Vaults: []*repo.Vault{r.asVault()}, Old: r.host, New: next, Recipients: []keys.Recipient{r.restore.Recipient()}, Need: 35 * 24 * time.Hour, Now: r.now,
 	}); err != nil {
@@ -49,5 +48,38 @@ func TestBehindTheEndOfTheChain(t *testing.T) {
 	}
 	if got, err := Resolve(t.Context(), v, "uploads@latest", false); err == nil && got.ID == id {
 		t.Error("it is the newest")
+	}
+}
+
+// TestDistrustedIsNotWithheld: a point that a later one lists, and that is there under a key which is distrusted, is not told of as withheld.
+func TestDistrustedIsNotWithheld(t *testing.T) {
+	r := newRig(t)
+	src := memsource.New(memsource.Options{})
+	src.Put("a", []byte("a"))
+	first := r.run("uploads", src)
+	src.Put("b", []byte("b"))
+	second := r.run("uploads", src)
+	next := must(r.host.Rotated(false))(t)
+	if _, err := repo.Change(t.Context(), repo.ChangeOptions{
+		Vaults: []*repo.Vault{r.asVault()}, Old: r.host, New: next, Recipients: []keys.Recipient{r.restore.Recipient()}, Need: 35 * 24 * time.Hour, Now: r.now,
+		DistrustAfter: r.clock.Add(-24 * time.Hour), Trust: []format.Hash{second},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	v := r.view()
+	v.Vault = "offsite"
+	got, err := Resolve(t.Context(), v, "uploads@latest", false)
+	if err != nil || got.ID != second {
+		t.Fatal(got.ID, err)
+	}
+	r.host, r.told = next, func(f repo.Finding) { r.findings = append(r.findings, f) }
+	r.run("uploads", src)
+	for _, f := range r.findings {
+		if f.Kind == repo.Missing {
+			t.Errorf("%s: %s", f.Name, f.Detail)
+		}
+	}
+	if got, err := Resolve(t.Context(), v, first.String(), false); err != nil || !got.Distrusted {
+		t.Errorf("the other is not there, or trusted: %v", err)
 	}
 }

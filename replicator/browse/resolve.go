@@ -61,11 +61,12 @@ func Resolve(ctx context.Context, v View, spec string, allowIncomplete bool) (Po
 	if len(listed) == 0 {
 		return Point{}, v.noSource(ctx, source)
 	}
-	listed = slices.DeleteFunc(listed, func(p repo.Point) bool { return p.Distrusted })
+	all := listed
+	listed = slices.DeleteFunc(slices.Clone(listed), func(p repo.Point) bool { return p.Distrusted })
 	if len(listed) == 0 {
 		return Point{}, fmt.Errorf("%s: %w: all points of %s were signed by a key that is distrusted and arrived after that; their IDs take them all the same", spec, ErrNotFound, source)
 	}
-	_, earlier, err := v.earlier(ctx, listed)
+	_, earlier, err := v.earlier(ctx, all) // of which none is withheld, trusted or not
 	if err != nil {
 		return Point{}, err
 	}

@@ -72,7 +72,7 @@ func (s *Past) Points(ctx context.Context, source string) (Heads, error) {
 			return err
 		}
 		CheckMade(looks[i].points, made, source, k.clock(), looks[i].strange(k.report))
-		listed[i] = slices.DeleteFunc(looks[i].points, func(p Point) bool { return p.Distrusted })
+		listed[i] = slices.DeleteFunc(slices.Clone(looks[i].points), func(p Point) bool { return p.Distrusted })
 		return nil
 	}); err != nil {
 		return Heads{}, err
@@ -88,13 +88,14 @@ func (s *Past) Points(ctx context.Context, source string) (Heads, error) {
 	anew := map[string]time.Time{} // when vaults were begun that hold nothing from before that
 	there := map[string]map[format.Hash]bool{}
 	err = s.eachIndexed(ctx, func(ctx context.Context, i int, k *keeper) error {
-		checkListed(earlier, listed[i], []string{k.vault.Name}, source, k.clock(), looks[i].strange(k.report))
+		// One that is there under a key that is distrusted is not withheld.
+		checkListed(earlier, looks[i].points, []string{k.vault.Name}, source, k.clock(), looks[i].strange(k.report))
 		heads, err := s.heads(ctx, k, listed[i], earlier, &h)
 		if err != nil {
 			return err
 		}
 		read := slices.DeleteFunc(slices.Clone(heads), func(h Head) bool { return h.Commit == nil })
-		checkFollowed(read, listed[i], k.clock(), looks[i].strange(k.report))
+		checkFollowed(read, looks[i].points, k.clock(), looks[i].strange(k.report))
 		if len(heads) < looks[i].Count {
 			looks[i].odd.Store(true)
 		}
