@@ -49,6 +49,9 @@ func ref(t *testing.T, text string) credentials.Ref {
 func TestDirectoryVault(t *testing.T) {
 	dir := t.TempDir()
 	b := testBackends(nil)
+	if err := os.Mkdir(filepath.Join(dir, "vault"), 0o700); err != nil { // as init does
+		t.Fatal(err)
+	}
 	v, err := b.openVault("disk", at(t, "file://"+dir+"/vault"), credentials.Ref{})
 	if err != nil {
 		t.Fatal(err)

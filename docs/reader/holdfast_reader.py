@@ -260,29 +260,31 @@ class Chain:
         before, number = self.links[-1], len(self.links)
         signers = before["owner"] or before["job"]
         repository = self.links[0]["head"]["repository"]
-        good = []
+        good, broken = [], []
         for _, name, m in sorted(candidates):
             message = f"{repository}\n{m[1]}\n{m[2]}\n".encode()
-            by = [k for k in signers if m[4] and signed(k, "holdfast/1/descriptor-name", message, bytes.fromhex(m[4]))]
-            if not by:
+            if not any(signed(k, "holdfast/1/descriptor-name", message, bytes.fromhex(m[4])) for k in signers if m[4]):
                 continue
             try:
                 link = self.link(name, m[2])
+                if link["head"]["previous"] != before["sum"] or link["head"]["number"] != number or link["head"]["repository"] != repository or not any(
+                        signed(k, "holdfast/1/descriptor", link["signed"], link["signature"]) for k in signers):
+                    raise Bad(f"{name}: it does not follow the one before")
             except Bad as e:
-                print(f"the chain of keys ends here: {e}", file=sys.stderr)
-                if not good:
-                    self.end = self.arrived(name)
-                    return False
+                print(f"a change of keys that cannot be used: {e}", file=sys.stderr)
+                broken.append(self.arrived(name))
                 continue
-            if link["head"]["previous"] == before["sum"] and link["head"]["number"] == number and any(
-                    signed(k, "holdfast/1/descriptor", link["signed"], link["signature"]) for k in by):
+            if m[2] not in [other["sum"] for other in good]:  # else the same one, in the name of another key
                 good.append(link)
         if not good:
+            self.end = min(broken, default=None)
             return False
         if len(good) > 1 and before["owner"]:
             print("two changes of keys follow one another: neither is trusted", file=sys.stderr)
             self.end = min(link["arrived"] for link in good)
             return False
+        if len(good) > 1 and good[0]["arrived"] == good[1]["arrived"]:
+            raise Bad(f"{good[0]['name']} and {good[1]['name']} came at the same moment and both follow the one before")
         self.links.append(good[0])
         return True
 
@@ -290,16 +292,19 @@ class Chain:
     def repository(self):
         return self.links[0]["head"]["repository"]
 
+    def all_names(self):
+        """Points by their names alone, whoever signed them."""
+        return self.in_order([(m[2], m[1], m[3], name) for name in self.vault.names("points") if (m := POINT_NAME.fullmatch(name))])
+
     def points(self):
-        """Points whose names a job's key signed, by signed time."""
+        """Points whose names a job's key signed, by signed time; without any descriptor all."""
+        if not self.links:
+            return self.all_names()
         last = {k: n for n, link in enumerate(self.links) for k in link["job"]}
-        out = []
+        out, names = [], {}
         for name in self.vault.names("points"):
             m = POINT_NAME.fullmatch(name)
             if not m:
-                continue
-            if not self.links:
-                out.append((m[2], m[1], m[3], name))
                 continue
             message = f"{self.repository}\n{m[1]}\n{m[2]}\n{m[3]}\n".encode()
             by = [k for k in last if (not m[4] or sha(k)[:8] == m[4]) and signed(k, "holdfast/1/point", message, bytes.fromhex(m[5]))]
@@ -308,11 +313,23 @@ class Chain:
             if int(moment(m[2]).timestamp()) * 10**9 > self.arrived(name):
                 print(f"passed by: {name}: signed for a later time than it arrived", file=sys.stderr)
                 continue
-            why = self.judge(m[2], m[3], name, last[by[0]])
+            names.setdefault(m[3], []).append((self.judge(m[2], m[3], name, last[by[0]]), self.arrived(name), (m[2], m[1], m[3], name)))
+        for ident, some in names.items():
+            why, _, point = self.one_of(sorted(some, key=lambda x: (x[0] is not None, x[1], x[2])))
             if why:
-                self.distrusted[m[3]] = why
-            out.append((m[2], m[1], m[3], name))
+                self.distrusted[ident] = why
+            out.append(point)
         return self.in_order(out)
+
+    def one_of(self, names):
+        """Several names of one ID are one point: the first that is right, of those that count before the others (12)."""
+        for name in names if len(names) > 1 else []:
+            try:
+                Point(self.vault, *name[2])
+                return name
+            except Bad as e:
+                print(f"passed by: {e}", file=sys.stderr)
+        return names[0]
 
     def judge(self, stamp, ident, name, last):
         """Why a point does not count for when its key was retired (10); nothing where it does. last is the last descriptor with the key."""
@@ -758,6 +775,9 @@ def choose(chain, want):
                 return p
         raise Bad(f"no complete point of {source}")
     hits = {p[2]: p for p in points if p[2].startswith(want)}
+    if not hits and chain.end is not None and re.fullmatch(HEX64, want):
+        print("no key that this vault shows signed it: nothing vouches for the point but its full ID", file=sys.stderr)
+        return by_full_id(chain, chain.all_names(), want)
     if len(hits) != 1:
         raise Bad(f"{want}: {len(hits)} points")
     point = Point(chain.vault, *hits.popitem()[1])

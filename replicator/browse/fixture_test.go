@@ -32,6 +32,7 @@ type rig struct {
 	cache   string
 
 	findings []repo.Finding
+	told     repo.Report // by runs; may be nil
 }
 
 func newRig(t testing.TB) *rig {
@@ -70,7 +71,7 @@ func (r *rig) asVault() *repo.Vault {
 func (r *rig) session() *repo.Session {
 	r.t.Helper()
 	s, err := repo.OpenSession(context.Background(), repo.SessionOptions{
-		Vaults: []*repo.Vault{r.asVault()}, HostKey: r.host, Now: r.now,
+		Vaults: []*repo.Vault{r.asVault()}, HostKey: r.host, Now: r.now, Report: r.told,
 		Cache: func(format.Hash) (*cache.Cache, error) { return cache.Open(r.cache, cache.Options{Memory: 16 << 20}) },
 	})
 	if err != nil {

@@ -62,11 +62,12 @@ func Resolve(ctx context.Context, v View, spec string, allowIncomplete bool) (Po
 	if len(listed) == 0 {
 		return Point{}, v.noSource(ctx, source)
 	}
-	listed = slices.DeleteFunc(listed, func(p repo.Point) bool { return p.Distrusted })
+	all := listed
+	listed = slices.DeleteFunc(slices.Clone(listed), func(p repo.Point) bool { return p.Distrusted })
 	if len(listed) == 0 {
 		return Point{}, fmt.Errorf("%s: %w: all points of %s were signed by a key that is distrusted and arrived after that; their IDs take them all the same", spec, ErrNotFound, source)
 	}
-	_, earlier, err := v.earlier(ctx, listed)
+	_, earlier, err := v.earlier(ctx, all) // of which none is withheld, trusted or not
 	if err != nil {
 		return Point{}, err
 	}
@@ -240,6 +241,9 @@ func byID(ctx context.Context, v View, spec string) (Point, error) {
 	}
 	switch len(found) {
 	case 0:
+		if v.Repository.Ended() != nil && len(spec) == 2*len(format.Hash{}) {
+			return v.behindTheEnd(ctx, spec)
+		}
 		return Point{}, fmt.Errorf("%s: %w; `holdfast points` lists them", spec, ErrNotFound)
 	case 1:
 		got, err := v.read(ctx, found[0])
@@ -275,6 +279,18 @@ func (v View) byFullID(ctx context.Context, spec string) (Point, error) {
 		err = got.Err
 	}
 	return got, err
+}
+
+// behindTheEnd gives the point of a full ID that no key signed which this vault shows: the change of keys that lists the key may be the one
+// that cannot be used. The ID vouches for the point, and nothing else does.
+func (v View) behindTheEnd(ctx context.Context, spec string) (Point, error) {
+	got, err := v.byFullID(ctx, spec)
+	if err != nil {
+		return got, err
+	}
+	got.Distrusted = true
+	got.Doubt = fmt.Errorf("no key that this vault shows signed it, and nothing vouches for it but its ID; %w", v.Repository.Ended())
+	return got, nil
 }
 
 // noSource says which sources there are.

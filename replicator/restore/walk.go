@@ -132,6 +132,7 @@ func (w *walker) lostRest(ctx context.Context, err error) error {
 	if !damaged(ctx, err) {
 		return fmt.Errorf("read the manifest: %w", err)
 	}
+	w.tear(w.last, err)
 	rest := int64(1)
 	if w.include.Empty() && w.o.Part.IsWhole() {
 		rest = max(w.o.Commit.Manifest.Entries-w.seen, 1)

@@ -83,7 +83,7 @@ func (s *Past) Points(ctx context.Context, source string) (Heads, error) {
 		if len(looks[i].points) == 0 { // else a run told already
 			lost[i], err = s.cache.Points.Lost(k.vault.Name)
 		}
-		listed[i] = slices.DeleteFunc(looks[i].points, func(p Point) bool { return p.Distrusted })
+		listed[i] = slices.DeleteFunc(slices.Clone(looks[i].points), func(p Point) bool { return p.Distrusted })
 		return err
 	}); err != nil {
 		return Heads{}, err
@@ -99,14 +99,15 @@ func (s *Past) Points(ctx context.Context, source string) (Heads, error) {
 	anew := map[string]time.Time{} // when vaults were begun that hold nothing from before that
 	there := map[string]map[format.Hash]bool{}
 	err = s.eachIndexed(ctx, func(ctx context.Context, i int, k *keeper) error {
-		checkListed(earlier, listed[i], []string{k.vault.Name}, source, k.clock(), told[i], looks[i].strange(k.report))
-		CheckLost(listed[i], lost[i], source, k.clock(), told[i], looks[i].strange(k.report))
+		// One that is there under a key that is distrusted is not withheld.
+		checkListed(earlier, looks[i].points, []string{k.vault.Name}, source, k.clock(), told[i], looks[i].strange(k.report))
+		CheckLost(looks[i].points, lost[i], source, k.clock(), told[i], looks[i].strange(k.report))
 		heads, err := s.heads(ctx, k, listed[i], earlier, &h)
 		if err != nil {
 			return err
 		}
 		read := slices.DeleteFunc(slices.Clone(heads), func(h Head) bool { return h.Commit == nil })
-		checkFollowed(read, listed[i], k.clock(), told[i], looks[i].strange(k.report))
+		checkFollowed(read, looks[i].points, k.clock(), told[i], looks[i].strange(k.report))
 		if len(heads) < looks[i].Count {
 			looks[i].odd.Store(true)
 		}

@@ -67,35 +67,19 @@ func (r *Repository) pointsIn(ctx context.Context, in store.Reader, versions ite
 		}
 	}
 	out = slices.DeleteFunc(out, func(p Point) bool { return !p.settle(report) })
-	slices.SortFunc(out, inTime)
-	if err := untieListed(ctx, out, func(ctx context.Context, p Point) (*format.Commit, error) { return r.Commit(ctx, in, p, nil) }); err != nil {
-		return nil, listError(err)
-	}
 	for i := range out {
 		p := &out[i]
 		var vouched bool
 		p.Distrusted, vouched = r.Trust().judge(*p)
 		p.Late = !vouched && p.Arrived.Sub(p.SignedAt.Time) > LateAfter
 	}
-	return eachOnce(out), nil
-}
-
-// eachOnce leaves one name of each ID: one ID is one point, however many keys signed names for it. Of several the one that counts is taken,
-// of these the one that the vault has had longest. points are in order of time.
-func eachOnce(points []Point) []Point {
-	at := make(map[format.Hash]int, len(points))
-	out := points[:0]
-	for _, p := range points {
-		i, ok := at[p.ID]
-		switch {
-		case !ok:
-			at[p.ID] = len(out)
-			out = append(out, p)
-		case out[i].Distrusted && !p.Distrusted, out[i].Distrusted == p.Distrusted && p.Arrived.Before(out[i].Arrived):
-			out[i] = p
-		}
+	if out, err = eachOnce(out, r.matching(ctx, in, report)); err != nil {
+		return nil, listError(err)
 	}
-	return out
+	if err := untieListed(ctx, out, func(ctx context.Context, p Point) (*format.Commit, error) { return r.Commit(ctx, in, p, nil) }); err != nil {
+		return nil, listError(err)
+	}
+	return out, nil
 }
 
 // inTime orders points by signed time; untie puts those of one second right.

@@ -50,6 +50,9 @@ func recordVectors(t *testing.T) []vector {
 	first := testRecord()
 	first.Number, first.Previous, first.Newest, first.Ext, first.Body = 0, Hash{}, nil, `{"colour":"red"}`, json.RawMessage(`{}`)
 	out = append(out, vector{path: "record/first", comment: "the first of a series, with ext", body: bytesOf(EncodeRecord(first)), value: first})
+	holding := testRecord()
+	holding.Body = json.RawMessage(`{"holds":[{"source":"site","point":"` + hashOf("point 1").String() + `","signed_at":"2026-11-24T08:05:00Z","until":"2028-11-24T00:00:00Z","reason":"a lawsuit","at":"2026-11-25T09:00:00Z","reporter":"web-1"}]}`)
+	out = append(out, vector{path: "record/holds", comment: "it tells of one hold; one without the member says nothing of holds, and [] that there is none", body: bytesOf(EncodeRecord(holding)), value: holding})
 	newer := testRecord()
 	newer.Format, newer.Body = "2", nil
 	head := bytes.Replace(r[:bytes.IndexByte(r, '\n')+1], []byte(Version), []byte("2"), 1)

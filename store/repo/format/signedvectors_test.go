@@ -86,6 +86,7 @@ func signedVectors(t *testing.T) []vector {
 	refuse("commit/refuse-marks", "marks out of order", m, `"other"`, `"also"`, ErrMalformed)
 	refuse("commit/refuse-marks-twice", "a mark twice", m, `"other"`, `"empty"`, ErrMalformed)
 	refuse("commit/refuse-marks-many", "more marks than a point may carry", m, `"empty","other"`, manyMarks(), ErrBounds)
+	refuse("commit/refuse-missing", "more missing than there are", c, `"missing":1,"added"`, `"missing":101,"added"`, ErrBounds)
 	newer := testCommit()
 	newer.Format, newer.Kind = "2", KindPoint
 	head := bytes.Replace(c[:bytes.IndexByte(c, '\n')+1], []byte(Version), []byte("2"), 1)

@@ -294,6 +294,9 @@ func entryVectors(t *testing.T) []vector {
 	e.Recheck = true
 	add("object-recheck", "to be read again by the next run, whatever the listing says", e)
 
+	e = &Entry{Kind: KindDir, Key: "d/", ETag: "aabb", Tags: map[string]string{"a": ""}, File: &File{Mode: 0o755, Xattrs: map[string][]byte{"\xfe": {}, "\xff": []byte("v")}}}
+	add("dir-other-members", "members that mean something on other kinds, and names of attributes that are not UTF-8", e)
+
 	add("object-empty", "no content: size 0, the SHA-256 of nothing, no chunks", &Entry{Key: "empty", Modified: moment("2026-11-20T09:30:00Z"), SHA256: hashOf("")})
 
 	e = smallEntry()
@@ -484,6 +487,13 @@ func refusedEntries() []vector {
 		{"path-symlink", "a link outside", `{"kind":"symlink","key":"../l","size":0,"file":{"mode":"0644","target":"t"}}` + "\n", ErrMalformed},
 		{"path-missing", "a path that leads out, of what could not be read", strings.Replace(path("file", "../b"), `,"sha256":"`+hashOf("").String()+`"`, `,"missing":"access denied"`, 1), ErrMalformed},
 		{"file-with-slash", "a file whose key ends in a slash", path("file", "a/"), ErrMalformed},
+		{"empty-sum", "size 0 with the hash of some bytes", `{"key":"k","size":0,"sha256":"` + h + `"}` + "\n", ErrMalformed},
+		{"map-order-b64", "names in base64 out of order", swap(`"size":5,"sha`, `"size":5,"metadata_b64":{"/w==":"YQ==","/g==":"YQ=="},"sha`), ErrMalformed},
+		{"map-b64-of-utf8", "a pair of which both are UTF-8, in base64", swap(`"size":5,"sha`, `"size":5,"metadata_b64":{"YQ==":"Yg=="},"sha`), ErrMalformed},
+		{"xattrs-order-b64", "names of attributes in base64 out of order", `{"kind":"dir","key":"d/","size":0,"file":{"mode":"0755","xattrs_b64":{"/w==":"","/g==":""}}}` + "\n", ErrMalformed},
+		{"xattrs-b64-of-utf8", "a name of an attribute that is UTF-8, in base64", `{"kind":"dir","key":"d/","size":0,"file":{"mode":"0755","xattrs_b64":{"YQ==":""}}}` + "\n", ErrMalformed},
+		{"image-gap", "extents of an image with a gap", `{"kind":"image","key":"disk","size":2147483648,"sha256":"` + h + `","extents":[{"from":0,"size":524288,"hole":true},{"from":1073741824,"size":1073741824,"hole":true}]}` + "\n", ErrMalformed},
+		{"image-part-range", "an extent of an image that begins within a range", `{"kind":"image","key":"disk","size":1073741824,"sha256":"` + h + `","extents":[{"from":0,"size":524288,"hole":true},{"from":524288,"size":1073217536,"hole":true}]}` + "\n", ErrMalformed},
 		{"mode-digits", "a mode of three digits", `{"kind":"dir","key":"d/","size":0,"file":{"mode":"755"}}` + "\n", ErrMalformed},
 	} {
 		out = append(out, vector{path: "entry/refuse-" + r.name, comment: r.comment, body: []byte(r.line), err: r.err})
