@@ -25,8 +25,8 @@ func (j *telling) tellUnused(name string, src source.Source) {
 	}
 	// Of a list that several sources share, most patterns match nothing in one of them.
 	unused := e.UnusedExcludes()
-	if i := slices.IndexFunc(j.config.Sources, func(s config.Source) bool { return s.Name == name }); i >= 0 {
-		unused = slices.DeleteFunc(unused, func(p string) bool { return !slices.Contains(j.config.Sources[i].Exclude, p) })
+	if s, ok := j.config.Source(name); ok {
+		unused = slices.DeleteFunc(unused, func(p string) bool { return !slices.Contains(s.Exclude, p) })
 	}
 	for i, pattern := range unused {
 		if i == maxListed {

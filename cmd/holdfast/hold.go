@@ -232,8 +232,8 @@ func (h *holdCommands) hold(ctx context.Context, f *holdFlags, spec string) (err
 
 // vaultsOf gives the names of the vaults that a source goes to; all, for one that is not configured any more.
 func vaultsOf(j *job, source string) (out []string) {
-	if i := slices.IndexFunc(j.config.Sources, func(s config.Source) bool { return s.Name == source }); i >= 0 {
-		return j.config.Sources[i].Vaults
+	if s, ok := j.config.Source(source); ok {
+		return s.Vaults
 	}
 	for _, v := range j.config.Vaults {
 		out = append(out, v.Name)

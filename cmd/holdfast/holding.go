@@ -259,8 +259,8 @@ func needNot(c *config.Config, vault string, r *repo.Repository, h evidence.Hold
 		return true
 	}
 	if c != nil {
-		if i := slices.IndexFunc(c.Sources, func(s config.Source) bool { return s.Name == h.Source }); i >= 0 {
-			return !slices.Contains(c.Sources[i].Vaults, vault)
+		if s, ok := c.Source(h.Source); ok {
+			return !slices.Contains(s.Vaults, vault)
 		}
 	}
 	return c != nil && !slices.ContainsFunc(listed, func(p repo.Point) bool { return p.Source == h.Source })
@@ -333,7 +333,8 @@ func finishHolds(ctx context.Context, j *job, source config.Source) error {
 // finishOtherHolds is finishHolds for what is held of sources that are not configured any more.
 func finishOtherHolds(ctx context.Context, j *job) error {
 	return finishHoldsOf(ctx, j, vaultsOf(j, ""), func(name string) bool {
-		return !slices.ContainsFunc(j.config.Sources, func(s config.Source) bool { return s.Name == name })
+		_, ok := j.config.Source(name)
+		return !ok
 	})
 }
 

@@ -10,7 +10,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/evidence"
@@ -109,24 +108,29 @@ func (h *holdCommands) list(ctx context.Context, f *holdFlags, sources []string)
 // knowsSource refuses the name of a source that is not configured and of which the vault has neither points nor holds: most likely a slip, and
 // "nothing is held" would be no answer to it.
 func knowsSource(r *reading, name string, holds []evidence.Hold, listed []repo.Point) error {
-	var have []string
-	for _, p := range listed {
-		have = append(have, p.Source)
-	}
-	for _, h := range holds {
-		have = append(have, h.Source)
-	}
-	slices.Sort(have)
-	have = slices.Compact(have)
-	switch {
-	case slices.Contains(have, name):
+	have := sourcesOf(listed, holds)
+	if slices.Contains(have, name) {
 		return nil
-	case r.config == nil:
+	}
+	if r.config == nil {
 		return usage(fmt.Errorf("vault %s has no points and no holds of a source %s; it has %s", safe(r.vault.name), name, cmp.Or(strings.Join(have, ", "), "none")))
-	case slices.ContainsFunc(r.config.Sources, func(s config.Source) bool { return s.Name == name }):
+	}
+	if _, ok := r.config.Source(name); ok {
 		return nil
 	}
 	return notConfigured(r.config, name)
+}
+
+// sourcesOf gives the names of the sources of points and holds, in order, each once.
+func sourcesOf(points []repo.Point, holds []evidence.Hold) (names []string) {
+	for _, p := range points {
+		names = append(names, p.Source)
+	}
+	for _, h := range holds {
+		names = append(names, h.Source)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // holdStands says how a hold stands in the vault.

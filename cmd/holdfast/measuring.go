@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/replicator/metrics"
 )
 
@@ -78,6 +77,6 @@ func (n *measuring) replaces(name string, l metrics.Labels) bool {
 // keeps drops what is not configured any more.
 func (n *measuring) keeps(_ string, l metrics.Labels) bool {
 	_, vault := n.config.Vault(l["vault"])
-	source := slices.ContainsFunc(n.config.Sources, func(s config.Source) bool { return s.Name == l["source"] })
+	_, source := n.config.Source(l["source"])
 	return (vault || l["vault"] == "") && (source || l["source"] == "")
 }

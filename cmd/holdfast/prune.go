@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/replicator/progress"
 	"github.com/holdfast-backup/holdfast/replicator/prune"
 	"github.com/holdfast-backup/holdfast/store"
@@ -131,16 +130,15 @@ func (r *pruning) known(ctx context.Context, retired []string) error {
 	if err != nil {
 		return err
 	}
-	var names []string
-	for _, p := range listed {
-		names = append(names, p.Source)
-	}
+	names := sourcesOf(listed, nil)
 	for _, s := range retired {
 		if !slices.Contains(names, s) {
-			slices.Sort(names)
-			return usage(fmt.Errorf("--retired %s: this vault has no points of that source; it has: %s", s, strings.Join(slices.Compact(names), ", ")))
+			return usage(fmt.Errorf("--retired %s: this vault has no points of that source; it has: %s", s, strings.Join(names, ", ")))
 		}
-		if r.config != nil && slices.ContainsFunc(r.config.Sources, func(c config.Source) bool { return c.Name == s }) {
+		if r.config == nil {
+			continue
+		}
+		if _, ok := r.config.Source(s); ok {
 			return usage(fmt.Errorf("--retired %s: the configuration still backs up that source; take it out there first", s))
 		}
 	}

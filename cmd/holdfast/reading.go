@@ -426,19 +426,16 @@ func (r *reading) keptPoint(ctx context.Context, spec string) (browse.Point, err
 
 // noPoints warns of a source that is not in the vault and that the configuration does not know either: most likely a slip.
 func (r *showing) noPoints(ctx context.Context, source string) error {
-	if r.config != nil && slices.ContainsFunc(r.config.Sources, func(s config.Source) bool { return s.Name == source }) {
-		return nil
+	if r.config != nil {
+		if _, ok := r.config.Source(source); ok {
+			return nil
+		}
 	}
 	listed, err := r.repo.Points(ctx, r.vault.Reader, "", nil)
 	if err != nil {
 		return err
 	}
-	var names []string
-	for _, p := range listed {
-		names = append(names, p.Source)
-	}
-	slices.Sort(names)
-	names = slices.Compact(names)
+	names := sourcesOf(listed, nil)
 	switch {
 	case slices.Contains(names, source):
 	case len(names) == 0:

@@ -192,11 +192,11 @@ func (j *job) pickSources(names []string) ([]config.Source, error) {
 	}
 	var out []config.Source
 	for _, n := range names {
-		i := slices.IndexFunc(j.config.Sources, func(s config.Source) bool { return s.Name == n })
-		if i < 0 {
+		s, ok := j.config.Source(n)
+		if !ok {
 			return nil, notConfigured(j.config, n)
 		}
-		out = append(out, j.config.Sources[i])
+		out = append(out, s)
 	}
 	return out, nil
 }

@@ -85,15 +85,7 @@ func TestAnOlderVersionDoesNotStandForTheNewest(t *testing.T) {
 				lose(t, r, object)
 			}
 			for _, versions := range []bool{false, true} {
-				got := &memory{versions: versions, ordered: true}
-				res, err := restore.Run(t.Context(), restore.Options{Reader: r.Reader(nil), Commit: c, Target: got, Memory: restore.MinMemory})
-				if err != nil {
-					t.Fatal(err)
-				}
-				doubt := false
-				for _, f := range res.Failures {
-					doubt = doubt || errors.As(f.Err, new(*tree.NotNewest))
-				}
+				got, res, doubt := inDoubt(t, r, c, versions)
 				if versions {
 					if doubt != x.doubt {
 						t.Errorf("with versions: %v", res.Failures)
@@ -122,4 +114,18 @@ func TestAnOlderVersionDoesNotStandForTheNewest(t *testing.T) {
 			}
 		})
 	}
+}
+
+// inDoubt restores, with all versions or without, and reports whether the result names a key whose newest version is not known.
+func inDoubt(t *testing.T, r *restoretest.Repo, c *format.Commit, versions bool) (got *memory, res restore.Result, doubt bool) {
+	t.Helper()
+	got = &memory{versions: versions, ordered: true}
+	res, err := restore.Run(t.Context(), restore.Options{Reader: r.Reader(nil), Commit: c, Target: got, Memory: restore.MinMemory})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range res.Failures {
+		doubt = doubt || errors.As(f.Err, new(*tree.NotNewest))
+	}
+	return got, res, doubt
 }

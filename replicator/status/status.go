@@ -176,7 +176,7 @@ func (s *Source) settle(ctx context.Context, o Options, said *records) error {
 			what = fmt.Sprintf("%d points", l.points)
 		}
 		s.alarm("lost: %s that this vault held when it was wiped and begun anew, the newest signed %s, kept until %s at the longest: read what you need of that from another vault; if you know: `holdfast init --forget-lost`",
-			what, l.newest.UTC().Format(time.RFC3339), l.until.UTC().Format(time.RFC3339))
+			what, at(l.newest), at(l.until))
 	}
 	s.Alarms = append(s.Alarms, s.Records.ofRun()...)
 	s.Vault = s.Records.ofVault()

@@ -162,28 +162,23 @@ func (l *look) sentinels(ctx context.Context, seen *Memory) error {
 	if err != nil {
 		return fmt.Errorf("read locks of stored objects: %w", err)
 	}
-	var gone, short, closed []string
-	for _, s := range all {
-		switch {
-		case s.Gone:
-			gone = append(gone, s.Wrong)
-		case s.Closed:
-			closed = append(closed, s.Wrong)
-		case s.Wrong != "":
-			short = append(short, s.Wrong)
-		}
-	}
-	sentinelsTold(l, Withheld, len(all), "are gone", gone)
-	sentinelsTold(l, Attention, len(all), "have a lock that cannot be read", closed)
-	sentinelsTold(l, Shrunk, len(all), "have a lock that became shorter or weaker", short)
+	sentinelsTold(l, all, Withheld, "are gone", func(s Sentinel) bool { return s.Gone })
+	sentinelsTold(l, all, Attention, "have a lock that cannot be read", func(s Sentinel) bool { return s.Closed })
+	sentinelsTold(l, all, Shrunk, "have a lock that became shorter or weaker", func(s Sentinel) bool { return s.Wrong != "" && !s.Gone && !s.Closed })
 	return l.pick(ctx, seen, all)
 }
 
-// sentinelsTold says what is wrong with some of the stored objects that are looked at.
-func sentinelsTold(l *look, kind Kind, of int, what string, texts []string) {
+// sentinelsTold says of those of the stored objects that are looked at for which that is so what is wrong with them.
+func sentinelsTold(l *look, all []Sentinel, kind Kind, what string, so func(Sentinel) bool) {
+	var texts []string
+	for _, s := range all {
+		if so(s) {
+			texts = append(texts, s.Wrong)
+		}
+	}
 	if n := len(texts); n > 0 {
 		slices.Sort(texts)
-		l.state(Finding{Kind: kind, Count: n, Text: fmt.Sprintf("of the %d stored objects that are looked at, %d %s: %s", of, n, what, strings.Join(texts[:min(n, 3)], "; "))}, "sentinels")
+		l.state(Finding{Kind: kind, Count: n, Text: fmt.Sprintf("of the %d stored objects that are looked at, %d %s: %s", len(all), n, what, strings.Join(texts[:min(n, 3)], "; "))}, "sentinels")
 	}
 }
 

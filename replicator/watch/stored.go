@@ -30,17 +30,8 @@ func stored(ctx context.Context, l *look, seen *Memory) error {
 	if all, err = pickNeeded(ctx, l, in, all); err != nil {
 		return fmt.Errorf("pick stored objects to look at: %w", err)
 	}
-	var gone, closed []string
-	for _, s := range all {
-		switch {
-		case s.Gone:
-			gone = append(gone, s.Wrong)
-		case s.Closed:
-			closed = append(closed, s.Wrong)
-		}
-	}
-	sentinelsTold(l, Withheld, len(all), "are not there as they were", gone)
-	sentinelsTold(l, Attention, len(all), "cannot be looked at", closed)
+	sentinelsTold(l, all, Withheld, "are not there as they were", func(s Sentinel) bool { return s.Gone })
+	sentinelsTold(l, all, Attention, "cannot be looked at", func(s Sentinel) bool { return s.Closed })
 	seen.Sentinels = all
 	return nil
 }

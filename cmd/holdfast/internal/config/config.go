@@ -255,6 +255,16 @@ func (c *Config) Vault(name string) (Vault, bool) {
 	return Vault{}, false
 }
 
+// Source gives the source of a name, and false if there is none.
+func (c *Config) Source(name string) (Source, bool) {
+	for _, s := range c.Sources {
+		if s.Name == name {
+			return s, true
+		}
+	}
+	return Source{}, false
+}
+
 // HostKeyPath is the file the host key lies in.
 func (c *Config) HostKeyPath(env credentials.Env) (string, error) {
 	return c.keyPath(env, "keys.host", c.Keys.Host)
