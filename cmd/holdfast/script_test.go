@@ -184,7 +184,8 @@ func expand(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o600))
 }
 
-// flip GLOB AT changes one byte, from the end if AT is negative, of the first file that the pattern matches.
+// flip GLOB AT changes one bit, from the end if AT is negative, of every file that the pattern matches. Writing a fixed byte
+// instead would change nothing where that byte stands already.
 func flip(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: flip GLOB AT")
@@ -194,19 +195,22 @@ func flip(ts *testscript.TestScript, neg bool, args []string) {
 	if len(files) == 0 {
 		ts.Fatalf("nothing matches %s", args[0])
 	}
-	at, err := strconv.Atoi(args[1])
+	from, err := strconv.Atoi(args[1])
 	ts.Check(err)
-	b, err := os.ReadFile(files[0])
-	ts.Check(err)
-	if at < 0 {
-		at += len(b)
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		ts.Check(err)
+		at := from
+		if at < 0 {
+			at += len(b)
+		}
+		if at < 0 || at >= len(b) {
+			ts.Fatalf("%s has %d bytes only", file, len(b))
+		}
+		b[at] ^= 1
+		ts.Check(os.Chmod(file, 0o600))
+		ts.Check(os.WriteFile(file, b, 0o600))
 	}
-	if at < 0 || at >= len(b) {
-		ts.Fatalf("%s has %d bytes only", files[0], len(b))
-	}
-	b[at] ^= 1
-	ts.Check(os.Chmod(files[0], 0o600))
-	ts.Check(os.WriteFile(files[0], b, 0o600))
 }
 
 // objects reads lines of JSON objects strictly.
