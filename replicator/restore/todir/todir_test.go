@@ -342,7 +342,11 @@ func TestCancelledAndRunAgainConverges(t *testing.T) {
 	}
 	r, c := point(t, from)
 	to := filepath.Join(t.TempDir(), "to")
-	for n := range 6 {
+	rounds := 6
+	if testing.Short() {
+		rounds = 2
+	}
+	for n := range rounds {
 		ctx, cancel := context.WithCancel(t.Context())
 		s := &slow{Reader: r.Store, then: cancel}
 		s.after.Store(int64(6 + 4*n))
