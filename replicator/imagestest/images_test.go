@@ -43,9 +43,9 @@ func TestThereAndBack(t *testing.T) {
 	// One in a hundred changes, some are gone.
 	changed := map[int64][]byte{}
 	second := maps.Clone(blocks)
-	i := 0
-	for n := range blocks {
+	for i, n := range slices.Sorted(maps.Keys(blocks)) { // block 7 stays as it is
 		switch i++; {
+		case n == 7:
 		case i%100 == 0:
 			changed[n] = block(uint64(n) + 1e9)
 			second[n] = changed[n]
