@@ -22,6 +22,7 @@ type unattendedJSON struct {
 	Prices   string         `json:"prices,omitempty"`
 	Notify   []receiverJSON `json:"notify"`
 	Metrics  string         `json:"metrics_textfile,omitempty"`
+	Accepted []acceptedJSON `json:"unprotected,omitempty"`
 }
 
 type scheduleJSON struct {
@@ -43,6 +44,12 @@ type guardKeysJSON struct {
 type watchKeysJSON struct {
 	Every string `json:"every,omitempty"`
 	Hours string `json:"hours,omitempty"` // any: whenever
+}
+
+// acceptedJSON is what needs no source.
+type acceptedJSON struct {
+	URL    string `json:"url"`
+	Reason string `json:"reason"`
 }
 
 type budgetJSON struct {
@@ -94,6 +101,9 @@ func shownUnattended(c *config.Config) unattendedJSON {
 			out.Budget.Month = fmt.Sprintf("%g %s", b.Month.Amount, b.Month.Currency)
 		}
 	}
+	for _, x := range c.Unprotected {
+		out.Accepted = append(out.Accepted, acceptedJSON(x))
+	}
 	for _, r := range c.Notify {
 		out.Notify = append(out.Notify, shownReceiver(r))
 	}
@@ -134,6 +144,9 @@ func (u unattendedJSON) print(line func(what, format string, args ...any)) {
 	}
 	line("budget", "run %s, month %s", run, month)
 	line("prices", "%s", safe(cmp.Or(u.Prices, "those that ship")))
+	for _, x := range u.Accepted {
+		line("unprotected", "%s: %s", safe(x.URL), safe(x.Reason))
+	}
 	for _, r := range u.Notify {
 		line("notify "+r.Kind, "%s", r.text())
 		line("", "of %s%s", strings.Join(r.On, ", "), map[bool]string{true: "; weekly that all is well"}[r.Weekly])

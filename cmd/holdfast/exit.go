@@ -54,6 +54,7 @@ var (
 	errDamage     = errors.New("damaged or not protected")
 	errEmptied    = errors.New("a source that became empty")
 	errSuspect    = errors.New("an alarm of the guard")
+	errUncovered  = errors.New("something in the sources' accounts is in no source")
 	errBudget     = errors.New("over the budget")
 	errPrices     = errors.New("no prices, or prices that cannot be used")
 	errRecord     = errors.New("done, and no record could be made of it")
@@ -133,6 +134,8 @@ func next(name string) string {
 		return "mend what is listed as critical, each as its line says, and run `holdfast doctor` again; until then do not rely on this copy"
 	case "warnings":
 		return "mend what is listed as a warning, each as its line says, and run `holdfast doctor` again"
+	case "uncovered":
+		return "give each of them a source, or name it under `unprotected` in the configuration, with the reason why it needs no copy"
 	case "emptied":
 		return "see whether its disk is mounted, its tag or prefix is the right one, and nobody deleted what was there, and run the command again; " +
 			"if it is meant to be empty, acknowledge that with `holdfast run --allow-empty SOURCE`"
@@ -248,6 +251,7 @@ func outcomes() []outcome {
 		{errRecord, exitAlarm, "record"},
 		{errNotDelivered, exitFailed, "not_delivered"},
 		{errWarned, exitAlarm, "warnings"},
+		{errUncovered, exitAlarm, "uncovered"},
 		{errAttention, exitAlarm, "attention"},
 		{errIncomplete, exitIncomplete, "incomplete"},
 	}

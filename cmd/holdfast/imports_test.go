@@ -69,7 +69,7 @@ const bars = "cmd/internal/bars"
 // homes are the only places whose production code may import what is named, by prefix.
 var homes = map[string][]string{
 	"github.com/minio/minio-go/":              {"store/s3store", "store/storetest/servers", bars},
-	"github.com/aws/":                         {"replicator/awsclient", "replicator/source/s3", "replicator/source/ebs", "replicator/source/ec2", "replicator/ebsdirect", "replicator/restore", "cmd/holdfast/internal/credentials"},
+	"github.com/aws/":                         {"replicator/awsclient", "replicator/source/s3", "replicator/source/ebs", "replicator/source/ec2", "replicator/ebsdirect", "replicator/coverage", "replicator/restore", "cmd/holdfast/internal/credentials"},
 	"github.com/klauspost/compress":           {"store/repo/pack"},
 	"github.com/cockroachdb/":                 {"store/repo/cache"},
 	"github.com/wneessen/go-mail":             {"replicator/notify"},
@@ -95,7 +95,7 @@ var homes = map[string][]string{
 	"go.uber.org/goleak":                      {"store/storetest", "replicator/source/sourcetest", "replicator/restore/restoretest"},
 	"github.com/PlakarKorp/go-cdc-chunkers":   {"store/repo", "replicator"},
 	"github.com/cenkalti/backoff/":            {"store/retry", "replicator"},
-	"github.com/aws/aws-sdk-go-v2/service/s3": {"replicator/source/s3", "replicator/restore"},
+	"github.com/aws/aws-sdk-go-v2/service/s3": {"replicator/source/s3", "replicator/coverage", "replicator/restore"},
 }
 
 func under(p, dir string) bool {

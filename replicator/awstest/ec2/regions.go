@@ -28,6 +28,13 @@ func describeRegions(c *Call) (any, *Error) {
 	return l, nil
 }
 
+// here reports whether what lies in a region, the first one where it names none, is in the call's.
+func (c *Call) here(region string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.o.Regions) == 0 || region == c.Region || region == "" && c.Region == c.o.Regions[0]
+}
+
 // of is what the region of the call has.
 func (c *Call) of(kind string) []resource {
 	all := c.Server.of(kind)

@@ -61,7 +61,7 @@ func describeSnapshots(c *Call) (any, *Error) {
 	var found []snapshotItem
 	for _, s := range c.World.Snapshots() {
 		by := map[string]string{"snapshot-id": s.ID, "volume-id": s.VolumeID, "status": s.State, "storage-tier": s.Tier, "owner-id": s.Owner}
-		ok := (len(ids) == 0 || Any(ids, s.ID)) && MatchTags(filters, s.Tags)
+		ok := c.here(s.Region) && (len(ids) == 0 || Any(ids, s.ID)) && MatchTags(filters, s.Tags)
 		for name, values := range filters {
 			if v, known := by[name]; known {
 				ok = ok && Any(values, v)
@@ -98,6 +98,19 @@ type volumeItem struct {
 	KMSKeyID   string `xml:"kmsKeyId,omitempty"`
 	Multi      bool   `xml:"multiAttachEnabled"`
 	Tags       []Tag  `xml:"tagSet>item"`
+
+	Attached []attachment `xml:"attachmentSet>item"`
+}
+
+type attachment struct {
+	Instance string `xml:"instanceId"`
+}
+
+func attached(v world.Volume) []attachment {
+	if v.Instance == "" {
+		return nil
+	}
+	return []attachment{{v.Instance}}
 }
 
 func describeVolumes(c *Call) (any, *Error) {
@@ -106,7 +119,7 @@ func describeVolumes(c *Call) (any, *Error) {
 	seen := map[string]bool{}
 	for _, v := range c.World.Volumes() {
 		seen[v.ID] = true
-		ok := (len(ids) == 0 || Any(ids, v.ID)) && MatchTags(filters, v.Tags)
+		ok := c.here(v.Region) && (len(ids) == 0 || Any(ids, v.ID)) && MatchTags(filters, v.Tags)
 		for name, values := range filters {
 			switch name {
 			case "volume-id":
@@ -116,7 +129,7 @@ func describeVolumes(c *Call) (any, *Error) {
 			}
 		}
 		if ok {
-			found = append(found, volumeItem{v.ID, v.SizeGiB, v.SnapshotID, v.Zone, v.State, v.Type, v.IOPS, v.Throughput, v.Encrypted, v.KMSKeyID, v.MultiAttach, Tags(v.Tags)})
+			found = append(found, volumeItem{v.ID, v.SizeGiB, v.SnapshotID, v.Zone, v.State, v.Type, v.IOPS, v.Throughput, v.Encrypted, v.KMSKeyID, v.MultiAttach, Tags(v.Tags), attached(v)})
 		}
 	}
 	for _, id := range ids {

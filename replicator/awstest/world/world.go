@@ -40,6 +40,7 @@ type Snapshot struct {
 	KMSKeyID                         string
 	Tags                             map[string]string
 	Public                           bool
+	Region                           string // empty: the first of the server's
 	Lineage                          string // snapshots of one lineage can be compared; "": the volume's
 	Content                          Content
 
@@ -71,6 +72,7 @@ type Volume struct {
 	Tags                  map[string]string
 	Content               Content // what a snapshot of it gets
 	Instance              string  // that it is attached to
+	Region                string  // empty: the first of the server's
 }
 
 // World is safe for concurrent use.

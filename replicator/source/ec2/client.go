@@ -1,12 +1,8 @@
 package ec2source
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -36,7 +32,7 @@ func (s *Source) connect() {
 		s.idle = awsclient.NewTransport(connections, time.Minute)
 		rt = s.idle
 	}
-	hc := awsclient.Client(onlyAsks{next: rt, limit: rate.NewLimiter(rate.Limit(s.o.Rate), max(int(2*s.o.Rate), 1))})
+	hc := awsclient.Client(awsclient.Describes{Next: rt, Limit: rate.NewLimiter(rate.Limit(s.o.Rate), max(int(2*s.o.Rate), 1))})
 	again := awsclient.Retryer(s.o.MaxBackoff, nil) // EC2's throttles last for seconds, so each wait is longer than the one before
 	var base *string
 	if s.o.Endpoint != "" {
@@ -65,7 +61,7 @@ func (s *Source) elsewhere(region string) *ec2.Client {
 	keys, limits := awsclient.Signed(s.o.Credentials)
 	return ec2.New(ec2.Options{
 		Region: region, BaseEndpoint: base, Credentials: keys, APIOptions: limits, Retryer: awsclient.Retryer(s.o.MaxBackoff, nil),
-		HTTPClient: awsclient.Client(onlyAsks{next: rt, limit: rate.NewLimiter(rate.Limit(s.o.Rate), 2)}),
+		HTTPClient: awsclient.Client(awsclient.Describes{Next: rt, Limit: rate.NewLimiter(rate.Limit(s.o.Rate), 2)}),
 	})
 }
 
@@ -73,34 +69,6 @@ func (s *Source) drain() {
 	if s.idle != nil {
 		s.idle.CloseIdleConnections()
 	}
-}
-
-// onlyAsks lets nothing through that could change anything, and keeps to a rate.
-type onlyAsks struct {
-	next  http.RoundTripper
-	limit *rate.Limiter
-}
-
-// maxRequest bounds a request's body, which is what the SDK made of a few arguments.
-const maxRequest = 1 << 20
-
-// RoundTrip implements http.RoundTripper.
-func (o onlyAsks) RoundTrip(req *http.Request) (*http.Response, error) {
-	body, err := io.ReadAll(io.LimitReader(req.Body, maxRequest+1))
-	_ = req.Body.Close()
-	if err != nil || len(body) > maxRequest {
-		return nil, fmt.Errorf("a request that cannot be read is not sent: %w", err)
-	}
-	form, err := url.ParseQuery(string(body))
-	if err != nil || len(form["Action"]) != 1 || !strings.HasPrefix(form.Get("Action"), "Describe") || req.URL.RawQuery != "" {
-		return nil, fmt.Errorf("refused to send %q to a source: sources are only read", form.Get("Action"))
-	}
-	if err := o.limit.Wait(req.Context()); err != nil {
-		return nil, err
-	}
-	req = req.Clone(req.Context())
-	req.Body = io.NopCloser(bytes.NewReader(body))
-	return o.next.RoundTrip(req)
 }
 
 // refused reports whether err says that this one action is not to be had, and in what words that is recorded.

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	"github.com/holdfast-backup/holdfast/replicator/source/sourcetest"
 	"github.com/holdfast-backup/holdfast/store"
@@ -419,7 +420,7 @@ func TestHeaders(t *testing.T) {
 
 func TestReadOnlyTransport(t *testing.T) {
 	sent := false
-	rt := readOnly{roundTrip(func(*http.Request) (*http.Response, error) { sent = true; return nil, io.EOF })}
+	rt := awsclient.Gets{Next: roundTrip(func(*http.Request) (*http.Response, error) { sent = true; return nil, io.EOF })}
 	for _, m := range []string{"PUT", "POST", "DELETE", "PATCH", "OPTIONS"} {
 		req, err := http.NewRequestWithContext(t.Context(), m, "http://x/", nil)
 		if err != nil {

@@ -134,7 +134,7 @@ func (s *Source) connect() {
 		Region:       o.Region,
 		UsePathStyle: o.PathStyle,
 		Credentials:  keys,
-		HTTPClient:   awsclient.Client(readOnly{o.Requests.Over(rt)}),
+		HTTPClient:   awsclient.Client(awsclient.Gets{Next: o.Requests.Over(rt)}),
 		APIOptions:   stack,
 		Retryer:      awsclient.Retryer(o.MaxBackoff, nil),
 		// Checksums are checked here, over resumed streams too, so the SDK need not.
@@ -147,17 +147,6 @@ func (s *Source) connect() {
 		opts.BaseEndpoint = aws.String(o.Endpoint)
 	}
 	s.client = s3.New(opts)
-}
-
-// readOnly lets nothing through that could change a source.
-type readOnly struct{ next http.RoundTripper }
-
-// RoundTrip implements http.RoundTripper.
-func (r readOnly) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.Method != http.MethodGet && req.Method != http.MethodHead {
-		return nil, fmt.Errorf("refused to send %s to a source: sources are only read", req.Method)
-	}
-	return r.next.RoundTrip(req)
 }
 
 // Kind is "s3".

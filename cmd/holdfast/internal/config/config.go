@@ -45,6 +45,7 @@ type Config struct {
 	HoldCeiling retain.Span // how far ahead `holdfast hold` may lock, where that is more than a vault's lock.ceiling; zero: no further than that
 	Budget      Budget
 	Watch       Watch
+	Unprotected []Accepted
 	Prices      string // absolute: a file of price tables that come before those that ship; empty: none
 	Cache       string // absolute; empty: the user's cache folder
 }

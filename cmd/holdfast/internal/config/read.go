@@ -67,6 +67,7 @@ func (r *reader) read(n ast.Node) {
 		field{"watch", func(n ast.Node) { readWatch(r, n) }},
 		field{"budget", func(n ast.Node) { readBudget(r, n) }},
 		field{"prices", func(n ast.Node) { readPrices(r, n) }},
+		field{"unprotected", func(n ast.Node) { readUnprotected(r, n) }},
 		field{"fingerprint", r.fingerprint},
 		field{"notify", (&receiverReader{r}).notify},
 		field{"metrics", (&receiverReader{r}).metrics},
