@@ -143,8 +143,11 @@ func (p *pass) count(o Object) {
 	p.age(later(read, o.Stored))
 }
 
-// age takes when an object was last read or stored.
+// age takes when an object was last read or stored, where that is known: of one that is missing it is not.
 func (p *pass) age(t time.Time) {
+	if t.IsZero() {
+		return
+	}
 	if p.oldest.IsZero() || t.Before(p.oldest) {
 		p.oldest = t
 	}

@@ -87,12 +87,17 @@ func (s *State) Join(o *State) {
 }
 
 func (l *Ledger) join(o *Ledger) {
+	l.Learn(o)
+	if l.Took == 0 {
+		l.Done, l.Took = o.Done, o.Took
+	}
+}
+
+// Learn takes over what another rotation of the same vault read, which counts for this one as well.
+func (l *Ledger) Learn(o *Ledger) {
 	l.Ring.Join(o.Ring)
 	for _, d := range o.Owed {
 		l.owe(d.Name, d.since())
-	}
-	if l.Took == 0 {
-		l.Done, l.Took = o.Done, o.Took
 	}
 }
 
