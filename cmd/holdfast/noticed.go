@@ -110,6 +110,9 @@ func (n *taking) verified(l verifiedJSON) {
 	if severity == "" {
 		severity = notify.Damage
 	}
+	if severity == notify.Well && len(l.said) > 0 {
+		severity = notify.Alarm // nothing was found, and too little was looked at
+	}
 	counts := map[string]int64{"missing": l.Missing, "damaged": l.Damaged, "unlocked": l.Unlocked, "tampered": l.Tampered}
 	at := metrics.Labels{"vault": l.Vault}
 	for kind, v := range counts {
