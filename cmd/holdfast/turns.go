@@ -25,6 +25,7 @@ type turnJSON struct {
 	RotationDays    int64   `json:"rotation_days"`    // within so many days all is read, with a turn each day; 0: no rate is known yet
 	RotationCovered float64 `json:"rotation_covered"` // percent of what is living that was read since it was stored
 	RotationOldest  string  `json:"rotation_oldest"`  // when what was not read for longest was last read, or else stored; empty: nothing is living
+	RotationLocks   bool    `json:"rotation_locks"`   // locks were read in their turn, with the bytes or alone
 	RotationLeft    bool    `json:"rotation_left"`    // something is due that the day's budget leaves for the next
 	RotationUnread  int64   `json:"rotation_unread"`  // objects that could not be read now
 }
@@ -63,10 +64,9 @@ func parseBudget(s string, level verify.Level) (b rotation.Budget, err error) {
 // turns is the rotation of the vault that is verified.
 type turns struct {
 	*verifying
-	budget  string
-	state   *rotation.State
-	file    *cache.Turns
-	touched bool
+	budget string
+	state  *rotation.State
+	file   *cache.Turns
 }
 
 // errTurns: there is nowhere to remember what was read.
@@ -161,7 +161,7 @@ func (t *turns) judge(s verify.Summary) (out alarms) {
 	}
 	now := t.now()
 	if oldest := s.Turn.Oldest; !oldest.IsZero() && every.AddTo(oldest).Before(now) {
-		out = append(out, notify.Finding{Kind: "unread", Vault: t.vault.name, Text: fmt.Sprintf("vault %s: some %s last read, or else stored, on %s: longer ago than verify.every, %s",
+		out = append(out, notify.Finding{Kind: "overdue", Vault: t.vault.name, Text: fmt.Sprintf("vault %s: some %s last read, or else stored, on %s: longer ago than verify.every, %s",
 			t.vault.name, what, oldest.UTC().Format(time.DateOnly), every)})
 	}
 	if n := s.Turn.Days; n > 0 && every.AddTo(now).Before(now.AddDate(0, 0, int(min(n, 1<<20)))) {
@@ -174,7 +174,7 @@ func (t *turns) judge(s verify.Summary) (out alarms) {
 		if s.Level == verify.Locks {
 			enough = fmt.Sprintf("%d requests a day", need)
 		}
-		out = append(out, notify.Finding{Kind: "rotation", Vault: t.vault.name, Text: fmt.Sprintf("vault %s: with --budget %s reading all of it takes %s, longer than verify.every, %s; about %s would do",
+		out = append(out, notify.Finding{Kind: "overdue", Vault: t.vault.name, Text: fmt.Sprintf("vault %s: with --budget %s reading all of it takes %s, longer than verify.every, %s; about %s would do",
 			t.vault.name, t.budget, plural(n, "day", "days"), every, enough)})
 	}
 	return out
@@ -185,7 +185,7 @@ func (t *turns) line(s verify.Summary) *turnJSON {
 	if t == nil || s.Turn == nil {
 		return nil
 	}
-	out := &turnJSON{Budget: t.budget, RotationRead: s.Turn.Read, RotationDays: s.Turn.Days, RotationLeft: s.Turn.Left, RotationUnread: s.Turn.Unread, RotationCovered: 100}
+	out := &turnJSON{Budget: t.budget, RotationRead: s.Turn.Read, RotationDays: s.Turn.Days, RotationLeft: s.Turn.Left, RotationLocks: t.vault.url.Locks(), RotationUnread: s.Turn.Unread, RotationCovered: 100}
 	if s.Turn.Living > 0 {
 		out.RotationCovered = float64(int64(10000*float64(s.Turn.Covered)/float64(s.Turn.Living))) / 100
 	}
@@ -218,7 +218,7 @@ func (t *turns) text(s verify.Summary) string {
 	return out + "."
 }
 
-// whole notes that all of the vault was read, by a verification of the whole of it, but for what was wrong.
+// wholeRead notes that all of the vault was read, by a verification of the whole of it, but for what was wrong.
 func (r *verifying) wholeRead(ctx context.Context, o verify.Options, began time.Time, wrong []string) {
 	if !r.runs.isConfigured() || !r.repo.Vouched() || r.config.VerifyEvery.IsZero() || len(o.Points) > 0 || o.Sample < 100 && o.Level != verify.Locks {
 		return

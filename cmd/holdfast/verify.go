@@ -171,6 +171,9 @@ func (a *readCommands) verify(ctx context.Context, f *readerFlags, specs []strin
 	did := newActivity(a.now())
 	var t *turns
 	if flags.budget != "" {
+		if o.NoLocks && o.Level == verify.Locks {
+			return usage(fmt.Errorf("--level locks --budget: vault %s is a directory, which keeps no locks: leave out --level", r.vault.name))
+		}
 		if t, err = r.verifies.openTurns(ctx, flags.budget); err != nil {
 			return err
 		}
@@ -287,7 +290,7 @@ func (r *verifying) runVerify(ctx context.Context, o verify.Options, t *turns, d
 	}
 	all := together{err, printErr}
 	if len(late) > 0 {
-		all = append(all, &marked{errAlarm, fmt.Errorf("vault %s is not read as often as verify.every asks", r.vault.name)})
+		all = append(all, &marked{errOverdue, fmt.Errorf("vault %s is not read as often as verify.every asks", r.vault.name)})
 	}
 	switch {
 	case sum.Missing+sum.Damaged+sum.Unlocked > 0:

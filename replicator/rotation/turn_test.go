@@ -20,7 +20,6 @@ type thing struct {
 	Object
 	ends time.Time // no point needs it from then on
 	read time.Time // when it was last really read
-	did  int64     // what all turns had read then
 	put  int64     // what had been stored in all when it was stored
 	seen int64     // what had been stored in all when it was last read
 }
