@@ -151,10 +151,14 @@ func (w *writer) content() {
 		return
 	}
 	w.put("")
-	w.say("5. The content, piece by piece, has the hash of the entry. It is in $T/content until the script ends; `cp` it where this line stands to keep it.")
+	w.say("5. The content, piece by piece, has the hash of the entry.")
 	w.put(": > \"$T/content\"")
 	seen := map[format.Hash]bool{}
+	sparse := e.Kind == format.KindImage || e.Sparse // its holes may be of terabytes, and its hash is no plain one
 	for i, c := range e.Chunks {
+		if c.Hole && sparse {
+			continue
+		}
 		if c.Hole {
 			w.put("head -c %d /dev/zero >> \"$T/content\"", c.Size)
 			continue
@@ -168,12 +172,13 @@ func (w *writer) content() {
 		if !c.Sum.IsZero() {
 			w.put("sum \"$T/piece\" %s 'piece %d'", c.Sum, i)
 		}
-		w.put("cat \"$T/piece\" >> \"$T/content\"")
+		if !sparse {
+			w.put("cat \"$T/piece\" >> \"$T/content\"")
+		}
 	}
-	if e.Kind == format.KindImage || e.Sparse {
-		w.say("The hash of an image, or of a file with holes, is no plain SHA-256 (docs/format.md, 7): each piece was held against its own, which stands in the entry.")
-		w.put("[ \"$(wc -c < \"$T/content\" | tr -d ' ')\" = %d ] || wrong 'the size of the content'", e.Size)
-		w.put("right 'the size of the content'")
+	if sparse {
+		w.say("The hash of an image, or of a file with holes, is no plain SHA-256 (docs/format.md, 7): each piece was held against its own hash, which stands in")
+		w.say("the entry, and what is between them is zeros.")
 		return
 	}
 	w.put("sum \"$T/content\" %s 'the content'", e.SHA256)
