@@ -27,6 +27,7 @@ type configJSON struct {
 	Reports     string            `json:"reports_keep"`
 	HoldCeiling string            `json:"hold_ceiling"` // 0: each vault's lock.ceiling
 	Targets     map[string]string `json:"targets,omitempty"`
+	VerifyEvery string            `json:"verify_every,omitempty"`
 	Cache       string            `json:"cache"` // empty: the user's cache folder
 	Fingerprint string            `json:"fingerprint,omitempty"`
 	unattendedJSON
@@ -96,6 +97,9 @@ func shownConfig(c *config.Config) configJSON {
 			Name: s.Name, URL: s.URL.String(), Credentials: s.Credentials.String(), Vaults: s.Vaults, Exclude: s.Exclude, ExcludeFrom: s.ExcludeFrom, Listed: s.Listed,
 			Settings: settings(s), Retention: spans(s.Retention),
 		})
+	}
+	if !c.VerifyEvery.IsZero() {
+		out.VerifyEvery = c.VerifyEvery.String()
 	}
 	for name, t := range map[string]retain.Span{"rpo": c.Targets.RPO, "rto": c.Targets.RTO} {
 		if t.IsZero() {
@@ -188,6 +192,7 @@ func (c configJSON) print(w io.Writer) error {
 	line("hold_ceiling", "%s", map[bool]string{true: "0: a hold reaches no further than lock.ceiling", false: c.HoldCeiling}[c.HoldCeiling == "0"])
 	line("records are kept", "%s", c.Reports)
 	line("targets", "rpo %s, rto %s", cmp.Or(c.Targets["rpo"], "none"), cmp.Or(c.Targets["rto"], "none"))
+	line("all is read again within", "%s", cmp.Or(c.VerifyEvery, "no time: verify.every says nothing"))
 	c.unattendedJSON.print(line)
 	line("cache", "%s", safe(cmp.Or(c.Cache, "the user's cache folder")))
 	line("fingerprint", "%s", cmp.Or(c.Fingerprint, "as the host key's file says"))

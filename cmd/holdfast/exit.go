@@ -55,6 +55,7 @@ var (
 	errEmptied    = errors.New("a source that became empty")
 	errSuspect    = errors.New("an alarm of the guard")
 	errUncovered  = errors.New("something in the sources' accounts is in no source")
+	errOverdue    = errors.New("not verified as often as asked")
 	errBudget     = errors.New("over the budget")
 	errPrices     = errors.New("no prices, or prices that cannot be used")
 	errRecord     = errors.New("done, and no record could be made of it")
@@ -139,6 +140,8 @@ func next(name string) string {
 	case "emptied":
 		return "see whether its disk is mounted, its tag or prefix is the right one, and nobody deleted what was there, and run the command again; " +
 			"if it is meant to be empty, acknowledge that with `holdfast run --allow-empty SOURCE`"
+	case "overdue":
+		return "run `holdfast verify --budget` each day, with a budget that is large enough for verify.every, or ask for less there"
 	case "suspect":
 		return "look at what is named there; if somebody did that who should not: stop them first, then restore from SOURCE@clean; " +
 			"if it is right: `holdfast guard ack POINT --reason TEXT`"
@@ -248,6 +251,7 @@ func outcomes() []outcome {
 		{restore.ErrStop, exitFailed, "stopped"},
 		{errEmptied, exitAlarm, "emptied"},
 		{errSuspect, exitAlarm, "suspect"},
+		{errOverdue, exitAlarm, "overdue"},
 		{errRecord, exitAlarm, "record"},
 		{errNotDelivered, exitFailed, "not_delivered"},
 		{errWarned, exitAlarm, "warnings"},

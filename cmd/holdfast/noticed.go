@@ -110,6 +110,9 @@ func (n *taking) verified(l verifiedJSON) {
 	if severity == "" {
 		severity = notify.Damage
 	}
+	if severity == notify.Well && len(l.said) > 0 {
+		severity = notify.Alarm // nothing was found, and too little was looked at
+	}
 	counts := map[string]int64{"missing": l.Missing, "damaged": l.Damaged, "unlocked": l.Unlocked, "tampered": l.Tampered}
 	at := metrics.Labels{"vault": l.Vault}
 	for kind, v := range counts {
@@ -128,6 +131,13 @@ func (n *taking) verified(l verifiedJSON) {
 	}
 	// What held when it was looked at closely held for who looks less closely; a sample counts for locks only, as in status.
 	now := metrics.Seconds(n.now())
+	if t := l.turnJSON; t != nil { // a part was looked at, and the rest before: all that had been stored by then was, since
+		oldest := parsed(t.RotationOldest)
+		if oldest.IsZero() {
+			return
+		}
+		now, l.Sample, l.LocksChecked = metrics.Seconds(oldest), 100, t.RotationLocks
+	}
 	verified := func(level string) {
 		n.measures.sample("verified_timestamp_seconds", metrics.Labels{"vault": l.Vault, "level": level}, now)
 	}

@@ -23,6 +23,11 @@ func byHand(ts *testscript.TestScript, neg bool, args []string) {
 	withAge(ts, neg, "sh", append([]string{filepath.Join(ts.Getenv("DOCS"), "restore-by-hand.sh")}, args...))
 }
 
+// proof PAGE runs a page of `holdfast prove`, with the real programs.
+func proof(ts *testscript.TestScript, neg bool, args []string) {
+	withAge(ts, neg, "sh", args)
+}
+
 // withAge runs a program that calls age.
 func withAge(ts *testscript.TestScript, neg bool, program string, args []string) {
 	age, err := servers.Binary(context.Background(), "age")

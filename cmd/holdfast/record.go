@@ -28,7 +28,8 @@ type recordBody struct {
 	Ended   string            `json:"ended"`
 	Lines   []json.RawMessage `json:"lines"`
 	evidence.Holding
-	Omitted int `json:"omitted,omitempty"` // lines that did not fit
+	Omitted  int         `json:"omitted,omitempty"`  // lines that did not fit
+	Rotation *turnRecord `json:"rotation,omitempty"` // what was read of a vault, and when
 }
 
 // activity is what a command did, for its record.
@@ -39,6 +40,7 @@ type activity struct {
 	until  time.Time       // the end of the longest point that was made
 	holds  []evidence.Held // that were made; when and by whom says the record
 
+	turn      *turnRecord         // of a verification in turns
 	delivered []evidence.Delivery // of its record, in each vault
 }
 
@@ -83,7 +85,7 @@ func (d *activity) point(source string, r *backup.Result) {
 // body puts as many lines into a record as fit.
 func (d *activity) body(command string, ended time.Time, holds []evidence.Held) ([]byte, error) {
 	b := recordBody{
-		Command: command, Program: userAgent(), Began: d.began.UTC().Format(time.RFC3339), Ended: ended.UTC().Format(time.RFC3339), Lines: d.lines,
+		Command: command, Program: userAgent(), Began: d.began.UTC().Format(time.RFC3339), Ended: ended.UTC().Format(time.RFC3339), Lines: d.lines, Rotation: d.turn,
 	}
 	if holds != nil { // else it is not known what is held, and that there is nothing must not be said
 		b.Holding = evidence.Telling(holds)
@@ -92,8 +94,12 @@ func (d *activity) body(command string, ended time.Time, holds []evidence.Held) 
 	if err != nil {
 		return nil, err
 	}
+	turned, err := json.Marshal(b.Rotation)
+	if err != nil {
+		return nil, err
+	}
 	const room = format.MaxRecord - 180<<10 // what the head takes at most
-	size := len(told)
+	size := len(told) + len(turned)
 	for i, l := range d.lines {
 		if size += len(l) + 1; size > room {
 			b.Lines, b.Omitted = d.lines[:i], len(d.lines)-i

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -103,15 +104,17 @@ func scriptCommands(t *testing.T) map[string]scriptCommand {
 	all := badCommands()
 	maps.Copy(all, receiverCommands())
 	maps.Copy(all, map[string]scriptCommand{
-		"exits":  exits,
-		"mode":   mode,
-		"expand": expand,
-		"json":   checkJSON,
-		"save":   save,
-		"flip":   flip,
-		"hang":   hang,
-		"reader": reader,
-		"byhand": byHand,
+		"exits":   exits,
+		"mode":    mode,
+		"expand":  expand,
+		"json":    checkJSON,
+		"save":    save,
+		"flip":    flip,
+		"hang":    hang,
+		"reader":  reader,
+		"byhand":  byHand,
+		"proof":   proof,
+		"sameday": sameDay,
 
 		"oddbucket": oddBucket(t),
 		"disks":     (&cloud{srv: map[string]*awstest.Server{}}).command,
@@ -182,6 +185,14 @@ func expand(ts *testscript.TestScript, neg bool, args []string) {
 		return ts.Getenv(name)
 	})
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o600))
+}
+
+// sameDay waits, in the last two minutes of a day of UTC, until the next has begun: what follows is of one day.
+func sameDay(ts *testscript.TestScript, _ bool, _ []string) {
+	const most = 2 * time.Minute
+	if left := time.Until(time.Now().UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)); left < most {
+		time.Sleep(left)
+	}
 }
 
 // flip GLOB AT changes one bit, from the end if AT is negative, of every file that the pattern matches. Writing a fixed byte

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-backup/holdfast/replicator/progress"
+	"github.com/holdfast-backup/holdfast/replicator/rotation"
 	"github.com/holdfast-backup/holdfast/replicator/verify"
 	"github.com/holdfast-backup/holdfast/store/repo"
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
@@ -25,6 +26,14 @@ const verifyHelp = `Hold the vault against what its recovery points need: of all
 The default is bytes, or content where a key is given with --identity: "verified" is not
 to mean less than that the bytes are there. --sample 5% reads that share, chosen anew each
 time; locks and names are always checked in full.
+
+--budget 2h or --budget 200GB reads, once a day, the part whose turn it is, and the locks of
+that part, so that every stored byte is read again within a number of days that it prints.
+It goes on where it stopped, after days that were missed and after a kill, and the turns of
+one day (of UTC) never come to more than the budget. With --level locks it goes round the
+locks alone, and a budget may also be a number of requests. What was read is remembered in
+the cache's folder of the configuration, and in the record where keys.reporter names a key.
+verify.every of the configuration says within what time all has to be read: longer is an alarm.
 
 Exit codes: 0 all is well; 4 something was put on top or beside and every byte is still
 there; 5 something is missing, damaged or not locked long enough.
@@ -61,6 +70,7 @@ type verifiedJSON struct {
 	Tampered     int64    `json:"tampered"`
 	Owners       int      `json:"owners"` // keys that sign changes of keys; 0: the host key does
 	Seconds      float64  `json:"seconds"`
+	*turnJSON             // with --budget
 	Alarms       []string `json:"alarms,omitempty"`
 	NextRun      []string `json:"next_run,omitempty"` // what the next run does about what was found
 	said         alarms   // Alarms, as receivers are told them
@@ -68,7 +78,7 @@ type verifiedJSON struct {
 
 func (a *readCommands) verifyCommand() *cobra.Command {
 	var f readerFlags
-	var level, sample string
+	var level, sample, budget string
 	cmd := &cobra.Command{
 		Use:               "verify [POINT...]",
 		Short:             "Check that the copy is there, intact and locked",
@@ -78,7 +88,7 @@ func (a *readCommands) verifyCommand() *cobra.Command {
 			if len(args) == 0 { // a part of a vault is a question of somebody's
 				a.notices.expectVault("verify", f.vault)
 			}
-			return a.verify(ctx, &f, args, level, sample)
+			return a.verify(ctx, &f, args, verifyFlags{level, sample, budget})
 		}),
 	}
 	f.addUnvouched(cmd, a.app)
@@ -88,13 +98,18 @@ func (a *readCommands) verifyCommand() *cobra.Command {
 	cmd.Flags().StringVar(&level, "level", "", "how closely to look: locks, bytes or content (default bytes, content with --identity)")
 	complete(cmd, "level", oneOf("locks", "bytes", "content"))
 	cmd.Flags().StringVar(&sample, "sample", "100%", "`SHARE` of the stored objects to read, such as 5%")
+	cmd.Flags().StringVar(&budget, "budget", "", "read the part whose turn it is, within a day's `BUDGET`: a time such as 2h, or a size such as 200GB")
 	return cmd
 }
 
-func (a *readCommands) verify(ctx context.Context, f *readerFlags, specs []string, level, sample string) (err error) {
-	o := verify.Options{Level: verify.Level(level), Progress: &progress.Count{}}
-	if o.Sample, err = parseSample(sample); err != nil {
-		return err
+// verifyFlags are the flags of verify that are its own.
+type verifyFlags struct{ level, sample, budget string }
+
+// options checks them.
+func (v verifyFlags) options(f *readerFlags, specs []string) (o verify.Options, b rotation.Budget, err error) {
+	o = verify.Options{Level: verify.Level(v.level), Progress: &progress.Count{}}
+	if o.Sample, err = parseSample(v.sample); err != nil {
+		return o, b, err
 	}
 	switch o.Level {
 	case verify.Locks, verify.Bytes, verify.Content:
@@ -104,7 +119,27 @@ func (a *readCommands) verify(ctx context.Context, f *readerFlags, specs []strin
 			o.Level = verify.Content
 		}
 	default:
-		return usage(fmt.Errorf("--level %s: use locks, bytes or content", safe(level)))
+		return o, b, usage(fmt.Errorf("--level %s: use locks, bytes or content", safe(v.level)))
+	}
+	if v.budget == "" {
+		return o, b, nil
+	}
+	switch {
+	case o.Level == verify.Content:
+		return o, b, usage(errors.New("--budget goes with --level bytes or locks, and needs no restore key: leave out --identity; for content use --sample"))
+	case len(specs) > 0:
+		return o, b, usage(errors.New("--budget goes round all of the vault: leave out POINT"))
+	case o.Sample < 100:
+		return o, b, usage(errors.New("--budget and --sample both say what part is read; give one"))
+	}
+	b, err = parseBudget(v.budget, o.Level)
+	return o, b, err
+}
+
+func (a *readCommands) verify(ctx context.Context, f *readerFlags, specs []string, flags verifyFlags) (err error) {
+	o, budget, err := flags.options(f, specs)
+	if err != nil {
+		return err
 	}
 	r, err := a.openReading(ctx, f)
 	if err != nil {
@@ -134,7 +169,19 @@ func (a *readCommands) verify(ctx context.Context, f *readerFlags, specs []strin
 	o.Made, o.Lost = r.verifies.made(), r.verifies.lost()
 	o.Vault = r.vault.name
 	did := newActivity(a.now())
-	err = r.verifies.runVerify(ctx, o, did)
+	var t *turns
+	if flags.budget != "" {
+		if o.NoLocks && o.Level == verify.Locks {
+			return usage(fmt.Errorf("--level locks --budget: vault %s is a directory, which keeps no locks: leave out --level", r.vault.name))
+		}
+		if t, err = r.verifies.openTurns(ctx, flags.budget); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, t.file.Close()) }()
+		o.InTurn, o.Now = &verify.InTurn{State: t.state, Budget: budget, Save: t.save}, a.now
+		did.turn = t.record()
+	}
+	err = r.verifies.runVerify(ctx, o, t, did)
 	if len(specs) > 0 || ctx.Err() != nil || len(did.lines) == 0 {
 		return err // a part of a vault is no verification of it
 	}
@@ -212,7 +259,7 @@ func readable(path string) error {
 }
 
 // runVerify verifies, prints, and tells did what came of it.
-func (r *verifying) runVerify(ctx context.Context, o verify.Options, did *activity) error {
+func (r *verifying) runVerify(ctx context.Context, o verify.Options, t *turns, did *activity) error {
 	var said alarms
 	var printErr error
 	var found losses
@@ -227,10 +274,24 @@ func (r *verifying) runVerify(ctx context.Context, o verify.Options, did *activi
 	sum, err := verify.Run(ctx, o)
 	stop()
 	noted := r.runs.note(&found)
-	if err == nil {
-		err = r.printVerified(sum, said, r.runs.nextRun(&found, noted), did)
+	var late alarms
+	switch {
+	case t != nil && sum.Turn != nil:
+		late = t.judge(sum)
+		said = append(said, late...)
+		for _, x := range late {
+			r.ui.warn("%s", x.Text)
+		}
+	case t == nil && err == nil:
+		r.wholeRead(ctx, o, did.began, found.names)
+	}
+	if err == nil || errors.Is(err, verify.ErrUnread) {
+		err = together{err, r.printVerified(sum, said, r.runs.nextRun(&found, noted), t, did)}.orNil()
 	}
 	all := together{err, printErr}
+	if len(late) > 0 {
+		all = append(all, &marked{errOverdue, fmt.Errorf("vault %s is not read as often as verify.every asks", r.vault.name)})
+	}
 	switch {
 	case sum.Missing+sum.Damaged+sum.Unlocked > 0:
 		all = append(all, &marked{errDamage, fmt.Errorf("vault %s: stored objects: %d missing, %d damaged, %d not locked as long as their points need",
@@ -256,13 +317,14 @@ func (r *verifying) printFinding(f verify.Finding) error {
 	return r.ui.text(fmt.Sprintf("%s: %s%s: %s", line.Finding, safe(line.Name), point, printable(line.Detail)))
 }
 
-func (r *verifying) printVerified(s verify.Summary, said alarms, nextRun []string, did *activity) error {
+func (r *verifying) printVerified(s verify.Summary, said alarms, nextRun []string, t *turns, did *activity) error {
 	line := verifiedJSON{
 		Status: string(s.Status), Level: string(s.Level), Vault: r.vault.name,
 		Points: s.Points, Objects: s.Objects, Bytes: s.Bytes, ObjectsRead: s.ObjectsRead, Entries: s.Entries, EntriesRead: s.EntriesRead,
 		Sample: s.Sample, LocksChecked: s.LocksChecked, Governance: s.Governance,
 		UnknownKind: s.UnknownKind, Records: s.Records, Missing: s.Missing, Damaged: s.Damaged, Unlocked: s.Unlocked, Tampered: s.Tampered, Seconds: roundSeconds(s.Seconds), Alarms: said.texts(), said: said, NextRun: nextRun,
 	}
+	line.turnJSON = t.line(s)
 	if r.repo.Vouched() {
 		line.Fingerprint, line.Owners = r.repo.Fingerprint.String(), len(r.repo.Keys().Owners())
 	}
@@ -286,8 +348,11 @@ func (r *verifying) printVerified(s verify.Summary, said alarms, nextRun []strin
 		return r.ui.object(line)
 	}
 	locks := "no locks to check, since a directory keeps none"
-	if s.LocksChecked {
+	switch {
+	case s.LocksChecked:
 		locks = "every lock checked"
+	case s.Turn != nil && r.vault.url.Locks():
+		locks = "locks checked in their turn"
 	}
 	text := fmt.Sprintf("%s: %s: %s, %s, %s; %s", safe(line.Vault), line.Status,
 		plural(s.Points, "point", "points"), plural(s.Objects, "stored object", "stored objects"), size(s.Bytes), locks)
@@ -303,12 +368,15 @@ func (r *verifying) printVerified(s verify.Summary, said alarms, nextRun []strin
 	if s.Records > 0 {
 		text += fmt.Sprintf("; %s read", plural(s.Records, "record", "records"))
 	}
-	if s.Sample < 100 {
+	if s.Sample < 100 && s.Turn == nil {
 		text += fmt.Sprintf("; a sample of %g%%", s.Sample)
 	}
 	text += fmt.Sprintf("; %.1f s", s.Seconds)
 	if s.Status != verify.OK {
 		text += fmt.Sprintf("\n%d missing, %d damaged, %d not locked long enough, %d tampered with", s.Missing, s.Damaged, s.Unlocked, s.Tampered)
+	}
+	if line.turnJSON != nil {
+		text += "\n" + t.text(s)
 	}
 	for _, line := range nextRun {
 		text += "\n" + line

@@ -44,8 +44,10 @@ type line struct {
 	Vault  string       `json:"vault"`
 	Status string       `json:"status"`
 	Level  verify.Level `json:"level"`
-	Sample float64      `json:"sample"`        // percent
-	Locks  bool         `json:"locks_checked"` // the vault keeps some
+	Sample float64      `json:"sample"`          // percent
+	Locks  bool         `json:"locks_checked"`   // the vault keeps some
+	Oldest string       `json:"rotation_oldest"` // of a turn of a rotation: all that had been stored by then was read since
+	InTurn bool         `json:"rotation_locks"`  // with the locks
 
 	Missing    int64 `json:"missing"`
 	Damaged    int64 `json:"damaged"`
@@ -166,6 +168,13 @@ func (r *records) verified(at time.Time, l line) {
 	if l.Status != "ok" {
 		return
 	}
+	if l.Oldest != "" { // a part was looked at, and the rest before: not all of it today
+		oldest, err := time.Parse(time.RFC3339, l.Oldest)
+		if err != nil || oldest.After(at) {
+			return
+		}
+		at, l.Sample, l.Locks = oldest, 100, l.InTurn
+	}
 	levels := []verify.Level{verify.Locks, verify.Bytes, verify.Content}
 	n := slices.Index(levels, l.Level) + 1
 	if l.Sample < 100 {
@@ -175,7 +184,7 @@ func (r *records) verified(at time.Time, l line) {
 		if level == verify.Locks && !l.Locks {
 			continue // there were none to look at
 		}
-		if r.vault.Verified[level].IsZero() {
+		if at.After(r.vault.Verified[level]) {
 			r.vault.Verified[level] = at
 		}
 	}

@@ -19,6 +19,9 @@ func TestWhatRecordsSay(t *testing.T) {
 	verified := func(day int, level verify.Level, status string, sample float64) said {
 		return said{"verify", day, line{Status: status, Level: level, Sample: sample, Missing: 3, Locks: true}}
 	}
+	turned := func(day, oldest int, level verify.Level) said {
+		return said{"verify", day, line{Status: "ok", Level: level, Sample: 12, Oldest: at(oldest).Format(time.RFC3339), InTurn: true}}
+	}
 	for name, c := range map[string]struct {
 		said                  []said
 		locks, bytes, content int // days, 0: never
@@ -32,6 +35,11 @@ func TestWhatRecordsSay(t *testing.T) {
 		"damage, not yet well":   {said: []said{verified(9, verify.Bytes, "damaged", 100), verified(7, verify.Bytes, "ok", 100)}, locks: 7, bytes: 7, alarm: "3 missing"},
 		"damage, and well since": {said: []said{verified(9, verify.Bytes, "ok", 100), verified(7, verify.Bytes, "damaged", 100)}, locks: 9, bytes: 9},
 		"a vault without locks":  {said: []said{{"verify", 9, line{Status: "ok", Level: verify.Bytes, Sample: 100}}}, bytes: 9},
+		"in turns":               {said: []said{turned(9, 3, verify.Bytes)}, locks: 3, bytes: 3},
+		"locks in turns":         {said: []said{turned(9, 4, verify.Locks), turned(8, 3, verify.Bytes)}, locks: 4, bytes: 3},
+		"in turns after a whole": {said: []said{turned(9, 3, verify.Bytes), verified(5, verify.Bytes, "ok", 100)}, locks: 5, bytes: 5},
+		"in turns, of no locks":  {said: []said{{"verify", 9, line{Status: "ok", Level: verify.Bytes, Oldest: at(3).Format(time.RFC3339)}}}, bytes: 3},
+		"in turns, in future":    {said: []said{turned(9, 10, verify.Bytes)}},
 		"a run that failed":      {said: []said{{"run", 9, line{Source: "site", Status: "failed"}}}, alarm: "the run of 2026-11-09T02:00:00Z failed"},
 		"a weak drill":           {said: []said{{"drill", 9, line{Status: "weak"}}, {"drill", 8, line{Status: "held"}}}, alarm: "drill of 2026-11-09T02:00:00Z came out weak"},
 		"a drill that failed":    {said: []said{{"drill", 9, line{Status: "failed"}}, {"drill", 8, line{Status: "held"}}}},

@@ -34,6 +34,10 @@ func (r *run) passed(ctx context.Context, name string, g group) error {
 	if g.markers == 0 && g.versions < 2 || r.knows(repo.Tampered, name) {
 		return nil
 	}
+	if t := r.checks.inTurn; t != nil {
+		t.stray(name, g)
+		return nil
+	}
 	return r.oddOnes(ctx, name, sum, format.MaxPack, g)
 }
 

@@ -166,21 +166,27 @@ func (r *checking) check(ctx context.Context, t task) error {
 	if t.object == nil {
 		return r.passed(ctx, t.name, t.group)
 	}
-	r.o.Progress.Done.Add(1)
 	o := t.object
 	if t.group.versions == 0 && t.group.markers == 0 {
 		if err := r.unlisted(ctx, &t); err != nil {
 			return err
 		}
 	}
-	switch {
-	case t.group.versions == 0 && t.group.markers == 0:
-		r.count(0)
-		r.find(repo.Missing, o.name, o.point, "not in the vault")
+	r.o.Progress.Done.Add(1)
+	if t.group.versions > 0 && r.left(o, t.group) {
 		return nil
+	}
+	switch {
 	case t.group.versions == 0:
 		r.count(0)
-		r.find(repo.Missing, o.name, o.point, "only a delete marker is left")
+		what := "not in the vault"
+		if t.group.markers > 0 {
+			what = "only a delete marker is left"
+		}
+		r.find(repo.Missing, o.name, o.point, "%s", what)
+		if r.inTurn != nil && r.inTurn.walking {
+			r.inTurn.due(o, group{}) // not read, should it come back
+		}
 		return nil
 	case t.group.versions == 1 && t.group.markers == 0:
 		only := t.group.kept[0]
@@ -224,6 +230,9 @@ func (r *checking) unlisted(ctx context.Context, t *task) error {
 }
 
 func (r *checking) count(size int64) {
+	if r.counted() {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sum.Objects++

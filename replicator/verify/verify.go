@@ -68,6 +68,7 @@ type Options struct {
 	// Sample is the share, in percent, of stored objects whose bytes are read and of entries whose content is decoded.
 	// 0 is all of them. Which ones is random, chosen anew each run.
 	Sample      float64
+	InTurn      *InTurn          // read the part whose turn it is; of all points, at level Locks or Bytes; nil: all
 	NoLocks     bool             // the vault is a directory, which keeps no locks: Summary.LocksChecked says so
 	Concurrency int              // requests at once, default 16; content is decoded by at most 4
 	Emit        func(Finding)    // called one at a time; may be nil
@@ -88,12 +89,13 @@ type Summary struct {
 	UnknownKind  int64   // entries passed by: this version does not know their kind, and checks nothing of them
 	Records      int64   // evidence of what was done: signed, and read
 	Sample       float64 // percent; 100: all
-	LocksChecked bool    // false: the vault keeps no locks
+	LocksChecked bool    // every one; false: the vault keeps none, or only some were read, in their turn
 	Governance   int64   // objects held by a governance lock only, which an administrator can take away
 	Missing      int64
 	Damaged      int64
 	Unlocked     int64
 	Tampered     int64
+	Turn         *Turned // of a verification in turns
 	Seconds      float64
 }
 
@@ -140,14 +142,17 @@ type run struct {
 }
 
 // checking reads the objects that points need, and looks at their locks.
-type checking struct{ *run }
+type checking struct {
+	*run
+	inTurn *turning // nil: all are read
+}
 
 // reporting looks at what reporters left: records and drills' reports.
 type reporting struct{ *run }
 
 // share makes the roles.
 func (r *run) share() *run {
-	r.checks, r.records = &checking{r}, &reporting{r}
+	r.checks, r.records = &checking{run: r}, &reporting{r}
 	return r
 }
 
@@ -164,6 +169,9 @@ func newRun(_ context.Context, o Options) (*run, error) {
 	}
 	if o.Level == Content && len(o.Identities) == 0 {
 		return nil, repo.ErrNeedKey
+	}
+	if o.InTurn != nil && (o.Level == Content || len(o.Points) > 0 || o.Sample != 0 && o.Sample != 100) {
+		return nil, errors.New("verify: a turn is one of all points, at level locks or bytes, and of no sample")
 	}
 	if o.Sample < 0 || o.Sample > 100 {
 		return nil, fmt.Errorf("sample of %g%%: give a share between 0 and 100", o.Sample)
@@ -214,6 +222,12 @@ func (r *run) all(ctx context.Context) error {
 	points, err := r.points(ctx)
 	if err != nil {
 		return err
+	}
+	if r.o.InTurn != nil {
+		if err := r.checks.turn(ctx, points); err != nil {
+			return err
+		}
+		return r.beside(ctx)
 	}
 	if err := r.checks.objects(ctx, points); err != nil {
 		return err

@@ -38,6 +38,7 @@ type Config struct {
 	Stall       time.Duration // progress.stall: how long a vault may give or take nothing
 	Reports     Reports
 	Targets     Targets
+	VerifyEvery retain.Span // verify.every: within what time all stored bytes have to be read again; zero: nothing is asked for
 	Schedule    Schedule
 	Notify      []Receiver
 	Metrics     Metrics

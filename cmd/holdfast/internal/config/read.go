@@ -61,6 +61,7 @@ func (r *reader) read(n ast.Node) {
 		field{"progress", r.progress},
 		field{"reports", r.reports},
 		field{"targets", r.targets},
+		field{"verify", func(n ast.Node) { readVerify(r, n) }},
 		field{"schedule", schedules{r}.read},
 		field{"guard", func(n ast.Node) { readGuard(r, n) }},
 		field{"hold_ceiling", func(n ast.Node) { r.span(n, "hold_ceiling", &c.HoldCeiling) }},
