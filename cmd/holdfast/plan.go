@@ -106,6 +106,7 @@ func (a *planCommands) runs(ctx context.Context, names []string, f *planFlags) (
 	if err != nil {
 		return err
 	}
+	tellNotRun(a.ui, j.config, sources)
 	p, err := j.foreseeing()
 	if err != nil {
 		return err

@@ -45,6 +45,7 @@ type Config struct {
 	HoldCeiling retain.Span // how far ahead `holdfast hold` may lock, where that is more than a vault's lock.ceiling; zero: no further than that
 	Budget      Budget
 	Watch       Watch
+	Hooks       Hooks  // around a whole run
 	Prices      string // absolute: a file of price tables that come before those that ship; empty: none
 	Cache       string // absolute; empty: the user's cache folder
 }
@@ -132,6 +133,8 @@ type Source struct {
 	ETag          string // "md5" or "opaque"
 	IfMatch       *bool
 	RequesterPays *bool
+
+	Hooks Hooks // around this source
 
 	Retention retain.Policy
 	Before    retain.Policy // what the same text meant to earlier builds, in which a span that was not named kept its default

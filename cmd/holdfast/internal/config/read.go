@@ -68,6 +68,7 @@ func (r *reader) read(n ast.Node) {
 		field{"budget", func(n ast.Node) { readBudget(r, n) }},
 		field{"prices", func(n ast.Node) { readPrices(r, n) }},
 		field{"fingerprint", r.fingerprint},
+		field{"hooks", func(n ast.Node) { readHooks(r, n, "hooks", &c.Hooks) }},
 		field{"notify", (&receiverReader{r}).notify},
 		field{"metrics", (&receiverReader{r}).metrics},
 	)
@@ -293,6 +294,7 @@ func (r *reader) source(i int, n ast.Node) {
 			}
 		}},
 		field{"retention", func(n ast.Node) { keep = n; r.retention(n, what+".", &s.Retention, &s.Before) }},
+		field{"hooks", func(n ast.Node) { readHooks(r, n, what+".hooks", &s.Hooks) }},
 	)
 	if !r.require(n, what, seen, "name", "url") {
 		return
