@@ -145,7 +145,7 @@ func (k *configCheck) hostKey(h *keys.HostKey) {
 
 // credentials looks whether what is named is there.
 func (k *configCheck) credentials(ctx context.Context, about string, at location.Location, ref credentials.Ref) {
-	if at.Local() || ref.IsZero() {
+	if !at.Keyed() || ref.IsZero() {
 		return
 	}
 	if err := credentials.Check(ctx, ref, filepath.Dir(k.c.Path), k.env); err != nil {

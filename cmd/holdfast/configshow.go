@@ -65,6 +65,7 @@ type sourceJSON struct {
 	Settings    map[string]string `json:"settings,omitempty"`       // those that its kind has
 	Retention   map[string]string `json:"retention"`
 	Hooks       *hooksJSON        `json:"hooks,omitempty"`
+	Command     []string          `json:"command,omitempty"`
 }
 
 type hooksJSON struct {
@@ -103,7 +104,7 @@ func shownConfig(c *config.Config) configJSON {
 	for _, s := range c.Sources {
 		out.Sources = append(out.Sources, sourceJSON{
 			Name: s.Name, URL: s.URL.String(), Credentials: s.Credentials.String(), Vaults: s.Vaults, Exclude: s.Exclude, ExcludeFrom: s.ExcludeFrom, Listed: s.Listed,
-			Settings: settings(s), Retention: spans(s.Retention), Hooks: shownHooks(s.Hooks),
+			Settings: settings(s), Retention: spans(s.Retention), Hooks: shownHooks(s.Hooks), Command: s.Command,
 		})
 	}
 	for name, t := range map[string]retain.Span{"rpo": c.Targets.RPO, "rto": c.Targets.RTO} {
@@ -167,6 +168,8 @@ func settings(s config.Source) map[string]string {
 	switch {
 	case s.URL.Local():
 		return map[string]string{"unsettled": string(s.Unsettled), "one_file_system": fmt.Sprint(s.OneFileSystem)}
+	case s.URL.Program():
+		return map[string]string{"entry": s.Entry, "timeout": s.Timeout.String()}
 	case s.URL.Kind != location.S3:
 		return nil
 	}
@@ -214,15 +217,18 @@ func (c configJSON) print(w io.Writer) error {
 	for _, s := range c.Sources {
 		line("source "+s.Name, "%s%s", safe(s.URL), with(s.Credentials))
 		line("", "to %s; kept: %s", strings.Join(s.Vaults, ", "), kept(s.Retention))
+		if s.Command != nil {
+			line("", "command: %s", argvText(s.Command))
+		}
 		for _, x := range s.Exclude {
 			line("", "without %s", safe(x))
 		}
 		if s.ExcludeFrom != "" {
 			line("", "without %s in %s", plural(len(s.Listed), "pattern", "patterns"), safe(s.ExcludeFrom))
 		}
-		for _, name := range []string{"versions", "tags", "archived", "etag", "if_match", "requester_pays", "unsettled", "one_file_system"} {
+		for _, name := range []string{"versions", "tags", "archived", "etag", "if_match", "requester_pays", "unsettled", "one_file_system", "entry", "timeout"} {
 			if v := s.Settings[name]; v != "" {
-				line("", "%s: %s", name, v)
+				line("", "%s: %s", name, safe(v))
 			}
 		}
 		s.Hooks.print(line, "")

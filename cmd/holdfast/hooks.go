@@ -200,7 +200,7 @@ func programsOf(c *config.Config, sources []config.Source) []namedProgram {
 	all := []namedProgram{{"hooks.before", c.Hooks.Before}, {"hooks.after", c.Hooks.After}}
 	for _, s := range sources {
 		at := "source " + s.Name + ": "
-		all = append(all, namedProgram{at + "hooks.before", s.Hooks.Before}, namedProgram{at + "hooks.after", s.Hooks.After})
+		all = append(all, namedProgram{at + "hooks.before", s.Hooks.Before}, namedProgram{at + "hooks.after", s.Hooks.After}, namedProgram{at + "command", s.Command})
 	}
 	return slices.DeleteFunc(all, func(p namedProgram) bool { return len(p.argv) == 0 })
 }
@@ -209,5 +209,10 @@ func programsOf(c *config.Config, sources []config.Source) []namedProgram {
 func tellNotRun(u *ui, c *config.Config, sources []config.Source) {
 	if c.Hooks.Any() || slices.ContainsFunc(sources, func(s config.Source) bool { return s.Hooks.Any() }) {
 		u.remark("Hooks are not run: what they would set up is not there to be looked at.")
+	}
+	for _, s := range sources {
+		if s.URL.Program() {
+			u.remark("%s: the program is not run: what it would write is taken to be as much as in the last point.", s.Name)
+		}
 	}
 }

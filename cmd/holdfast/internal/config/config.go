@@ -136,6 +136,11 @@ type Source struct {
 
 	Hooks Hooks // around this source
 
+	// Of what a program writes only.
+	Command []string // the program and its arguments
+	Entry   string   // the name that it has in the points
+	Timeout time.Duration
+
 	Retention retain.Policy
 	Before    retain.Policy // what the same text meant to earlier builds, in which a span that was not named kept its default
 }
