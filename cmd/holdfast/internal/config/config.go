@@ -45,9 +45,10 @@ type Config struct {
 	HoldCeiling retain.Span // how far ahead `holdfast hold` may lock, where that is more than a vault's lock.ceiling; zero: no further than that
 	Budget      Budget
 	Watch       Watch
-	Hooks       Hooks  // around a whole run
-	Prices      string // absolute: a file of price tables that come before those that ship; empty: none
-	Cache       string // absolute; empty: the user's cache folder
+	Hooks       Hooks             // around a whole run
+	Custody     map[string]string // who or what keeps a key, by the key's name: restore-1
+	Prices      string            // absolute: a file of price tables that come before those that ship; empty: none
+	Cache       string            // absolute; empty: the user's cache folder
 }
 
 // Reports is how records are kept.

@@ -69,6 +69,7 @@ func (r *reader) read(n ast.Node) {
 		field{"prices", func(n ast.Node) { readPrices(r, n) }},
 		field{"fingerprint", r.fingerprint},
 		field{"hooks", func(n ast.Node) { readHooks(r, n, "hooks", &c.Hooks) }},
+		field{"custody", func(n ast.Node) { readCustody(r, n) }},
 		field{"notify", (&receiverReader{r}).notify},
 		field{"metrics", (&receiverReader{r}).metrics},
 	)
