@@ -48,6 +48,7 @@ type worstDayPage struct {
 	Fingerprint string      `json:"fingerprint,omitempty"` // in groups; empty: not known here
 	Keys        []keptKey   `json:"restore_keys"`
 	Others      []keptThing `json:"custody,omitempty"`
+	Locks       bool        `json:"-"` // every vault keeps locks
 	Reader      bool        `json:"-"` // a credential is needed to read the first vault
 	Setup       string      `json:"setup"`
 	Instead     string      `json:"instead,omitempty"`
@@ -180,7 +181,9 @@ func newWorstDayPage(c *config.Config, pin string, now time.Time) *worstDayPage 
 	for _, name := range slices.Sorted(maps.Keys(custody)) {
 		p.Others = append(p.Others, keptThing{name, custody[name]})
 	}
+	p.Locks = true
 	for _, v := range c.Vaults {
+		p.Locks = p.Locks && v.URL.Locks()
 		p.Vaults = append(p.Vaults, vaultJSON{Name: v.Name, URL: v.URL.String()})
 	}
 	p.Setup = strings.Join(setupLines(first, pin), "\n")
@@ -218,7 +221,7 @@ func restoreLines(c *config.Config) string {
 	var lines []string
 	for i, s := range c.Sources {
 		if i == maxOnSheet {
-			lines = append(lines, fmt.Sprintf("# and so on: %d more sources, see the first column of `holdfast points`", len(c.Sources)-i))
+			lines = append(lines, fmt.Sprintf("# and so on: %d more sources, named in the column SOURCE of `holdfast points`", len(c.Sources)-i))
 			break
 		}
 		switch s.URL.Kind {
