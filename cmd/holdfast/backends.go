@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/restore/todir"
 	"github.com/holdfast-backup/holdfast/replicator/source"
 	dirsource "github.com/holdfast-backup/holdfast/replicator/source/dir"
+	execsource "github.com/holdfast-backup/holdfast/replicator/source/exec"
 	s3source "github.com/holdfast-backup/holdfast/replicator/source/s3"
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/dirstore"
@@ -43,6 +45,7 @@ func kinds() map[location.Kind]backend {
 		location.File: {vault: folderVault, source: folderSource, target: folderTarget},
 		location.EBS:  {source: diskSource, target: snapshotTarget},
 		location.EC2:  {source: machineSource, target: imageTarget},
+		location.Exec: {source: programSource},
 	}
 }
 
@@ -71,6 +74,14 @@ func bucketSource(b *backends, s config.Source, get store.CredentialsFunc) (sour
 
 func folderSource(_ *backends, s config.Source, _ store.CredentialsFunc) (source.Source, error) {
 	return dirsource.New(dirsource.Options{Root: filepath.Clean(s.URL.Path), Exclude: s.Excluded(), OneFileSystem: s.OneFileSystem})
+}
+
+func programSource(b *backends, s config.Source, _ store.CredentialsFunc) (source.Source, error) {
+	says := newRelay(b.ui, s.Name)
+	return execsource.New(execsource.Options{
+		Command: s.Command, Entry: s.Entry, Dir: b.dir, Env: append(slices.Clone(b.environ), "HOLDFAST_SOURCE="+s.Name), Timeout: s.Timeout,
+		Line: says.line, Failed: says.failed,
+	})
 }
 
 func bucketTarget(r *reading, t *target, get store.CredentialsFunc) (restore.Target, error) {
@@ -122,6 +133,7 @@ type backends struct {
 	page        int             // names a page of listings; 0: as many as there can be
 	requests    *meter.Requests // of what is opened next; nil: they are not counted
 	traces      *traces         // of what is written; may be nil
+	environ     []string        // of programs that sources are
 }
 
 // driver is what every store driver is. What it can remove goes to prune only: see openRemover.
@@ -184,9 +196,9 @@ func (b *backends) open(at location.Location, ref credentials.Ref) (driver, stor
 	return d, get, err
 }
 
-// resolve finds the credentials for a place; a directory has none.
+// resolve finds the credentials for a place; a directory has none, and neither has a program.
 func (b *backends) resolve(at location.Location, ref credentials.Ref) (store.CredentialsFunc, error) {
-	if at.Local() {
+	if !at.Keyed() {
 		return nil, nil
 	}
 	return credentials.Resolve(ref, b.dir, b.env)
@@ -265,7 +277,7 @@ func (b *backends) openAttacker(at location.Location, get store.CredentialsFunc)
 	return attack(at, get)
 }
 
-// openSource opens a source; nothing is sent yet. The credentials are nil for a directory.
+// openSource opens a source; nothing is sent yet. The credentials are nil for a directory and a program.
 func (b *backends) openSource(s config.Source) (source.Source, store.CredentialsFunc, error) {
 	open := kinds()[s.URL.Kind].source
 	if open == nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/credentials"
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
 	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/replicator/process"
 )
 
 const configCheckHelp = `Read the configuration, print what it says with all defaults, and check without a network what
@@ -78,6 +79,7 @@ func (a *careCommands) checkConfig(ctx context.Context, fileOnly bool) error {
 		if err := trustedLists(a.trusts, c); err != nil {
 			k.problem("", err)
 		}
+		k.programs()
 		k.apart(ctx)
 		k.unattended()
 		if _, err := a.cacheBase(c); err != nil {
@@ -143,7 +145,7 @@ func (k *configCheck) hostKey(h *keys.HostKey) {
 
 // credentials looks whether what is named is there.
 func (k *configCheck) credentials(ctx context.Context, about string, at location.Location, ref credentials.Ref) {
-	if at.Local() || ref.IsZero() {
+	if !at.Keyed() || ref.IsZero() {
 		return
 	}
 	if err := credentials.Check(ctx, ref, filepath.Dir(k.c.Path), k.env); err != nil {
@@ -166,8 +168,24 @@ func (k *configCheck) sourceFolder(s config.Source) {
 	if !s.URL.Local() {
 		return
 	}
-	if err := folder(s.URL.Path); err != nil {
+	err := folder(s.URL.Path)
+	hooked := len(s.Hooks.Before) > 0 || len(k.c.Hooks.Before) > 0
+	if errors.Is(err, fs.ErrNotExist) && hooked {
+		k.notes = append(k.notes, "source "+s.Name+": there is no folder "+s.URL.Path+" now: its hook has to bring it there")
+	} else if err != nil {
 		k.problem("source "+s.Name, err)
+	}
+}
+
+// programs looks whether what is run is there, and nobody else's.
+func (k *configCheck) programs() {
+	for _, p := range programsOf(k.c, k.c.Sources) {
+		if _, err := process.Find(p.argv[0], filepath.Dir(k.c.Path)); err != nil {
+			k.problem(p.where, err)
+		}
+	}
+	if err := trustedPrograms(k.trusts, k.c, k.c.Sources); err != nil {
+		k.problem("", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -28,6 +29,7 @@ type configJSON struct {
 	HoldCeiling string            `json:"hold_ceiling"` // 0: each vault's lock.ceiling
 	Targets     map[string]string `json:"targets,omitempty"`
 	VerifyEvery string            `json:"verify_every,omitempty"`
+	Hooks       *hooksJSON        `json:"hooks,omitempty"`
 	Cache       string            `json:"cache"` // empty: the user's cache folder
 	Fingerprint string            `json:"fingerprint,omitempty"`
 	unattendedJSON
@@ -63,6 +65,14 @@ type sourceJSON struct {
 	Listed      []string          `json:"exclude_listed,omitempty"` // what that file lists
 	Settings    map[string]string `json:"settings,omitempty"`       // those that its kind has
 	Retention   map[string]string `json:"retention"`
+	Hooks       *hooksJSON        `json:"hooks,omitempty"`
+	Command     []string          `json:"command,omitempty"`
+}
+
+type hooksJSON struct {
+	Before  []string `json:"before,omitempty"`
+	After   []string `json:"after,omitempty"`
+	Timeout string   `json:"timeout"`
 }
 
 type limitsJSON struct {
@@ -76,7 +86,7 @@ type limitsJSON struct {
 func shownConfig(c *config.Config) configJSON {
 	out := configJSON{
 		File: c.Path, Retention: spans(c.Retention), Limits: limitsJSON(c.Limits), Stall: c.Stall.String(), Reports: c.Reports.Keep.String(), HoldCeiling: c.HoldCeiling.String(),
-		Cache: c.Cache, Fingerprint: c.Fingerprint, unattendedJSON: shownUnattended(c), Sources: []sourceJSON{}, Problems: []string{}, Warnings: []string{},
+		Hooks: shownHooks(c.Hooks), Cache: c.Cache, Fingerprint: c.Fingerprint, unattendedJSON: shownUnattended(c), Sources: []sourceJSON{}, Problems: []string{}, Warnings: []string{},
 		Keys: keysJSON{Class: string(c.Keys.Recipients[0].Class()), Host: c.Keys.Host, Reporter: c.Keys.Reporter, Owners: []string{}},
 	}
 	for _, r := range c.Keys.Recipients {
@@ -95,7 +105,7 @@ func shownConfig(c *config.Config) configJSON {
 	for _, s := range c.Sources {
 		out.Sources = append(out.Sources, sourceJSON{
 			Name: s.Name, URL: s.URL.String(), Credentials: s.Credentials.String(), Vaults: s.Vaults, Exclude: s.Exclude, ExcludeFrom: s.ExcludeFrom, Listed: s.Listed,
-			Settings: settings(s), Retention: spans(s.Retention),
+			Settings: settings(s), Retention: spans(s.Retention), Hooks: shownHooks(s.Hooks), Command: s.Command,
 		})
 	}
 	if !c.VerifyEvery.IsZero() {
@@ -113,6 +123,41 @@ func shownConfig(c *config.Config) configJSON {
 	return out
 }
 
+func shownHooks(h config.Hooks) *hooksJSON {
+	if !h.Any() {
+		return nil
+	}
+	return &hooksJSON{h.Before, h.After, h.Timeout.String()}
+}
+
+// print writes them for people.
+func (h *hooksJSON) print(line func(what, format string, args ...any), what string) {
+	if h == nil {
+		return
+	}
+	line(what, "hooks, each for %s at most:", h.Timeout)
+	if h.Before != nil {
+		line("", "  before %s", argvText(h.Before))
+	}
+	if h.After != nil {
+		line("", "  after %s", argvText(h.After))
+	}
+}
+
+// argvText writes a program and its arguments for people: what could be taken for several words is quoted.
+func argvText(argv []string) string {
+	var out []string
+	for _, a := range argv {
+		if a == "" || strings.ContainsAny(a, " \t\n'\"\\") {
+			a = strconv.Quote(a)
+		} else {
+			a = safe(a)
+		}
+		out = append(out, a)
+	}
+	return strings.Join(out, " ")
+}
+
 // retentionNames are the spans of a retention in the order in which people read them.
 func retentionNames() []string { return []string{"hourly", "daily", "weekly", "monthly", "yearly"} }
 
@@ -127,6 +172,8 @@ func settings(s config.Source) map[string]string {
 	switch {
 	case s.URL.Local():
 		return map[string]string{"unsettled": string(s.Unsettled), "one_file_system": fmt.Sprint(s.OneFileSystem)}
+	case s.URL.Program():
+		return map[string]string{"entry": s.Entry, "timeout": s.Timeout.String()}
 	case s.URL.Kind != location.S3:
 		return nil
 	}
@@ -174,18 +221,23 @@ func (c configJSON) print(w io.Writer) error {
 	for _, s := range c.Sources {
 		line("source "+s.Name, "%s%s", safe(s.URL), with(s.Credentials))
 		line("", "to %s; kept: %s", strings.Join(s.Vaults, ", "), kept(s.Retention))
+		if s.Command != nil {
+			line("", "command: %s", argvText(s.Command))
+		}
 		for _, x := range s.Exclude {
 			line("", "without %s", safe(x))
 		}
 		if s.ExcludeFrom != "" {
 			line("", "without %s in %s", plural(len(s.Listed), "pattern", "patterns"), safe(s.ExcludeFrom))
 		}
-		for _, name := range []string{"versions", "tags", "archived", "etag", "if_match", "requester_pays", "unsettled", "one_file_system"} {
+		for _, name := range []string{"versions", "tags", "archived", "etag", "if_match", "requester_pays", "unsettled", "one_file_system", "entry", "timeout"} {
 			if v := s.Settings[name]; v != "" {
-				line("", "%s: %s", name, v)
+				line("", "%s: %s", name, safe(v))
 			}
 		}
+		s.Hooks.print(line, "")
 	}
+	c.Hooks.print(line, "the whole run")
 	line("retention", "%s, where a source says nothing else", kept(c.Retention))
 	line("limits", "memory %s, upload %s, download %s, %d connections", size(c.Limits.Memory), rate(c.Limits.Upload), rate(c.Limits.Download), c.Limits.Connections)
 	line("a vault is left behind", "after %s without progress", c.Stall)

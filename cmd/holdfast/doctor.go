@@ -232,7 +232,7 @@ func (j *doctoring) doctorMachine() doctor.Machine {
 
 // doctorPlace says where a URL is.
 func doctorPlace(at location.Location) doctor.Place {
-	p := doctor.Place{Directory: at.Local(), Insecure: at.Insecure()}
+	p := doctor.Place{Directory: at.Local(), Program: at.Program(), Insecure: at.Insecure()}
 	endpoint := at.S3.Endpoint
 	if at.AWS != nil {
 		endpoint = at.AWS.Endpoint

@@ -60,6 +60,8 @@ var (
 	errPrices     = errors.New("no prices, or prices that cannot be used")
 	errRecord     = errors.New("done, and no record could be made of it")
 
+	errHook = errors.New("a hook failed")
+
 	errUnprotected = errors.New("not protected")                       // doctor's critical findings
 	errWarned      = errors.New("protected, and something is to mend") // doctor's warnings
 
@@ -207,6 +209,7 @@ func outcomes() []outcome {
 		{browse.ErrOnlyEmpty, exitFailed, "only_empty"},
 		{errDamage, exitDamage, "damaged"},
 		{errVault, exitFailed, "vault"},
+		{errHook, exitFailed, "hook"},
 		{errUnprotected, exitDamage, "unprotected"},
 		{errBehind, exitDamage, "behind"},
 		{errShort, exitDamage, "short"},

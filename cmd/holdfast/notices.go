@@ -265,9 +265,10 @@ func linesOf(err error) (out []string) {
 }
 
 func (n *notices) tell(ctx context.Context, r notify.Report) {
-	failures, err := n.notifier.End(ctx, r)
+	to := n.open(n.config) // a run that was refused before it had its turn was never begun
+	failures, err := to.End(ctx, r)
 	n.warn(failures, err)
-	for _, s := range n.notifier.Standings() {
+	for _, s := range to.Standings() {
 		if text := heldBack(s); text != "" {
 			n.ui.remark("%s", text)
 		}

@@ -106,6 +106,7 @@ func (a *planCommands) runs(ctx context.Context, names []string, f *planFlags) (
 	if err != nil {
 		return err
 	}
+	tellNotRun(a.ui, j.config, sources)
 	p, err := j.foreseeing()
 	if err != nil {
 		return err
@@ -192,7 +193,7 @@ func (p *foreseeing) price(x *foreseen, s config.Source, now time.Time) {
 	} else {
 		x.unknown = append(x.unknown, fmt.Sprintf("vault %s: %v", x.vault, err))
 	}
-	if s.URL.Kind == location.File || s.URL.Kind == location.EC2 { // which nobody bills
+	if !s.URL.Keyed() || s.URL.Kind == location.EC2 { // which nobody bills
 		x.atCost = &plan.Cost{}
 		return
 	}

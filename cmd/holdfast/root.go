@@ -113,7 +113,7 @@ func (a *app) rootCommand() *cobra.Command {
 			a.reads.diffCommand(), a.plans.statsCommand(), a.care.coverageCommand(),
 		}},
 		{"back", "Get back and check:", []*cobra.Command{
-			a.reads.restoreCommand(), a.reads.catCommand(), a.reads.dumpCommand(), a.reads.serveCommand(), a.reads.proveCommand(), a.reads.verifyCommand(), a.care.drillCommand(),
+			a.reads.restoreCommand(), a.reads.catCommand(), a.reads.dumpCommand(), a.reads.serveCommand(), a.reads.proveCommand(), a.reads.verifyCommand(), a.care.drillCommand(), worstDayCommand(a),
 		}},
 		{"keep", "Keep:", []*cobra.Command{a.care.renewCommand(), holdCommand(a), a.care.pruneCommand(), a.notices.commands.notifyCommand()}},
 		{"other", "Other:", []*cobra.Command{a.complete.completionCommand(), a.versionCommand()}},

@@ -135,6 +135,9 @@ func (a *app) backup(ctx context.Context, names []string, f runFlags) (err error
 			return usage(fmt.Errorf("--allow-empty %s: this run has no source of that name", name))
 		}
 	}
+	if err := trustedPrograms(a.trusts, j.config, sources); err != nil {
+		return err
+	}
 	j.pulse = newPulse(j.backends.rate)
 	defer j.pulse.begin(ctx)()
 	turn, err := takeTurn(ctx, j, f.wait, j.pulse)
@@ -144,14 +147,28 @@ func (a *app) backup(ctx context.Context, names []string, f runFlags) (err error
 	defer func() { err = errors.Join(err, turn.Close()) }()
 	a.notices.start()
 	a.traces.begin("run")
+	if f.dry {
+		tellNotRun(a.ui, j.config, sources)
+	}
+	around := newHooks(j, j.config.Hooks, "", f.dry)
+	if err = around.before(ctx); err != nil {
+		err = j.tells.noTurn(ctx, sources, err)
+	} else {
+		err = runSources(ctx, j, sources, f)
+	}
+	return together{err, around.after(ctx, runStatus(ctx, err), "")}.orNil()
+}
+
+// runSources makes the points of all sources, one after the other.
+func runSources(ctx context.Context, j *job, sources []config.Source, f runFlags) (err error) {
 	var left *allowance
 	if !f.dry {
-		end := a.traces.stage("forecast")
+		end := j.traces.stage("forecast")
 		left, err = j.budgeted(ctx, sources, f)
 		if end(err); err != nil {
 			return err
 		}
-		j.activity = newActivity(a.now())
+		j.activity = newActivity(j.now())
 	}
 	var all together
 	for _, s := range sources {
@@ -214,14 +231,22 @@ func notConfigured(c *config.Config, name string) error {
 func (j *job) runSource(ctx context.Context, s config.Source, f runFlags) error {
 	began := time.Now()
 	asked := newAsking(j.vaults)
+	around := newHooks(j, s.Hooks, s.Name, f.dry)
 	end := j.traces.copies(s.Name, string(s.URL.Kind))
-	result, err := j.makePoint(ctx, s, f, asked)
+	var result *backup.Result
+	err := around.before(ctx)
+	if err == nil {
+		result, err = j.makePoint(ctx, s, f, asked)
+	}
 	end(err, traced(result))
+	status, point := pointStatus(ctx, result, err)
 	if err != nil {
 		err = stopped(ctx, err)
-		return together{err, j.tells.reportFailed(s, err, began), j.tells.alarm()}.orNil()
+		err = together{err, j.tells.reportFailed(s, err, began), j.tells.alarm()}.orNil()
+	} else {
+		err = j.tells.report(s, result, asked, began, f.dry)
 	}
-	return j.tells.report(s, result, asked, began, f.dry)
+	return together{err, around.after(ctx, status, point)}.orNil()
 }
 
 // asking counts what one source's run asks of its source and of the vaults.

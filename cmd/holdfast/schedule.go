@@ -256,6 +256,10 @@ func schedulePlace(name string, at location.Location, ref credentials.Ref, dir s
 		p.Folder = filepath.Clean(at.Path)
 		return p
 	}
+	if at.Program() {
+		p.Patient = true // it may think for long before it writes
+		return p
+	}
 	p.Secret = namedSecret(ref.String(), dir)
 	p.Patient = at.AWS != nil && len(at.AWS.Instances) > 0 // new snapshots are waited for
 	return p
@@ -299,7 +303,7 @@ func scheduleReceiver(r *config.Receiver, dir string) []schedule.Place {
 func peers(at location.Location) []schedule.Peer {
 	endpoint := at.S3.Endpoint
 	switch {
-	case at.Local():
+	case !at.Keyed():
 		return nil
 	case at.AWS != nil:
 		endpoint = at.AWS.Endpoint

@@ -68,7 +68,7 @@ func (a *app) openJob(how openMode, names ...string) (*job, error) {
 // and the command says what it did without it.
 func (a *app) openVaults(c *config.Config, how openMode, names ...string) (*job, error) {
 	j := (&job{app: a, config: c, backends: a.newBackends(filepath.Dir(c.Path), c.Limits)}).share()
-	j.backends.stall, j.backends.create = c.Stall, how == newVaults
+	j.backends.stall, j.backends.create, j.backends.environ = c.Stall, how == newVaults, programEnv(c)
 	var failed together
 	for _, v := range c.Vaults {
 		if len(names) > 0 && !slices.Contains(names, v.Name) {

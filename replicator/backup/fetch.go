@@ -62,6 +62,7 @@ func (e *fetching) readWhole(ctx context.Context, t *task) error {
 	e.count(n)
 	switch {
 	case t.live && err == nil:
+		e.count(-n) // it is counted with the rest
 		return e.large.readSpare(ctx, t, t.data, body)
 	case t.live && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
 		t.data = t.data[:n]
@@ -123,6 +124,7 @@ func (e *fetching) attempt(ctx context.Context, t *task, read func() error) erro
 				return e.unreadable(ctx, t, reduced(&listed, listed.Key, why), why, false)
 			}
 			e.countChange(t)
+			e.countHollow(t)
 			return nil
 		}
 		*t.entry = listed
@@ -281,6 +283,17 @@ func (e *fetching) countChange(t *task) {
 	if e.o.TagsMaxAge == 0 {
 		// Tags that are read again in every run need no date, which would make every page of the manifest another one.
 		t.entry.TagsRead = t.old.TagsRead
+	}
+}
+
+// countHollow takes what a program wrote for nothing found where it wrote nothing.
+func (e *fetching) countHollow(t *task) {
+	if _, ok := e.view.(source.Output); !ok || t.entry.Size > 0 {
+		return
+	}
+	e.stats.found.Add(-1)
+	if t.old != nil && t.old.Missing == "" && t.old.Size > 0 {
+		e.stats.gone.Add(1)
 	}
 }
 

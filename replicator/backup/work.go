@@ -128,6 +128,9 @@ func (e *engine) weigh(ctx context.Context, t *task) error {
 func (e *engine) extentOf(ctx context.Context, t *task) (n, blocks int64, err error) {
 	v, ok := e.view.(source.Images)
 	if t.image == nil || !ok {
+		if _, out := e.view.(source.Output); out && t.old != nil {
+			return t.old.Size, 0, nil // nobody knows: most likely about what it was
+		}
 		return t.entry.Size, 0, nil
 	}
 	entry := *t.entry

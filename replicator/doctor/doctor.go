@@ -24,6 +24,7 @@ import (
 type Place struct {
 	Host      string // "host:port" as in the endpoint, lower case; empty: AWS, or no network at all
 	Directory bool   // a directory of this machine
+	Program   bool   // a program of this machine
 	Insecure  bool   // plain http
 	Loopback  bool   // the endpoint is this machine
 }

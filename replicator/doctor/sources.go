@@ -34,9 +34,12 @@ func (d *doctor) source(ctx context.Context, s *Source) error {
 	}
 	err := d.readable(ctx, subject, s)
 	if s.Bucket == nil || s.Key == nil {
-		if s.Directory {
+		switch {
+		case s.Directory:
 			d.add(subject, "source-rights", probe.Info, "", "a directory: what this user may do there is up to the file system")
-		} else {
+		case s.Program:
+			d.add(subject, "source-rights", probe.Info, "", "a program: what it may do is up to what it finds on this machine")
+		default:
 			d.add(subject, "source-rights", probe.NotTested, "", "what else its credential may do cannot be asked here without doing it: compare its policy with `holdfast policy --role source-reader`")
 		}
 		return err
@@ -67,6 +70,10 @@ func (d *doctor) readable(ctx context.Context, subject string, s *Source) error 
 		return unlisted(err)
 	}
 	defer func() { _ = view.Close() }() // only read from
+	if _, ok := view.(source.Output); ok {
+		d.add(subject, "source-read", probe.Info, "", "a program, which only a run runs")
+		return nil
+	}
 	n := 0
 	var lost error // the first that cannot be read
 	var picks []*format.Entry

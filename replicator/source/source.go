@@ -1,5 +1,5 @@
 // Package source is what a protected thing looks like to the backup engine: something that can be frozen, listed in
-// order and read. Drivers are the subpackages s3, dir, ebs and ec2; sourcetest holds them to this contract, and
+// order and read. Drivers are the subpackages s3, dir, ebs, ec2 and exec; sourcetest holds them to this contract, and
 // docs/adding-a-driver.md says how to add one.
 //
 // A source is read only: nothing in these interfaces can change or delete what is protected, and a driver must not send
@@ -91,6 +91,10 @@ type LiveStream interface {
 	// says little about it.
 	Settle() (size int64, unsettled, other bool)
 }
+
+// Output is what a View may implement beside whose entries are what programs write. What is in them, and how much, shows when
+// they were run; they are there whatever it is, so that one that turns out to be empty is nothing found.
+type Output interface{ Output() }
 
 // Images is what a View implements that lists disk images (format.KindImage). They are not opened but read block by block.
 type Images interface {

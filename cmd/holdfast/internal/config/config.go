@@ -47,8 +47,10 @@ type Config struct {
 	Budget      Budget
 	Watch       Watch
 	Unprotected []Accepted
-	Prices      string // absolute: a file of price tables that come before those that ship; empty: none
-	Cache       string // absolute; empty: the user's cache folder
+	Hooks       Hooks             // around a whole run
+	Custody     map[string]string // who or what keeps a key, by the key's name: restore-1
+	Prices      string            // absolute: a file of price tables that come before those that ship; empty: none
+	Cache       string            // absolute; empty: the user's cache folder
 }
 
 // Reports is how records are kept.
@@ -134,6 +136,13 @@ type Source struct {
 	ETag          string // "md5" or "opaque"
 	IfMatch       *bool
 	RequesterPays *bool
+
+	Hooks Hooks // around this source
+
+	// Of what a program writes only.
+	Command []string // the program and its arguments
+	Entry   string   // the name that it has in the points
+	Timeout time.Duration
 
 	Retention retain.Policy
 	Before    retain.Policy // what the same text meant to earlier builds, in which a span that was not named kept its default

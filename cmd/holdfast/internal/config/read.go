@@ -70,6 +70,8 @@ func (r *reader) read(n ast.Node) {
 		field{"prices", func(n ast.Node) { readPrices(r, n) }},
 		field{"unprotected", func(n ast.Node) { readUnprotected(r, n) }},
 		field{"fingerprint", r.fingerprint},
+		field{"hooks", func(n ast.Node) { readHooks(r, n, "hooks", &c.Hooks) }},
+		field{"custody", func(n ast.Node) { readCustody(r, n) }},
 		field{"notify", (&receiverReader{r}).notify},
 		field{"metrics", (&receiverReader{r}).metrics},
 	)
@@ -252,39 +254,39 @@ func (r *reader) source(i int, n ast.Node) {
 	var refNode, keep ast.Node
 	only := map[string]ast.Node{}   // keys that only a bucket takes
 	folder := map[string]ast.Node{} // keys that only a directory takes
-	seen := r.object(n, what,
-		field{"name", func(n ast.Node) { s.Name = r.name(n, what+".name") }},
-		field{"url", func(n ast.Node) { nodes.url = n; s.URL = r.url(n, what+".url") }},
-		field{"credentials", func(n ast.Node) { refNode = n; s.Credentials = r.ref(n, what+".credentials", credentials.Parse) }},
-		field{"versions", func(n ast.Node) {
+	seen := r.object(n, what, append([]field{
+		{"name", func(n ast.Node) { s.Name = r.name(n, what+".name") }},
+		{"url", func(n ast.Node) { nodes.url = n; s.URL = r.url(n, what+".url") }},
+		{"credentials", func(n ast.Node) { refNode = n; s.Credentials = r.ref(n, what+".credentials", credentials.Parse) }},
+		{"versions", func(n ast.Node) {
 			only["versions"] = n
 			s.AllVersions = r.choice(n, what+".versions", "current", "all") == "all"
 		}},
-		field{"exclude", func(n ast.Node) {
+		{"exclude", func(n ast.Node) {
 			r.list(n, what+".exclude", func(i int, n ast.Node) {
 				s.Exclude = append(s.Exclude, r.glob(n, fmt.Sprintf("%s.exclude[%d]", what, i)))
 			})
 		}},
-		field{"exclude_from", func(n ast.Node) { readExcludes(r, n, what+".exclude_from", &s) }},
-		field{"tags", func(n ast.Node) { only["tags"] = n; s.Tags = r.tags(n, what+".tags") }},
-		field{"archived", func(n ast.Node) {
+		{"exclude_from", func(n ast.Node) { readExcludes(r, n, what+".exclude_from", &s) }},
+		{"tags", func(n ast.Node) { only["tags"] = n; s.Tags = r.tags(n, what+".tags") }},
+		{"archived", func(n ast.Node) {
 			only["archived"] = n
 			s.Archived = Archived(r.choice(n, what+".archived", string(ArchivedRecord), string(ArchivedFail)))
 		}},
-		field{"etag", func(n ast.Node) { only["etag"] = n; s.ETag = r.choice(n, what+".etag", "md5", "opaque") }},
-		field{"if_match", func(n ast.Node) { only["if_match"] = n; s.IfMatch = r.truth(n, what+".if_match") }},
-		field{"requester_pays", func(n ast.Node) { only["requester_pays"] = n; s.RequesterPays = r.truth(n, what+".requester_pays") }},
-		field{"unsettled", func(n ast.Node) {
+		{"etag", func(n ast.Node) { only["etag"] = n; s.ETag = r.choice(n, what+".etag", "md5", "opaque") }},
+		{"if_match", func(n ast.Node) { only["if_match"] = n; s.IfMatch = r.truth(n, what+".if_match") }},
+		{"requester_pays", func(n ast.Node) { only["requester_pays"] = n; s.RequesterPays = r.truth(n, what+".requester_pays") }},
+		{"unsettled", func(n ast.Node) {
 			folder["unsettled"] = n
 			s.Unsettled = Unsettled(r.choice(n, what+".unsettled", string(UnsettledStore), string(UnsettledMissing)))
 		}},
-		field{"one_file_system", func(n ast.Node) {
+		{"one_file_system", func(n ast.Node) {
 			folder["one_file_system"] = n
 			if v := r.truth(n, what+".one_file_system"); v != nil {
 				s.OneFileSystem = *v
 			}
 		}},
-		field{"vaults", func(n ast.Node) {
+		{"vaults", func(n ast.Node) {
 			r.list(n, what+".vaults", func(i int, n ast.Node) {
 				if v, ok := r.str(n, fmt.Sprintf("%s.vaults[%d]", what, i)); ok {
 					s.Vaults, nodes.vaults = append(s.Vaults, v), append(nodes.vaults, n)
@@ -294,8 +296,9 @@ func (r *reader) source(i int, n ast.Node) {
 				r.problem(n, "%s.vaults is empty; leave it out to mean all", what)
 			}
 		}},
-		field{"retention", func(n ast.Node) { keep = n; r.retention(n, what+".", &s.Retention, &s.Before) }},
-	)
+		{"retention", func(n ast.Node) { keep = n; r.retention(n, what+".", &s.Retention, &s.Before) }},
+		{"hooks", func(n ast.Node) { readHooks(r, n, what+".hooks", &s.Hooks) }},
+	}, commandFields(r, what, &s)...)...)
 	if !r.require(n, what, seen, "name", "url") {
 		return
 	}
@@ -308,9 +311,12 @@ func (r *reader) source(i int, n ast.Node) {
 		if refNode != nil {
 			r.problem(refNode, "%s is a directory and takes no credentials", what)
 		}
+	case s.URL.Program():
+		this = "what a program writes"
 	case seen["credentials"] == nil:
 		r.problem(n, "%s needs credentials: env:PREFIX, profile:NAME, file:PATH, systemd:NAME or default", what)
 	}
+	checkCommand(r, n, what, seen, &s)
 	for key, n := range only {
 		if s.URL.Kind != location.S3 {
 			r.problem(n, "%s.%s means something for buckets only, and this is %s", what, key, this)

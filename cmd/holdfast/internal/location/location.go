@@ -1,5 +1,5 @@
 // Package location reads the URLs that name vaults, sources and restore targets: s3://BUCKET/PREFIX?..,
-// file:///PATH, ebs://REGION?.. and ec2://REGION?...
+// file:///PATH, ebs://REGION?.., ec2://REGION?.. and exec: (a program that the configuration names).
 //
 // It looks at text only: it opens nothing, resolves nothing and keeps no credentials. A URL with a user name, a password
 // or a signature in it is refused, and no error repeats what stood there.
@@ -25,6 +25,7 @@ const (
 	File Kind = "file" // a directory of this machine
 	EBS  Kind = "ebs"  // EBS snapshots of a region
 	EC2  Kind = "ec2"  // machines of a region
+	Exec Kind = "exec" // what a program writes to its standard output
 )
 
 // kind is what a URL of one scheme says.
@@ -33,6 +34,7 @@ type kind struct {
 	parse        func(k Kind, text string, u *url.URL) (Location, error)
 	local        bool // see Local
 	vault, locks bool // objects can be kept there, and locked
+	program      bool // see Program
 }
 
 // kinds is the one list of them; what reads and stores there is in backends.go of cmd/holdfast.
@@ -42,6 +44,7 @@ func kinds() []kind {
 		{is: File, parse: parseFile, local: true, vault: true},
 		{is: EBS, parse: parseAWS},
 		{is: EC2, parse: parseAWS},
+		{is: Exec, parse: parseExec, program: true},
 	}
 }
 
@@ -75,6 +78,12 @@ func (l Location) String() string { return l.Text }
 // Local reports whether this is a directory of this machine, which takes no credentials.
 func (l Location) Local() bool { return l.Kind.known().local }
 
+// Program reports whether this is a program of this machine, which the URL does not name.
+func (l Location) Program() bool { return l.Kind.known().program }
+
+// Keyed reports whether credentials are needed to get there.
+func (l Location) Keyed() bool { return !l.Local() && !l.Program() }
+
 // Vault reports whether objects can be kept here.
 func (l Location) Vault() bool { return l.Kind.known().vault }
 
@@ -107,7 +116,7 @@ func (l Location) Overlaps(o Location) bool {
 	if l.Local() && o.Local() {
 		return within(l.Path, o.Path) || within(o.Path, l.Path)
 	}
-	if l.Kind != o.Kind || l.AWS != nil { // what is restored to AWS is something new
+	if l.Kind != o.Kind || l.AWS != nil || l.Program() { // what is restored to AWS is something new
 		return false
 	}
 	if l.S3.Bucket != o.S3.Bucket || host(l.S3.Endpoint) != host(o.S3.Endpoint) {
@@ -143,6 +152,9 @@ func within(path, of string) bool {
 
 // Parse reads a URL.
 func Parse(text string) (Location, error) {
+	if rest, ok := strings.CutPrefix(text, "exec:"); ok {
+		return parseExec(Exec, rest, nil)
+	}
 	scheme, _, ok := strings.Cut(text, "://")
 	if !ok {
 		return Location{}, errors.New("a URL is needed, such as s3://bucket/prefix or file:///srv/data")
@@ -170,6 +182,14 @@ func Parse(text string) (Location, error) {
 	}
 	last := len(names) - 1
 	return Location{}, fmt.Errorf("unknown kind of URL %q; this version reads %s and %s", clip(scheme)+"://", strings.Join(names[:last], ", "), names[last])
+}
+
+// parseExec takes no more than the scheme: rest is what stands behind it.
+func parseExec(k Kind, rest string, _ *url.URL) (Location, error) {
+	if rest != "" && rest != "//" {
+		return Location{}, errors.New(`exec: takes nothing behind it; write url: "exec:", and the program and its arguments as a list under command`)
+	}
+	return Location{Kind: k, Text: "exec:"}, nil
 }
 
 func parseFile(_ Kind, text string, u *url.URL) (Location, error) {

@@ -10,6 +10,12 @@ import (
 )
 
 func TestParse(t *testing.T) {
+	for _, text := range []string{"exec:", "exec://"} {
+		l, err := Parse(text)
+		if err != nil || l.Kind != Exec || l.String() != "exec:" || !l.Program() || l.Keyed() || l.Local() || l.Vault() || l.Insecure() || l.Overlaps(l) {
+			t.Errorf("Parse(%q) = %+v, %v", text, l, err)
+		}
+	}
 	for text, want := range map[string]Location{
 		"s3://acme": {Kind: S3, S3: s3url.Location{Bucket: "acme"}},
 		"s3://acme/p%20q?endpoint=https://s3.example.com:9000/&region=r": {Kind: S3, S3: s3url.Location{Bucket: "acme", Prefix: "p q",
@@ -52,6 +58,9 @@ func TestParseAWS(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	const secret = "hunter2"
 	for text, want := range map[string]string{
+		"exec:pg_dump":                          "under command",
+		"exec://host":                           "under command",
+		"exec:hunter2":                          "under command",
 		"":                                      "URL is needed",
 		"/srv/data":                             "URL is needed",
 		"srv/data":                              "URL is needed",

@@ -1,0 +1,277 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"html/template"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
+	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
+	"github.com/holdfast-backup/holdfast/crypto/keys"
+)
+
+//go:embed worstday
+var worstDayFiles embed.FS
+
+const worstDayHelp = `Print one sheet for the worst day, as a page of HTML without anything from elsewhere: where the
+copy is, the repository's fingerprint, the short forms of the restore keys and who keeps them,
+and the commands that get everything back, with this program and without it. There is no secret
+on it. Nothing is asked of any vault.
+
+    holdfast worst-day --out worst-day.html
+    holdfast worst-day --script > restore-by-hand.sh
+
+Print the page and keep it with each restore key, together with the script and this program.
+Where keys are kept is taken from 'custody' in the configuration (restore-1: "safe A"); without it
+there are lines to fill in.
+
+Exit codes: 0 done; 1 it could not be written; 2 bad usage or configuration.`
+
+// worstDayPage is what the page says.
+type worstDayPage struct {
+	Title       string      `json:"-"`
+	Vaults      []vaultJSON `json:"vaults"`
+	Fingerprint string      `json:"fingerprint,omitempty"` // in groups; empty: not known here
+	Keys        []keptKey   `json:"restore_keys"`
+	Others      []keptThing `json:"custody,omitempty"`
+	Locks       bool        `json:"-"` // every vault keeps locks
+	Reader      bool        `json:"-"` // a credential is needed to read the first vault
+	Setup       string      `json:"setup"`
+	Instead     string      `json:"instead,omitempty"`
+	Look        string      `json:"look"`
+	Restore     string      `json:"restore"`
+	ByHand      string      `json:"by_hand"`
+	Script      string      `json:"script_sha256"`
+	Program     string      `json:"program_sha256,omitempty"`
+	Platform    string      `json:"platform"`
+	Version     string      `json:"version"`
+	Date        string      `json:"date"`
+}
+
+// keptKey is a restore key by its public half.
+type keptKey struct {
+	Number int    `json:"number"`
+	Short  string `json:"short_form"`
+	Begins string `json:"begins"`
+	Where  string `json:"kept_at,omitempty"`
+}
+
+// keptThing is what else custody names.
+type keptThing struct {
+	Name  string `json:"name"`
+	Where string `json:"kept_at"`
+}
+
+func worstDayCommand(a *app) *cobra.Command {
+	var out string
+	var script bool
+	cmd := &cobra.Command{
+		Use:               "worst-day",
+		Short:             "Print the sheet for the worst day, with the commands that get everything back",
+		Long:              worstDayHelp,
+		Args:              takes(0, 0),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: a.action(func(context.Context, []string) error {
+			text, err := byHandScript()
+			if err != nil {
+				return err
+			}
+			if script {
+				return writeOut(a.ui.out, out, text)
+			}
+			return worstDay(a, out, text)
+		}),
+	}
+	cmd.Flags().StringVar(&out, "out", "", "write to this `FILE` instead of standard output")
+	cmd.Flags().BoolVar(&script, "script", false, "print the script that restores without holdfast")
+	return cmd
+}
+
+// byHandScript is docs/restore-by-hand.sh, which the program carries along.
+func byHandScript() ([]byte, error) { return worstDayFiles.ReadFile("worstday/restore-by-hand.sh") }
+
+func worstDay(a *app, out string, script []byte) error {
+	c, err := a.loadConfig()
+	if err != nil {
+		return err
+	}
+	known, err := a.trusts.knownRepository(c, "")
+	if err != nil {
+		return err
+	}
+	p := newWorstDayPage(c, known.Pin, a.now())
+	sum := sha256.Sum256(script)
+	p.Script, p.Program = hex.EncodeToString(sum[:]), thisProgram()
+	if p.Fingerprint == "" {
+		a.ui.warn("the repository's fingerprint is not known here: write it onto the page from the paper, or run `holdfast init` and print the page again")
+	}
+	if a.ui.json {
+		if out != "" {
+			return usage(fmt.Errorf("--json prints what is on the page, and --out writes the page: give one of them"))
+		}
+		return a.ui.object(p)
+	}
+	t, err := template.ParseFS(worstDayFiles, "worstday/page.html")
+	if err != nil {
+		return fmt.Errorf("the page: %w", err)
+	}
+	var b bytes.Buffer
+	if err := t.Execute(&b, p); err != nil {
+		return fmt.Errorf("the page: %w", err)
+	}
+	return writeOut(a.ui.out, out, b.Bytes())
+}
+
+// writeOut writes to a file, or to standard output where none is named.
+func writeOut(to io.Writer, file string, text []byte) error {
+	if file == "" {
+		_, err := to.Write(text)
+		return err
+	}
+	if err := os.WriteFile(file, text, 0o644); err != nil { //nolint:gosec // it is there to be read
+		return fmt.Errorf("--out: %w", err)
+	}
+	return nil
+}
+
+// thisProgram is the SHA-256 of the program that runs; empty where it cannot be read.
+func thisProgram() string {
+	path, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return ""
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func newWorstDayPage(c *config.Config, pin string, now time.Time) *worstDayPage {
+	first := c.Vaults[0]
+	p := &worstDayPage{
+		Title: first.Name, Fingerprint: groups(pin), Reader: first.URL.Keyed(), Look: "holdfast points --latest 3", Restore: restoreLines(c),
+		Platform: runtime.GOOS + "/" + runtime.GOARCH, Version: thisBuild().Version, Date: now.UTC().Format(time.DateOnly),
+	}
+	custody := maps.Clone(c.Custody)
+	for i, r := range c.Keys.Recipients {
+		name := fmt.Sprintf("restore-%d", i+1)
+		p.Keys = append(p.Keys, keptKey{i + 1, keys.ShortForm(r.String()), r.String()[:min(20, len(r.String()))], custody[name]})
+		delete(custody, name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(custody)) {
+		p.Others = append(p.Others, keptThing{name, custody[name]})
+	}
+	p.Locks = true
+	for _, v := range c.Vaults {
+		p.Locks = p.Locks && v.URL.Locks()
+		p.Vaults = append(p.Vaults, vaultJSON{Name: v.Name, URL: v.URL.String()})
+	}
+	p.Setup = strings.Join(setupLines(first, pin), "\n")
+	var instead []string
+	for _, v := range c.Vaults[1:] {
+		instead = append(instead, accessLines(v)...)
+	}
+	p.Instead = strings.Join(instead, "\n")
+	p.ByHand = strings.Join(byHandLines(c), "\n")
+	return p
+}
+
+// setupLines let the commands behind them do without flags.
+func setupLines(v config.Vault, pin string) []string {
+	lines := append([]string{"umask 077"}, accessLines(v)...)
+	if pin != "" {
+		lines = append(lines, "export HOLDFAST_FINGERPRINT="+pin[:min(32, len(pin))])
+	}
+	return append(lines, "export HOLDFAST_IDENTITY=restore.key")
+}
+
+func accessLines(v config.Vault) []string {
+	lines := []string{"export HOLDFAST_VAULT=" + shellWord(v.URL.String())}
+	if !v.URL.Keyed() {
+		return append(lines, "unset HOLDFAST_CREDENTIALS")
+	}
+	return append([]string{"export HOLDFAST_READER_ACCESS_KEY_ID=", "export HOLDFAST_READER_SECRET_ACCESS_KEY="},
+		append(lines, "export HOLDFAST_CREDENTIALS=env:HOLDFAST_READER")...)
+}
+
+// maxOnSheet is how many sources have lines of their own: it is one sheet.
+const maxOnSheet = 8
+
+func restoreLines(c *config.Config) string {
+	var lines []string
+	for i, s := range c.Sources {
+		if i == maxOnSheet {
+			lines = append(lines, fmt.Sprintf("# and so on: %d more sources, named in the column SOURCE of `holdfast points`", len(c.Sources)-i))
+			break
+		}
+		switch s.URL.Kind {
+		case location.EBS, location.EC2:
+			lines = append(lines, "# "+s.Name+": disks or machines; for where they can go see: holdfast restore --help")
+		default:
+			lines = append(lines, "holdfast restore "+s.Name+"@latest --to ./"+s.Name)
+		}
+	}
+	if lines == nil {
+		return "holdfast restore POINT --to ./all"
+	}
+	return strings.Join(lines, "\n")
+}
+
+func byHandLines(c *config.Config) []string {
+	v, name := c.Vaults[0], "newest"
+	if len(c.Sources) > 0 {
+		name = c.Sources[0].Name + "@latest"
+	}
+	get := "cp -R " + shellWord(filepath.Clean(v.URL.Path)) + " copy"
+	if v.URL.Kind == location.S3 {
+		get = "AWS_ACCESS_KEY_ID=$HOLDFAST_READER_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY=$HOLDFAST_READER_SECRET_ACCESS_KEY aws s3 sync"
+		if e := v.URL.S3.Endpoint; e != "" {
+			get += " --endpoint-url " + shellWord(e)
+		}
+		if r := v.URL.S3.Region; r != "" {
+			get += " --region " + shellWord(r)
+		}
+		get += " " + shellWord(strings.TrimSuffix("s3://"+v.URL.S3.Bucket+"/"+strings.Trim(v.URL.S3.Prefix, "/"), "/")) + " copy"
+	}
+	return []string{get, "sh restore-by-hand.sh copy restore.key " + name + " > entries.jsonl"}
+}
+
+// groups writes digits as people read them aloud.
+func groups(digits string) string {
+	var out []string
+	for part := range slices.Chunk([]byte(digits), 4) {
+		out = append(out, string(part))
+	}
+	return strings.Join(out, " ")
+}
+
+// shellWord makes a text one word of a shell.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+,@%:=", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
