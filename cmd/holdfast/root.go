@@ -108,7 +108,7 @@ func (a *app) rootCommand() *cobra.Command {
 	}{
 		{"setup", "Set up:", []*cobra.Command{a.keys.keygenCommand(), a.care.policyCommand(), a.initCommand(), a.care.doctorCommand(), a.keys.keyCommand(), a.care.configCommand(), (&scheduling{a}).command()}},
 		{"backup", "Back up:", []*cobra.Command{a.plans.planCommand(), a.runCommand(), (&guardCommands{a}).tripwireCommand()}},
-		{"look", "Look:", []*cobra.Command{a.reads.statusCommand(), (&watching{app: a}).command(), (&guardCommands{a}).guardCommand(), a.reads.pointsCommand(), a.reads.lsCommand(), a.reads.findCommand(), a.reads.diffCommand(), a.plans.statsCommand()}},
+		{"look", "Look:", []*cobra.Command{a.reads.statusCommand(), (&watching{app: a}).command(), (&guardCommands{a}).guardCommand(), a.reads.pointsCommand(), a.reads.lsCommand(), a.reads.findCommand(), a.reads.diffCommand(), a.plans.statsCommand(), (&reporting{app: a}).command()}},
 		{"back", "Get back and check:", []*cobra.Command{a.reads.restoreCommand(), a.reads.catCommand(), a.reads.dumpCommand(), a.reads.serveCommand(), a.reads.verifyCommand(), a.care.drillCommand()}},
 		{"keep", "Keep:", []*cobra.Command{a.care.renewCommand(), holdCommand(a), a.care.pruneCommand(), a.notices.commands.notifyCommand()}},
 		{"other", "Other:", []*cobra.Command{a.complete.completionCommand(), a.versionCommand()}},

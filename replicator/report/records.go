@@ -223,8 +223,8 @@ func Follow(ctx context.Context, o evidence.Options, e *Evidence, take func(evid
 		if f.Newer {
 			e.Newer++
 		}
-		if f.Record.Type == TypeReport {
-			each(f, func(x Line) { s.report(f, x) })
+		if x, ok := LineOf(f); ok {
+			s.report(f, x)
 		}
 		if take != nil {
 			take(f)
@@ -326,4 +326,12 @@ func (r *Report) Record(s Seal) Line {
 		}
 	}
 	return out
+}
+
+// LineOf gives what the record of a report says; false of any other record.
+func LineOf(f evidence.Found) (out Line, ok bool) {
+	if f.Record.Type == TypeReport {
+		each(f, func(x Line) { out, ok = x, true })
+	}
+	return out, ok
 }
