@@ -172,10 +172,10 @@ func (r *Report) notKnown() {
 	add("scope", "", "coverage: what is in the accounts and in no source", "no record of it: this version has no command that looks")
 	add("scope", "", "reasons for exclusions", "the configuration has no place for them")
 	if r.Targets.RPO == 0 {
-		add("targets", "", "the declared RPO", "targets.rpo is not set in the configuration")
+		add("targets", "", "the declared RPO", "the configuration does not set targets.rpo")
 	}
 	if r.Targets.RTO == 0 {
-		add("targets", "", "the declared RTO", "targets.rto is not set in the configuration")
+		add("targets", "", "the declared RTO", "the configuration does not set targets.rto")
 	}
 	add("targets", "", "the measured RTO", "no record of a rehearsed restore")
 	add("rehearsals", "", "rehearsed restores: date, point, where to, sums, duration, outcome, operator, corrective action", "no record of one: `holdfast restore` leaves none")

@@ -35,7 +35,8 @@ type saidRun struct {
 }
 
 type saidVerify struct {
-	Vault string `json:"vault"`
+	Vault  string  `json:"vault"`
+	Sample float64 `json:"sample"`
 	Verification
 }
 
@@ -95,7 +96,7 @@ func (t *telling) take(f evidence.Found) {
 			if !t.here(x.Vault) {
 				return
 			}
-			x.At, x.Reporter = stamp(at), f.Reporter
+			x.At, x.Reporter, x.Verification.Sample = stamp(at), f.Reporter, x.Sample
 			t.v.Checks.VerifyCount++
 			t.v.Checks.Verifications = newest(t.v.Checks.Verifications, x.Verification, func(v Verification) string { return v.At })
 		})
