@@ -52,7 +52,7 @@ const (
 	maxListed = 24   // verifications, drills and diagnoses, the newest
 	maxGaps   = 10   // of a source, the longest
 	maxMarks  = 100  // points, the newest
-	maxHolds  = 200  //
+	maxHolds  = 200  // by source and time
 	maxText   = 2000 // bytes of a text from a vault
 	maxFound  = 100  // findings of records and on the way
 	Sampled   = 32   // points whose locks are read back
@@ -70,7 +70,6 @@ type looking struct {
 	events  int // that are kept, over all sources
 	dropped bool
 	sample  sample
-	shortly time.Duration // the shortest that a point is kept
 }
 
 // Look looks at a vault and adds it to the report. What is wrong in a vault is part of the report; the error is a context's.

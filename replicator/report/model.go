@@ -39,16 +39,16 @@ const (
 
 // Identity says which report this is and where it comes from.
 type Identity struct {
-	Number        int       `json:"number"`        // 0: not numbered
-	Reporter      string    `json:"reporter"`      // who signs it; empty: nobody
-	Unnumbered    string    `json:"unnumbered"`    // why it has no number and no record
-	Previous      *Previous `json:"previous"`      // the report before by the same reporter; null: there is none, as far as records tell
-	MadeAt        string    `json:"made_at"`       // by this machine's clock
-	From          string    `json:"from"`          // the period
-	To            string    `json:"to"`            //
-	Uncovered     int64     `json:"uncovered"`     // seconds between the end of the report before and the beginning of this one
-	Program       Program   `json:"program"`       //
-	Command       string    `json:"command"`       //
+	Number        int       `json:"number"`     // 0: not numbered
+	Reporter      string    `json:"reporter"`   // who signs it; empty: nobody
+	Unnumbered    string    `json:"unnumbered"` // why it has no number and no record
+	Previous      *Previous `json:"previous"`   // the report before by the same reporter; null: there is none, as far as records tell
+	MadeAt        string    `json:"made_at"`    // by this machine's clock
+	From          string    `json:"from"`       // the period
+	To            string    `json:"to"`
+	Uncovered     int64     `json:"uncovered"` // seconds between the end of the report before and the beginning of this one
+	Program       Program   `json:"program"`
+	Command       string    `json:"command"`
 	Configuration string    `json:"config_sha256"` // of the file; empty: there is none
 	Host          string    `json:"host"`
 	User          string    `json:"user"`
