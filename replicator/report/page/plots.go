@@ -47,7 +47,7 @@ func (p *plot) axes(most, first, last string) {
 
 func idOf(kind, vault string) string {
 	return kind + "-" + strings.Map(func(c rune) rune {
-		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' {
+		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_' {
 			return c
 		}
 		return '-'
