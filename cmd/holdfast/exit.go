@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-backup/holdfast/replicator/backup"
 	"github.com/holdfast-backup/holdfast/replicator/browse"
 	"github.com/holdfast-backup/holdfast/replicator/glob"
+	"github.com/holdfast-backup/holdfast/replicator/report"
 	"github.com/holdfast-backup/holdfast/replicator/restore"
 	"github.com/holdfast-backup/holdfast/replicator/verify"
 	"github.com/holdfast-backup/holdfast/store"
@@ -213,6 +214,10 @@ func outcomes() []outcome {
 		{errUnprotected, exitDamage, "unprotected"},
 		{errBehind, exitDamage, "behind"},
 		{errShort, exitDamage, "short"},
+		{errReported, exitDamage, "reported"},
+		{report.ErrChanged, exitDamage, "changed"},
+		{report.ErrNotReport, exitUsage, "usage"},
+		{report.ErrTooLarge, exitUsage, "usage"},
 		{errAlarm, exitAlarm, "alarm"}, // whatever it is about
 		{cache.ErrBusy, exitFailed, "already_running"},
 		{repo.ErrRefused, exitFailed, "refused"},
@@ -260,6 +265,7 @@ func outcomes() []outcome {
 		{errWarned, exitAlarm, "warnings"},
 		{errUncovered, exitAlarm, "uncovered"},
 		{errAttention, exitAlarm, "attention"},
+		{errNobodysKey, exitAlarm, "nobodys_key"},
 		{errIncomplete, exitIncomplete, "incomplete"},
 	}
 }

@@ -110,7 +110,7 @@ func (a *app) rootCommand() *cobra.Command {
 		{"backup", "Back up:", []*cobra.Command{a.plans.planCommand(), a.runCommand(), (&guardCommands{a}).tripwireCommand()}},
 		{"look", "Look:", []*cobra.Command{
 			a.reads.statusCommand(), (&watching{app: a}).command(), (&guardCommands{a}).guardCommand(), a.reads.pointsCommand(), a.reads.lsCommand(), a.reads.findCommand(),
-			a.reads.diffCommand(), a.plans.statsCommand(), a.care.coverageCommand(),
+			a.reads.diffCommand(), a.plans.statsCommand(), a.care.coverageCommand(), (&reporting{app: a}).command(),
 		}},
 		{"back", "Get back and check:", []*cobra.Command{
 			a.reads.restoreCommand(), a.reads.catCommand(), a.reads.dumpCommand(), a.reads.serveCommand(), a.reads.proveCommand(), a.reads.verifyCommand(), a.care.drillCommand(), worstDayCommand(a),

@@ -143,7 +143,7 @@ func (a *scheduling) schedule(ctx context.Context, kind string, f scheduleFlags)
 		return err
 	}
 	if slices.Contains(c.Schedule.Named, "report") {
-		plan.Notes = append(plan.Notes, "schedule.report is for a later version: this one has no command `report`")
+		plan.Notes = append(plan.Notes, "schedule.report: this version makes no unit for it; call `holdfast report --out DIR` from a timer of your own")
 	}
 	if kind != "kubernetes" {
 		plan.Notes = append(plan.Notes, absent(setup.Program)...)

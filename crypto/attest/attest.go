@@ -28,6 +28,7 @@ const (
 	Placements     Domain = "holdfast/1/placements"
 	Index          Domain = "holdfast/1/index"
 	Record         Domain = "holdfast/1/record"
+	Report         Domain = "holdfast/1/report"
 )
 
 // SignatureSize is the length of a signature in bytes.

@@ -17,7 +17,7 @@ import (
 	"github.com/holdfast-backup/holdfast/crypto/attest"
 )
 
-var domains = []attest.Domain{attest.Descriptor, attest.Point, attest.Placements, attest.Index, attest.Record}
+var domains = []attest.Domain{attest.Descriptor, attest.Point, attest.Placements, attest.Index, attest.Record, attest.Report}
 
 func key(fill byte) ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{fill}, ed25519.SeedSize))

@@ -32,6 +32,7 @@ type Options struct {
 	Progress   *progress.Count // versions listed; may be nil
 	Now        time.Time       // by which points are over
 
+	Each   func(store.Info)                                // is given every version that is listed; may be nil
 	Misses func(h evidence.Hold, listed []repo.Point) bool // says whether the vault should have a held point that it does not list; nil: it should
 }
 
@@ -291,6 +292,9 @@ func (r *run) stray(info store.Info) {
 
 // ageOf counts a version as stored, by when it came.
 func (r *run) ageOf(info store.Info) {
+	if r.o.Each != nil {
+		r.o.Each(info)
+	}
 	r.sum.Stored.add(info.Size)
 	old := r.o.Now.Sub(info.Modified)
 	i := slices.IndexFunc(r.sum.Ages, func(a Age) bool { return a.Upto == 0 || old <= a.Upto })
