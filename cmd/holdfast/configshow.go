@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -30,6 +32,7 @@ type configJSON struct {
 	Targets     map[string]string `json:"targets,omitempty"`
 	VerifyEvery string            `json:"verify_every,omitempty"`
 	Hooks       *hooksJSON        `json:"hooks,omitempty"`
+	Custody     map[string]string `json:"custody,omitempty"`
 	Cache       string            `json:"cache"` // empty: the user's cache folder
 	Fingerprint string            `json:"fingerprint,omitempty"`
 	unattendedJSON
@@ -86,7 +89,7 @@ type limitsJSON struct {
 func shownConfig(c *config.Config) configJSON {
 	out := configJSON{
 		File: c.Path, Retention: spans(c.Retention), Limits: limitsJSON(c.Limits), Stall: c.Stall.String(), Reports: c.Reports.Keep.String(), HoldCeiling: c.HoldCeiling.String(),
-		Hooks: shownHooks(c.Hooks), Cache: c.Cache, Fingerprint: c.Fingerprint, unattendedJSON: shownUnattended(c), Sources: []sourceJSON{}, Problems: []string{}, Warnings: []string{},
+		Hooks: shownHooks(c.Hooks), Custody: c.Custody, Cache: c.Cache, Fingerprint: c.Fingerprint, unattendedJSON: shownUnattended(c), Sources: []sourceJSON{}, Problems: []string{}, Warnings: []string{},
 		Keys: keysJSON{Class: string(c.Keys.Recipients[0].Class()), Host: c.Keys.Host, Reporter: c.Keys.Reporter, Owners: []string{}},
 	}
 	for _, r := range c.Keys.Recipients {
@@ -247,6 +250,9 @@ func (c configJSON) print(w io.Writer) error {
 	line("all is read again within", "%s", cmp.Or(c.VerifyEvery, "no time: verify.every says nothing"))
 	c.unattendedJSON.print(line)
 	line("cache", "%s", safe(cmp.Or(c.Cache, "the user's cache folder")))
+	for _, name := range slices.Sorted(maps.Keys(c.Custody)) {
+		line("custody", "%s: %s", safe(name), safe(c.Custody[name]))
+	}
 	line("fingerprint", "%s", cmp.Or(c.Fingerprint, "as the host key's file says"))
 	if err := t.Flush(); err != nil {
 		return err

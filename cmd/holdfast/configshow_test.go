@@ -135,6 +135,8 @@ func alter(v reflect.Value) bool {
 		return set(store.Governance)
 	case notify.Encryption:
 		return set(notify.Plaintext)
+	case map[string]string:
+		return set(map[string]string{"restore-1": "another"})
 	case []string:
 		return set(append(slices.Clone(old), "another"))
 	case *bool:
@@ -193,7 +195,10 @@ vaults:
 keys: {recipients: [RECIPIENTS], owners: [OWNERS], host: host.key, reporter: reporter.key}
 sources:
   - {name: uploads, url: "s3://acme-uploads?region=eu-west-1", credentials: profile:reader}
-  - {name: site, url: "file:///srv/site", exclude_from: excludes}
+  - {name: site, url: "file:///srv/site", exclude_from: excludes, hooks: {before: [snapshot], after: [release]}}
+  - {name: db, url: "exec:", command: [pg_dump, shop], entry: shop.sql}
+hooks: {before: [mount], after: [umount]}
+custody: {restore-1: "the safe"}
 notify:
   - webhook: {url: "https://hooks.example.com/x", secret: env:HOOK}
   - webhook: {url: "systemd:hook-url"}
