@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -244,6 +245,12 @@ func (r *reporting) describe(base *reading) error {
 	o.Targets.Records = c.Reports.Keep.String()
 	if o.Targets.Allowed, o.Targets.Basis = o.Targets.RPO, "targets.rpo"; o.Targets.RPO == 0 {
 		o.Targets.Allowed, o.Targets.Basis = int64(watch.Allowed(c.Schedule.Run)/time.Second), "what the schedule lets it become"
+	}
+	for _, x := range c.Unprotected {
+		o.Scope.Accepted = append(o.Scope.Accepted, report.Accepted(x))
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Custody)) {
+		o.Scope.Custody = append(o.Scope.Custody, report.Custody{Key: name, Kept: c.Custody[name]})
 	}
 	for _, s := range c.Sources {
 		o.Scope.Sources = append(o.Scope.Sources, report.Scoped{

@@ -48,7 +48,11 @@ func (r *Report) Conclude() {
 		for j := range v.Sources {
 			r.concludeSource(v, &v.Sources[j])
 		}
+		if c := v.coverage; c != nil && (r.Scope.Coverage == nil || r.Scope.Coverage.At < c.At) {
+			r.Scope.Coverage = c
+		}
 	}
+	r.concludeScope()
 	r.notKnown()
 	if id := r.Identity; id.Uncovered > 0 {
 		r.warn(Notice, "", "", "identity", "no report covers the time from %s to %s, between the report before and this one", id.Previous.To, id.From)
@@ -164,12 +168,27 @@ func (r *Report) concludeSource(v *Vault, s *Source) {
 	}
 }
 
+func (r *Report) concludeScope() {
+	c := r.Scope.Coverage
+	if c == nil {
+		return
+	}
+	if c.Unprotected > 0 {
+		r.warn(Attention, "", "", "scope", "%d of %d things in the sources' accounts are in no source, and no reason is given", c.Unprotected, c.Resources)
+	}
+	if c.Unseen > 0 {
+		r.warn(Attention, "", "", "scope", "%d accounts, or parts of them, could not be looked at", c.Unseen)
+	}
+}
+
 // notKnown names what this report cannot know, and why.
 func (r *Report) notKnown() {
 	add := func(section, vault, what, why string) {
 		r.Unknown = append(r.Unknown, Unknown{section, vault, what, why})
 	}
-	add("scope", "", "coverage: what is in the accounts and in no source", "no record of it: this version has no command that looks")
+	if r.Scope.Coverage == nil {
+		add("scope", "", "coverage: what is in the accounts and in no source", "no record of it in the period: `holdfast coverage` looks")
+	}
 	add("scope", "", "reasons for exclusions", "the configuration has no place for them")
 	if r.Targets.RPO == 0 {
 		add("targets", "", "the declared RPO", "the configuration does not set targets.rpo")
@@ -180,7 +199,10 @@ func (r *Report) notKnown() {
 	add("targets", "", "the measured RTO", "no record of a rehearsed restore")
 	add("rehearsals", "", "rehearsed restores: date, point, where to, sums, duration, outcome, operator, corrective action", "no record of one: `holdfast restore` leaves none")
 	add("completeness", "", "reconciliation with the source", "no record of one: this version does not compare a point with its source again")
-	add("keys", "", "where the restore keys are kept, and when they were last checked", "no record of it: the configuration has no custody fields")
+	if len(r.Scope.Custody) == 0 {
+		add("keys", "", "where the restore keys are kept", "the configuration does not say (custody)")
+	}
+	add("keys", "", "when the restore keys were last checked", "no record of it: `holdfast key check` leaves none")
 	if r.Identity.Configuration == "" {
 		add("scope", "", "sources, exclusions and retention as configured", "no configuration was read: sources are those that the vaults show")
 	}
@@ -194,6 +216,9 @@ func (r *Report) notKnown() {
 		if v.Checks.VerifyCount == 0 {
 			add("integrity", v.Name, "verifications in the period", "no record of one")
 		}
+		if !slices.ContainsFunc(v.Checks.Verifications, func(x Verification) bool { return x.Budget != "" }) {
+			add("integrity", v.Name, "rotation: how far reading everything again within a time has come", "no record of a verification with a budget in the period")
+		}
 		if v.Checks.DrillCount == 0 && v.Immutability.Locks {
 			add("rehearsals", v.Name, "attacks as an exercise in the period", "no record of one")
 		}
@@ -201,7 +226,6 @@ func (r *Report) notKnown() {
 			add("separation", v.Name, "rights probed by doctor in the period", "no record of a visit")
 		}
 	}
-	add("integrity", "", "rotation: how far reading everything again within a time has come", "no record of one: this version does not verify by a budget")
 }
 
 // fill makes empty lists of those that are nil, so that readers of the JSON meet a list everywhere.

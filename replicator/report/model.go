@@ -104,7 +104,33 @@ type Unknown struct {
 
 // Scope is what is to be protected.
 type Scope struct {
-	Sources []Scoped `json:"sources"`
+	Sources  []Scoped   `json:"sources"`
+	Accepted []Accepted `json:"accepted"` // what the configuration leaves without a source, with the reason
+	Coverage *Coverage  `json:"coverage"` // the newest look of the period at the sources' accounts; null: there is no record of one
+	Custody  []Custody  `json:"custody"`  // who keeps which key, as the configuration says
+}
+
+// Accepted is what needs no source.
+type Accepted struct {
+	URL    string `json:"url"`
+	Reason string `json:"reason"`
+}
+
+// Custody is where a key is kept.
+type Custody struct {
+	Key  string `json:"key"`
+	Kept string `json:"kept"`
+}
+
+// Coverage is one look at what is in the sources' accounts: buckets, volumes, instances, AMIs, snapshots.
+type Coverage struct {
+	At          string `json:"at"`
+	Reporter    string `json:"reporter"`
+	Resources   int    `json:"resources"`
+	Protected   int    `json:"protected"`
+	Accepted    int    `json:"accepted"`
+	Unprotected int    `json:"unprotected"`
+	Unseen      int    `json:"unseen"` // accounts, or parts of them, that could not be looked at
 }
 
 // Scoped is a source as the configuration has it; without one its name is all there is.
@@ -155,6 +181,8 @@ type Vault struct {
 	Evidence     Evidence       `json:"evidence"`
 	Alarms       []string       `json:"alarms"`  // of the vault as a whole, as status tells them
 	Noticed      []ChainFinding `json:"noticed"` // what was found on the way
+
+	coverage *Coverage // the newest of the period that lies here
 }
 
 // Clock is the vault's clock beside this machine's.
@@ -314,6 +342,12 @@ type Verification struct {
 	Unlocked int64   `json:"unlocked"`
 	Tampered int64   `json:"tampered"`
 	Seconds  float64 `json:"seconds"`
+
+	// Of one that read the part of the vault whose turn it was.
+	Budget  string  `json:"budget"` // of a day; empty: it was no such
+	Days    int64   `json:"rotation_days"`
+	Covered float64 `json:"rotation_covered"` // percent of what is living that was read since it was stored
+	Oldest  string  `json:"rotation_oldest"`
 }
 
 // Drill is one attack as an exercise.

@@ -111,6 +111,13 @@ func (t *telling) take(f evidence.Found) {
 		})
 	case "doctor":
 		t.doctor(f, at)
+	case "coverage":
+		each(f, func(x Coverage) {
+			x.At, x.Reporter = stamp(at), f.Reporter
+			if t.v.coverage == nil || t.v.coverage.At < x.At {
+				t.v.coverage = &x
+			}
+		})
 	}
 }
 

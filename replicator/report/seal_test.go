@@ -42,7 +42,10 @@ func full(sources int) *report.Report {
 		v.Marks = append(v.Marks, report.Mark{Source: "source-0", Point: strings.Repeat("0d", 32), SignedAt: at, State: "open", Reason: "<b>fine</b>"})
 		v.Evidence.Findings = append(v.Evidence.Findings, report.ChainFinding{Kind: "missing", Name: "reports/x", Detail: "gone"})
 	}
-	v.Checks.Verifications = []report.Verification{{At: at, Level: "bytes", Status: "ok", Sample: 100}}
+	v.Checks.Verifications = []report.Verification{{At: at, Level: "bytes", Status: "ok", Sample: 100, Budget: "200GB", Days: 9, Covered: 87.5, Oldest: at}}
+	r.Scope.Accepted = []report.Accepted{{URL: "s3://scratch", Reason: "<b>rebuilt</b>"}}
+	r.Scope.Coverage = &report.Coverage{At: at, Reporter: "web-1", Resources: 9, Protected: 7, Accepted: 1, Unprotected: 1, Unseen: 1}
+	r.Scope.Custody = []report.Custody{{Key: "restore-1", Kept: "safe A"}}
 	v.Checks.Drills = []report.Drill{{At: at, Status: "held", Counts: map[string]int{"ok": 3}}}
 	v.Checks.Diagnoses = []report.Diagnosis{{At: at, Status: "ok"}}
 	v.Checks.Attacks = []report.Attack{{Check: "delete", Status: 403, RequestID: "R1", At: at}}
