@@ -51,11 +51,11 @@ type Metrics struct {
 // telling lists the commands that receivers can be told of: those that run from timers, and those that change what is kept. What people
 // only look at is not among them.
 func telling() []string {
-	return []string{"run", "verify", "drill", "doctor", "renew", "prune", "hold", "status", "watch"}
+	return []string{"run", "verify", "drill", "doctor", "renew", "prune", "hold", "status", "report", "watch"}
 }
 
 // toldOf is what a receiver is told of that does not say. A switch stands for one job, so it hears of one command: a
-// verification must not pass for a run. And what status sees, the commands that it looks at have told themselves.
+// verification must not pass for a run. And what status and report see, the commands that they look at have told themselves.
 func toldOf(k ReceiverKind) []string {
 	if k == PingReceiver {
 		return []string{"run"}
