@@ -82,7 +82,7 @@ func (a *careCommands) coverage(ctx context.Context) error {
 		return err
 	}
 	line := s.counted()
-	if err := s.print(); err != nil {
+	if err := s.print(line); err != nil {
 		return err
 	}
 	return together{s.verdict(line), s.record(ctx, began, line)}.orNil()
@@ -98,15 +98,15 @@ type survey struct {
 }
 
 // account tells accounts apart, as far as the configuration does.
-type account struct{ kind, endpoint, region, credentials string }
+type account struct{ kind, endpoint, credentials string }
 
 // accountOf gives whose account a source reads; ok is false for a directory.
 func accountOf(s config.Source) (account, bool) {
 	switch s.URL.Kind {
 	case location.S3:
-		return account{"s3", s.URL.S3.Endpoint, "", s.Credentials.String()}, true
+		return account{"s3", s.URL.S3.Endpoint, s.Credentials.String()}, true
 	case location.EBS, location.EC2:
-		return account{"ec2", s.URL.AWS.Endpoint, "", s.Credentials.String()}, true
+		return account{"ec2", s.URL.AWS.Endpoint, s.Credentials.String()}, true
 	}
 	return account{}, false
 }
@@ -142,11 +142,12 @@ func (s *survey) look(ctx context.Context) error {
 			l := src.URL.S3
 			b := coverage.OpenBuckets(coverage.Account{Region: l.Region, Endpoint: l.Endpoint, PathStyle: l.PathStyle, Credentials: get})
 			buckets = append(buckets, b)
-			s.take(ctx, src.Name, nil)(b.List(ctx))
+			found, err := b.List(ctx)
+			s.take(ctx, src.Name, found, nil, err)
 			continue
 		}
-		all, unseen, err := coverage.Machines(ctx, coverage.Account{Region: src.URL.AWS.Region, Endpoint: src.URL.AWS.Endpoint, Credentials: get})
-		s.take(ctx, src.Name, unseen)(all, err)
+		found, unseen, err := coverage.Machines(ctx, coverage.Account{Region: src.URL.AWS.Region, Endpoint: src.URL.AWS.Endpoint, Credentials: get})
+		s.take(ctx, src.Name, found, unseen, err)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -156,15 +157,13 @@ func (s *survey) look(ctx context.Context) error {
 }
 
 // take takes what an account came to.
-func (s *survey) take(ctx context.Context, source string, unseen []string) func([]coverage.Resource, error) {
-	return func(found []coverage.Resource, err error) {
-		s.found = append(s.found, found...)
-		for _, text := range unseen {
-			s.miss(ctx, fmt.Errorf("the account of source %s: %s", source, text))
-		}
-		if err != nil {
-			s.miss(ctx, fmt.Errorf("the account of source %s: %w", source, err))
-		}
+func (s *survey) take(ctx context.Context, source string, found []coverage.Resource, unseen []string, err error) {
+	s.found = append(s.found, found...)
+	for _, text := range unseen {
+		s.miss(ctx, fmt.Errorf("the account of source %s: %s", source, text))
+	}
+	if err != nil {
+		s.miss(ctx, fmt.Errorf("the account of source %s: %w", source, err))
 	}
 }
 
@@ -307,7 +306,7 @@ func (s *survey) verdict(n coveredJSON) error {
 	return all.orNil()
 }
 
-func (s *survey) print() error {
+func (s *survey) print(n coveredJSON) error {
 	if s.ui.json {
 		l := s.ui.listing()
 		for _, r := range s.found {
@@ -329,7 +328,6 @@ func (s *survey) print() error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	n := s.counted()
 	s.ui.remark("%s: %d protected, %d accepted with a reason, %d unprotected", plural(n.Resources, "resource", "resources"), n.Protected, n.Accepted, n.Unprotected)
 	return nil
 }
@@ -377,17 +375,10 @@ func shownResource(r coverage.Resource) resourceJSON {
 }
 
 // record leaves the figures as evidence, where a reporter's key is at hand.
-func (s *survey) record(ctx context.Context, began time.Time, line coveredJSON) (err error) {
+func (s *survey) record(ctx context.Context, began time.Time, line coveredJSON) error {
 	if s.config.Keys.Reporter == "" {
 		s.ui.detail("no record of this is made: keys.reporter names no key")
 		return nil
 	}
-	j, err := s.openVaults(s.config, someVaults)
-	if err != nil {
-		return &marked{errRecord, fmt.Errorf("no record of this is made: %w", err)}
-	}
-	defer func() { err = errors.Join(err, j.close()) }()
-	j.activity = newActivity(began)
-	j.activity.line(line)
-	return j.record(ctx, "coverage", nil)
+	return leaveRecord(ctx, s.app, s.config, "coverage", began, nil, line)
 }

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -73,8 +71,8 @@ func (r *restoring) prove(ctx context.Context, in *repo.Reader, p browse.Point, 
 	}
 	line := provedJSON{Point: p.ID.String(), Key: key, SHA256: e.SHA256.String(), Page: out}
 	if out != "" {
-		if err := writeNewFile(out, page); err != nil {
-			return err
+		if err := writeNew(out, page); err != nil {
+			return fmt.Errorf("--out: %w", err)
 		}
 		r.ui.remark("The page is in %s: K=restore.key sh %s, in a folder with a copy of the stored objects that it names.", out, out)
 	}
@@ -88,14 +86,4 @@ func (r *restoring) prove(ctx context.Context, in *repo.Reader, p browse.Point, 
 		_, err = r.ui.out.Write(page)
 	}
 	return err
-}
-
-// writeNewFile writes a file that is not there yet.
-func writeNewFile(path string, b []byte) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return fmt.Errorf("--out: %w", err)
-	}
-	_, err = f.Write(b)
-	return errors.Join(err, f.Close())
 }

@@ -18,7 +18,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
 	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/replicator/report"
@@ -207,7 +206,7 @@ func (r *reporting) report(ctx context.Context) error {
 	}
 	all := together{r.tell(sealed, names)}
 	if key != nil {
-		all = append(all, r.record(ctx, base.config, first, sealed))
+		all = append(all, leaveRecord(ctx, r.app, base.config, report.TypeReport, r.options.Now, first, r.made.Record(sealed.Seal)))
 	} else {
 		r.ui.warn("this report is not numbered and leaves no record: %s", why)
 	}
@@ -372,18 +371,6 @@ func (r *reporting) seal(key *keys.ReporterKey, in *repo.Repository) (report.Sea
 		id = in.ID.String()
 	}
 	return report.SealUp(r.made, id, figures, html, key)
-}
-
-// record leaves the record of the report in the vaults of the configuration.
-func (r *reporting) record(ctx context.Context, c *config.Config, in *repo.Repository, s report.Sealed) (err error) {
-	j, err := r.openVaults(c, someVaults)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, j.close()) }()
-	j.activity = newActivity(r.options.Now)
-	j.activity.line(r.made.Record(s.Seal))
-	return j.record(ctx, report.TypeReport, in)
 }
 
 // verdict is what the report comes to for exit codes.

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"embed"
+	_ "embed"
 	"encoding/hex"
 	"fmt"
 	"html/template"
@@ -22,10 +22,11 @@ import (
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/config"
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
 	"github.com/holdfast-backup/holdfast/crypto/keys"
+	"github.com/holdfast-backup/holdfast/docs"
 )
 
-//go:embed worstday
-var worstDayFiles embed.FS
+//go:embed worstday/page.html
+var worstDayHTML string
 
 const worstDayHelp = `Print one sheet for the worst day, as a page of HTML without anything from elsewhere: where the
 copy is, the repository's fingerprint, the short forms of the restore keys and who keeps them,
@@ -86,14 +87,10 @@ func worstDayCommand(a *app) *cobra.Command {
 		Args:              takes(0, 0),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: a.action(func(context.Context, []string) error {
-			text, err := byHandScript()
-			if err != nil {
-				return err
-			}
 			if script {
-				return writeOut(a.ui.out, out, text)
+				return writeOut(a.ui.out, out, docs.RestoreByHand)
 			}
-			return worstDay(a, out, text)
+			return worstDay(a, out)
 		}),
 	}
 	cmd.Flags().StringVar(&out, "out", "", "write to this `FILE` instead of standard output")
@@ -101,10 +98,7 @@ func worstDayCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-// byHandScript is docs/restore-by-hand.sh, which the program carries along.
-func byHandScript() ([]byte, error) { return worstDayFiles.ReadFile("worstday/restore-by-hand.sh") }
-
-func worstDay(a *app, out string, script []byte) error {
+func worstDay(a *app, out string) error {
 	c, err := a.loadConfig()
 	if err != nil {
 		return err
@@ -114,7 +108,7 @@ func worstDay(a *app, out string, script []byte) error {
 		return err
 	}
 	p := newWorstDayPage(c, known.Pin, a.now())
-	sum := sha256.Sum256(script)
+	sum := sha256.Sum256(docs.RestoreByHand)
 	p.Script, p.Program = hex.EncodeToString(sum[:]), thisProgram()
 	if p.Fingerprint == "" {
 		a.ui.warn("the repository's fingerprint is not known here: write it onto the page from the paper, or run `holdfast init` and print the page again")
@@ -125,7 +119,7 @@ func worstDay(a *app, out string, script []byte) error {
 		}
 		return a.ui.object(p)
 	}
-	t, err := template.ParseFS(worstDayFiles, "worstday/page.html")
+	t, err := template.New("worst-day").Parse(worstDayHTML)
 	if err != nil {
 		return fmt.Errorf("the page: %w", err)
 	}

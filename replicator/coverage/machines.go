@@ -16,11 +16,11 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/holdfast-backup/holdfast/replicator/awsclient"
+	ec2source "github.com/holdfast-backup/holdfast/replicator/source/ec2"
 )
 
 const (
 	regionsAtOnce = 8
-	maxRegions    = 64 // looked at; AWS has half as many
 	perSecond     = 10 // requests to one region: half of what EC2's token buckets refill
 	perPage       = 500
 	noVolume      = "vol-ffffffff" // what AWS gives as the volume of a snapshot that was made of none
@@ -35,8 +35,9 @@ func Machines(ctx context.Context, a Account) (all []Resource, unseen []string, 
 		a.Transport = idle
 		defer idle.CloseIdleConnections()
 	}
-	names, err := regions(ctx, a)
+	names, err := ec2source.Regions(ctx, a.ec2(a.Region), a.Region)
 	if err != nil {
+		err = awsclient.Explain("list the regions of the account", err)
 		if ctx.Err() != nil {
 			return nil, nil, err
 		}
@@ -70,21 +71,6 @@ func (a Account) ec2(region string) *ec2.Client {
 		o.BaseEndpoint = aws.String(a.Endpoint)
 	}
 	return ec2.New(o)
-}
-
-// regions lists those that are open to the account; its own alone where that cannot be asked.
-func regions(ctx context.Context, a Account) ([]string, error) {
-	names := []string{a.Region}
-	out, err := a.ec2(a.Region).DescribeRegions(ctx, &ec2.DescribeRegionsInput{})
-	if err != nil {
-		return names, awsclient.Explain("list the regions of the account", err)
-	}
-	for _, x := range out.Regions {
-		if name := aws.ToString(x.RegionName); name != "" && !slices.Contains(names, name) && len(names) < maxRegions {
-			names = append(names, name)
-		}
-	}
-	return names, nil
 }
 
 // look is at one region.
@@ -131,29 +117,12 @@ func (l *look) add(scheme, id string, r Resource) {
 	l.found = append(l.found, r)
 }
 
-// pager is what the SDK's paginators are.
-type pager[T any] interface {
-	HasMorePages() bool
-	NextPage(context.Context, ...func(*ec2.Options)) (T, error)
-}
-
-func pages[T any](ctx context.Context, p pager[T], take func(T)) error {
-	for p.HasMorePages() {
-		page, err := p.NextPage(ctx)
-		if err != nil {
-			return err
-		}
-		take(page)
-	}
-	return nil
-}
-
 const gib = 1 << 30
 
 func (l *look) disks(ctx context.Context) error {
 	p := ec2.NewDescribeVolumesPaginator(l.client, &ec2.DescribeVolumesInput{MaxResults: aws.Int32(perPage)},
 		func(o *ec2.DescribeVolumesPaginatorOptions) { o.StopOnDuplicateToken = true })
-	return pages(ctx, p, func(page *ec2.DescribeVolumesOutput) {
+	return awsclient.Pages(ctx, p, func(page *ec2.DescribeVolumesOutput) error {
 		for _, v := range page.Volumes {
 			id := aws.ToString(v.VolumeId)
 			l.volumes[id] = true
@@ -163,6 +132,7 @@ func (l *look) disks(ctx context.Context) error {
 			}
 			l.add("ebs", id, r)
 		}
+		return nil
 	})
 }
 
@@ -171,20 +141,21 @@ func (l *look) instances(ctx context.Context) error {
 		MaxResults: aws.Int32(perPage),
 		Filters:    []types.Filter{{Name: aws.String("instance-state-name"), Values: []string{"pending", "running", "stopping", "stopped"}}},
 	}, func(o *ec2.DescribeInstancesPaginatorOptions) { o.StopOnDuplicateToken = true })
-	return pages(ctx, p, func(page *ec2.DescribeInstancesOutput) {
+	return awsclient.Pages(ctx, p, func(page *ec2.DescribeInstancesOutput) error {
 		for _, res := range page.Reservations {
 			for _, x := range res.Instances {
 				id := aws.ToString(x.InstanceId)
 				l.add("ec2", id, Resource{Kind: KindInstance, Name: nameOf(x.Tags), Bytes: Unknown, Made: aws.ToTime(x.LaunchTime).UTC(), keys: []string{"instance/" + id + ".json"}})
 			}
 		}
+		return nil
 	})
 }
 
 func (l *look) images(ctx context.Context) error {
 	p := ec2.NewDescribeImagesPaginator(l.client, &ec2.DescribeImagesInput{Owners: []string{"self"}, MaxResults: aws.Int32(perPage)},
 		func(o *ec2.DescribeImagesPaginatorOptions) { o.StopOnDuplicateToken = true })
-	return pages(ctx, p, func(page *ec2.DescribeImagesOutput) {
+	return awsclient.Pages(ctx, p, func(page *ec2.DescribeImagesOutput) error {
 		for _, x := range page.Images {
 			id := aws.ToString(x.ImageId)
 			r := Resource{Kind: KindImage, Name: nameOf(x.Tags), keys: []string{"image/" + id + ".json"}}
@@ -203,6 +174,7 @@ func (l *look) images(ctx context.Context) error {
 			}
 			l.add("ec2", id, r)
 		}
+		return nil
 	})
 }
 
@@ -211,7 +183,7 @@ func (l *look) snapshots(ctx context.Context) error {
 	p := ec2.NewDescribeSnapshotsPaginator(l.client, &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, MaxResults: aws.Int32(perPage)},
 		func(o *ec2.DescribeSnapshotsPaginatorOptions) { o.StopOnDuplicateToken = true })
 	lines := map[string]*Resource{}
-	err := pages(ctx, p, func(page *ec2.DescribeSnapshotsOutput) {
+	err := awsclient.Pages(ctx, p, func(page *ec2.DescribeSnapshotsOutput) error {
 		for _, x := range page.Snapshots {
 			id, volume := aws.ToString(x.SnapshotId), aws.ToString(x.VolumeId)
 			if l.imaged[id] || l.volumes[volume] {
@@ -229,6 +201,7 @@ func (l *look) snapshots(ctx context.Context) error {
 				r.Made, r.Bytes, r.Name = at, int64(aws.ToInt32(x.VolumeSize))*gib, nameOf(x.Tags)
 			}
 		}
+		return nil
 	})
 	for id, r := range lines {
 		l.add("ebs", id, *r)

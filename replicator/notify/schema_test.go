@@ -11,46 +11,14 @@ import (
 	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/holdfast-backup/holdfast/store/storetest/schematest"
 )
 
-// schema reads what is published. Members that it does not describe are refused, as the program must send none.
+// schema reads what is published.
 func schema(t *testing.T) *jsonschema.Schema {
 	t.Helper()
-	text, err := os.ReadFile("../../docs/notify.schema.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed(doc)
-	c := jsonschema.NewCompiler()
-	c.AssertFormat()
-	if err := c.AddResource("notify.json", doc); err != nil {
-		t.Fatal(err)
-	}
-	s, err := c.Compile("notify.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func closed(v any) {
-	switch v := v.(type) {
-	case map[string]any:
-		if _, ok := v["properties"].(map[string]any); ok {
-			v["additionalProperties"] = false
-		}
-		for _, x := range v {
-			closed(x)
-		}
-	case []any:
-		for _, x := range v {
-			closed(x)
-		}
-	}
+	return schematest.Closed(t, "../../docs/notify.schema.json")
 }
 
 // TestMessagesKeepToTheirSchema: each kind of message, as it is sent.

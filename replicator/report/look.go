@@ -32,7 +32,7 @@ type Place struct {
 	Lost    []cache.Made                               // points that this machine made before the vault was begun anew
 	Scratch *cache.Cache                               // of its own, empty; nil: what lies in the vault is not added up
 	Misses  func(h evidence.Hold, listed []repo.Point) bool
-	Price   *prices.Price // nil: see PriceErr
+	Price   *prices.Price // nil: NoPrice says why
 	NoPrice error
 	Noticed func() []repo.Finding // what was noticed on the way, once all was looked at; may be nil
 }

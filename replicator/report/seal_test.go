@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/replicator/report"
 	"github.com/holdfast-backup/holdfast/replicator/report/page"
+	"github.com/holdfast-backup/holdfast/store/storetest/schematest"
 )
 
 var now = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
@@ -131,23 +131,7 @@ func TestNumbering(t *testing.T) {
 
 // TestJSONKeepsToItsSchema: a full report and an empty one, with no member that the schema does not know.
 func TestJSONKeepsToItsSchema(t *testing.T) {
-	text, err := os.ReadFile("../../docs/report.schema.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed(doc)
-	c := jsonschema.NewCompiler()
-	if err := c.AddResource("report.json", doc); err != nil {
-		t.Fatal(err)
-	}
-	schema, err := c.Compile("report.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	schema := schematest.Closed(t, "../../docs/report.schema.json")
 	empty := report.New(report.Options{Now: now, From: now.AddDate(-1, 0, 0), To: now})
 	for _, s := range []report.Sealed{sealed(t, full(3), key(t)), sealed(t, empty, nil)} {
 		v, err := jsonschema.UnmarshalJSON(bytes.NewReader(s.JSON))
@@ -165,22 +149,6 @@ func TestJSONKeepsToItsSchema(t *testing.T) {
 	wrong["report"].(map[string]any)["verdict"] = "fine"
 	if schema.Validate(wrong) == nil {
 		t.Error("the schema takes anything")
-	}
-}
-
-func closed(v any) {
-	switch v := v.(type) {
-	case map[string]any:
-		if _, ok := v["properties"].(map[string]any); ok {
-			v["additionalProperties"] = false
-		}
-		for _, x := range v {
-			closed(x)
-		}
-	case []any:
-		for _, x := range v {
-			closed(x)
-		}
 	}
 }
 

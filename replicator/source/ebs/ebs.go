@@ -11,13 +11,11 @@
 package ebssource
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -157,7 +155,7 @@ type describeOnly struct {
 
 // RoundTrip implements http.RoundTripper.
 func (d describeOnly) RoundTrip(r *http.Request) (*http.Response, error) {
-	action, r, err := actionOf(r)
+	action, r, err := awsclient.ActionOf(r)
 	if err != nil {
 		return nil, err
 	}
@@ -171,24 +169,6 @@ func (d describeOnly) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 	}
 	return resp, err
-}
-
-// actionOf looks into a request, and gives one to send in its place.
-func actionOf(r *http.Request) (string, *http.Request, error) {
-	if r.Body == nil {
-		return "", nil, errors.New("refused to send a request without an action to a source")
-	}
-	b, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
-	if err := errors.Join(err, r.Body.Close()); err != nil {
-		return "", nil, err
-	}
-	form, err := url.ParseQuery(string(b))
-	if err != nil {
-		return "", nil, err
-	}
-	r = r.Clone(r.Context())
-	r.Body = io.NopCloser(bytes.NewReader(b))
-	return form.Get("Action"), r, nil
 }
 
 // view is one reading of the source.

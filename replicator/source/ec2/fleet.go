@@ -29,7 +29,7 @@ const (
 // account tags his machines as its owner does.
 func (v *view) Fleet(ctx context.Context) (source.Fleet, error) {
 	f := source.Fleet{}
-	names, err := v.regions(ctx)
+	names, err := Regions(ctx, v.clients.ec2, v.o.Region)
 	f.Whole = err == nil
 	if why, ok := refused(err); ok {
 		f.Denied, err = append(f.Denied, "ec2:DescribeRegions"), nil
@@ -56,15 +56,15 @@ func (v *view) Fleet(ctx context.Context) (source.Fleet, error) {
 	return f, err
 }
 
-// regions lists those that are open to the account, in order; the source's own alone where that cannot be asked.
-func (v *view) regions(ctx context.Context) ([]string, error) {
-	names := []string{v.o.Region}
-	out, err := v.clients.ec2.DescribeRegions(ctx, &ec2.DescribeRegionsInput{})
+// Regions lists those that are open to the account, in order; own alone, with the error, where that cannot be asked.
+func Regions(ctx context.Context, client *ec2.Client, own string) ([]string, error) {
+	names := []string{own}
+	out, err := client.DescribeRegions(ctx, &ec2.DescribeRegionsInput{})
 	if err != nil {
 		return names, err
 	}
 	for _, x := range out.Regions {
-		if name := aws.ToString(x.RegionName); name != "" && name != v.o.Region && len(names) < maxRegions {
+		if name := aws.ToString(x.RegionName); name != "" && name != own && len(names) < maxRegions {
 			names = append(names, name)
 		}
 	}

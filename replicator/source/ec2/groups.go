@@ -9,12 +9,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
+
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 )
 
 func scalingGroups(ctx context.Context, r *reading) error {
 	policies := map[string][]any{}
 	err := r.attribute("auto-scaling-group", "policies", "autoscaling:DescribePolicies", func() error {
-		return each(ctx, autoscaling.NewDescribePoliciesPaginator(r.clients.scaling, &autoscaling.DescribePoliciesInput{}), func(page *autoscaling.DescribePoliciesOutput) error {
+		return awsclient.Pages(ctx, autoscaling.NewDescribePoliciesPaginator(r.clients.scaling, &autoscaling.DescribePoliciesInput{}), func(page *autoscaling.DescribePoliciesOutput) error {
 			for _, x := range page.ScalingPolicies {
 				policies[aws.ToString(x.AutoScalingGroupName)] = append(policies[aws.ToString(x.AutoScalingGroupName)], plain(x))
 			}
@@ -25,7 +27,7 @@ func scalingGroups(ctx context.Context, r *reading) error {
 		return err
 	}
 	in := &autoscaling.DescribeAutoScalingGroupsInput{}
-	return each(ctx, autoscaling.NewDescribeAutoScalingGroupsPaginator(r.clients.scaling, in), func(page *autoscaling.DescribeAutoScalingGroupsOutput) error {
+	return awsclient.Pages(ctx, autoscaling.NewDescribeAutoScalingGroupsPaginator(r.clients.scaling, in), func(page *autoscaling.DescribeAutoScalingGroupsOutput) error {
 		for _, x := range page.AutoScalingGroups {
 			name := aws.ToString(x.AutoScalingGroupName)
 			r.grouping(func(g *grouped) { g.group(&x) })
@@ -44,7 +46,7 @@ func scalingGroups(ctx context.Context, r *reading) error {
 
 func launchConfigurations(ctx context.Context, r *reading) error {
 	in := &autoscaling.DescribeLaunchConfigurationsInput{}
-	return each(ctx, autoscaling.NewDescribeLaunchConfigurationsPaginator(r.clients.scaling, in), func(page *autoscaling.DescribeLaunchConfigurationsOutput) error {
+	return awsclient.Pages(ctx, autoscaling.NewDescribeLaunchConfigurationsPaginator(r.clients.scaling, in), func(page *autoscaling.DescribeLaunchConfigurationsOutput) error {
 		for _, x := range page.LaunchConfigurations {
 			r.grouping(func(g *grouped) { g.names(aws.ToString(x.InstanceType)) })
 			if err := r.keep("launch-configuration", aws.ToString(x.LaunchConfigurationName), x.CreatedTime, document{"LaunchConfiguration": fields(x)}); err != nil {
@@ -58,7 +60,7 @@ func launchConfigurations(ctx context.Context, r *reading) error {
 // loadBalancers keeps a load balancer with its attributes, listeners and their rules.
 func loadBalancers(ctx context.Context, r *reading) error {
 	in := &elasticloadbalancingv2.DescribeLoadBalancersInput{}
-	return each(ctx, elasticloadbalancingv2.NewDescribeLoadBalancersPaginator(r.clients.elb, in), func(page *elasticloadbalancingv2.DescribeLoadBalancersOutput) error {
+	return awsclient.Pages(ctx, elasticloadbalancingv2.NewDescribeLoadBalancersPaginator(r.clients.elb, in), func(page *elasticloadbalancingv2.DescribeLoadBalancersOutput) error {
 		tags, err := r.tagsOf(ctx, "load-balancer", arns(page.LoadBalancers, func(x types.LoadBalancer) *string { return x.LoadBalancerArn }))
 		if err != nil {
 			return err
@@ -88,7 +90,7 @@ func (r *reading) loadBalancer(ctx context.Context, x types.LoadBalancer, tags m
 	var listeners []any
 	err = r.attribute("load-balancer", "listeners", "elasticloadbalancing:DescribeListeners", func() error {
 		in := &elasticloadbalancingv2.DescribeListenersInput{LoadBalancerArn: x.LoadBalancerArn}
-		return each(ctx, elasticloadbalancingv2.NewDescribeListenersPaginator(r.clients.elb, in), func(page *elasticloadbalancingv2.DescribeListenersOutput) error {
+		return awsclient.Pages(ctx, elasticloadbalancingv2.NewDescribeListenersPaginator(r.clients.elb, in), func(page *elasticloadbalancingv2.DescribeListenersOutput) error {
 			for _, l := range page.Listeners {
 				one, err := r.listener(ctx, l)
 				if err != nil {
@@ -114,7 +116,7 @@ func (r *reading) listener(ctx context.Context, l types.Listener) (document, err
 	var rules []any
 	err := r.attribute("load-balancer", "rules", "elasticloadbalancing:DescribeRules", func() error {
 		in := &elasticloadbalancingv2.DescribeRulesInput{ListenerArn: l.ListenerArn}
-		return each(ctx, elasticloadbalancingv2.NewDescribeRulesPaginator(r.clients.elb, in), func(page *elasticloadbalancingv2.DescribeRulesOutput) error {
+		return awsclient.Pages(ctx, elasticloadbalancingv2.NewDescribeRulesPaginator(r.clients.elb, in), func(page *elasticloadbalancingv2.DescribeRulesOutput) error {
 			for _, x := range page.Rules {
 				rules = append(rules, plain(x))
 			}
@@ -131,7 +133,7 @@ func (r *reading) listener(ctx context.Context, l types.Listener) (document, err
 // targetGroups keeps a target group with its attributes. What is registered in it comes and goes, and is not its definition.
 func targetGroups(ctx context.Context, r *reading) error {
 	in := &elasticloadbalancingv2.DescribeTargetGroupsInput{}
-	return each(ctx, elasticloadbalancingv2.NewDescribeTargetGroupsPaginator(r.clients.elb, in), func(page *elasticloadbalancingv2.DescribeTargetGroupsOutput) error {
+	return awsclient.Pages(ctx, elasticloadbalancingv2.NewDescribeTargetGroupsPaginator(r.clients.elb, in), func(page *elasticloadbalancingv2.DescribeTargetGroupsOutput) error {
 		tags, err := r.tagsOf(ctx, "target-group", arns(page.TargetGroups, func(x types.TargetGroup) *string { return x.TargetGroupArn }))
 		if err != nil {
 			return err

@@ -8,6 +8,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 )
 
 // kind is a kind of resource: the first part of its keys, what is asked for to find it, and how.
@@ -40,26 +42,6 @@ func kinds() []kind {
 		{"load-balancer", "elasticloadbalancing:DescribeLoadBalancers", loadBalancers},
 		{"target-group", "elasticloadbalancing:DescribeTargetGroups", targetGroups},
 	}
-}
-
-// pager is one of the SDK's, for service options F and answers O.
-type pager[O any, F any] interface {
-	HasMorePages() bool
-	NextPage(ctx context.Context, options ...func(*F)) (*O, error)
-}
-
-// each gives use every page.
-func each[O any, F any](ctx context.Context, p pager[O, F], use func(*O) error) error {
-	for p.HasMorePages() {
-		page, err := p.NextPage(ctx)
-		if err != nil {
-			return err
-		}
-		if err := use(page); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // pageSize is how many resources a page has, at most as many as every paged call allows. What is asked for in pages has a
@@ -95,7 +77,7 @@ const manyAtOnce = 8
 func vpcs(ctx context.Context, r *reading) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(manyAtOnce)
-	err := each(gctx, ec2.NewDescribeVpcsPaginator(r.clients.ec2, &ec2.DescribeVpcsInput{MaxResults: pageSize()}), func(page *ec2.DescribeVpcsOutput) error {
+	err := awsclient.Pages(gctx, ec2.NewDescribeVpcsPaginator(r.clients.ec2, &ec2.DescribeVpcsInput{MaxResults: pageSize()}), func(page *ec2.DescribeVpcsOutput) error {
 		for _, v := range page.Vpcs {
 			g.Go(func() error { return r.vpc(gctx, v) })
 		}
@@ -148,7 +130,7 @@ func firstOf(errs ...error) error {
 }
 
 func subnets(ctx context.Context, r *reading) error {
-	return each(ctx, ec2.NewDescribeSubnetsPaginator(r.clients.ec2, &ec2.DescribeSubnetsInput{MaxResults: pageSize()}), func(page *ec2.DescribeSubnetsOutput) error {
+	return awsclient.Pages(ctx, ec2.NewDescribeSubnetsPaginator(r.clients.ec2, &ec2.DescribeSubnetsInput{MaxResults: pageSize()}), func(page *ec2.DescribeSubnetsOutput) error {
 		for _, x := range page.Subnets {
 			if err := r.keep("subnet", aws.ToString(x.SubnetId), nil, document{"Subnet": fields(x)}); err != nil {
 				return err
@@ -159,7 +141,7 @@ func subnets(ctx context.Context, r *reading) error {
 }
 
 func routeTables(ctx context.Context, r *reading) error {
-	return each(ctx, ec2.NewDescribeRouteTablesPaginator(r.clients.ec2, &ec2.DescribeRouteTablesInput{MaxResults: pageSize()}), func(page *ec2.DescribeRouteTablesOutput) error {
+	return awsclient.Pages(ctx, ec2.NewDescribeRouteTablesPaginator(r.clients.ec2, &ec2.DescribeRouteTablesInput{MaxResults: pageSize()}), func(page *ec2.DescribeRouteTablesOutput) error {
 		for _, x := range page.RouteTables {
 			if err := r.keep("route-table", aws.ToString(x.RouteTableId), nil, document{"RouteTable": fields(x)}); err != nil {
 				return err
@@ -170,7 +152,7 @@ func routeTables(ctx context.Context, r *reading) error {
 }
 
 func internetGateways(ctx context.Context, r *reading) error {
-	return each(ctx, ec2.NewDescribeInternetGatewaysPaginator(r.clients.ec2, &ec2.DescribeInternetGatewaysInput{MaxResults: pageSize()}), func(page *ec2.DescribeInternetGatewaysOutput) error {
+	return awsclient.Pages(ctx, ec2.NewDescribeInternetGatewaysPaginator(r.clients.ec2, &ec2.DescribeInternetGatewaysInput{MaxResults: pageSize()}), func(page *ec2.DescribeInternetGatewaysOutput) error {
 		for _, x := range page.InternetGateways {
 			if err := r.keep("internet-gateway", aws.ToString(x.InternetGatewayId), nil, document{"InternetGateway": fields(x)}); err != nil {
 				return err
@@ -181,7 +163,7 @@ func internetGateways(ctx context.Context, r *reading) error {
 }
 
 func natGateways(ctx context.Context, r *reading) error {
-	return each(ctx, ec2.NewDescribeNatGatewaysPaginator(r.clients.ec2, &ec2.DescribeNatGatewaysInput{MaxResults: pageSize()}), func(page *ec2.DescribeNatGatewaysOutput) error {
+	return awsclient.Pages(ctx, ec2.NewDescribeNatGatewaysPaginator(r.clients.ec2, &ec2.DescribeNatGatewaysInput{MaxResults: pageSize()}), func(page *ec2.DescribeNatGatewaysOutput) error {
 		for _, x := range page.NatGateways {
 			if x.State == types.NatGatewayStateDeleted || x.State == types.NatGatewayStateDeleting {
 				continue // listed for an hour after it was deleted
@@ -195,7 +177,7 @@ func natGateways(ctx context.Context, r *reading) error {
 }
 
 func networkACLs(ctx context.Context, r *reading) error {
-	return each(ctx, ec2.NewDescribeNetworkAclsPaginator(r.clients.ec2, &ec2.DescribeNetworkAclsInput{MaxResults: pageSize()}), func(page *ec2.DescribeNetworkAclsOutput) error {
+	return awsclient.Pages(ctx, ec2.NewDescribeNetworkAclsPaginator(r.clients.ec2, &ec2.DescribeNetworkAclsInput{MaxResults: pageSize()}), func(page *ec2.DescribeNetworkAclsOutput) error {
 		for _, x := range page.NetworkAcls {
 			if err := r.keep("network-acl", aws.ToString(x.NetworkAclId), nil, document{"NetworkAcl": fields(x)}); err != nil {
 				return err
@@ -206,7 +188,7 @@ func networkACLs(ctx context.Context, r *reading) error {
 }
 
 func dhcpOptions(ctx context.Context, r *reading) error {
-	return each(ctx, ec2.NewDescribeDhcpOptionsPaginator(r.clients.ec2, &ec2.DescribeDhcpOptionsInput{MaxResults: pageSize()}), func(page *ec2.DescribeDhcpOptionsOutput) error {
+	return awsclient.Pages(ctx, ec2.NewDescribeDhcpOptionsPaginator(r.clients.ec2, &ec2.DescribeDhcpOptionsInput{MaxResults: pageSize()}), func(page *ec2.DescribeDhcpOptionsOutput) error {
 		for _, x := range page.DhcpOptions {
 			if err := r.keep("dhcp-options", aws.ToString(x.DhcpOptionsId), nil, document{"DhcpOptions": fields(x)}); err != nil {
 				return err
@@ -217,7 +199,7 @@ func dhcpOptions(ctx context.Context, r *reading) error {
 }
 
 func interfaces(ctx context.Context, r *reading) error {
-	return each(ctx, ec2.NewDescribeNetworkInterfacesPaginator(r.clients.ec2, &ec2.DescribeNetworkInterfacesInput{MaxResults: pageSize()}), func(page *ec2.DescribeNetworkInterfacesOutput) error {
+	return awsclient.Pages(ctx, ec2.NewDescribeNetworkInterfacesPaginator(r.clients.ec2, &ec2.DescribeNetworkInterfacesInput{MaxResults: pageSize()}), func(page *ec2.DescribeNetworkInterfacesOutput) error {
 		for _, x := range page.NetworkInterfaces {
 			if x.Attachment != nil {
 				r.grouping(func(g *grouped) { g.attach("network-interface", x.NetworkInterfaceId, x.Attachment.InstanceId) })
@@ -264,7 +246,7 @@ func keyPairs(ctx context.Context, r *reading) error {
 func securityGroups(ctx context.Context, r *reading) error {
 	rules := map[string][]any{}
 	err := r.attribute("security-group", "rules", "ec2:DescribeSecurityGroupRules", func() error {
-		return each(ctx, ec2.NewDescribeSecurityGroupRulesPaginator(r.clients.ec2, &ec2.DescribeSecurityGroupRulesInput{MaxResults: pageSize()}), func(page *ec2.DescribeSecurityGroupRulesOutput) error {
+		return awsclient.Pages(ctx, ec2.NewDescribeSecurityGroupRulesPaginator(r.clients.ec2, &ec2.DescribeSecurityGroupRulesInput{MaxResults: pageSize()}), func(page *ec2.DescribeSecurityGroupRulesOutput) error {
 			for _, x := range page.SecurityGroupRules {
 				rules[aws.ToString(x.GroupId)] = append(rules[aws.ToString(x.GroupId)], plain(x))
 			}
@@ -274,7 +256,7 @@ func securityGroups(ctx context.Context, r *reading) error {
 	if err != nil {
 		return err
 	}
-	return each(ctx, ec2.NewDescribeSecurityGroupsPaginator(r.clients.ec2, &ec2.DescribeSecurityGroupsInput{MaxResults: pageSize()}), func(page *ec2.DescribeSecurityGroupsOutput) error {
+	return awsclient.Pages(ctx, ec2.NewDescribeSecurityGroupsPaginator(r.clients.ec2, &ec2.DescribeSecurityGroupsInput{MaxResults: pageSize()}), func(page *ec2.DescribeSecurityGroupsOutput) error {
 		for _, x := range page.SecurityGroups {
 			id := aws.ToString(x.GroupId)
 			d := document{"SecurityGroup": fields(x)}
@@ -292,7 +274,7 @@ func securityGroups(ctx context.Context, r *reading) error {
 
 func volumes(ctx context.Context, r *reading) error {
 	in := &ec2.DescribeVolumesInput{MaxResults: pageSize(), Filters: r.tagged()}
-	return each(ctx, ec2.NewDescribeVolumesPaginator(r.clients.ec2, in), func(page *ec2.DescribeVolumesOutput) error {
+	return awsclient.Pages(ctx, ec2.NewDescribeVolumesPaginator(r.clients.ec2, in), func(page *ec2.DescribeVolumesOutput) error {
 		for _, x := range page.Volumes {
 			for _, a := range x.Attachments {
 				r.grouping(func(g *grouped) { g.attach("volume", x.VolumeId, a.InstanceId) })
@@ -308,7 +290,7 @@ func volumes(ctx context.Context, r *reading) error {
 // launchTemplates keeps a template with every version of it.
 func launchTemplates(ctx context.Context, r *reading) error {
 	in := &ec2.DescribeLaunchTemplatesInput{MaxResults: pageSize(), Filters: r.tagged()}
-	return each(ctx, ec2.NewDescribeLaunchTemplatesPaginator(r.clients.ec2, in), func(page *ec2.DescribeLaunchTemplatesOutput) error {
+	return awsclient.Pages(ctx, ec2.NewDescribeLaunchTemplatesPaginator(r.clients.ec2, in), func(page *ec2.DescribeLaunchTemplatesOutput) error {
 		for _, x := range page.LaunchTemplates {
 			if err := r.launchTemplate(ctx, x); err != nil {
 				return err
@@ -322,7 +304,7 @@ func (r *reading) launchTemplate(ctx context.Context, x types.LaunchTemplate) er
 	versions := map[int64]any{}
 	in := &ec2.DescribeLaunchTemplateVersionsInput{MaxResults: pageSize(), LaunchTemplateId: x.LaunchTemplateId}
 	err := r.attribute("launch-template", "versions", "ec2:DescribeLaunchTemplateVersions", func() error {
-		return each(ctx, ec2.NewDescribeLaunchTemplateVersionsPaginator(r.clients.ec2, in), func(page *ec2.DescribeLaunchTemplateVersionsOutput) error {
+		return awsclient.Pages(ctx, ec2.NewDescribeLaunchTemplateVersionsPaginator(r.clients.ec2, in), func(page *ec2.DescribeLaunchTemplateVersionsOutput) error {
 			for _, v := range page.LaunchTemplateVersions {
 				if v.LaunchTemplateData != nil {
 					r.grouping(func(g *grouped) { g.names(string(v.LaunchTemplateData.InstanceType)) })

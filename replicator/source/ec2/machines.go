@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-backup/holdfast/replicator/awsclient"
 )
 
 // snapshot is one of an AMI's.
@@ -31,7 +33,7 @@ func images(ctx context.Context, r *reading) error {
 	in := &ec2.DescribeImagesInput{
 		MaxResults: pageSize(), Owners: []string{"self"}, IncludeDeprecated: aws.Bool(true), IncludeDisabled: aws.Bool(true), Filters: r.tagged(),
 	}
-	err := each(gctx, ec2.NewDescribeImagesPaginator(r.clients.ec2, in), func(page *ec2.DescribeImagesOutput) error {
+	err := awsclient.Pages(gctx, ec2.NewDescribeImagesPaginator(r.clients.ec2, in), func(page *ec2.DescribeImagesOutput) error {
 		for _, x := range page.Images {
 			id := aws.ToString(x.ImageId)
 			mu.Lock()
@@ -105,7 +107,7 @@ func (r *reading) snapshots(ctx context.Context, of map[string][]string) error {
 		seen := map[string]bool{}
 		// By a filter: one that is gone is left out, instead of failing all.
 		in := &ec2.DescribeSnapshotsInput{MaxResults: pageSize(), Filters: []types.Filter{{Name: aws.String("snapshot-id"), Values: some}}}
-		err := each(ctx, ec2.NewDescribeSnapshotsPaginator(r.clients.ec2, in), func(page *ec2.DescribeSnapshotsOutput) error {
+		err := awsclient.Pages(ctx, ec2.NewDescribeSnapshotsPaginator(r.clients.ec2, in), func(page *ec2.DescribeSnapshotsOutput) error {
 			for _, x := range page.Snapshots {
 				seen[aws.ToString(x.SnapshotId)] = true
 				r.snapshot(x)
@@ -160,7 +162,7 @@ func instances(ctx context.Context, r *reading) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(manyAtOnce)
 	in := &ec2.DescribeInstancesInput{MaxResults: pageSize(), Filters: r.tagged()}
-	err := each(gctx, ec2.NewDescribeInstancesPaginator(r.clients.ec2, in), func(page *ec2.DescribeInstancesOutput) error {
+	err := awsclient.Pages(gctx, ec2.NewDescribeInstancesPaginator(r.clients.ec2, in), func(page *ec2.DescribeInstancesOutput) error {
 		for _, v := range page.Reservations {
 			for _, x := range v.Instances {
 				if x.State != nil && x.State.Name == types.InstanceStateNameTerminated {

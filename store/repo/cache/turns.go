@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/holdfast-backup/holdfast/store/wholefile"
 )
 
 // What verifications in turns have read of a vault is kept as doubts are: in a file beside the database, one a vault, so that the database need not
@@ -65,30 +67,10 @@ func (t *Turns) Load() ([]byte, error) {
 
 // Save keeps b, on the disk.
 func (t *Turns) Save(b []byte) error {
-	if err := t.save(b); err != nil {
+	if err := wholefile.Write(filepath.Join(t.dir, turnsIn), b); err != nil {
 		return fmt.Errorf("noting what was read: %w", err)
 	}
 	return nil
-}
-
-func (t *Turns) save(b []byte) error {
-	path := filepath.Join(t.dir, turnsIn)
-	f, err := os.OpenFile(path+newSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+newSuffix, path); err != nil {
-		return err
-	}
-	d, err := os.Open(t.dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // Close lets another process have it.

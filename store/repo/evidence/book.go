@@ -16,6 +16,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/store/repo/cache"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
+	"github.com/holdfast-backup/holdfast/store/wholefile"
 )
 
 // Book is a reporter's memory on its machine, for one repository: the last record it made, records that are not in every
@@ -31,7 +32,6 @@ const (
 	lastFile   = "last"
 	atPrefix   = "at-"
 	waitingDir = "waiting"
-	tempSuffix = ".new"
 	// maxWaiting bounds what is kept for a vault that is away: eleven years of nightly runs.
 	maxWaiting = 4096
 )
@@ -105,27 +105,7 @@ func (b *Book) note(file, name string) error { return b.write(file, []byte(name+
 
 // write gives a file its content, all of it or none, for good.
 func (b *Book) write(file string, content []byte) error {
-	path := filepath.Join(b.dir, file)
-	f, err := os.OpenFile(path+tempSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("write the book of records: %w", err)
-	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(path+tempSuffix, path)
-	}
-	if err != nil {
-		return fmt.Errorf("write the book of records: %w", err)
-	}
-	return syncFolder(filepath.Dir(path))
-}
-
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("write the book of records: %w", err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+	if err := wholefile.Write(filepath.Join(b.dir, file), content); err != nil {
 		return fmt.Errorf("write the book of records: %w", err)
 	}
 	return nil
