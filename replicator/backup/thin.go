@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -114,23 +116,68 @@ func (e *keeping) forecast(ctx context.Context) ([]repo.Lengthening, error) {
 		if own {
 			e.work.Last = Density{Bytes: e.parent.Bytes, Entries: e.parent.Entries}
 		}
-		for n, err := range tree.Needs(ctx, e.s.Content.Page, e.parent.Needs, nil) {
+		var list keptLeaves
+		for n, err := range tree.Needs(ctx, e.s.Content.Page, e.parent.Needs, list.visit) {
 			if own {
 				e.work.Last.weighs(n)
 			}
 			e.work.Needs++
 			sum, perr := format.ParseName(n.Name)
-			if root := e.parent.Manifest; err == nil && n.Name == root.Object && n.Living <= root.Frame.Length {
-				continue // nothing but the root lives there, and each point has its own
+			root := e.parent.Manifest
+			if err == nil && n.Name == root.Object {
+				list.changes() // the root, at least, goes elsewhere
+				if n.Living <= root.Frame.Length {
+					continue // nothing but the root lives there, and each point has its own
+				}
 			}
 			if err == nil && perr == nil && (e.thin.leaves(n.Name) || e.thin.leavesPack(sum)) {
+				list.changes()
 				continue
 			}
 			if !yield(n, err) || err != nil {
 				return
 			}
 		}
+		for _, name := range list.objects() {
+			if !yield(format.Need{Name: name, Size: -1}, nil) {
+				return
+			}
+		}
 	})
+}
+
+// keptLeaves gathers, along the lines of a needs list, the objects of leaf pages that the next list can refer to as they are. Names of
+// new objects, which nobody knows beforehand, may still come to stand on one.
+type keptLeaves struct {
+	leaf string // the object that the one at hand is in; "" where it changes
+	kept map[string]bool
+}
+
+// visit takes the page that the next lines are on.
+func (k *keptLeaves) visit(ref format.PageRef) {
+	k.end()
+	if ref.Level == 0 {
+		k.leaf = ref.Object
+	}
+}
+
+// changes says that a line of the page at hand changes.
+func (k *keptLeaves) changes() { k.leaf = "" }
+
+func (k *keptLeaves) end() {
+	if k.leaf != "" {
+		if k.kept == nil {
+			k.kept = map[string]bool{}
+		}
+		k.kept[k.leaf] = true
+	}
+	k.leaf = ""
+}
+
+// objects gives them, in order, behind the last line.
+func (k *keptLeaves) objects() []string {
+	k.end()
+	return slices.Sorted(maps.Keys(k.kept))
 }
 
 // leaves reports whether a metadata object is let go.

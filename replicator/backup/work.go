@@ -95,7 +95,12 @@ func (e *engine) weigh(ctx context.Context, t *task) error {
 	if !t.content() {
 		e.working.Lock()
 		defer e.working.Unlock()
-		if t.entry.Kind == format.KindObject {
+		switch {
+		case t.entry.Kind != format.KindObject:
+		case t.entry.Recheck:
+			w.Heads++
+			w.tagged(t.entry)
+		default:
 			w.Looks++
 		}
 		return nil
@@ -111,9 +116,7 @@ func (e *engine) weigh(ctx context.Context, t *task) error {
 	w.Blocks += blocks
 	if t.old != nil {
 		w.Known += n
-		if len(t.old.Tags) > 0 {
-			w.Tagged++
-		}
+		w.tagged(t.old)
 	}
 	switch {
 	case blocks > 0:
@@ -122,6 +125,13 @@ func (e *engine) weigh(ctx context.Context, t *task) error {
 		w.Chunks += max(1, n/int64(e.params.AvgChunk))
 	}
 	return nil
+}
+
+// tagged counts an entry whose tags have to be asked for, as far as is known.
+func (w *Work) tagged(known *format.Entry) {
+	if len(known.Tags) > 0 {
+		w.Tagged++
+	}
 }
 
 // extentOf is how much of an entry would be read: of a disk image the blocks that are listed and not the same as in the last point.

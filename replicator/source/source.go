@@ -161,8 +161,9 @@ type Surroundings interface {
 // Reading is how much a run reads of a source beside listing it.
 type Reading struct {
 	Reads  int64 // entries whose content is read
-	Tagged int64 // of these, as far as is known, those that have tags
-	Looks  int64 // entries of which only headers or tags are asked for
+	Heads  int64 // entries of which only what goes with the content is asked for: headers, and tags where there are any
+	Tagged int64 // of both, as far as is known, those that have tags
+	Looks  int64 // entries of which only tags are asked for
 	Blocks int64 // of disk images
 }
 

@@ -49,11 +49,40 @@ func (v *describing) complete(ctx context.Context, e *format.Entry, out *s3.GetO
 	if resp, ok := awsmiddleware.GetRawResponse(out.ResultMetadata).(*smithyhttp.Response); ok {
 		server = resp.Header.Get("Server")
 	}
+	if !v.noTags(count, server) && count < 0 && sendsCounts(server) {
+		first, err := v.awaitFirst(ctx)
+		if err != nil {
+			return err
+		}
+		if first {
+			defer close(v.known.first)
+		}
+	}
 	if v.noTags(count, server) {
 		e.Tags, e.TagsRead = nil, v.s.o.Now().Unix()
 		return nil
 	}
 	return v.readTags(ctx, e, count)
+}
+
+// awaitFirst lets one ask for tags of which nobody knows yet whether they may be read, and the others wait for what it learns: it closes
+// known.first. If it learns nothing, each asks for itself.
+func (v *describing) awaitFirst(ctx context.Context) (first bool, err error) {
+	v.mu.Lock()
+	done := v.known.first
+	if first = done == nil; first {
+		v.known.first = make(chan struct{})
+	}
+	v.mu.Unlock()
+	if first {
+		return true, nil
+	}
+	select {
+	case <-done:
+		return false, nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
 }
 
 // withoutChunked drops "aws-chunked", which says how an upload was sent and nothing of the content.
@@ -72,10 +101,11 @@ func withoutChunked(s string) string {
 
 // serverFacts is what a view has learned of its server.
 type serverFacts struct {
-	counts bool // a GET carried x-amz-tagging-count: the server sends it
-	hides  bool // an object had tags and its GET carried no count: the server, or the grant, leaves it out
-	asked  bool // GetObjectTagging was answered: the credentials may read tags
-	none   bool // the server knows no tags
+	counts bool          // a GET carried x-amz-tagging-count: the server sends it
+	hides  bool          // an object had tags and its GET carried no count: the server, or the grant, leaves it out
+	asked  bool          // GetObjectTagging was answered: the credentials may read tags
+	none   bool          // the server knows no tags
+	first  chan struct{} // closed once the first who asked for tags was answered; nil until then
 	bad    map[string]int
 }
 
@@ -221,20 +251,17 @@ func (v *describing) headObject(ctx context.Context, e *format.Entry, encoding s
 	})
 }
 
-// Requests implements source.Billed: a GET for each object that is read, and one more for its tags where it has some, or where the
-// answers of the server do not say that it has none.
+// Requests implements source.Billed: a GET for each object that is read, a HEAD for each that is looked at, and one more for its
+// tags where it has some, or where the answers of the server do not say that it has none.
 func (v *view) Requests(r source.Reading) int64 {
-	n := r.Reads + r.Looks + settingsAsked
+	described := r.Reads + r.Heads
+	n := described + r.Looks + settingsAsked
 	switch {
 	case v.s.o.SkipTags:
 	case !sendsCounts(v.server):
-		n += r.Reads
+		n += described
 	default:
-		n += max(r.Tagged, min(r.Reads, int64(v.s.o.Connections)*firstTags/4))
+		n += max(r.Tagged, min(described, 1))
 	}
 	return n
 }
-
-// firstTags is how many quarters of the objects that are read at once at the beginning are asked for their tags before the first
-// answer has shown that these may be read.
-const firstTags = 3
