@@ -18,6 +18,7 @@ const policyHelp = `Print the policy that gives one role exactly what it needs a
   source-reader  reads what is protected, at the primary vendor
   vault-writer   the job's: puts, reads and lengthens locks; no delete, no bypass
   vault-reader   restores and checks
+  auditor        checks, and leaves records of what it found: puts under reports/ alone
   renewer        lengthens locks from another machine
   remover        prune: deletes versions whose lock is over
 
@@ -57,7 +58,7 @@ func (a *careCommands) policyCommand() *cobra.Command {
 	cmd.RunE = a.action(func(context.Context, []string) error { return a.policy(f, cmd.Flags().Changed("max-lock")) })
 	s := cmd.Flags()
 	s.StringVar(&f.vendor, "vendor", "", "the `VENDOR`: aws, b2, ceph, generic, minio, versitygw or wasabi")
-	s.StringVar(&f.role, "role", "", "the `ROLE`: source-reader, vault-writer, vault-reader, renewer or remover")
+	s.StringVar(&f.role, "role", "", "the `ROLE`: source-reader, vault-writer, vault-reader, auditor, renewer or remover")
 	s.StringVar(&f.options.Bucket, "bucket", "", "the `BUCKET`")
 	s.StringVar(&f.options.Prefix, "prefix", "", "the `PREFIX` in it, as in the URL; without one all of the bucket")
 	s.StringVar(&f.options.Principal, "principal", "", "the `USER` that a bucket's policy is for (versitygw: an access key; ceph: arn:aws:iam::TENANT:user/NAME)")
@@ -89,7 +90,7 @@ func (a *careCommands) policy(f policyFlags, given bool) error {
 		return usage(fmt.Errorf("--max-lock: %w", err))
 	}
 	f.options.MaxDays = wholeDays(span, a.now())
-	if role := vendor.Role(f.role); role == vendor.VaultWriter || role == vendor.Renewer {
+	if vendor.Role(f.role).Locks() {
 		f.options.MaxDays = coveringLocks(a.app, f.options.MaxDays, given)
 	}
 	p, err := vendor.Get(f.vendor)

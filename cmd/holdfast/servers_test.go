@@ -29,6 +29,7 @@ import (
 
 	"github.com/holdfast-backup/holdfast/store"
 	"github.com/holdfast-backup/holdfast/store/storetest/servers"
+	"github.com/holdfast-backup/holdfast/store/vendor"
 )
 
 // TestServers runs testdata/servers/*.txtar: the whole flow between real S3 servers, each user with exactly the policy that
@@ -76,8 +77,9 @@ type world struct {
 }
 
 type bucket struct {
-	name string
-	on   *servers.Server // what the program talks to: the server's recording proxy, or the strict one
+	name   string
+	prefix string
+	on     *servers.Server // what the program talks to: the server's recording proxy, or the strict one
 }
 
 func (w *world) find(ts *testscript.TestScript, variable string) *bucket {
@@ -123,7 +125,7 @@ func (w *world) bucket(ts *testscript.TestScript, neg bool, args []string) {
 	if o.Lock && o.Versioning {
 		ts.Check(srv.Admin().EnableVersioning(context.Background(), name)) // lock means it everywhere but with gofakes3
 	}
-	b := &bucket{name: name, on: srv}
+	b := &bucket{name: name, prefix: prefix, on: srv}
 	at := srv.URL(name, prefix)
 	switch front {
 	case "strict":
@@ -181,6 +183,13 @@ func (w *world) user(ts *testscript.TestScript, neg bool, args []string) {
 		var doc struct{ Statement servers.Policy }
 		ts.Check(json.Unmarshal([]byte(text), &doc))
 		p = doc.Statement
+	case "auditor":
+		at, err := vendor.Get(string(b.on.Kind))
+		ts.Check(err)
+		doc, err := vendor.PolicyFor(at, vendor.Auditor, vendor.PolicyOptions{Bucket: b.name, Prefix: b.prefix, Principal: "whoever", MaxDays: 400})
+		ts.Check(err)
+		p, err = servers.ParsePolicy(doc.Text)
+		ts.Check(err)
 	case "root":
 	default:
 		ts.Fatalf("unknown policy %s", args[2])

@@ -43,7 +43,7 @@ func TestRoles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, r := range []vendor.Role{vendor.VaultWriter, vendor.VaultReader, vendor.Renewer, vendor.Remover} {
+			for _, r := range []vendor.Role{vendor.VaultWriter, vendor.VaultReader, vendor.Auditor, vendor.Renewer, vendor.Remover} {
 				become(r)
 				can(true, "read", r, read(t, inside, ref))
 				can(true, "list", r, list(t, inside))
@@ -54,6 +54,8 @@ func TestRoles(t *testing.T) {
 				}
 				_, err = put(t, inside, "packs/"+string(r)+".age", time.Now().Add(time.Minute))
 				can(r == vendor.VaultWriter, "put", r, err)
+				_, err = put(t, inside, "reports/web-1/0-"+string(r)+".json", time.Now().Add(time.Minute))
+				can(r == vendor.VaultWriter || r == vendor.Auditor, "put a record", r, err)
 				_, err = put(t, outside, "packs/x.age", time.Now().Add(time.Minute))
 				can(false, "put outside its prefix", r, err)
 				for _, folder := range []string{"points/site", "points", "packs/ab", "placements/offsite", "reports/web-1", "canary/0a", "x"} {

@@ -13,7 +13,6 @@ func written() []string {
 // shaped moves the right to put objects into a statement of its own, for the names that a job stores, where the vendor's policies
 // take patterns. Resources of the names begin with base.
 func (p Profile) shaped(objects statement, base string) []statement {
-	const put = "s3:PutObject"
 	if !p.Shapes() || !slices.Contains(objects.Action, put) {
 		return []statement{objects}
 	}
@@ -23,6 +22,18 @@ func (p Profile) shaped(objects statement, base string) []statement {
 		s.Resource = append(s.Resource, base+name)
 	}
 	return []statement{objects, s}
+}
+
+// records allows what a role may do to records and reports, or nothing.
+func (p Profile) records(has rights, base string) []statement {
+	if len(has.reports) == 0 {
+		return nil
+	}
+	s := statement{Sid: "Records", Effect: "Allow", Action: has.reports, Resource: []string{base + "reports/*"}}
+	if p.Shapes() {
+		s.Resource = []string{base + "reports/*/*.html", base + "reports/*/*.json"}
+	}
+	return []statement{s}
 }
 
 // Shapes reports whether a policy of the vendor can allow objects to be put under names of certain forms alone.

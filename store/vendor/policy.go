@@ -20,12 +20,19 @@ const (
 	SourceReader Role = "source-reader" // reads what is protected, at the primary
 	VaultWriter  Role = "vault-writer"  // the job's: puts, reads, lengthens locks
 	VaultReader  Role = "vault-reader"  // restores and checks
+	Auditor      Role = "auditor"       // checks, and leaves records of it: puts under reports/ alone
 	Renewer      Role = "renewer"       // lengthens locks from another machine
 	Remover      Role = "remover"       // prune: deletes versions whose lock is over
 )
 
 // Roles lists them.
-func Roles() []Role { return []Role{SourceReader, VaultWriter, VaultReader, Renewer, Remover} }
+func Roles() []Role { return []Role{SourceReader, VaultWriter, VaultReader, Auditor, Renewer, Remover} }
+
+// Locks reports whether a role sets locks, or lengthens them.
+func (r Role) Locks() bool {
+	has := rightsOf(r)
+	return slices.Contains(slices.Concat(has.objects, has.reports), lock)
+}
 
 // PolicyOptions of Policy.
 type PolicyOptions struct {
@@ -120,9 +127,15 @@ type statement struct {
 	Condition map[string]map[string]any `json:"Condition,omitempty"`
 }
 
-// rights of a role: what it may do to the bucket, and to objects in it. Listing stands apart, as it can be bound to a
-// prefix.
-type rights struct{ list, bucket, objects []string }
+// rights of a role: what it may do to the bucket, to objects in it, and beside to those under reports/. Listing stands apart, as it
+// can be bound to a prefix.
+type rights struct{ list, bucket, objects, reports []string }
+
+// The rights that storing takes. An object is put with its lock, for which most vendors want both.
+const (
+	put  = "s3:PutObject"
+	lock = "s3:PutObjectRetention"
+)
 
 func rightsOf(r Role) rights {
 	list := []string{"s3:ListBucket", "s3:ListBucketVersions"}
@@ -131,15 +144,17 @@ func rightsOf(r Role) rights {
 	switch r {
 	case SourceReader:
 		return rights{list, []string{"s3:GetBucketLocation", "s3:GetBucketVersioning", "s3:GetLifecycleConfiguration"},
-			[]string{"s3:GetObject", "s3:GetObjectTagging", "s3:GetObjectVersion", "s3:GetObjectVersionTagging"}}
+			[]string{"s3:GetObject", "s3:GetObjectTagging", "s3:GetObjectVersion", "s3:GetObjectVersionTagging"}, nil}
 	case VaultWriter:
-		return rights{list, look, append(read, "s3:GetObjectLegalHold", "s3:PutObject", "s3:PutObjectRetention")}
+		return rights{list, look, append(read, "s3:GetObjectLegalHold", put, lock), nil}
 	case VaultReader:
-		return rights{list, []string{"s3:GetBucketLocation"}, read}
+		return rights{list, []string{"s3:GetBucketLocation"}, read, nil}
+	case Auditor:
+		return rights{list, look, append(read, "s3:GetObjectLegalHold"), []string{put, lock}}
 	case Renewer:
-		return rights{list, look, append(read, "s3:GetObjectLegalHold", "s3:PutObjectRetention")}
+		return rights{list, look, append(read, "s3:GetObjectLegalHold", lock), nil}
 	case Remover:
-		return rights{list, look, append(read, "s3:DeleteObjectVersion", "s3:GetObjectLegalHold")}
+		return rights{list, look, append(read, "s3:DeleteObjectVersion", "s3:GetObjectLegalHold"), nil}
 	}
 	return rights{}
 }
@@ -241,7 +256,8 @@ func statements(p Profile, r Role, o PolicyOptions) (Document, error) {
 		{Sid: "Look", Effect: "Allow", Action: has.bucket, Resource: []string{bucket}},
 	}
 	out = append(out, p.shaped(statement{Sid: "Objects", Effect: "Allow", Action: has.objects, Resource: []string{objects}}, strings.TrimSuffix(objects, "*"))...)
-	if locks := slices.Contains(has.objects, "s3:PutObjectRetention"); locks && o.MaxDays > 0 {
+	out = append(out, p.records(has, strings.TrimSuffix(objects, "*"))...)
+	if r.Locks() && o.MaxDays > 0 {
 		deny, note := bound(p, objects, has, o.MaxDays)
 		if deny != nil {
 			out = append(out, *deny)
@@ -275,17 +291,18 @@ func bound(p Profile, objects string, has rights, days int) (*statement, string)
 		return nil, "whether " + p.Title + " can bound how long a lock may be is not verified; none is set: whoever has this credential may be able to lock objects for a century, at your cost"
 	}
 	s := &statement{
-		Sid: "NoLongerLocks", Effect: "Deny", Action: []string{"s3:PutObjectRetention"}, Resource: []string{objects},
+		Sid: "NoLongerLocks", Effect: "Deny", Action: []string{lock}, Resource: []string{objects},
 		Condition: map[string]map[string]any{"NumericGreaterThan": {"s3:object-lock-remaining-retention-days": fmt.Sprint(days)}},
 	}
+	puts := slices.Contains(slices.Concat(has.objects, has.reports), put)
 	if p.Lock.Cap.Value == CapExtend {
-		if slices.Contains(has.objects, "s3:PutObject") {
+		if puts {
 			return s, p.Title + " bounds the lengthening of a lock, and not the lock that a new object is put with: whoever has this credential can put objects of his own that are locked for a century, at your cost"
 		}
 		return s, ""
 	}
-	if slices.Contains(has.objects, "s3:PutObject") {
-		s.Action = []string{"s3:PutObject", "s3:PutObjectRetention"}
+	if puts {
+		s.Action = []string{put, lock}
 	}
 	return s, ""
 }
@@ -311,6 +328,9 @@ func capabilities(p Profile, r Role, o PolicyOptions) (Document, error) {
 	if o.MaxDays > 0 && slices.Contains(key.Capabilities, "writeFileRetentions") {
 		_, note := bound(p, "", rights{}, o.MaxDays)
 		d.Notes = append(d.Notes, note)
+	}
+	if r == Auditor {
+		d.Notes = append(d.Notes, "at "+p.Title+" a key that may put objects may put them anywhere under its prefix. What an auditor puts outside reports/ counts for nothing, and takes room until its lock ends")
 	}
 	if p.Rights.HideByPut.Value && slices.Contains(key.Capabilities, "writeFiles") {
 		d.Notes = append(d.Notes, "whoever may write can also hide a file by its name; the version stays, and Holdfast finds it")

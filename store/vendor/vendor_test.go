@@ -235,8 +235,8 @@ func harmless(t *testing.T, name string, r Role, d Document) {
 	t.Helper()
 	var doc struct {
 		Statement []struct {
-			Effect string
-			Action []string
+			Effect           string
+			Action, Resource []string
 		}
 		Capabilities []string
 	}
@@ -245,6 +245,13 @@ func harmless(t *testing.T, name string, r Role, d Document) {
 	}
 	all := doc.Capabilities
 	for _, s := range doc.Statement {
+		if r == Auditor && s.Effect == "Allow" && slices.ContainsFunc(s.Action, func(a string) bool { return strings.HasPrefix(a, "s3:Put") }) {
+			for _, to := range s.Resource {
+				if !strings.Contains(to, "/prod/reports/") {
+					t.Errorf("%s: an auditor may %s to %s", name, s.Action, to)
+				}
+			}
+		}
 		if s.Effect == "Allow" {
 			all = append(all, s.Action...)
 		}
@@ -260,7 +267,7 @@ func harmless(t *testing.T, name string, r Role, d Document) {
 				t.Errorf("%s %s allows %s", name, r, a)
 			}
 		}
-		if r != VaultWriter && (a == "s3:PutObject" || a == "writeFiles") {
+		if r != VaultWriter && r != Auditor && (a == "s3:PutObject" || a == "writeFiles") {
 			t.Errorf("%s %s allows %s", name, r, a)
 		}
 	}
