@@ -32,6 +32,8 @@ type Records struct {
 	unwell    string    // what the newest verification found, if it did not hold
 	looked    time.Time // when that was; zero: no verification was seen
 	unread    []string  // records that are there and cannot be read
+	gap       string    // what the names of the records show first: one is missing, or there twice
+	gaps      int       // how often
 }
 
 // body is what is read of a record's: see docs/format.md, reports.
@@ -74,6 +76,11 @@ func read(ctx context.Context, v browse.View, sources []string, marked []repo.Po
 	}
 	o := v.Records()
 	o.Report = func(f evidence.Finding) { r.vault.unread = append(r.vault.unread, f.Name) }
+	o.Gaps = func(f evidence.Finding) {
+		if r.vault.gaps++; r.vault.gap == "" {
+			r.vault.gap = fmt.Sprintf("%.90s..: %s", f.Name, f.Detail)
+		}
+	}
 	called := sync.OnceValues(func() ([]string, error) { return called(ctx, v) }) // asked once, where there is a record
 	most := maxRecords
 	if len(marked) > 0 {
@@ -221,6 +228,9 @@ func (r Records) ofVault() (out []string) {
 	}
 	if n := len(r.unread); n > 0 {
 		out = append(out, fmt.Sprintf("of the newest records %d cannot be read, the newest of them %.60s..; `holdfast verify` says why", n, r.unread[0]))
+	}
+	if r.gaps > 0 {
+		out = append(out, fmt.Sprintf("records are missing or doubled (%d): at %s; `holdfast verify` names each", r.gaps, r.gap))
 	}
 	return out
 }

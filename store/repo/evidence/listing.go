@@ -33,18 +33,20 @@ type Listing struct {
 }
 
 // List lists the records of a vault and keeps the newest, at most so many. Of Options it needs Vault, Repository and Key, and takes
-// Reporter, Report and None.
+// Reporter, Report, Gaps and None.
 func List(ctx context.Context, o Options, most int) (*Listing, error) {
 	l := &Listing{r: &reading{ctx: ctx, o: o}, each: map[string][]lying{}, told: map[string]bool{}, holds: map[heldBy]Hold{}, kept: map[string]int{}}
 	if o.None {
 		return l, nil
 	}
+	g := gaps{r: l.r}
 	return l, l.r.names(func(versions []store.Info) error {
 		id, err := format.ParseRecordName(versions[0].Name)
 		if err != nil {
 			return nil // junk, of which no signature is checked
 		}
 		x := lying{id: id, versions: versions}
+		g.take(x)
 		late := len(l.last) == most && (most == 0 || came(x, l.last[0]) <= 0)
 		if kept := l.each[id.Reporter]; late && len(kept) == lastOfEach && counted(x, kept[0]) <= 0 {
 			l.older = true // or junk

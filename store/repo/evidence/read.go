@@ -50,6 +50,7 @@ type Options struct {
 	None       bool                    // the repository never had a reporter: nothing is asked
 	Reporter   string                  // of this reporter alone; empty: of all
 	Report     func(Finding)           // what is wrong; may be nil
+	Gaps       func(Finding)           // of a listing: what the names show, numbers that nothing has or two records have; may be nil
 	Each       func(Found) error       // each record, by reporter, series and number; may be nil
 	Memory     func(FoundSeries) error // the last record of each series, once it was read; may be nil
 }
@@ -206,8 +207,12 @@ func (r *reading) end() error {
 
 func (r *reading) find(kind FindingKind, name, detail string, args ...any) {
 	if r.o.Report != nil {
-		r.o.Report(Finding{kind, name, fmt.Sprintf(detail, args...)})
+		r.o.Report(finding(kind, name, detail, args...))
 	}
+}
+
+func finding(kind FindingKind, name, detail string, args ...any) Finding {
+	return Finding{kind, name, fmt.Sprintf(detail, args...)}
 }
 
 // record gives what is in the oldest version with the right bytes, and how many versions with others there are.
