@@ -116,7 +116,7 @@ func (a *app) rootCommand() *cobra.Command {
 			a.reads.restoreCommand(), a.reads.catCommand(), a.reads.dumpCommand(), a.reads.serveCommand(), a.reads.proveCommand(), a.reads.verifyCommand(), a.care.drillCommand(), worstDayCommand(a),
 		}},
 		{"keep", "Keep:", []*cobra.Command{a.care.renewCommand(), holdCommand(a), a.care.pruneCommand(), a.notices.commands.notifyCommand()}},
-		{"other", "Other:", []*cobra.Command{a.complete.completionCommand(), a.versionCommand()}},
+		{"other", "Other:", []*cobra.Command{a.complete.completionCommand(), manCommand(a), a.versionCommand()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
 		for _, c := range g.commands {
