@@ -56,6 +56,7 @@ var (
 	errEmptied    = errors.New("a source that became empty")
 	errSuspect    = errors.New("an alarm of the guard")
 	errUncovered  = errors.New("something in the sources' accounts is in no source")
+	errDiffers    = errors.New("a source delivers other bytes than a point holds")
 	errOverdue    = errors.New("not verified as often as asked")
 	errBudget     = errors.New("over the budget")
 	errPrices     = errors.New("no prices, or prices that cannot be used")
@@ -214,6 +215,7 @@ func outcomes() []outcome {
 		{errUnprotected, exitDamage, "unprotected"},
 		{errBehind, exitDamage, "behind"},
 		{errShort, exitDamage, "short"},
+		{errDiffers, exitDamage, "differs"},
 		{errReported, exitDamage, "reported"},
 		{report.ErrChanged, exitDamage, "changed"},
 		{report.ErrNotReport, exitUsage, "usage"},

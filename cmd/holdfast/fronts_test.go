@@ -36,8 +36,9 @@ var answers = map[string]struct {
 }
 
 // front VARIABLE URL KIND[:N] puts a front before a bucket's server that forwards N requests (none by default) and then
-// answers as KIND says: expired, late, full, region (see answers), page (a web page), or
-// certificate (TLS by an authority nobody knows; its certificate goes to the file ca.pem).
+// answers as KIND says: expired, late, full, region (see answers), page (a web page),
+// certificate (TLS by an authority nobody knows; its certificate goes to the file ca.pem), or
+// rot (the first byte of every object is another).
 func (w *world) front(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: front VARIABLE URL KIND[:N]")
@@ -57,6 +58,10 @@ func (w *world) front(ts *testscript.TestScript, neg bool, args []string) {
 		q.Set("endpoint", s.URL)
 		ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
 		ts.Check(os.WriteFile(ts.MkAbs("ca.pem"), ca, 0o600))
+	case "rot":
+		s := httptest.NewServer(rotten(forwarder(w.t, backend, nil)))
+		w.t.Cleanup(s.Close)
+		q.Set("endpoint", s.URL)
 	default:
 		s := httptest.NewServer(forwarder(w.t, backend, instead(ts, kind, int64(let))))
 		w.t.Cleanup(s.Close)
@@ -64,6 +69,29 @@ func (w *world) front(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	at.RawQuery = q.Encode()
 	ts.Setenv(args[0], at.String())
+}
+
+// rotten changes what is in objects that are read, and nothing that is said of them.
+func rotten(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/"); r.Method == http.MethodGet && key != "" && !r.URL.Query().Has("tagging") {
+			w = &rotting{ResponseWriter: w}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+type rotting struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (r *rotting) Write(b []byte) (int, error) {
+	if !r.begun && len(b) > 0 {
+		b, r.begun = bytes.Clone(b), true
+		b[0] ^= 1
+	}
+	return r.ResponseWriter.Write(b)
 }
 
 // instead gives what is answered in the place of the server; it returns false for what is to be forwarded.

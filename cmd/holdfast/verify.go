@@ -35,8 +35,12 @@ locks alone, and a budget may also be a number of requests. What was read is rem
 the cache's folder of the configuration, and in the record where keys.reporter names a key.
 verify.every of the configuration says within what time all has to be read: longer is an alarm.
 
+--against-source holds the newest points, or those named, against their sources: what a source
+lists as it did then must still have the bytes whose SHA-256 the point holds. It reads the
+source, or with --sample 1% that share of it, and the names in the vault; the host key does.
+
 Exit codes: 0 all is well; 4 something was put on top or beside and every byte is still
-there; 5 something is missing, damaged or not locked long enough.
+there; 5 something is missing, damaged or not locked long enough, or differs at the source.
 ` + pointHelp + unvouchedHelp + readerHelp
 
 // foundJSON is one finding for scripts.
@@ -79,6 +83,7 @@ type verifiedJSON struct {
 func (a *readCommands) verifyCommand() *cobra.Command {
 	var f readerFlags
 	var level, sample, budget string
+	var atSource bool
 	cmd := &cobra.Command{
 		Use:               "verify [POINT...]",
 		Short:             "Check that the copy is there, intact and locked",
@@ -88,7 +93,15 @@ func (a *readCommands) verifyCommand() *cobra.Command {
 			if len(args) == 0 { // a part of a vault is a question of somebody's
 				a.notices.expectVault("verify", f.vault)
 			}
-			return a.verify(ctx, &f, args, verifyFlags{level, sample, budget})
+			own := verifyFlags{level, sample, budget}
+			if atSource {
+				share, err := own.share()
+				if err != nil {
+					return err
+				}
+				return a.againstSource(ctx, &f, args, share)
+			}
+			return a.verify(ctx, &f, args, own)
 		}),
 	}
 	f.addUnvouched(cmd, a.app)
@@ -99,11 +112,20 @@ func (a *readCommands) verifyCommand() *cobra.Command {
 	complete(cmd, "level", oneOf("locks", "bytes", "content"))
 	cmd.Flags().StringVar(&sample, "sample", "100%", "`SHARE` of the stored objects to read, such as 5%")
 	cmd.Flags().StringVar(&budget, "budget", "", "read the part whose turn it is, within a day's `BUDGET`: a time such as 2h, or a size such as 200GB")
+	cmd.Flags().BoolVar(&atSource, "against-source", false, "hold the newest points, or POINT, against what their sources deliver now")
 	return cmd
 }
 
 // verifyFlags are the flags of verify that are its own.
 type verifyFlags struct{ level, sample, budget string }
+
+// share checks them for a comparison with the source, which reads nothing of what is stored but names.
+func (v verifyFlags) share() (float64, error) {
+	if v.level != "" || v.budget != "" {
+		return 0, usage(errors.New("--against-source looks at the source: leave out --level and --budget"))
+	}
+	return parseSample(v.sample)
+}
 
 // options checks them.
 func (v verifyFlags) options(f *readerFlags, specs []string) (o verify.Options, b rotation.Budget, err error) {
