@@ -31,7 +31,7 @@ type provedJSON struct {
 	Point  string `json:"point"`
 	Key    string `json:"key"`
 	SHA256 string `json:"sha256"` // empty: the entry has no content
-	Page   string `json:"page"` // the file; empty: page_text has it
+	Page   string `json:"page"`   // the file; empty: page_text has it
 	Text   string `json:"page_text,omitempty"`
 }
 

@@ -184,6 +184,9 @@ func readReport(name string) (report.Checked, error) {
 func (r *reporting) judge(line *checkedReport, c report.Checked, vaults []followedVault) error {
 	if c.Public == nil {
 		line.Status = "unsigned"
+		if r.signedBy != "" { // whoever forges a report leaves the signature out as easily as he makes one of his own
+			return &marked{errDamage, errors.New("signed by nobody, and so not with the key of --signed-by")}
+		}
 		return &marked{errNobodysKey, errors.New("as it was made, and signed by nobody: whoever changed it could have made it anew")}
 	}
 	if by := strings.ToLower(r.signedBy); by != "" {
