@@ -4,6 +4,7 @@ package wholefile
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -31,6 +32,26 @@ func Write(path string, content []byte) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// Replace is Write for a file that people read: of a mode, as far as the umask lets it, and also where two write it at once.
+func Replace(path string, content []byte, mode fs.FileMode) error {
+	if whole, err := filepath.EvalSymlinks(path); err == nil {
+		path = whole // a link stays one
+	}
+	next := fmt.Sprintf("%s.%d%s", path, os.Getpid(), Suffix)
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return under(err, path)
+	}
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(next, path)
+	}
+	if err != nil {
+		return errors.Join(under(err, path), os.Remove(next))
+	}
+	return nil
 }
 
 // Create makes a file of mode 0600 that is not there yet, all of it or none; where one is there the error is fs.ErrExist. A file that was

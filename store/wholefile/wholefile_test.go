@@ -58,3 +58,32 @@ func TestCreate(t *testing.T) {
 		t.Errorf("something is left: %v, %v", left, err)
 	}
 }
+
+func TestReplace(t *testing.T) {
+	dir := t.TempDir()
+	path, link := filepath.Join(dir, "sheet.html"), filepath.Join(dir, "link.html")
+	for _, want := range []string{"one", "two"} {
+		if err := Replace(path, []byte(want), 0o640); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != want {
+			t.Errorf("%q instead of %q, %v", got, want, err)
+		}
+	}
+	if err := os.Symlink(path, link); err != nil {
+		t.Skip(err)
+	}
+	if err := Replace(link, []byte("three"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != "three" {
+		t.Errorf("%q behind the link, %v", got, err)
+	}
+	gone := filepath.Join(dir, "nowhere", "x")
+	if err, ok := errors.AsType[*fs.PathError](Replace(gone, nil, 0o640)); !ok || err.Path != gone {
+		t.Errorf("%v", err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
+		t.Errorf("something is left: %v, %v", left, err)
+	}
+}
