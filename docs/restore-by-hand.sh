@@ -1,6 +1,6 @@
 #!/bin/sh
 # restore-by-hand.sh: list or get back what is in a recovery point, without Holdfast: with age, zstd, jq, sh and coreutils
-# alone, from a copy of a vault in a directory. docs/format.md explains every step.
+# alone, from a copy of a vault in a directory. docs/format.md explains every step. Post-quantum keys need age 1.3 or newer.
 #
 #   restore-by-hand.sh VAULT IDENTITY POINT                       list the entries of a point, one JSON line each
 #   restore-by-hand.sh VAULT IDENTITY POINT KEY FILE [VERSION]    write the bytes of one entry to FILE
@@ -150,7 +150,7 @@ open_object() {
 	hash=${1##*/}
 	[ "$(sum "$file")" = "${hash%.age}" ] || die "$1 is damaged; look for another version of it in the vault"
 	opened=
-	"$age" -d -i "$identity" -o "$tmp/payload" "$file" || die "$1 cannot be opened with $identity"
+	"$age" -d -i "$identity" -o "$tmp/payload" "$file" || die "$1 cannot be opened with $identity: it is another key, or age is older than 1.3, which post-quantum keys need"
 	opened=$1
 }
 

@@ -111,6 +111,7 @@ func (k *configCheck) unwise() {
 	for _, v := range k.c.Vaults {
 		locks = locks || v.URL.Locks()
 	}
+	k.warnings = append(k.warnings, strayCustody(k.c)...)
 	if !locks {
 		k.warnings = append(k.warnings, "all vaults are directories, which cannot lock: nothing keeps the copy from being deleted")
 	}

@@ -24,7 +24,8 @@ sources the disks, instances, AMIs and snapshots of every region that is open to
 
 It asks with the sources' own credentials and shows what these are shown. A bucket counts as protected when a source has all of it; a
 volume when the source finds a snapshot of it that it can read; an instance and an AMI when an ec2:// source lists them, the AMI with its
-snapshots. Snapshots of a volume that is gone, and of no AMI, stand for themselves. Directories have no account: nothing is said of them.
+snapshots. Snapshots of a volume that is gone, and of no AMI, stand for themselves. Directories and exec: sources have no account: nothing
+is said of them.
 
 What needs no copy is named in the configuration, with the reason:
 
@@ -100,7 +101,7 @@ type survey struct {
 // account tells accounts apart, as far as the configuration does.
 type account struct{ kind, endpoint, credentials string }
 
-// accountOf gives whose account a source reads; ok is false for a directory.
+// accountOf gives whose account a source reads; ok is false for a directory or a program.
 func accountOf(s config.Source) (account, bool) {
 	switch s.URL.Kind {
 	case location.S3:
@@ -317,7 +318,11 @@ func (s *survey) print(n coveredJSON) error {
 		return l.end()
 	}
 	if len(s.found) == 0 {
-		s.ui.remark("There is nothing in these accounts, or no source has one: directories have none.")
+		text := "Nothing is in the accounts that the sources read."
+		if !slices.ContainsFunc(s.config.Sources, func(c config.Source) bool { _, ok := accountOf(c); return ok }) {
+			text = "No source reads an account, so there is none to look at: directories have none, nor have exec: sources."
+		}
+		s.ui.remark("%s", text)
 		return nil
 	}
 	w := tabwriter.NewWriter(s.ui.out, 0, 0, 2, ' ', 0)

@@ -218,6 +218,7 @@ func outcomes() []outcome {
 		{errDiffers, exitDamage, "differs"},
 		{errReported, exitDamage, "reported"},
 		{report.ErrChanged, exitDamage, "changed"},
+		{errNotVouched, exitDamage, "not_vouched"},
 		{report.ErrNotReport, exitUsage, "usage"},
 		{report.ErrTooLarge, exitUsage, "usage"},
 		{errAlarm, exitAlarm, "alarm"}, // whatever it is about

@@ -46,6 +46,9 @@ func (h *hooks) before(ctx context.Context) error {
 	if err := ctx.Err(); err != nil || !h.Any() {
 		return err
 	}
+	if _, err := h.hostKey(); err != nil {
+		return err // nothing can come of it, so nothing is set up for it
+	}
 	h.begun = true
 	err := h.run(ctx, "before", h.Before)
 	if err != nil && ctx.Err() == nil {

@@ -158,3 +158,43 @@ func (d *desk) awaitCache(ctx context.Context) {
 		}
 	}
 }
+
+// TestSecondSignal: it ends the program at once, and leaves nothing behind that the first one did not end.
+func TestSecondSignal(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.configure("hooks: {before: [sh, -c, \"trap '' TERM; echo $$ > pid.new; mv pid.new pid; while :; do sleep 0.1; done\"]}")
+	if code, _, errOut := d.run("init"); code != 0 {
+		t.Fatal(errOut)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	busy, _, errOut := d.command(ctx, "run")
+	if err := busy.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid []byte
+	for pid == nil && ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond)
+		pid, _ = os.ReadFile(d.path("pid")) // not there yet
+	}
+	began := time.Now()
+	for range 2 {
+		if err := busy.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(200 * time.Millisecond) // two at once are one
+	}
+	err := busy.Wait()
+	if e, ok := errors.AsType[*exec.ExitError](err); !ok || e.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM || time.Since(began) > 5*time.Second {
+		t.Errorf("after %s: %v: %s", time.Since(began), err, errOut)
+	}
+	for ctx.Err() == nil {
+		b, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
+		if err != nil || strings.Contains(string(b), ") Z ") {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("the hook lives")
+}

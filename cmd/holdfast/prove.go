@@ -16,7 +16,8 @@ const proveHelp = `Write a page that proves one entry of a recovery point: the s
 vault answered, and the commands that check it with sha256sum, openssl, zstd, jq and age alone, without holdfast.
 
 The page is text and a shell script: in a folder with a copy of the stored objects that it names, 'K=restore.key sh PAGE' checks
-all of it, and fails where a bit is another. It holds the names of the entry and of stored objects, and no key.
+all of it: it ends with 0 if all is right, with 1 where a bit is another, and with 2 where it cannot be checked there. It holds the
+names of the entry and of stored objects, and no key.
 
 KEY is the entry's whole key, as 'holdfast ls' gives it. Entries of more than 256 chunks (some 256 MiB) have their pieces
 in lists of their own and are refused.
@@ -29,8 +30,8 @@ Exit codes: 0 written; 1 failed, or no such entry; 2 the key does not open it; 4
 type provedJSON struct {
 	Point  string `json:"point"`
 	Key    string `json:"key"`
-	SHA256 string `json:"sha256"`
-	Page   string `json:"page"` // the file; empty: page_text has it
+	SHA256 string `json:"sha256"` // empty: the entry has no content
+	Page   string `json:"page"`   // the file; empty: page_text has it
 	Text   string `json:"page_text,omitempty"`
 }
 
@@ -69,7 +70,10 @@ func (r *restoring) prove(ctx context.Context, in *repo.Reader, p browse.Point, 
 	if err != nil {
 		return err
 	}
-	line := provedJSON{Point: p.ID.String(), Key: key, SHA256: e.SHA256.String(), Page: out}
+	line := provedJSON{Point: p.ID.String(), Key: key, Page: out}
+	if !e.SHA256.IsZero() {
+		line.SHA256 = e.SHA256.String()
+	}
 	if out != "" {
 		if err := writeNew(out, page); err != nil {
 			return fmt.Errorf("--out: %w", err)

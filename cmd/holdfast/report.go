@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/user"
@@ -27,6 +28,7 @@ import (
 	"github.com/holdfast-backup/holdfast/store/repo/evidence"
 	"github.com/holdfast-backup/holdfast/store/repo/format"
 	"github.com/holdfast-backup/holdfast/store/vendor"
+	"github.com/holdfast-backup/holdfast/store/wholefile"
 )
 
 const reportHelp = `Write a report on the copy for people who have to judge it: auditors, insurers, owners.
@@ -181,6 +183,10 @@ func (r *reporting) report(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	own, err := r.ownKey(base)
+	if err != nil {
+		return err
+	}
 	var first *repo.Repository
 	for _, p := range places {
 		found, err := r.look(ctx, base.stands.alone().reading, p, pin, charged)
@@ -189,7 +195,7 @@ func (r *reporting) report(ctx context.Context) error {
 		}
 		first = cmp.Or(first, found)
 	}
-	key, why := r.signer(base, first)
+	key, why := r.signer(base, first, own)
 	if key != nil {
 		r.made.Next(key.Name)
 	} else {
@@ -200,13 +206,20 @@ func (r *reporting) report(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	names, err := r.write(files, sealed)
 	if err != nil {
 		return err
 	}
 	all := together{r.tell(sealed, names)}
+	if len(names) == 0 && all.orNil() != nil {
+		return all.orNil() // nobody has it: there is nothing to keep a record of
+	}
 	if key != nil {
-		all = append(all, leaveRecord(ctx, r.app, base.config, report.TypeReport, r.options.Now, first, r.made.Record(sealed.Seal)))
+		// Whoever has the report has to find its record: a signal between the two comes too late.
+		all = append(all, leaveRecord(context.WithoutCancel(ctx), r.app, base.config, report.TypeReport, r.options.Now, first, r.made.Record(sealed.Seal)))
 	} else {
 		r.ui.warn("this report is not numbered and leaves no record: %s", why)
 	}
@@ -334,8 +347,28 @@ func vendorOf(l location.Location) string {
 	return p.Title
 }
 
+// ownKey reads the key that reports are signed with, where the configuration names one that this user can read. Whoever else uses the
+// configuration, elsewhere or as another user, makes reports without a number. A key that is there and no good is an error: nobody means that.
+func (r *reporting) ownKey(base *reading) (*keys.ReporterKey, error) {
+	c := base.config
+	if c == nil || c.Keys.Reporter == "" {
+		return nil, nil
+	}
+	path, err := c.ReporterKeyPath(r.env)
+	if err == nil {
+		err = readable(path)
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return (&job{app: r.app, config: c}).share().reporterKey()
+}
+
 // signer gives the key that the report is signed with, or why there is none.
-func (r *reporting) signer(base *reading, in *repo.Repository) (*keys.ReporterKey, string) {
+func (r *reporting) signer(base *reading, in *repo.Repository, own *keys.ReporterKey) (*keys.ReporterKey, string) {
 	c := base.config
 	switch {
 	case c == nil || slices.ContainsFunc(r.vaults, func(v string) bool { return strings.Contains(v, "://") }):
@@ -344,17 +377,15 @@ func (r *reporting) signer(base *reading, in *repo.Repository) (*keys.ReporterKe
 		return nil, "keys.reporter names no key to sign with"
 	case r.reader.credentials != "":
 		return nil, "other credentials were given than those of the configuration"
+	case own == nil:
+		return nil, "the reporter's key that keys.reporter names is not here, or not for this user to read"
 	case in == nil || !in.Vouched():
 		return nil, "no vault shows the repository"
 	}
-	key, err := (&job{app: r.app, config: c}).share().reporterKey()
-	if err != nil {
-		return nil, "the reporter's key cannot be read"
+	if _, ok := in.Keys().Reporter(own.Name, format.KeyHint(own.Public()), r.now()); !ok {
+		return nil, "the repository does not know the key of the reporter " + own.Name
 	}
-	if _, ok := in.Keys().Reporter(key.Name, format.KeyHint(key.Public()), r.now()); !ok {
-		return nil, "the repository does not know the key of the reporter " + key.Name
-	}
-	return key, ""
+	return own, ""
 }
 
 func (r *reporting) seal(key *keys.ReporterKey, in *repo.Repository) (report.Sealed, error) {
@@ -415,10 +446,13 @@ func (r *reporting) files() (f reportFiles, err error) {
 			return f, usage(fmt.Errorf("%s is there already: a report is never written over another file", safe(name)))
 		}
 	}
+	if f.html != "" && filepath.Clean(f.html) == filepath.Clean(f.json) {
+		return f, usage(fmt.Errorf("--out and --json-out both name %s: the page and the JSON are two files", safe(f.html)))
+	}
 	return f, nil
 }
 
-// write writes the files, and gives their names.
+// write writes the files, all of them or none, and gives their names.
 func (r *reporting) write(f reportFiles, s report.Sealed) (names []string, err error) {
 	if f.dir != "" {
 		if err := os.MkdirAll(f.dir, 0o700); err != nil {
@@ -438,21 +472,23 @@ func (r *reporting) write(f reportFiles, s report.Sealed) (names []string, err e
 			continue
 		}
 		if err := writeNew(x.name, x.body); err != nil {
-			return names, fmt.Errorf("write the report: %w", err)
+			for _, name := range names { // made just now: a page whose record is never made must not lie about
+				err = errors.Join(err, os.Remove(name))
+			}
+			return nil, fmt.Errorf("write the report: %w", err)
 		}
 		names = append(names, x.name)
 	}
 	return names, nil
 }
 
-// writeNew writes a file that is not there yet.
+// writeNew writes a file that is not there yet, all of it or none.
 func writeNew(name string, body []byte) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
+	err := wholefile.Create(name, body)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s is there already, and nothing is written over it: name another place, or move it away", safe(name))
 	}
-	_, err = f.Write(body)
-	return errors.Join(err, f.Close())
+	return err
 }
 
 // tell prints what came of it.

@@ -19,6 +19,9 @@ import (
 // errNobodysKey: a report that nobody signed, or whose key nothing vouches for.
 var errNobodysKey = errors.New("signed by nobody who is known")
 
+// errNotVouched: a report that whoever was asked for does not vouch for.
+var errNotVouched = errors.New("not vouched for by who was asked")
+
 // checkedReport is what came of checking one report, for scripts.
 type checkedReport struct {
 	File     string `json:"file"`
@@ -184,19 +187,22 @@ func readReport(name string) (report.Checked, error) {
 func (r *reporting) judge(line *checkedReport, c report.Checked, vaults []followedVault) error {
 	if c.Public == nil {
 		line.Status = "unsigned"
+		if r.signedBy != "" { // whoever forges a report leaves the signature out as easily as he makes one of his own
+			return &marked{errNotVouched, errors.New("signed by nobody, and so not with the key of --signed-by")}
+		}
 		return &marked{errNobodysKey, errors.New("as it was made, and signed by nobody: whoever changed it could have made it anew")}
 	}
 	if by := strings.ToLower(r.signedBy); by != "" {
 		if !strings.HasPrefix(line.Key, by) {
 			line.Status = "unknown key"
-			return &marked{errDamage, fmt.Errorf("signed with the key %.16s.., and not with that of --signed-by", line.Key)}
+			return &marked{errNotVouched, fmt.Errorf("signed with the key %.16s.., and not with that of --signed-by", line.Key)}
 		}
 		line.KnownBy = "--signed-by"
 	}
 	for _, v := range vaults {
 		if !slices.ContainsFunc(v.repo.Chain, func(l repo.Link) bool { return l.Lists("reporter", c.Public) }) || v.repo.ID.String() != c.Seal.Repository {
 			line.Status = "unknown key"
-			return &marked{errDamage, fmt.Errorf("signed with the key %.16s.., which is no reporter's of the repository in vault %s, or for another repository", line.Key, v.name)}
+			return &marked{errNotVouched, fmt.Errorf("signed with the key %.16s.., which is no reporter's of the repository in vault %s, or for another repository", line.Key, v.name)}
 		}
 		line.KnownBy = "vault " + v.name
 		i := slices.IndexFunc(v.lines, func(m report.Made) bool {
@@ -204,7 +210,7 @@ func (r *reporting) judge(line *checkedReport, c report.Checked, vaults []follow
 		})
 		if i < 0 {
 			line.Status = "no record"
-			return &marked{errDamage, fmt.Errorf("vault %s has no record of this report, number %d of %s", v.name, c.Seal.Number, c.Seal.Reporter)}
+			return &marked{errNotVouched, fmt.Errorf("vault %s has no record of this report, number %d of %s", v.name, c.Seal.Number, c.Seal.Reporter)}
 		}
 		line.Record = v.lines[i].Record
 	}

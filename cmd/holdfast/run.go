@@ -246,7 +246,11 @@ func (j *job) runSource(ctx context.Context, s config.Source, f runFlags) error 
 	} else {
 		err = j.tells.report(s, result, asked, began, f.dry)
 	}
-	return together{err, around.after(ctx, status, point)}.orNil()
+	late := around.after(ctx, status, point)
+	if late != nil { // behind another error it stands on a line of its own
+		late = prefixed(late, "source "+s.Name)
+	}
+	return together{err, late}.orNil()
 }
 
 // asking counts what one source's run asks of its source and of the vaults.

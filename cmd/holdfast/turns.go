@@ -95,7 +95,7 @@ func (r *verifying) openTurns(ctx context.Context, budget string) (*turns, error
 func (t *turns) load(ctx context.Context) error {
 	b, err := t.file.Load()
 	if err == nil && b != nil {
-		t.state, err = rotation.Decode(b, t.now())
+		t.state, err = t.decode(b)
 	}
 	if err != nil {
 		t.ui.warn("what was read of vault %s before is not known: %v", t.vault.name, err)
@@ -104,7 +104,7 @@ func (t *turns) load(ctx context.Context) error {
 	if t.state != nil {
 		return nil
 	}
-	t.state = &rotation.State{}
+	t.state = &rotation.State{Of: t.vault.url.Mark()}
 	var at time.Time
 	_, err = evidence.Latest(ctx, evidence.Of(t.vault.Reader, t.repo), maxTurnRecords, func(f evidence.Found) bool {
 		var body struct {
@@ -116,7 +116,7 @@ func (t *turns) load(ctx context.Context) error {
 		if f.Newer || f.Record.Type != "verify" || json.Unmarshal(f.Record.Body, &body) != nil || body.Rotation == nil || body.Rotation.Vault != t.vault.name {
 			return true
 		}
-		s, err := rotation.Decode(body.Rotation.State, t.now())
+		s, err := t.decode(body.Rotation.State)
 		if err != nil {
 			return true
 		}
@@ -131,6 +131,23 @@ func (t *turns) load(ctx context.Context) error {
 		t.ui.remark("This machine does not remember what was read of vault %s; it goes on from the record of %s.", t.vault.name, at.UTC().Format(timeForm))
 	}
 	return nil
+}
+
+// errOtherVault: a name that stands for another place than it did.
+var errOtherVault = errors.New("it was read in another place, which had this vault's name then")
+
+// decode reads what is remembered. What was read elsewhere says nothing of this vault.
+func (t *turns) decode(b []byte) (*rotation.State, error) {
+	s, err := rotation.Decode(b, t.now())
+	if err != nil {
+		return nil, err
+	}
+	if mark := t.vault.url.Mark(); s.Of == "" {
+		s.Of = mark // of a version that did not say it
+	} else if s.Of != mark {
+		return nil, errOtherVault
+	}
+	return s, nil
 }
 
 // maxTurnRecords is how many records are read to find one of a turn.

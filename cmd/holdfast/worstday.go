@@ -6,14 +6,17 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"html/template"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +26,8 @@ import (
 	"github.com/holdfast-backup/holdfast/cmd/holdfast/internal/location"
 	"github.com/holdfast-backup/holdfast/crypto/keys"
 	"github.com/holdfast-backup/holdfast/docs"
+	"github.com/holdfast-backup/holdfast/replicator/report/page"
+	"github.com/holdfast-backup/holdfast/store/wholefile"
 )
 
 //go:embed worstday/page.html
@@ -51,6 +56,7 @@ type worstDayPage struct {
 	Others      []keptThing `json:"custody,omitempty"`
 	Locks       bool        `json:"-"` // every vault keeps locks
 	Reader      bool        `json:"-"` // a credential is needed to read the first vault
+	NewAge      bool        `json:"-"` // keys of a class that age opens from 1.3 on
 	Setup       string      `json:"setup"`
 	Instead     string      `json:"instead,omitempty"`
 	Look        string      `json:"look"`
@@ -88,7 +94,7 @@ func worstDayCommand(a *app) *cobra.Command {
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: a.action(func(context.Context, []string) error {
 			if script {
-				return writeOut(a.ui.out, out, docs.RestoreByHand)
+				return writeOut(a.ui.out, out, docs.RestoreByHand, "#!/bin/sh\n# restore-by-hand.sh:")
 			}
 			return worstDay(a, out)
 		}),
@@ -106,6 +112,9 @@ func worstDay(a *app, out string) error {
 	known, err := a.trusts.knownRepository(c, "")
 	if err != nil {
 		return err
+	}
+	for _, text := range strayCustody(c) {
+		a.ui.warn("%s", text)
 	}
 	p := newWorstDayPage(c, known.Pin, a.now())
 	sum := sha256.Sum256(docs.RestoreByHand)
@@ -127,19 +136,49 @@ func worstDay(a *app, out string) error {
 	if err := t.Execute(&b, p); err != nil {
 		return fmt.Errorf("the page: %w", err)
 	}
-	return writeOut(a.ui.out, out, b.Bytes())
+	return writeOut(a.ui.out, out, page.Visible(b.Bytes()), worstDayHTML[:strings.Index(worstDayHTML, "{{")])
 }
 
-// writeOut writes to a file, or to standard output where none is named.
-func writeOut(to io.Writer, file string, text []byte) error {
+// writeOut writes to a file, all of it or none, or to standard output where none is named. An earlier one is replaced, which begins
+// the same: sheets are printed again when keys change. No other file is: the restore key lies beside it.
+func writeOut(to io.Writer, file string, text []byte, begins string) error {
 	if file == "" {
 		_, err := to.Write(text)
 		return err
 	}
-	if err := os.WriteFile(file, text, 0o644); err != nil { //nolint:gosec // it is there to be read
+	info, err := os.Stat(file)
+	if err == nil && info.Mode().IsRegular() && info.Size() > 0 {
+		var earlier bool
+		if earlier, err = beginsWith(file, begins); err == nil && !earlier {
+			return usage(fmt.Errorf("--out: %s is there already, and is no earlier one of these: name another place, or move it away", safe(file)))
+		}
+	}
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+	case err == nil && !info.Mode().IsRegular():
+		err = os.WriteFile(file, text, 0o644) //nolint:gosec // a device, or a pipe
+	default:
+		err = wholefile.Replace(file, text, 0o644) // it is there to be read
+	}
+	if err != nil {
 		return fmt.Errorf("--out: %w", err)
 	}
 	return nil
+}
+
+// beginsWith reports whether a file does.
+func beginsWith(file, text string) (bool, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	head := make([]byte, len(text))
+	n, err := io.ReadFull(f, head)
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return string(head[:n]) == text, err
 }
 
 // thisProgram is the SHA-256 of the program that runs; empty where it cannot be read.
@@ -166,6 +205,7 @@ func newWorstDayPage(c *config.Config, pin string, now time.Time) *worstDayPage 
 		Title: first.Name, Fingerprint: groups(pin), Reader: first.URL.Keyed(), Look: "holdfast points --latest 3", Restore: restoreLines(c),
 		Platform: runtime.GOOS + "/" + runtime.GOARCH, Version: thisBuild().Version, Date: now.UTC().Format(time.DateOnly),
 	}
+	p.NewAge = slices.ContainsFunc(c.Keys.Recipients, func(r keys.Recipient) bool { return r.Class() == keys.Hybrid })
 	custody := maps.Clone(c.Custody)
 	for i, r := range c.Keys.Recipients {
 		name := fmt.Sprintf("restore-%d", i+1)
@@ -188,6 +228,17 @@ func newWorstDayPage(c *config.Config, pin string, now time.Time) *worstDayPage 
 	p.Instead = strings.Join(instead, "\n")
 	p.ByHand = strings.Join(byHandLines(c), "\n")
 	return p
+}
+
+// strayCustody says which restore keys custody names and keys.recipients does not have: after one was dropped the others count anew.
+func strayCustody(c *config.Config) (out []string) {
+	for _, name := range slices.Sorted(maps.Keys(c.Custody)) {
+		number, ok := strings.CutPrefix(name, "restore-")
+		if n, err := strconv.Atoi(number); ok && err == nil && (n < 1 || n > len(c.Keys.Recipients)) {
+			out = append(out, fmt.Sprintf("custody names %s, and keys.recipients has %s: see whether each place still stands beside its key", name, plural(len(c.Keys.Recipients), "key", "keys")))
+		}
+	}
+	return out
 }
 
 // setupLines let the commands behind them do without flags.

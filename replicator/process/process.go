@@ -181,7 +181,7 @@ func start(ctx context.Context, o Options, stdout, read *os.File) (*process, err
 		p.cmd.Stdout = lines // the same writer: one goroutine writes to it
 	}
 	ownGroup(p.cmd)
-	if err := p.cmd.Start(); err != nil {
+	if err := running.start(p.cmd); err != nil {
 		return nil, &Failure{Reason: "could not be started: " + because(err).Error(), Err: err}
 	}
 	p.limit, p.cancel = context.WithTimeout(ctx, o.Timeout)
@@ -202,9 +202,46 @@ func start(ctx context.Context, o Options, stdout, read *os.File) (*process, err
 	both.Go(p.guard)
 	go func() {
 		both.Wait()
+		running.remove(p.cmd)
 		close(p.gone)
 	}()
 	return p, nil
+}
+
+// programs are those that run now: whoever is about to end at once must not leave them behind.
+type programs struct {
+	mu   sync.Mutex
+	cmds map[*exec.Cmd]bool
+}
+
+var running programs
+
+func (r *programs) start(cmd *exec.Cmd) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	err := cmd.Start()
+	if err == nil {
+		if r.cmds == nil {
+			r.cmds = map[*exec.Cmd]bool{}
+		}
+		r.cmds[cmd] = true
+	}
+	return err
+}
+
+func (r *programs) remove(cmd *exec.Cmd) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.cmds, cmd)
+}
+
+// KillAll kills every program that runs, with what it started, and has none begin any more. It is for a process that is about to end
+// without waiting for anything.
+func KillAll() {
+	running.mu.Lock() // for good
+	for cmd := range running.cmds {
+		signalGroup(cmd, true)
+	}
 }
 
 // guard ends the group when its time has come.

@@ -110,6 +110,7 @@ func lineOf(page []byte, e *format.Entry) (found int) {
 			Key     *string `json:"key"`
 			KeyB64  *string `json:"key_b64"`
 			Version string  `json:"version_id"`
+			VersB64 []byte  `json:"version_id_b64"`
 		}
 		if json.Unmarshal(line, &l) != nil {
 			continue
@@ -122,7 +123,7 @@ func lineOf(page []byte, e *format.Entry) (found int) {
 			b, err := base64.StdEncoding.DecodeString(*l.KeyB64)
 			key, ok = string(b), err == nil
 		}
-		if ok && key == e.Key && l.Version == e.Version {
+		if version := l.Version + string(l.VersB64); ok && key == e.Key && version == e.Version {
 			found = n
 		}
 	}

@@ -45,7 +45,7 @@ func full(sources int) *report.Report {
 	v.Checks.Verifications = []report.Verification{{At: at, Level: "bytes", Status: "ok", Sample: 100, Budget: "200GB", Days: 9, Covered: 87.5, Oldest: at}}
 	r.Scope.Accepted = []report.Accepted{{URL: "s3://scratch", Reason: "<b>rebuilt</b>"}}
 	r.Scope.Coverage = &report.Coverage{At: at, Reporter: "web-1", Resources: 9, Protected: 7, Accepted: 1, Unprotected: 1, Unseen: 1}
-	r.Scope.Custody = []report.Custody{{Key: "restore-1", Kept: "safe A"}}
+	r.Scope.Custody = []report.Custody{{Key: "restore-1", Kept: "safe \u202eA\x1b[2J\u200b"}}
 	v.Checks.Drills = []report.Drill{{At: at, Status: "held", Counts: map[string]int{"ok": 3}}}
 	v.Checks.Diagnoses = []report.Diagnosis{{At: at, Status: "ok"}}
 	v.Checks.Attacks = []report.Attack{{Check: "delete", Status: 403, RequestID: "R1", At: at}}
@@ -163,6 +163,9 @@ func TestPage(t *testing.T) {
 		if strings.Contains(text, bad) {
 			t.Errorf("the page has %q", bad)
 		}
+	}
+	if !strings.Contains(text, `safe \u202eA\x1b[2J\u200b</td>`) || strings.ContainsAny(text, "\u202e\x1b\u200b") {
+		t.Error("a character that cannot be seen is not shown")
 	}
 	if strings.Index(text, `id="summary"`) > strings.Index(text, `id="identity"`) || !strings.Contains(text, "it does not answer") || !strings.Contains(text, "Not known") {
 		t.Error("what is wrong does not stand first, or is left out")

@@ -17,6 +17,7 @@ import (
 type State struct {
 	Bytes Ledger `json:"bytes"`
 	Locks Ledger `json:"locks"`
+	Of    string `json:"of,omitempty"` // which vault, as the caller tells vaults apart; empty: it was not said
 }
 
 // Ledger is what is remembered of one rotation.

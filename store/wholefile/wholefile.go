@@ -4,6 +4,8 @@ package wholefile
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -30,4 +32,61 @@ func Write(path string, content []byte) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// Replace is Write for a file that people read: of a mode, as far as the umask lets it, and also where two write it at once.
+func Replace(path string, content []byte, mode fs.FileMode) error {
+	if whole, err := filepath.EvalSymlinks(path); err == nil {
+		path = whole // a link stays one
+	}
+	next := fmt.Sprintf("%s.%d%s", path, os.Getpid(), Suffix)
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return under(err, path)
+	}
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(next, path)
+	}
+	if err != nil {
+		return errors.Join(under(err, path), os.Remove(next))
+	}
+	return nil
+}
+
+// Create makes a file of mode 0600 that is not there yet, all of it or none; where one is there the error is fs.ErrExist. A file that was
+// cut off keeps a name of its own, which ends in Suffix.
+func Create(path string, content []byte) (err error) {
+	if _, err := os.Lstat(path); err == nil {
+		return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*"+Suffix)
+	if err != nil {
+		return under(err, path)
+	}
+	defer func() {
+		if rerr := os.Remove(f.Name()); !errors.Is(rerr, fs.ErrNotExist) {
+			err = errors.Join(err, rerr)
+		}
+	}()
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return under(err, path)
+	}
+	err = os.Link(f.Name(), path) // which puts nothing in the place of another
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		err = os.Rename(f.Name(), path) // there are no links here
+	}
+	return under(err, path)
+}
+
+// under has an error speak of the file that was to be made, not of the one that stood in for it.
+func under(err error, path string) error {
+	if e, ok := errors.AsType[*os.LinkError](err); ok {
+		return &fs.PathError{Op: "create", Path: path, Err: e.Err}
+	}
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return &fs.PathError{Op: e.Op, Path: path, Err: e.Err}
+	}
+	return err
 }

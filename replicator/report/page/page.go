@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/holdfast-backup/holdfast/replicator/report"
 )
@@ -38,7 +39,28 @@ func Make(r *report.Report, digest string) ([]byte, error) {
 	if err := t.ExecuteTemplate(&b, "page", r); err != nil {
 		return nil, fmt.Errorf("the page of a report: %w", err)
 	}
-	return b.Bytes(), nil
+	return Visible(b.Bytes()), nil
+}
+
+// Visible has a page show, as \u202e and the like, the characters of texts from outside that cannot be seen and could have it read as another
+// one: those that turn the direction of what follows, join or hide, or steer a terminal. Templates themselves have none.
+func Visible(page []byte) []byte {
+	hidden := func(r rune) bool {
+		return r != '\n' && r != '\t' && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
+	}
+	if bytes.IndexFunc(page, hidden) < 0 {
+		return page
+	}
+	var b bytes.Buffer
+	for _, r := range string(page) {
+		if !hidden(r) {
+			b.WriteRune(r)
+			continue
+		}
+		quoted := strconv.QuoteRuneToASCII(r)
+		b.WriteString(quoted[1 : len(quoted)-1])
+	}
+	return b.Bytes()
 }
 
 func functions(r *report.Report, digest string) template.FuncMap {

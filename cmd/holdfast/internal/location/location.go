@@ -6,6 +6,8 @@
 package location
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -109,6 +111,13 @@ func (l Location) Same(o Location) bool {
 	a.Prefix, b.Prefix = strings.Trim(a.Prefix, "/"), strings.Trim(b.Prefix, "/")
 	a.Endpoint, b.Endpoint = host(a.Endpoint), host(b.Endpoint)
 	return l.Kind == o.Kind && l.Path == o.Path && a == b && reflect.DeepEqual(l.AWS, o.AWS)
+}
+
+// Mark is a short text that two places which are not the Same share by bad luck alone. It says nothing of where they are to whoever does
+// not know it already.
+func (l Location) Mark() string {
+	sum := sha256.Sum256([]byte(strings.Join([]string{string(l.Kind), l.Path, host(l.S3.Endpoint), l.S3.Bucket, strings.Trim(l.S3.Prefix, "/")}, "\n")))
+	return hex.EncodeToString(sum[:8])
 }
 
 // Overlaps reports whether one of two places is the other, or lies in it.
