@@ -1,0 +1,2 @@
+// Package rehearse.
+package rehearse
