@@ -120,6 +120,7 @@ func (rf *rehearseFlags) parse(chosen bool) (err error) {
 	if rf.to.text == "" {
 		return nil
 	}
+	rf.to.scratch = true
 	if err := rf.to.parse(); err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ type rehearsedJSON struct {
 
 	Strata  []stratumJSON    `json:"strata,omitempty"`
 	Batches []rehearse.Batch `json:"batches,omitempty"`
-	Ran     []checkRunJSON    `json:"ran,omitempty"` // the checks
+	Ran     []checkRunJSON   `json:"ran,omitempty"` // the checks
 	Folder  string           `json:"folder,omitempty"`
 	Alarms  []string         `json:"alarms,omitempty"`
 }
@@ -200,7 +200,11 @@ func statement(l rehearsedJSON) (out []string) {
 	case l.Compared == l.Entries:
 		say("all %s restored and compared, %s bad", plainEntries(l.Entries), bad)
 	default:
-		say("%s of %s restored and compared, %s bad: at most %s %% are bad (%g %%)", thousands(l.Compared), plainEntries(l.Entries), bad, strconv.FormatFloat(l.Most, 'f', -1, 64), l.Confidence)
+		of := ""
+		if l.Of < l.Entries {
+			of = fmt.Sprintf(" of the %s that could be drawn and tested", thousands(l.Of))
+		}
+		say("%s of %s restored and compared, %s bad: at most %s %%%s are bad (%g %%)", thousands(l.Compared), plainEntries(l.Entries), bad, strconv.FormatFloat(l.Most, 'f', -1, 64), of, l.Confidence)
 	}
 	if l.Beside > 0 {
 		bad := "none"
@@ -211,9 +215,6 @@ func statement(l rehearsedJSON) (out []string) {
 	}
 	if l.Lost > 0 {
 		say("pages of the manifest are lost, and %s with them", plainEntries(l.Lost))
-	}
-	if l.Of < l.Entries && l.Compared > 0 {
-		say("this says nothing of %s that could not be drawn or tested", plainEntries(l.Entries-l.Of))
 	}
 	switch {
 	case l.Measured && l.Compared+l.Untested > 0:
@@ -297,6 +298,8 @@ func plainEntries(n int64) string {
 // spell writes seconds for people, in one unit.
 func spell(s float64) string {
 	switch {
+	case s < 1:
+		return fmt.Sprintf("%.2f s", s)
 	case s < 10:
 		return fmt.Sprintf("%.1f s", s)
 	case s < 100:
