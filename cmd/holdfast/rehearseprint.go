@@ -193,6 +193,7 @@ func statement(l rehearsedJSON) (out []string) {
 		bad = thousands(l.Bad)
 	}
 	switch {
+	case l.Entries == 0 && l.Lost > 0: // which is said below
 	case l.Entries == 0:
 		say("the point holds nothing that a folder can hold")
 	case l.Compared == 0:
@@ -201,7 +202,7 @@ func statement(l rehearsedJSON) (out []string) {
 		say("all %s restored and compared, %s bad", plainEntries(l.Entries), bad)
 	default:
 		of := ""
-		if l.Of < l.Entries {
+		if l.Of-l.Lost < l.Entries {
 			of = fmt.Sprintf(" of the %s that could be drawn and tested", thousands(l.Of))
 		}
 		say("%s of %s restored and compared, %s bad: at most %s %%%s are bad (%g %%)", thousands(l.Compared), plainEntries(l.Entries), bad, strconv.FormatFloat(l.Most, 'f', -1, 64), of, l.Confidence)
