@@ -48,7 +48,7 @@ type differsJSON struct {
 }
 
 // againstSource holds the newest points, or those that are named, against what their sources deliver now.
-func (a *readCommands) againstSource(ctx context.Context, f *readerFlags, specs []string, sample float64) (err error) {
+func againstSource(ctx context.Context, a *app, f *readerFlags, specs []string, sample float64) (err error) {
 	r, err := a.openReading(ctx, f)
 	if err != nil {
 		return err
@@ -87,7 +87,7 @@ func (a *readCommands) againstSource(ctx context.Context, f *readerFlags, specs 
 		}
 	}
 	if _, own := r.config.Vault(r.vault.name); own && len(lines) > 0 && r.config.Keys.Reporter != "" && f.credentials == "" {
-		all = append(all, leaveRecord(ctx, r.app, r.config, "compare", began, r.repo, lines...))
+		all = append(all, leaveRecord(ctx, a, r.config, "compare", began, r.repo, lines...))
 	}
 	return together{all.orNil(), r.alarm()}.orNil()
 }

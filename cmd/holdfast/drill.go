@@ -18,7 +18,12 @@ import (
 	"github.com/holdfast-backup/holdfast/store/probe"
 )
 
-const drillHelp = `Attack the vaults, as an exercise, and keep the evidence.
+const drillHelp = `Rehearse what you hope never to need: a restore (` + "`holdfast drill restore POINT`" + `), and an attack.
+
+` + "`holdfast drill attack`" + `, or ` + "`holdfast drill`" + ` alone:
+` + attackHelp
+
+const attackHelp = `Attack the vaults, as an exercise, and keep the evidence.
 
 Each VAULT, all of them if none is named, is attacked with the job's own key on canaries
 under canary/, which are made for it and locked for minutes: deleting, shortening,
@@ -46,11 +51,19 @@ type drilledJSON struct {
 }
 
 func (a *careCommands) drillCommand() *cobra.Command {
+	cmd := a.attackCommand("drill [VAULT...]", drillHelp)
+	cmd.Short = "Rehearse a restore; attack the vaults as an exercise"
+	cmd.AddCommand(a.attackCommand("attack [VAULT...]", attackHelp), a.reads.rehearseCommand())
+	return cmd
+}
+
+// attackCommand is the attack, which the plain word stands for as well.
+func (a *careCommands) attackCommand(use, help string) *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
-		Use:               "drill [VAULT...]",
+		Use:               use,
 		Short:             "Attack the vaults as an exercise, and keep the evidence in them",
-		Long:              drillHelp,
+		Long:              help,
 		ValidArgsFunction: a.complete.completeVaults,
 		RunE: a.action(func(ctx context.Context, args []string) error {
 			a.notices.expect("drill", args...)

@@ -62,7 +62,8 @@ var (
 	errPrices     = errors.New("no prices, or prices that cannot be used")
 	errRecord     = errors.New("done, and no record could be made of it")
 
-	errHook = errors.New("a hook failed")
+	errHook  = errors.New("a hook failed")
+	errCheck = errors.New("a check of what was restored failed")
 
 	errUnprotected = errors.New("not protected")                       // doctor's critical findings
 	errWarned      = errors.New("protected, and something is to mend") // doctor's warnings
@@ -212,6 +213,7 @@ func outcomes() []outcome {
 		{errDamage, exitDamage, "damaged"},
 		{errVault, exitFailed, "vault"},
 		{errHook, exitFailed, "hook"},
+		{errCheck, exitFailed, "check"},
 		{errUnprotected, exitDamage, "unprotected"},
 		{errBehind, exitDamage, "behind"},
 		{errShort, exitDamage, "short"},

@@ -24,6 +24,7 @@ import (
 type target struct {
 	text, credentials string
 	inPlace           bool
+	scratch           bool // what is put there is removed again
 	owners, specials  bool
 	disks             disks
 	machines          machines
@@ -101,6 +102,9 @@ func (t *target) apart(ctx context.Context, r *reading, landmark string) error {
 		}
 	}
 	for _, s := range r.config.Sources {
+		if t.scratch && (to.Overlaps(resolved(s.URL)) || foldersOverlap(to, s.URL)) {
+			return &marked{errTarget, fmt.Errorf("--to %s overlaps the source %s: name another place", safe(t.text), s.Name)}
+		}
 		if !t.inPlace && (to.Overlaps(resolved(s.URL)) || foldersOverlap(to, s.URL)) {
 			return &marked{errTarget, fmt.Errorf("--to %s overlaps the source %s: restore beside it and compare first, or say --in-place if the source itself is to be filled again",
 				safe(t.text), s.Name)}

@@ -99,7 +99,7 @@ func (a *readCommands) verifyCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.againstSource(ctx, &f, args, share)
+				return againstSource(ctx, a.app, &f, args, share)
 			}
 			return a.verify(ctx, &f, args, own)
 		}),
@@ -207,11 +207,11 @@ func (a *readCommands) verify(ctx context.Context, f *readerFlags, specs []strin
 	if len(specs) > 0 || ctx.Err() != nil || len(did.lines) == 0 {
 		return err // a part of a vault is no verification of it
 	}
-	return together{err, r.verifies.record(ctx, did)}.orNil()
+	return together{err, r.verifies.record(ctx, "verify", did)}.orNil()
 }
 
-// record makes a record of a verification, where it runs as the job does: with the configuration's own credentials and its reporter's key.
-func (r *verifying) record(ctx context.Context, did *activity) (err error) {
+// record makes a record of a verification or a rehearsal, where it runs as the job does: with the configuration's own credentials and its reporter's key.
+func (r *verifying) record(ctx context.Context, kind string, did *activity) (err error) {
 	if r.config == nil || r.config.Keys.Reporter == "" || r.flags.credentials != "" || !r.repo.Vouched() {
 		return nil
 	}
@@ -233,7 +233,7 @@ func (r *verifying) record(ctx context.Context, did *activity) (err error) {
 	}
 	defer func() { err = errors.Join(err, j.close()) }()
 	j.activity = did
-	return j.record(ctx, "verify", r.repo)
+	return j.record(ctx, kind, r.repo)
 }
 
 // made gives the points that this machine remembers to have made in the vault, as far as it is one of its own.

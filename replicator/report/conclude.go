@@ -197,7 +197,10 @@ func (r *Report) notKnown() {
 		add("targets", "", "the declared RTO", "the configuration does not set targets.rto")
 	}
 	add("targets", "", "the measured RTO", "no record of a rehearsed restore")
-	add("rehearsals", "", "rehearsed restores: date, point, where to, sums, duration, outcome, operator, corrective action", "no record of one: `holdfast restore` leaves none")
+	if !slices.ContainsFunc(r.Vaults, func(v Vault) bool { return v.Checks.RehearsCount > 0 }) {
+		add("rehearsals", "", "rehearsed restores in the period", "no record of one: `holdfast drill restore` makes one, `holdfast restore` leaves none")
+	}
+	add("rehearsals", "", "who rehearsed, and what was done about what was found", "records name the reporter's key, and no persons")
 	add("completeness", "", "reconciliation with the source", "no record of one: this version does not compare a point with its source again")
 	if len(r.Scope.Custody) == 0 {
 		add("keys", "", "where the restore keys are kept", "the configuration does not say (custody)")

@@ -320,6 +320,8 @@ type Checks struct {
 	DrillCount    int            `json:"drills_count"`
 	Attacks       []Attack       `json:"attacks"` // of the newest drill whose page can be read
 	AttacksOf     string         `json:"attacks_of"`
+	Rehearsals    []Rehearsal    `json:"rehearsals"` // restores as an exercise
+	RehearsCount  int            `json:"rehearsals_count"`
 	Diagnoses     []Diagnosis    `json:"diagnoses"`
 	DiagnoseCount int            `json:"diagnoses_count"`
 }
@@ -360,6 +362,38 @@ type Drill struct {
 	Counts   map[string]int `json:"counts"`
 	Page     string         `json:"page"` // its name in the vault
 	Seconds  float64        `json:"seconds"`
+}
+
+// Rehearsal is one restore as an exercise: of a sample of a point, or of all of it.
+type Rehearsal struct {
+	At           string   `json:"at"`
+	Reporter     string   `json:"reporter"`
+	Status       string   `json:"status"` // ok, incomplete, check_failed, bad
+	Source       string   `json:"source"`
+	Point        string   `json:"point"`
+	Seed         string   `json:"seed"` // empty: everything was restored
+	Whole        bool     `json:"whole"`
+	Entries      int64    `json:"entries"` // of the point, as far as a folder holds them
+	Bytes        int64    `json:"bytes"`
+	Compared     int64    `json:"compared"` // the sample
+	Bad          int64    `json:"bad"`
+	Beside       int64    `json:"beside"` // compared beside the sample
+	BesideBad    int64    `json:"beside_bad"`
+	Lost         int64    `json:"lost"` // entries of pages of the manifest that are lost
+	Untested     int64    `json:"untested"`
+	TooLarge     int64    `json:"too_large"`
+	Missing      int64    `json:"missing"`
+	BoundOf      int64    `json:"bound_of"` // of how many entries the bound speaks
+	Most         float64  `json:"bad_percent_at_most"`
+	Confidence   float64  `json:"confidence_percent"`
+	Restore      *float64 `json:"restore_seconds"` // of all of it; null: not known
+	RestoreLow   *float64 `json:"restore_seconds_low"`
+	RestoreHigh  *float64 `json:"restore_seconds_high"`
+	Measured     bool     `json:"restore_measured"` // it was all restored, and timed
+	Checks       int      `json:"checks"`
+	ChecksFailed int      `json:"checks_failed"`
+	Seconds      float64  `json:"seconds"` // that the rehearsal took
+	Statement    []string `json:"statement"`
 }
 
 // Attack is one check of a drill, with the last answer that the vendor gave.

@@ -21,7 +21,7 @@ type said struct {
 	Lines []json.RawMessage `json:"lines"`
 }
 
-// saidRun, saidVerify, saidDrill and saidDoctor are lines of records.
+// saidRun, saidVerify, saidDrill, saidRehearsal and saidDoctor are lines of records.
 type saidRun struct {
 	Source  string      `json:"source"`
 	Vault   string      `json:"vault"`
@@ -45,6 +45,13 @@ type saidDrill struct {
 	Drill
 	Report string `json:"report"` // the page's name in the vault
 }
+
+type saidRehearsal struct {
+	Vault string `json:"vault"`
+	Rehearsal
+}
+
+const maxStatement = 12 // lines of what follows from a rehearsal
 
 type saidDoctor struct {
 	Subject  string `json:"subject"`
@@ -108,6 +115,20 @@ func (t *telling) take(f evidence.Found) {
 			x.At, x.Reporter, x.Page = stamp(at), f.Reporter, clip(x.Report)
 			t.v.Checks.DrillCount++
 			t.v.Checks.Drills = newest(t.v.Checks.Drills, x.Drill, func(d Drill) string { return d.At })
+		})
+	case "rehearsal":
+		each(f, func(x saidRehearsal) {
+			if !t.here(x.Vault) {
+				return
+			}
+			x.At, x.Reporter = stamp(at), f.Reporter
+			x.Status, x.Source, x.Point, x.Seed = clip(x.Status), clip(x.Source), clip(x.Point), clip(x.Seed)
+			x.Statement = x.Statement[:min(len(x.Statement), maxStatement)]
+			for i := range x.Statement {
+				x.Statement[i] = clip(x.Statement[i])
+			}
+			t.v.Checks.RehearsCount++
+			t.v.Checks.Rehearsals = newest(t.v.Checks.Rehearsals, x.Rehearsal, func(r Rehearsal) string { return r.At })
 		})
 	case "doctor":
 		t.doctor(f, at)

@@ -47,6 +47,8 @@ func full(sources int) *report.Report {
 	r.Scope.Coverage = &report.Coverage{At: at, Reporter: "web-1", Resources: 9, Protected: 7, Accepted: 1, Unprotected: 1, Unseen: 1}
 	r.Scope.Custody = []report.Custody{{Key: "restore-1", Kept: "safe \u202eA\x1b[2J\u200b"}}
 	v.Checks.Drills = []report.Drill{{At: at, Status: "held", Counts: map[string]int{"ok": 3}}}
+	took := 147600.0
+	v.Checks.Rehearsals = []report.Rehearsal{{At: at, Status: "ok", Source: "source-0", Point: strings.Repeat("0c", 32), Entries: 2_104_331, BoundOf: 2_104_330, Compared: 1000, Beside: 9, Most: 0.3, Confidence: 95, Restore: &took, RestoreLow: &took, RestoreHigh: &took, Checks: 1, Seed: "7", Statement: []string{"<b>none bad</b>"}}}
 	v.Checks.Diagnoses = []report.Diagnosis{{At: at, Status: "ok"}}
 	v.Checks.Attacks = []report.Attack{{Check: "delete", Status: 403, RequestID: "R1", At: at}}
 	v.Holds = []report.Hold{{Source: "source-0", Until: at}}

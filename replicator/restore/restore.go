@@ -34,6 +34,7 @@ type Options struct {
 	Part    part.Part // what of the point is restored, as if it were all of it
 	Include []string  // globs against the whole key, as it is in the part; none: everything
 	Exclude []string
+	Keys    []string // these keys alone, sorted; none: all. Pages without any of them are not fetched
 
 	Overwrite   Overwrite
 	DryRun      bool  // decide and count; fetch no content, change nothing
@@ -199,7 +200,7 @@ func (r *run) all(ctx context.Context) (err error) {
 	t := r.o.Target
 	r.job = Job{
 		Commit: r.o.Commit, Overwrite: r.o.Overwrite, DryRun: r.o.DryRun, Concurrency: r.o.Concurrency,
-		Partial: !r.o.Part.IsWhole() || !r.include.Empty() || !r.exclude.Empty(),
+		Partial: !r.o.Part.IsWhole() || !r.include.Empty() || !r.exclude.Empty() || len(r.o.Keys) > 0,
 		Memory:  r.limits.target, Fail: func(key string, err error) { r.tally.late(key, err) },
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()

@@ -32,7 +32,7 @@ type walker struct {
 // walk ends when everything is started; what is in flight then is the caller's to wait for.
 func (w *walker) walk(ctx context.Context) error {
 	from, end := w.bounds()
-	for leaf, err := range w.o.Reader.Leaves(ctx, w.o.Commit, from, end, nil) {
+	for leaf, err := range w.chosen(w.o.Reader.Leaves(ctx, w.o.Commit, from, end, nil)) {
 		if lost, ok := errors.AsType[*tree.Lost](err); ok {
 			if err := w.lostPart(lost); err != nil {
 				return err
@@ -69,6 +69,9 @@ func (w *walker) walk(ctx context.Context) error {
 
 // bounds gives the range of keys that the includes can match: those of the part with their common literal beginning.
 func (w *walker) bounds() (from, end string) {
+	if n := len(w.o.Keys); n > 0 {
+		return w.o.Keys[0], w.o.Keys[n-1] + "\x00"
+	}
 	for i, g := range w.o.Include {
 		lit := g
 		if n := strings.IndexAny(g, `*?[\`); n >= 0 {
@@ -121,7 +124,15 @@ func (w *walker) tear(key string, why error) {
 func (w *walker) lostPart(lost *tree.Lost) error {
 	w.tear(lost.From, lost.Err)
 	entries := lost.Entries
-	if !w.include.Empty() || !w.o.Part.IsWhole() {
+	if len(w.o.Keys) > 0 {
+		end := lost.To
+		if lost.Leaf { // where it ends is not known
+			end = ""
+		}
+		if entries = min(entries, w.keysIn(lost.From, end)); entries == 0 {
+			return nil
+		}
+	} else if !w.include.Empty() || !w.o.Part.IsWhole() {
 		entries = 1
 	}
 	return w.tally.fail(Failure{Key: lost.From, Entries: entries, Err: lost})
@@ -141,6 +152,11 @@ func (w *walker) lostRest(ctx context.Context, err error) error {
 	if w.last == "" {
 		what = "manifest from its beginning"
 	}
+	if len(w.o.Keys) > 0 {
+		if rest = w.keysIn(w.last, ""); rest == 0 {
+			return nil
+		}
+	}
 	return w.tally.fail(Failure{Key: w.last, Entries: rest, Err: fmt.Errorf("%s: %w", what, err)})
 }
 
@@ -157,7 +173,7 @@ func (w *walker) entry(ctx context.Context, e *format.Entry) error {
 	}
 	w.last, w.history, w.torn = e.Key, e.Versioned(), nil
 	twice := w.paths.See(e)
-	if !w.o.Part.Take(e) {
+	if !w.o.Part.Take(e) || len(w.o.Keys) > 0 && w.keysIn(e.Key, e.Key+"\x00") == 0 {
 		return nil
 	}
 	if !w.include.Empty() && !w.include.Match(e.Key) || w.exclude.Match(e.Key) {

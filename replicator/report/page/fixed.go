@@ -63,6 +63,7 @@ func glossary() []term {
 		{"Restore key", "The private key that opens content. It is kept away from the machine that makes the copies."},
 		{"Owner key", "A key that has to sign every change of the repository's keys."},
 		{"Drill", "An attack on a vault with the job's own key, as an exercise, on objects made for it."},
+		{"Rehearsal", "A restore as an exercise: of a random sample of a point, or of all of it, into an empty folder, compared with what the point says."},
 		{"SHA-256", "A number that stands for some bytes: other bytes have another one."},
 	}
 }

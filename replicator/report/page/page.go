@@ -69,9 +69,9 @@ func functions(r *report.Report, digest string) template.FuncMap {
 		"title": title, "verdict": verdict, "sections": sections, "sectionTitle": sectionTitle, "mappings": mappings, "glossary": glossary,
 		"unknowns": unknowns, "sentence": sentence, "num": num, "bytes": size, "span": report.Span, "time": clock, "day": day, "short": short, "list": list,
 		"pairs": pairs, "deref": func(n *int64) int64 { return *n }, "yes": yes, "money": func(x float64) string { return strconv.FormatFloat(x, 'f', 2, 64) },
-		"capped": func(w []report.Warning) []report.Warning { return w[:min(len(w), maxRows)] },
-		"more":   func(w []report.Warning) int { return max(len(w)-maxRows, 0) },
-		"oldest": oldest, "locksOf": locksOf, "closest": closest, "drilled": drilled, "verified": verified, "count": count, "sampled": func() int { return report.Sampled },
+		"capped":    func(w []report.Warning) []report.Warning { return w[:min(len(w), maxRows)] },
+		"more":      func(w []report.Warning) int { return max(len(w)-maxRows, 0) },
+		"rehearsed": rehearsed, "bad": bad, "restoring": restoring, "seconds": seconds, "oldest": oldest, "locksOf": locksOf, "closest": closest, "drilled": drilled, "verified": verified, "count": count, "sampled": func() int { return report.Sampled },
 		"noLocks": noLocks, "lock": lock, "configured": configured, "spans": spans, "sizes": sizes, "months": months, "gaps": gaps,
 		"rpoPlot": rpoPlot, "pointsPlot": pointsPlot, "storedPlot": storedPlot, "expiryPlot": expiryPlot,
 	}
@@ -95,6 +95,39 @@ func verdict(v report.Verdict) string {
 		return "Not all could be looked at: what is said below is about the rest."
 	}
 	return "Short: something is lost, not protected, or past its target."
+}
+
+// rehearsed says what came of a rehearsal.
+func rehearsed(r report.Rehearsal) string {
+	switch r.Status {
+	case "check_failed":
+		return "a check failed"
+	case "incomplete":
+		return "incomplete"
+	}
+	return r.Status
+}
+
+// bad is how many entries a rehearsal found damaged or lost.
+func bad(r report.Rehearsal) int64 { return r.Bad + r.BesideBad + r.Lost }
+
+// restoring says how long a restore of all takes.
+func restoring(r report.Rehearsal) string {
+	switch {
+	case r.Restore == nil:
+		return "not known"
+	case r.Measured || r.RestoreLow == nil || r.RestoreHigh == nil:
+		return seconds(*r.Restore) + ", measured"
+	}
+	return seconds(*r.Restore) + ", between " + seconds(*r.RestoreLow) + " and " + seconds(*r.RestoreHigh)
+}
+
+// seconds writes a time for people; under a minute with a tenth.
+func seconds(s float64) string {
+	if s < 60 {
+		return strconv.FormatFloat(s, 'f', 1, 64) + " s"
+	}
+	return report.Span(int64(s))
 }
 
 // unknowns gives what is not known and belongs to a section.
