@@ -195,25 +195,38 @@ func (s *survey) settle(holdings []coverage.Holding) {
 	}
 	s.found = left
 	coverage.Match(s.found, holdings)
-	accept(s.found, s.config.Unprotected)
+	for _, x := range accept(s.found, s.config.Unprotected) {
+		if len(s.unseen) == 0 && len(s.found) > 0 {
+			s.ui.remark("unprotected: nothing that no source has was found for %s (%s); take it out of the configuration if it is gone", safe(x.URL), safe(x.Reason))
+		}
+	}
 	s.found = coverage.Sorted(s.found)
 }
 
-// accept gives what no source has the first reason that the configuration has for it.
-func accept(found []coverage.Resource, reasons []config.Accepted) {
+// accept gives what no source has the first reason that the configuration has for it, and returns those that were for nothing.
+func accept(found []coverage.Resource, reasons []config.Accepted) (idle []config.Accepted) {
 	for _, x := range reasons {
 		g, err := glob.Parse(x.URL)
 		if err != nil {
 			continue // it was checked when it was read
 		}
+		used := false
 		for i := range found {
 			r := &found[i]
 			short, _, _ := strings.Cut(r.URL, "?")
-			if !r.Protected() && r.Reason == "" && (g.Match(r.URL) || g.Match(short)) {
+			if r.Protected() || !g.Match(r.URL) && !g.Match(short) {
+				continue
+			}
+			used = true
+			if r.Reason == "" {
 				r.Reason = x.Reason
 			}
 		}
+		if !used {
+			idle = append(idle, x)
+		}
 	}
+	return idle
 }
 
 // sizes counts what lies in buckets that no source has.

@@ -224,6 +224,9 @@ func (t *turns) text(s verify.Summary) string {
 		out = "Nothing was read: today's budget is used up, and the next turn is tomorrow (days are those of UTC)."
 	case l.RotationRead == 0 && l.RotationUnread == 0:
 		out = "Nothing was due: all of it had its turn today."
+		if l.RotationCovered < 100 {
+			out = "Nothing was due: all of it had its turn today; what was stored after that is read in its next turn."
+		}
 	}
 	if l.RotationDays > 0 {
 		out += fmt.Sprintf(" With one turn a day all of it is read within %s.", plural(l.RotationDays, "day", "days"))

@@ -273,13 +273,21 @@ func restoreLines(c *config.Config) string {
 		case location.EBS, location.EC2:
 			lines = append(lines, "# "+s.Name+": disks or machines; for where they can go see: holdfast restore --help")
 		default:
-			lines = append(lines, "holdfast restore "+s.Name+"@latest --to ./"+s.Name)
+			lines = append(lines, restoreLine(s.Name))
 		}
 	}
 	if lines == nil {
 		return "holdfast restore POINT --to ./all"
 	}
 	return strings.Join(lines, "\n")
+}
+
+// restoreLine brings a source back into a folder of its name. A name may begin as a flag does.
+func restoreLine(name string) string {
+	if strings.HasPrefix(name, "-") {
+		return "holdfast restore --to ./" + name + " -- " + name + "@latest"
+	}
+	return "holdfast restore " + name + "@latest --to ./" + name
 }
 
 func byHandLines(c *config.Config) []string {

@@ -9,3 +9,11 @@ func TestShellWord(t *testing.T) {
 		}
 	}
 }
+
+func TestRestoreLine(t *testing.T) {
+	for in, want := range map[string]string{"site": "holdfast restore site@latest --to ./site", "--to": "holdfast restore --to ./--to -- --to@latest"} {
+		if got := restoreLine(in); got != want {
+			t.Errorf("%q: %s", in, got)
+		}
+	}
+}
