@@ -27,7 +27,6 @@ func inAge(ctx context.Context, load tree.Load, walk iter.Seq2[format.PageRef, e
 				return
 			}
 		}
-		a.broken = true // with the end of the walk
 		a.flush(nil)
 	}
 }
@@ -88,7 +87,7 @@ func (a *aging) flush(next *agingLeaf) bool {
 	}
 	runs := a.runs()
 	last := &runs[len(runs)-1]
-	last.joined = next != nil && !a.broken && last.leaves[0].seams == next.seams
+	last.joined = !a.broken && (next == nil || last.leaves[0].seams == next.seams) // next nil: the walk ended, and pages that were read say that nothing follows
 	runs[0].begin = a.joined
 	known := true // which version is the newest
 	if len(runs) > 1 {
@@ -136,7 +135,7 @@ var errOrderLost = fmt.Errorf("the page that has the order of its versions is lo
 type run struct {
 	leaves   []agingLeaf
 	begin    bool      // a leaf of the keys before is in order with it: no other run comes between
-	joined   bool      // likewise one of the keys behind
+	joined   bool      // likewise one of the keys behind, or the manifest ends with it
 	other    bool      // other keys follow on its last leaf
 	from, to time.Time // of the first and the last version; zero where that cannot be read
 }
@@ -226,11 +225,8 @@ func sortRuns(runs []run) (known bool) {
 	if last.ends() {
 		return !before.ends() // else they are not of one tree
 	}
-	if last.from.IsZero() {
-		return false
-	}
 	for _, r := range runs[:len(runs)-1] {
-		if !r.begin && (r.to.IsZero() || !r.to.Before(last.from)) {
+		if !r.begin && (last.from.IsZero() || r.to.IsZero() || !r.to.Before(last.from)) {
 			return false
 		}
 	}

@@ -22,7 +22,7 @@ func (r *Reader) Leaves(ctx context.Context, c *format.Commit, from, to string, 
 			return nil, nil, cause
 		}
 		if s == nil {
-			s = &search{r: r, c: c, from: from, to: to, at: map[pageAt]*gap{}, edge: map[pageAt]bool{}, room: maxFoundBytes}
+			s = &search{r: r, c: c, from: from, to: to, at: map[pageAt]*gap{}, in: map[pageAt][]*gap{}, edge: map[pageAt]bool{}, room: maxFoundBytes}
 			if err := s.all(ctx); err != nil {
 				return nil, nil, err
 			}
@@ -45,6 +45,7 @@ type search struct {
 
 	gaps []*gap
 	at   map[pageAt]*gap
+	in   map[pageAt][]*gap // below pages that were found
 	open []stretch
 	edge map[pageAt]bool // pages that are reached, and begin with the key at which a stretch begins or ends
 	room int             // bytes left for what is found
@@ -137,6 +138,7 @@ func (s *search) divide(ctx context.Context, places *places) error {
 			}
 			if p.Level > 0 {
 				s.open = nil
+				before := len(s.gaps)
 				walk := &trail{s: s, from: p.First}
 				err := walk.follow(tree.Below(ctx, s.r.Page, p.PageRef, end, walk.met, walk.lost))
 				if err != nil && !Classify(ctx, err).Lost() {
@@ -146,6 +148,7 @@ func (s *search) divide(ctx context.Context, places *places) error {
 					continue // no writer makes such a page
 				}
 				walk.end()
+				s.in[placeOf(p.PageRef)] = s.gaps[before:len(s.gaps):len(s.gaps)]
 				spans, p.Last = append(spans, span{p.First, walk.first, p.Level, s.open}), walk.first
 			}
 			t.of.left -= p.Entries
@@ -195,7 +198,7 @@ func (s *search) cut(t stretch, spans []span, within int) {
 // settle puts what was found into the order of the walk, and evens out between gaps: what stands at the end of one may be another's.
 func (s *search) settle() {
 	for _, g := range s.gaps {
-		inOrder(g.found)
+		s.inOrder(g.found)
 		kept := g.found[:0]
 		for _, p := range g.found {
 			if n := len(kept); n > 0 && (p.First < kept[n-1].Last || p.Sum == kept[n-1].Sum) {

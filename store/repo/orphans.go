@@ -122,3 +122,23 @@ func inOrder(pages []tree.Described) {
 			bytes.Compare(a.Sum[:], b.Sum[:]))
 	})
 }
+
+// inOrder sorts pages once all is found. Of two that begin with one key, and by themselves do not lead further than it, a lost page below
+// one may lead on to other keys: then that one comes later, or the walk would have passed the other.
+func (s *search) inOrder(pages []tree.Described) {
+	inOrder(pages)
+	slices.SortStableFunc(pages, func(a, b tree.Described) int {
+		return cmp.Or(strings.Compare(a.First, b.First), strings.Compare(a.Last, b.Last), strings.Compare(s.reach(a), s.reach(b)))
+	})
+}
+
+// reach is the last key to which a page leads, as far as one can see, with what was found below it.
+func (s *search) reach(p tree.Described) string {
+	last := p.Last
+	for _, g := range s.in[placeOf(p.PageRef)] {
+		for _, q := range g.found {
+			last = max(last, s.reach(q))
+		}
+	}
+	return last
+}

@@ -39,3 +39,15 @@ func needVectors(t *testing.T) (out []vector) {
 	refuse("need/refuse-name", "not the name of a stored object", `{"name":"packs/../`+n.Name+`","size":5,"living":1}`+"\n", ErrMalformed)
 	return out
 }
+
+// refusePointTimes are lines of a points list in which a time is none, or is zero, which elsewhere means that there is none.
+func refusePointTimes(line string, p PointLine, refuse func(name, comment, body string, err error)) {
+	refuse("point-line/refuse-stamp", "a time that is none", strings.Replace(line, "20261123T", "20261323T", 1), ErrMalformed)
+	for name, swap := range map[string][2]string{
+		"stamp": {p.SignedAt.Format(stampLayout) + "-", "00010101T000000Z-"},
+		"taken": {`"taken_at":"` + p.TakenAt.Format(timeLayout), `"taken_at":"0001-01-01T00:00:00Z`},
+		"until": {`"retain_until":"` + p.RetainUntil.Format(timeLayout), `"retain_until":"0001-01-01T00:00:00Z`},
+	} {
+		refuse("point-line/refuse-zero-"+name, "the zero time", strings.Replace(line, swap[0], swap[1], 1), ErrMalformed)
+	}
+}

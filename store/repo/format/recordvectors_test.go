@@ -67,6 +67,11 @@ func recordVectors(t *testing.T) []vector {
 	refuse("point", "a newest point that is none", `"20261124T080500Z-`, `"20261124T080500-`, ErrMalformed)
 	refuse("member", "a member this version does not know", `"type":"run"`, `"type":"run","colour":"red"`, ErrMalformed)
 	refuse("body", "a body that is no object", `{"sources"`, `["sources"`, ErrMalformed)
+	refuse("body-space", "a body with white space before it", `{"sources"`, ` {"sources"`, ErrMalformed)
+	refuse("body-not-utf8", "a body that is not UTF-8", `{"sources"`, "{\"\xff\":1,\"sources\"", ErrMalformed)
+	spelt := testRecord()
+	spelt.Body = json.RawMessage(`{"b" : [ 1.5e3, null, "\u0041\/" ] ,"a":-1 }`)
+	out = append(out, vector{path: "record/body-spelling", comment: "a body in a spelling that no other line of this format has", body: bytesOf(EncodeRecord(spelt)), value: spelt})
 	refuse("cut", "a body that does not end", "1.5}\n", "1.5}", ErrMalformed)
 	refuse("lines", "a third line", "1.5}\n", "1.5}\n{}\n", ErrMalformed)
 	return out

@@ -68,6 +68,9 @@ func checkHead(b []byte, kind string) error {
 	if !ok {
 		return fmt.Errorf("format version: %w", ErrMalformed)
 	}
+	if err := checkVersion(string(version), nil); err != nil {
+		return err // no version has such a name, so nothing newer wrote it
+	}
 	if string(version) != Version {
 		return fmt.Errorf("format version %q: %w", version, ErrNewer)
 	}

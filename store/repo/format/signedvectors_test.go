@@ -142,6 +142,7 @@ func signedVectors(t *testing.T) []vector {
 	refuse("placements/refuse-replaces-many", "replaces more than 1,024 objects", fold, `"replaces":["`+one+`","`+two+`"]`, `"replaces":[`+manyHashes(MaxReplaces+1)+`]`, ErrBounds)
 	h.Replaces = nil
 	refuse("placements/refuse-newer", "of another format version", p, `"1-rc"`, `"1"`, ErrNewer)
+	refuse("placements/refuse-version", "a version that is none", p, `"1-rc"`, `"Version 2"`, ErrMalformed)
 	refuse("placements/refuse-lines", "fewer lines than it says", p, `"lines":2`, `"lines":3`, ErrMalformed)
 	refuse("placements/refuse-cut", "cut short within the last line", p, "]]}\n", "]]", ErrMalformed)
 	refuse("placements/refuse-signed", "a signature line, which drafts had", p, "]]}\n", "]]}\n{\"signature\":\"\"}\n", ErrMalformed)
@@ -159,6 +160,7 @@ func indexVectors(t *testing.T, refuse func(name, comment string, body []byte, o
 	x := bytesOf(EncodeIndex(h, ls, signer(attest.Index)))
 	out = append(out, vector{path: "index/two", comment: "plain form of an index segment", headers: keyHeaders(), body: x, value: ls})
 	refuse("index/refuse-newer", "of another format version", x, `"1-rc"`, `"10"`, ErrNewer)
+	refuse("index/refuse-version", "a version that is none", x, `"1-rc"`, `"Version 2"`, ErrMalformed)
 	refuse("index/refuse-signature", "changed after it was signed", x, `"at":88`, `"at":89`, ErrSignature)
 	out = append(out, vector{path: "index/none", comment: "no lines", headers: keyHeaders(), body: bytesOf(EncodeIndex(h, nil, signer(attest.Index)))})
 	descriptor, chunkKey, zeros := `"descriptor":"`+h.Descriptor.String()+`",`, `"chunk_key":"`+h.ChunkKey.String()+`",`, strings.Repeat("0", 64)
@@ -226,6 +228,15 @@ func keyVectors(t *testing.T, first []byte, refuse func(name, comment string, bo
 		path: "descriptor/newer", comment: "of a later format version: the head alone is used", err: ErrNewer, value: headOfDescriptor(newer),
 		body: append(bytes.Replace(line, []byte(Version), []byte("2"), 1), "{\"colour\":\"red\"}\nanything\n"...),
 	})
+	another := testDescriptor()
+	another.Format, another.Keys = "2", []Key{{Use: UseJob, Alg: "ml-dsa-65", Key: newer.Keys[0].Key}}
+	out = append(out, vector{
+		path: "descriptor/newer-alg", comment: "a first one of a later format version, whose first job key is of an algorithm that is not known: it is of another version, and not malformed",
+		err: ErrNewer, value: headOfDescriptor(another),
+		body: []byte(strings.NewReplacer(Version, "2", AlgEd25519, "ml-dsa-65").Replace(string(line)) + "anything\n"),
+	})
+	refuse("descriptor/refuse-alg", "a first one of this version, whose first job key is of an algorithm that is not known", first, `"ed25519"`, `"ml-dsa-65"`, ErrMalformed)
+	refuse("descriptor/refuse-recipient", "a recipient with a control character", first, `"recipients":["age1`, `"recipients":["\u0001age1`, ErrMalformed)
 	needy := testDescriptor()
 	needy.Requires = []string{"colour"}
 	out = append(out, vector{
@@ -320,6 +331,7 @@ func placementVectors(n, meta Need, add func(path, comment string, body []byte, 
 	refuse("placement/refuse-point", "points are found by their names", `{"name":"`+point+`","size":5}`+"\n", ErrMalformed)
 	refuse("placement/refuse-placements", "placements are found by their names", `{"name":"`+signedPlacements(p.Until.Time, hashOf("placements")).Name()+`","size":5}`+"\n", ErrMalformed)
 	refuse("placement/refuse-mode", "a lock without a mode", `{"name":"`+n.Name+`","size":5,"until":"2027-01-01T00:00:00Z"}`+"\n", ErrMalformed)
+	refuse("placement/refuse-until", "a lock until the zero time", `{"name":"`+n.Name+`","size":5,"mode":"compliance","until":"0001-01-01T00:00:00Z"}`+"\n", ErrMalformed)
 	refuse("placement/refuse-index", "no list of nothing", `{"name":"`+meta.Name+`","size":5,"index":[]}`+"\n", ErrMalformed)
 	refuse("placement/refuse-index-pack", "index segments are in meta objects", `{"name":"`+n.Name+`","size":50,"index":[[0,10,10]]}`+"\n", ErrMalformed)
 	refuse("placement/refuse-index-order", "index segments that lie on each other", `{"name":"`+meta.Name+`","size":50,"index":[[0,10,10],[9,10,10]]}`+"\n", ErrMalformed)

@@ -519,6 +519,8 @@ func referenceVectors(t *testing.T) []vector {
 	add("page-ref/inner", "an inner page; its first key is not UTF-8; entries that could not be read lie below", bytesOf(inner.AppendLine(nil)), inner)
 	empty := PageRef{Object: leaf.Object, Sum: hashOf("")}
 	add("page-ref/empty", "the root of an empty tree that is not stored: nothing to fetch", bytesOf(empty.AppendLine(nil)), empty)
+	empty.Frame = Frame{Offset: 100}
+	add("page-ref/empty-offset", "the same, with an offset, which says nothing: writers write 0", bytesOf(empty.AppendLine(nil)), empty)
 	empty.Frame = Frame{Offset: 100, Length: 9}
 	add("page-ref/empty-stored", "the root of an empty tree that is stored: nothing to fetch either", bytesOf(empty.AppendLine(nil)), empty)
 	needs := leaf
@@ -583,7 +585,7 @@ func referenceVectors(t *testing.T) []vector {
 	add("point-line/full", "an earlier point with every member", []byte(pl), pt)
 	least := PointLine{SignedAt: pt.SignedAt, ID: pt.ID, TakenAt: pt.TakenAt, RetainUntil: pt.RetainUntil, Status: StatusComplete, SourceKind: "dir"}
 	add("point-line/least", "an earlier point with no member but those that are always there", bytesOf(least.AppendLine(nil)), least)
-	refuse("point-line/refuse-stamp", "a time that is none", strings.Replace(pl, "20261123T", "20261323T", 1), ErrMalformed)
+	refusePointTimes(pl, pt, refuse)
 	refuse("point-line/refuse-id", "an ID in upper case", strings.Replace(pl, pt.ID.String(), strings.ToUpper(pt.ID.String()), 1), ErrMalformed)
 	refuse("point-line/refuse-vaults", "vaults out of order", strings.Replace(pl, `"offsite","second"`, `"second","offsite"`, 1), ErrMalformed)
 	refuse("point-line/refuse-missing", "more missing than there are", strings.Replace(pl, `"missing":1`, `"missing":101`, 1), ErrBounds)
