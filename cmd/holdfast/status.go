@@ -117,7 +117,7 @@ func (a *readCommands) status(ctx context.Context, f *readerFlags, sources []str
 	if err != nil {
 		return err
 	}
-	o := status.Options{Now: a.now()}
+	o := status.Options{Gaps: true, Now: a.now()}
 	if o.RPO, err = base.stands.rpo(rpo, o.Now); err != nil {
 		return err
 	}

@@ -69,16 +69,19 @@ type records struct {
 // read gathers what the newest records say of a vault and of sources in it, until all is known that they can say: in one pass. Acknowledgements are
 // looked for further back, of sources whose newest point is marked: marked are those. Without any record that costs a
 // listing, and nothing where the repository never had a reporter.
-func read(ctx context.Context, v browse.View, sources []string, marked []repo.Point) (*records, error) {
+func read(ctx context.Context, of Options, sources []string, marked []repo.Point) (*records, error) {
+	v := of.View
 	r := &records{vault: Records{Verified: map[verify.Level]time.Time{}}, runs: map[string]Records{}}
 	if !v.Repository.Vouched() {
 		return r, nil
 	}
 	o := v.Records()
 	o.Report = func(f evidence.Finding) { r.vault.unread = append(r.vault.unread, f.Name) }
-	o.Gaps = func(f evidence.Finding) {
-		if r.vault.gaps++; r.vault.gap == "" {
-			r.vault.gap = fmt.Sprintf("%.90s..: %s", f.Name, f.Detail)
+	if of.Gaps {
+		o.Gaps = func(f evidence.Finding) {
+			if r.vault.gaps++; r.vault.gap == "" {
+				r.vault.gap = fmt.Sprintf("%.90s..: %s", f.Name, f.Detail)
+			}
 		}
 	}
 	called := sync.OnceValues(func() ([]string, error) { return called(ctx, v) }) // asked once, where there is a record

@@ -25,6 +25,7 @@ type Options struct {
 	Sources []string      // that have to be there; empty: those that the vault has. What it has beside these is given, too
 	RPO     time.Duration // how old the newest complete point of one that has to be there may be; 0: any age
 	Locks   bool          // the vault keeps locks
+	Gaps    bool          // records that are missing or doubled are told; watch does that by itself
 	Lost    []cache.Made  // points that this machine made in the vault before it was begun anew
 	Now     time.Time
 	Each    func(browse.Point) // is given every point, by source and time; may be nil
@@ -106,7 +107,7 @@ func Look(ctx context.Context, o Options) ([]Source, error) {
 			marked = append(marked, p.Point)
 		}
 	}
-	said, err := read(ctx, o.View, names, marked)
+	said, err := read(ctx, o, names, marked)
 	if err != nil {
 		return nil, err
 	}
