@@ -70,24 +70,23 @@ func againstSource(ctx context.Context, a *app, f *readerFlags, specs []string, 
 	if len(specs) == 0 {
 		return usage(errors.New("--against-source: the configuration has no source of objects or files: disks, machines and programs cannot be compared"))
 	}
-	began := a.now()
 	var all together
-	var lines []any
+	did := newActivity(a.now())
 	for _, spec := range specs {
 		line, err := r.verifies.compareOne(ctx, in, spec, sample)
 		if ctx.Err() != nil {
 			return err
 		}
 		if line != nil {
-			lines = append(lines, line)
+			did.line(*line)
 			err = together{err, r.verifies.printCompared(*line)}.orNil()
 		}
 		if err != nil {
 			all = append(all, err)
 		}
 	}
-	if _, own := r.config.Vault(r.vault.name); own && len(lines) > 0 && r.config.Keys.Reporter != "" && f.credentials == "" {
-		all = append(all, leaveRecord(ctx, a, r.config, "compare", began, r.repo, lines...))
+	if len(did.lines) > 0 {
+		all = append(all, r.verifies.record(ctx, "compare", did))
 	}
 	return together{all.orNil(), r.alarm()}.orNil()
 }

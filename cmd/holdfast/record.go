@@ -177,17 +177,15 @@ func (j *job) record(ctx context.Context, kind string, r *repo.Repository) error
 	return nil
 }
 
-// leaveRecord leaves a record in the vaults of a configuration, by a command that opened none of them for itself; in may be nil.
-func leaveRecord(ctx context.Context, a *app, c *config.Config, kind string, began time.Time, in *repo.Repository, lines ...any) (err error) {
+// leaveRecord leaves a record of one line in the vaults of a configuration, by a command that opened none of them for itself; in may be nil.
+func leaveRecord(ctx context.Context, a *app, c *config.Config, kind string, began time.Time, in *repo.Repository, line any) (err error) {
 	j, err := a.openVaults(c, someVaults)
 	if err != nil {
 		return &marked{errRecord, fmt.Errorf("no record of this is made: %w", err)}
 	}
 	defer func() { err = errors.Join(err, j.close()) }()
 	j.activity = newActivity(began)
-	for _, line := range lines {
-		j.activity.line(line)
-	}
+	j.activity.line(line)
 	return j.record(ctx, kind, in)
 }
 

@@ -210,7 +210,7 @@ func (a *readCommands) verify(ctx context.Context, f *readerFlags, specs []strin
 	return together{err, r.verifies.record(ctx, "verify", did)}.orNil()
 }
 
-// record makes a record of a verification or a rehearsal, where it runs as the job does: with the configuration's own credentials and its reporter's key.
+// record makes a record of a verification, a comparison or a rehearsal, where it runs as the job does: with the configuration's own credentials and its reporter's key.
 func (r *verifying) record(ctx context.Context, kind string, did *activity) (err error) {
 	if r.config == nil || r.config.Keys.Reporter == "" || r.flags.credentials != "" || !r.repo.Vouched() {
 		return nil

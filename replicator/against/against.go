@@ -119,13 +119,11 @@ func (c *comparing) walk(ctx context.Context) error {
 		if a == nil && b == nil {
 			return ctx.Err()
 		}
-		key := ""
-		switch {
-		case a == nil || b != nil && b.Key < a.Key:
-			key = b.Key
-		default:
-			key = a.Key
+		first := a
+		if a == nil || b != nil && b.Key < a.Key {
+			first = b
 		}
+		key := first.Key
 		old, err := then.take(key)
 		if err != nil {
 			return fmt.Errorf("the point: %w", err)
@@ -176,13 +174,9 @@ func (c *comparing) pair(ctx context.Context, old, now *format.Entry) {
 	switch {
 	case old.Unusable != nil || old.Missing != "" || old.Lost() != "" || now.Missing != "":
 		c.count(func(r *Result) { r.Aside++ })
-	case !old.Kind.HasContent() && old.Kind != format.KindImage:
-		// its listing is all there is of it
-		if string(c.a) != string(c.b) {
-			c.count(func(r *Result) { r.Changed++ })
-		}
 	case string(c.a) != string(c.b):
 		c.count(func(r *Result) { r.Changed++ })
+	case !old.Kind.HasContent(): // its listing is all there is of it
 	case output || old.Kind == format.KindImage || old.Unsettled || old.Recheck && old.Kind == format.KindFile: // an object's ETag is its content's
 		c.count(func(r *Result) { r.Aside++ })
 	default:

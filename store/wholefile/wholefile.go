@@ -20,8 +20,7 @@ func Write(path string, content []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+	if err = fill(f, content); err == nil {
 		err = os.Rename(path+Suffix, path)
 	}
 	if err != nil {
@@ -44,8 +43,7 @@ func Replace(path string, content []byte, mode fs.FileMode) error {
 	if err != nil {
 		return under(err, path)
 	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+	if err = fill(f, content); err == nil {
 		err = os.Rename(next, path)
 	}
 	if err != nil {
@@ -69,8 +67,7 @@ func Create(path string, content []byte) (err error) {
 			err = errors.Join(err, rerr)
 		}
 	}()
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err = fill(f, content); err != nil {
 		return under(err, path)
 	}
 	err = os.Link(f.Name(), path) // which puts nothing in the place of another
@@ -78,6 +75,12 @@ func Create(path string, content []byte) (err error) {
 		err = os.Rename(f.Name(), path) // there are no links here
 	}
 	return under(err, path)
+}
+
+// fill writes and closes a file that stands in for another, and returns once it is on the disk.
+func fill(f *os.File, content []byte) error {
+	_, err := f.Write(content)
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // under has an error speak of the file that was to be made, not of the one that stood in for it.

@@ -71,7 +71,7 @@ func TestReplace(t *testing.T) {
 		}
 	}
 	if err := os.Symlink(path, link); err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	if err := Replace(link, []byte("three"), 0o640); err != nil {
 		t.Fatal(err)
